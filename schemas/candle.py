@@ -1,0 +1,210 @@
+"""The candle: how one entry of the input stream is read, in each of the forms it may have.
+
+An entry is a map of fields. Its form is told from the fields alone:
+
+1. `payload` (or `data`) with the upstream publisher's JSON candle, or
+3. with a raw Binance kline event, alone or in the combined-stream wrapper, or
+4. with our own `Candle` as JSON or MessagePack;
+2. neither field: `symbol`, `close`, `close_time` and the rest are fields of the entry itself.
+
+`worker/lua/route.lua` finds the symbol by the same rules; change both together. The bytes come
+from outside, so they are bounded before they are parsed, and whatever is wrong with them ends in
+a `CandleRejected` whose text a person understands.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+MAX_DOCUMENT_BYTES: Final = 65_536
+MAX_SYMBOL_CHARACTERS: Final = 64
+
+# Every plausible time in seconds lies in early 1970 when it is read as milliseconds.
+EARLIEST_CLOSE_TIME_MS: Final = 946_684_800_000  # 2000-01-01
+LATEST_CLOSE_TIME_MS: Final = 4_102_444_800_000  # 2100-01-01
+# A closed candle cannot close long after it was written; a year leaves room for replays of
+# invented candles, and still stops the one bad time that would make all later candles late.
+MAX_AHEAD_OF_ENTRY_MS: Final = 366 * 86_400_000
+
+_MESSAGEPACK_MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
+_NOT_A_NUMBER: Final = re.compile(rb":\s*-?(NaN|Infinity)")
+_PRICES: Final = ("open", "high", "low", "close")
+
+
+class CandleRejected(ValueError):
+    """An entry is no candle; the text says what was found and what is wanted."""
+
+
+class Candle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One candle. Times in milliseconds since 1970 (UTC), prices in the quote currency."""
+
+    symbol: str
+    close: float
+    close_time: int
+    interval: str | None = None
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    volume: float | None = None
+    open_time: int | None = None
+    is_closed: bool = True
+
+
+class _Shape(msgspec.Struct):
+    """The fields that tell a wrapper, a kline event and a candle apart."""
+
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    e: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Kline(msgspec.Struct):
+    open_time: int = msgspec.field(name="t")
+    close_time: int = msgspec.field(name="T")
+    interval: str = msgspec.field(name="i")
+    open: float = msgspec.field(name="o")
+    high: float = msgspec.field(name="h")
+    low: float = msgspec.field(name="l")
+    close: float = msgspec.field(name="c")
+    volume: float = msgspec.field(name="v")
+    is_closed: bool = msgspec.field(name="x")
+
+
+class _KlineEvent(msgspec.Struct):
+    event: str = msgspec.field(name="e")
+    symbol: str = msgspec.field(name="s")
+    kline: _Kline = msgspec.field(name="k")
+
+
+def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
+    """Read the candle in an entry's `fields`; `entry_ms` is the time in the entry's id.
+
+    Raises CandleRejected when there is none, or none that can be true.
+    """
+    event_type = fields.get(b"event_type", b"market.klines")
+    if event_type != b"market.klines":
+        raise CandleRejected(f"event_type is {_shown(event_type)}; expected 'market.klines'")
+    name = b"payload" if b"payload" in fields else b"data"
+    try:
+        if name in fields:
+            candle = _decode_document(name.decode(), fields[name])
+        else:
+            candle = _decode_flat(fields)
+    except RecursionError:
+        raise CandleRejected(f"field {name.decode()!r} is nested too deeply") from None
+    _check_symbol(candle.symbol)
+    _check_prices(candle)
+    _check_close_time(candle.close_time, entry_ms)
+    return candle
+
+
+def encode_envelope(candle: Candle, *, source: str) -> dict[str, str | bytes]:
+    """The fields of an input entry as the upstream publisher writes them (form 1)."""
+    payload = msgspec.to_builtins(candle) | {
+        "is_closed": candle.is_closed,
+        "timestamp": candle.close_time,
+    }
+    return {
+        "event_type": "market.klines",
+        "payload": msgspec.json.encode(payload),
+        "correlation_id": f"{candle.symbol}-{candle.close_time}",
+        "timestamp": datetime.fromtimestamp(candle.close_time / 1000, UTC).isoformat(),
+        "source": source,
+        "trace_id": "",
+    }
+
+
+def _decode_document(name: str, raw: bytes) -> Candle:
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise CandleRejected(
+            f"field {name!r} has {len(raw):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are read"
+        )
+    if raw[:1] and raw[0] in _MESSAGEPACK_MAP_STARTS:
+        return _decode_by_shape(raw, msgspec.msgpack.decode, f"field {name!r} (MessagePack)")
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        raise CandleRejected(f"field {name!r} is not valid UTF-8: {error}") from None
+    return _decode_by_shape(raw, msgspec.json.decode, f"field {name!r} (JSON)")
+
+
+def _decode_by_shape(raw: bytes | msgspec.Raw, decode: Any, where: str) -> Candle:
+    try:
+        shape = decode(raw, type=_Shape)
+        if shape.data is not msgspec.UNSET:
+            raw = shape.data
+            shape = decode(raw, type=_Shape)
+        if shape.e is msgspec.UNSET:
+            candle: Candle = decode(raw, type=Candle, strict=False)
+            return candle
+        return _from_kline_event(decode(raw, type=_KlineEvent, strict=False))
+    except msgspec.DecodeError as error:
+        hint = "; NaN and Infinity are no JSON" if _NOT_A_NUMBER.search(raw) else ""
+        raise CandleRejected(f"{where} is not a candle: {error}{hint}") from None
+    except UnicodeDecodeError as error:
+        raise CandleRejected(f"{where} is not valid UTF-8: {error}") from None
+
+
+def _from_kline_event(event: _KlineEvent) -> Candle:
+    if event.event != "kline":
+        raise CandleRejected(f"event 'e' is {event.event[:40]!r}; expected 'kline'")
+    return Candle(symbol=event.symbol, **msgspec.structs.asdict(event.kline))
+
+
+def _decode_flat(fields: Mapping[bytes, bytes]) -> Candle:
+    known = {}
+    for name, value in fields.items():
+        if len(value) > MAX_DOCUMENT_BYTES:
+            raise CandleRejected(f"field {_shown(name)} has {len(value):,} bytes")
+        try:
+            known[name.decode()] = value.decode()
+        except UnicodeDecodeError as error:
+            raise CandleRejected(f"field {_shown(name)} is not valid UTF-8: {error}") from None
+    if not known.keys() & {"symbol", "close", "close_time"}:
+        raise CandleRejected(
+            f"no known field among {', '.join(sorted(known))[:200]!r}; "
+            "expected 'payload', 'data', or 'symbol' with 'close' and 'close_time'"
+        )
+    try:
+        return msgspec.convert(known, Candle, strict=False)
+    except msgspec.ValidationError as error:
+        raise CandleRejected(f"flat fields are not a candle: {error}") from None
+
+
+def _check_symbol(symbol: str) -> None:
+    # The symbol becomes part of key names and of log lines.
+    if not 0 < len(symbol) <= MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
+        raise CandleRejected(
+            f"symbol {symbol[:80]!r} is not 1 to {MAX_SYMBOL_CHARACTERS} printable characters "
+            "without blanks"
+        )
+
+
+def _check_prices(candle: Candle) -> None:
+    for name in _PRICES:
+        price = getattr(candle, name)
+        if price is not None and not (math.isfinite(price) and price > 0):
+            raise CandleRejected(f"{name} is {price!r}; a price must be finite and above 0")
+
+
+def _check_close_time(close_time_ms: int, entry_ms: int) -> None:
+    if close_time_ms < EARLIEST_CLOSE_TIME_MS:
+        raise CandleRejected(
+            f"close_time {close_time_ms} is before the year 2000; "
+            "it must be in milliseconds (is it in seconds?)"
+        )
+    # An id that was chosen by hand carries no time to compare with.
+    entry_has_time = EARLIEST_CLOSE_TIME_MS <= entry_ms < LATEST_CLOSE_TIME_MS
+    latest = entry_ms + MAX_AHEAD_OF_ENTRY_MS if entry_has_time else LATEST_CLOSE_TIME_MS
+    if close_time_ms > latest:
+        raise CandleRejected(
+            f"close_time {close_time_ms} is in the far future, more than a year after the entry "
+            "was written; it must be in milliseconds"
+        )
+
+
+def _shown(raw: bytes) -> str:
+    return repr(raw[:40].decode(errors="replace"))

@@ -1,0 +1,1 @@
+"""Moves data: from the candle stream through `core` to the published market states."""

@@ -1,0 +1,101 @@
+"""The preflight: can this worker, with these settings, on this Redis, do its work?
+
+`marketstate check` prints it; the worker does it at its start.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import redis
+
+from core.state import MarketState
+from worker import connection
+from worker.errors import CheckFailed, WrongKeyType
+from worker.settings import PREFIX, Settings
+
+# A window anybody can write down, and its state as the slow twin in tests/support/oracle.py gives
+# it; tests/unit/test_check.py holds the two together.
+KNOWN_WINDOW: Final = [100 + (37 * i % 101) / 50 + i / 100 for i in range(257)]
+KNOWN_STATE: Final = {
+    "sigma": 0.00914599582746169,
+    "mu": 0.0001234441702302829,
+    "ts": 0.013497072658412263,
+}
+
+
+class Finding(NamedTuple):
+    verdict: str
+    """`ok` or `warn`; what is worse than that is raised."""
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<4} {self.subject}: {self.text}"
+
+
+def preflight(settings: Settings) -> Iterator[Finding]:
+    """Raises a WorkerError at the first thing that the worker could not work with."""
+    yield Finding("ok", "settings", f"for worker {settings.worker_id}")
+    yield _calculation()
+    client = connection.open_client(settings, block_s=0)
+    try:
+        yield from _server(client, settings)
+        yield _key_types(client, settings)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+    finally:
+        client.close()
+
+
+def _calculation() -> Finding:
+    state = MarketState().get_state("KNOWN", KNOWN_WINDOW)
+    for name, expected in KNOWN_STATE.items():
+        found = state[name] if state else math.nan  # type: ignore[literal-required]
+        if not math.isclose(found, expected, rel_tol=1e-9):
+            raise CheckFailed(
+                f"the calculation is wrong on this machine: {name} of the built-in window is "
+                f"{found!r}, expected {expected!r}; reinstall numpy and this package"
+            )
+    return Finding("ok", "calculation", "the built-in window comes out right")
+
+
+def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    info = connection.server_info(client)
+    where = connection.address(settings)
+    yield Finding("ok", "redis", f"version {info['redis_version']} at {where}")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if int(info.get("maxmemory", 0)) > 0 and policy != "noeviction":
+        yield Finding(
+            "warn",
+            "redis",
+            f"maxmemory-policy is {policy}: a full Redis may drop windows and leases; "
+            "noeviction is safe",
+        )
+
+
+def _key_types(client: connection.Client, settings: Settings) -> Finding:
+    keys, shards = settings.keys, range(settings.shards)
+    expected = {
+        keys.input: "stream",
+        keys.output_stream: "stream",
+        keys.dead_stream: "stream",
+        keys.meta: "hash",
+        keys.members: "hash",
+        keys.counters: "hash",
+        keys.epoch: "string",
+        **{keys.lease(shard): "string" for shard in shards},
+        **{keys.marks(shard): "hash" for shard in shards},
+    }
+    with client.pipeline(transaction=False) as reads:
+        for key in expected:
+            reads.type(key)
+        found = [kind.decode() for kind in reads.execute()]
+    for (key, wanted), kind in zip(expected.items(), found, strict=True):
+        if kind not in (wanted, "none"):
+            raise WrongKeyType(
+                f"the key {key} holds a {kind}, the worker needs a {wanted}; rename or delete "
+                f"it, or choose other keys ({PREFIX}INPUT_STREAM, _OUTPUT_STREAM, ...)"
+            )
+    there = "there" if found[0] != "none" else "not there yet"
+    return Finding("ok", "keys", f"all of the right type; input stream {keys.input} is {there}")

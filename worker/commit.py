@@ -1,0 +1,147 @@
+"""Makes the changes of a batch true in Redis, all of them or none, and only while we may."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from schemas.candle import MAX_DOCUMENT_BYTES
+from schemas.market_state import encode_record, hash_fields, journal_line, stream_fields
+from worker import mirror
+from worker.errors import LeaseLost, WrongKeyType
+from worker.log import log
+from worker.pipeline import Changes, DeadLetter, SymbolChange
+from worker.scripts import Scripts
+from worker.settings import Settings
+from worker.shards import Shards
+
+STATE_TTL_IN_INTERVALS: Final = 10
+MAX_DEAD_FIELDS: Final = 100
+
+
+class Commit:
+    def __init__(self, settings: Settings, scripts: Scripts, shards: Shards) -> None:
+        self._settings = settings
+        self._keys = settings.keys
+        self._scripts = scripts
+        self._shards = shards
+
+    def apply(self, changes: Changes) -> None:
+        """Write, then move, then tell:
+
+        1. one script checks every lease concerned and all key types, and only then writes
+           windows, states, outputs, dead letters, counters and marks, and acknowledges;
+        2. the windows in memory move;
+        3. the journal says what was published.
+
+        Raises LeaseLost when a lease has passed on: nothing was written. A connection error here
+        leaves open whether it was written; the caller must load from Redis what is true, and
+        never send the changes again.
+        """
+        reply = self._scripts.commit(keys=self._key_list(changes), args=self._plan(changes))  # 1
+        self._check(reply, list(changes.finished))
+        self._shards.move(changes)  # 2
+        for level, text in changes.remarks:  # 3
+            log.log(level, text)
+        for record in changes.records:
+            log.info(journal_line(record))
+
+    def _key_list(self, changes: Changes) -> list[str]:
+        keys = self._keys
+        of_shards = ((keys.lease(shard), keys.marks(shard)) for shard in changes.finished)
+        of_symbols = ((keys.window(symbol), keys.state(symbol)) for symbol in changes.symbols)
+        return [
+            keys.input,
+            keys.output_stream,
+            keys.dead_stream,
+            keys.counters,
+            *(key for pair in (*of_shards, *of_symbols) for key in pair),
+        ]
+
+    def _plan(self, changes: Changes) -> list[str | bytes]:
+        encoded = [(record, encode_record(record)) for record in changes.records]
+        latest = {record.symbol: hash_fields(record, text) for record, text in encoded}
+        plan = {
+            "shards": [
+                (
+                    self._shards.token(shard),
+                    _flat(_marks_of(shard, changes.symbols)),
+                    _binary(entry_ids),
+                )
+                for shard, entry_ids in changes.finished.items()
+            ],
+            "symbols": [
+                (
+                    _binary(mirror.pack(zip(change.close_times_ms, change.closes, strict=True))),
+                    _flat_struct(latest[symbol]) if symbol in latest else [],
+                )
+                for symbol, change in changes.symbols.items()
+            ],
+            "outputs": [_flat_struct(stream_fields(record, text)) for record, text in encoded],
+            "dead": [_binary(_dead_fields(letter, self._keys.input)) for letter in changes.dead],
+            "counters": _flat(changes.counters.items()),
+            "window_size": self._settings.window_size,
+            "state_ttl_ms": STATE_TTL_IN_INTERVALS * self._settings.publish_interval_ms,
+            "output_maxlen": self._settings.output_maxlen,
+            "dead_maxlen": self._settings.dead_maxlen,
+        }
+        return [self._keys.group, msgspec.msgpack.encode(plan)]
+
+    def _check(self, reply: list[Any], shards: list[int]) -> None:
+        match reply:
+            case [b"done"]:
+                return
+            case [b"lease lost", *indexes]:
+                raise LeaseLost([shards[index] for index in indexes])
+            case [b"wrong type", key, found]:
+                raise WrongKeyType(
+                    f"the key {key.decode()} holds a {found.decode()}, which the worker cannot "
+                    "write to; rename or delete it"
+                )
+            case _:
+                raise AssertionError(f"commit.lua answered {reply!r}")
+
+
+def _marks_of(shard: int, symbols: Mapping[str, SymbolChange]) -> Iterator[tuple[str, str]]:
+    for symbol, change in symbols.items():
+        if change.shard == shard:
+            yield symbol, str(change.last_emitted_ms)
+
+
+def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
+    """The original fields first: in a reader's dict, ours then win over originals of one name."""
+    error, cut = letter.error, False
+    for i, (name, value) in enumerate(letter.entry.fields.items()):
+        cut |= i >= MAX_DEAD_FIELDS or len(name) + len(value) > MAX_DOCUMENT_BYTES
+        if i < MAX_DEAD_FIELDS:
+            yield name[:MAX_DOCUMENT_BYTES]
+            yield value[:MAX_DOCUMENT_BYTES]
+    if cut:
+        error += f" (cut here to {MAX_DEAD_FIELDS} fields of {MAX_DOCUMENT_BYTES:,} bytes)"
+    yield from (b"error", error.encode())
+    yield from (b"source_stream", source_stream.encode())
+    yield from (b"source_id", letter.entry.id)
+
+
+def _binary(strings: Iterable[bytes]) -> list[msgspec.Raw]:
+    """Each as a MessagePack string: the reader inside Redis knows nothing of MessagePack's own
+    type for bytes, and takes any bytes for a string.
+    """
+    return [msgspec.Raw(_string_header(len(string)) + string) for string in strings]
+
+
+def _string_header(length: int) -> bytes:
+    if length < 32:
+        return struct.pack("B", 0xA0 | length)
+    if length < 1 << 16:
+        return struct.pack(">BH", 0xDA, length)
+    return struct.pack(">BI", 0xDB, length)
+
+
+def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
+    return [item for pair in pairs for item in pair]
+
+
+def _flat_struct(struct: msgspec.Struct) -> list[Any]:
+    return _flat(msgspec.structs.asdict(struct).items())

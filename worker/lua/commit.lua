@@ -1,0 +1,93 @@
+-- Makes one batch visible: windows, states, outputs, dead letters, marks and acknowledgement.
+--
+-- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
+-- KEYS[5...] lease and marks of each shard of the plan, then window and state of each symbol
+-- ARGV[1] group   ARGV[2] the plan, a MessagePack map:
+--   shards     array of {token, {symbol, last emitted close time, ...}, {entry id, ...}}
+--   symbols    array of {{packed close, ...}, {field, value, ...} of the state or none}
+--   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
+--   counters   {name, increment, ...}             window_size, state_ttl_ms,
+--   output_maxlen, dead_maxlen
+-- Returns {'done'}, {'lease lost', index in shards, ...} or {'wrong type', key, its type}.
+--
+-- Protects G3 and G4. Redis carries a script out as a whole, but does not undo one that fails
+-- half-way: all that can fail is checked before the first write, and the first write is one that
+-- a full Redis refuses.
+
+local input, output, dead, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, plan = ARGV[1], cmsgpack.unpack(ARGV[2])
+local CHUNK = 1000 -- Lua can pass some thousand arguments at once
+
+local function shard_keys(i) return KEYS[3 + 2 * i], KEYS[4 + 2 * i] end
+local function symbol_keys(i)
+  local base = 3 + 2 * #plan.shards + 2 * i
+  return KEYS[base], KEYS[base + 1]
+end
+
+local function in_chunks(values, call)
+  for from = 1, #values, CHUNK do
+    call(unpack(values, from, math.min(from + CHUNK - 1, #values)))
+  end
+end
+
+-- 1. Every lease must still be held.
+local lost = {'lease lost'}
+for i, shard in ipairs(plan.shards) do
+  if redis.call('GET', (shard_keys(i))) ~= shard[1] then table.insert(lost, i - 1) end
+end
+if #lost > 1 then return lost end
+
+-- 2. Every key must be of its type, or absent.
+local wrong
+local function expect(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= wanted then wrong = wrong or {'wrong type', key, found} end
+end
+expect(input, 'stream')
+expect(output, 'stream')
+expect(dead, 'stream')
+expect(counters, 'hash')
+for i = 1, #plan.shards do
+  local _, marks = shard_keys(i)
+  expect(marks, 'hash')
+end
+for i = 1, #plan.symbols do
+  local window, state = symbol_keys(i)
+  expect(window, 'list')
+  expect(state, 'hash')
+end
+if wrong then return wrong end
+
+-- 3. Windows and states.
+for i, symbol in ipairs(plan.symbols) do
+  local window, state = symbol_keys(i)
+  in_chunks(symbol[1], function(...) redis.call('RPUSH', window, ...) end)
+  redis.call('LTRIM', window, -plan.window_size, -1)
+  if #symbol[2] > 0 then
+    redis.call('HSET', state, unpack(symbol[2]))
+    redis.call('PEXPIRE', state, plan.state_ttl_ms)
+  end
+end
+
+-- 4. Outputs and dead letters. Exact trimming would cost three times as much.
+for _, fields in ipairs(plan.outputs) do
+  redis.call('XADD', output, 'MAXLEN', '~', plan.output_maxlen, '*', unpack(fields))
+end
+for _, fields in ipairs(plan.dead) do
+  redis.call('XADD', dead, 'MAXLEN', '~', plan.dead_maxlen, '*', unpack(fields))
+end
+
+-- 5. Counters and marks.
+for i = 1, #plan.counters, 2 do
+  redis.call('HINCRBY', counters, plan.counters[i], plan.counters[i + 1])
+end
+for i, shard in ipairs(plan.shards) do
+  local _, marks = shard_keys(i)
+  in_chunks(shard[2], function(...) redis.call('HSET', marks, ...) end)
+end
+
+-- 6. The acknowledgement comes last.
+for _, shard in ipairs(plan.shards) do
+  in_chunks(shard[3], function(...) redis.call('XACK', input, group, ...) end)
+end
+return {'done'}

@@ -1,0 +1,78 @@
+-- Keeps a worker a member of its group and its shards leased, and evens the shards out.
+--
+-- KEYS[1] members   KEYS[2] epoch counter   KEYS[3...] the lease of each shard, from shard 0 on
+-- ARGV[1] worker id   ARGV[2] incarnation: one per process
+-- ARGV[3] lease time in ms   ARGV[4...] for each shard the token this worker believes to hold,
+--         or '' for none
+-- Returns {'kept', number of living members, token or '' of each shard ...}
+--      or {'in use', ms since the other worker with this id was seen}.
+--
+-- Protects G4 and G6. A lease is a key with an expiry, its value the token
+-- '<worker id>:<epoch>'; the epoch grows with every acquisition, so no token ever comes back.
+-- Time is Redis's own. There is no leader: each worker takes up to its quota of what is free and
+-- gives back what is above it. Quotas differ by one at most and follow the sorted worker ids, so
+-- that they add up; a worker within its quota keeps exactly what it has.
+
+local members, epoch = KEYS[1], KEYS[2]
+local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local shards = #KEYS - 2
+
+-- 1. Membership: forget the dead, refuse a second living worker of the same id, note this one.
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local living = {worker_id}
+local all = redis.call('HGETALL', members)
+for i = 1, #all, 2 do
+  local id = all[i]
+  local seen_ms, its_incarnation = string.match(all[i + 1], '^(%d+):(.*)$')
+  local silent_ms = now_ms - tonumber(seen_ms)
+  if id == worker_id then
+    if its_incarnation ~= incarnation and silent_ms <= lease_ms then
+      return {'in use', silent_ms}
+    end
+  elseif silent_ms > lease_ms then
+    redis.call('HDEL', members, id)
+  else
+    living[#living + 1] = id
+  end
+end
+redis.call('HSET', members, worker_id, string.format('%d:%s', now_ms, incarnation))
+
+-- 2. Quota.
+table.sort(living)
+local quota = math.floor(shards / #living)
+for rank = 1, shards % #living do
+  if living[rank] == worker_id then quota = quota + 1 end
+end
+
+-- 3. Renew what is still ours, and give back what is above the quota.
+local tokens, held = {}, 0
+for shard = 1, shards do
+  local lease, token = KEYS[shard + 2], ARGV[shard + 3]
+  tokens[shard] = ''
+  if token ~= '' and redis.call('GET', lease) == token then
+    if held < quota then
+      redis.call('PEXPIRE', lease, lease_ms)
+      tokens[shard] = token
+      held = held + 1
+    else
+      redis.call('DEL', lease)
+    end
+  end
+end
+
+-- 4. Take what is free. A lease under our id whose token was not presented is from a reply that
+--    got lost: it is taken anew, so that a commit still on its way with the old token fails.
+for shard = 1, shards do
+  if held >= quota then break end
+  local lease = KEYS[shard + 2]
+  local holder = redis.call('GET', lease)
+  if tokens[shard] == '' and (not holder or string.match(holder, '^(.*):') == worker_id) then
+    local token = worker_id .. ':' .. redis.call('INCR', epoch)
+    redis.call('SET', lease, token, 'PX', lease_ms)
+    tokens[shard] = token
+    held = held + 1
+  end
+end
+
+return {'kept', #living, unpack(tokens)}

@@ -1,0 +1,20 @@
+-- Gives back all shards of a worker that stops, and ends its membership.
+--
+-- KEYS[1] members   KEYS[2...] leases of the shards it holds
+-- ARGV[1] worker id   ARGV[2] incarnation   ARGV[3...] the token of each lease
+-- Returns the number of leases given back.
+--
+-- Protects G4 and G6: others take the shards at once; a lease that has passed on is left alone.
+
+local members, worker_id = KEYS[1], ARGV[1]
+local released = 0
+for i = 2, #KEYS do
+  if redis.call('GET', KEYS[i]) == ARGV[i + 1] then
+    released = released + redis.call('DEL', KEYS[i])
+  end
+end
+local entry = redis.call('HGET', members, worker_id)
+if entry and string.match(entry, '^%d+:(.*)$') == ARGV[2] then
+  redis.call('HDEL', members, worker_id)
+end
+return released

@@ -1,0 +1,73 @@
+-- Creates the consumer group with its bookkeeping, or checks that this worker fits to it.
+--
+-- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members
+-- ARGV[1] group   ARGV[2] warm | replay | new   ARGV[3] lease time in ms   ARGV[4] worker id
+-- ARGV[5] n, the number of fixed fields   ARGV[6...] name, value of n fixed fields, then name,
+--         value of the fields that may change while no other worker lives
+-- Returns {'created' | 'joined' | 'deleted' | 'foreign', warm-up boundary},
+--         {'fixed', name, found} or {'running', name, found, the other worker's id}.
+--
+-- Protects G2: all workers of a group calculate the same. Group and meta appear together, so a
+-- meta without a group means that the group was deleted, and nobody invents a position for it.
+
+local input, meta, members = KEYS[1], KEYS[2], KEYS[3]
+local group, start, lease_ms, worker_id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local first_free = 6 + 2 * tonumber(ARGV[5])
+
+local function group_exists()
+  if redis.call('EXISTS', input) == 0 then return false end
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
+    if info[2] == group then return true end
+  end
+  return false
+end
+
+-- Field of XINFO STREAM; nil where this version of Redis has none.
+local function stream_info(name)
+  local info = redis.call('XINFO', 'STREAM', input)
+  for i = 1, #info, 2 do
+    if info[i] == name then return info[i + 1] end
+  end
+  return nil
+end
+
+local function another_living_member()
+  local time = redis.call('TIME')
+  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  local all = redis.call('HGETALL', members)
+  for i = 1, #all, 2 do
+    local seen_ms = tonumber(string.match(all[i + 1], '^(%d+)'))
+    if all[i] ~= worker_id and now_ms - seen_ms <= lease_ms then return all[i] end
+  end
+  return nil
+end
+
+local known, exists = redis.call('EXISTS', meta) == 1, group_exists()
+if exists and not known then return {'foreign'} end
+if known and not exists then return {'deleted'} end
+
+if not known then
+  redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
+  local boundary = start == 'warm' and stream_info('last-generated-id') or '0-0'
+  redis.call('HSET', meta, 'warm_until_id', boundary, unpack(ARGV, 6))
+  local added = stream_info('entries-added')
+  if added then
+    -- What was trimmed before the group existed was never ours to read.
+    local unread = start == 'new' and 0 or stream_info('length')
+    local position = start == 'new' and stream_info('last-generated-id') or '0-0'
+    redis.call('HSET', meta, 'entries_accounted', added - unread)
+    redis.call('XGROUP', 'SETID', input, group, position, 'ENTRIESREAD', added - unread)
+  end
+  return {'created', boundary}
+end
+
+for i = 6, #ARGV, 2 do
+  local name, wanted, found = ARGV[i], ARGV[i + 1], redis.call('HGET', meta, ARGV[i])
+  if found ~= wanted then
+    if i < first_free then return {'fixed', name, found or ''} end
+    local other = another_living_member()
+    if other then return {'running', name, found or '', other} end
+  end
+end
+redis.call('HSET', meta, unpack(ARGV, first_free))
+return {'joined', redis.call('HGET', meta, 'warm_until_id')}

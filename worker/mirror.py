@@ -1,0 +1,26 @@
+"""How a ring buffer is written down in Redis: a list, 16 bytes per candle.
+
+Close time in ms as int64, then the close as float64, both little-endian.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+_CANDLE: Final = np.dtype([("close_time_ms", "<i8"), ("close", "<f8")])
+_CANDLE_STRUCT: Final = struct.Struct("<qd")
+
+
+def pack(candles: Iterable[tuple[int, float]]) -> list[bytes]:
+    return [_CANDLE_STRUCT.pack(*candle) for candle in candles]
+
+
+def unpack(packed: Sequence[bytes]) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """Close times in ms and closes, oldest first. Raises ValueError for other bytes."""
+    if any(len(candle) != _CANDLE.itemsize for candle in packed):
+        raise ValueError(f"expected {_CANDLE.itemsize} bytes per candle")
+    candles = np.frombuffer(b"".join(packed), dtype=_CANDLE)
+    return candles["close_time_ms"].tolist(), candles["close"].astype(np.float64)

@@ -1,0 +1,276 @@
+"""From entries to changes: what a batch does to windows, and what is published for it.
+
+Pure: it reads the memory of the shards, and returns what shall become true. Nothing has happened
+before `commit` has written it.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from core.regime import regime_of
+from core.state import MarketState, State
+from core.theta import theta_hash
+from core.window import Window
+from schemas.candle import Candle, CandleRejected, decode_candle
+from schemas.market_state import (
+    Features,
+    MarketStateRecord,
+    RegimeProbs,
+    TsComponents,
+    Windows,
+)
+from worker.keys import shard_of
+from worker.settings import Settings
+
+COUNTERS: Final = ("applied", "emitted", "duplicate", "late", "gap", "ignored", "dead", "lost")
+
+History = tuple[Sequence[int], Sequence[float]]
+
+
+class Entry(NamedTuple):
+    """One entry of the input stream, and the shard it was routed to."""
+
+    shard: int
+    id: bytes
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        ms, _, seq = self.id.partition(b"-")
+        return int(ms), int(seq)
+
+
+class Ignored(NamedTuple):
+    """A candle that is none of ours, by a documented rule."""
+
+
+class Lost(NamedTuple):
+    """An entry that was trimmed after it had been routed."""
+
+
+class Reading(NamedTuple):
+    entry: Entry
+    found: Candle | Ignored | Lost | CandleRejected
+
+
+@dataclass
+class Memory:
+    """What is remembered of a symbol: the same as Redis has."""
+
+    window: Window
+    last_emitted_ms: int = 0
+
+
+MemoryOf = Callable[[int, str], Memory | None]
+
+
+@dataclass
+class SymbolChange:
+    """What a batch adds to the window of a symbol, and to its emission mark."""
+
+    shard: int
+    before: Window
+    last_emitted_ms: int
+    close_times_ms: list[int] = field(default_factory=list)
+    closes: list[float] = field(default_factory=list)
+
+    @property
+    def last_close_time_ms(self) -> int:
+        """0 before the first candle."""
+        return self.close_times_ms[-1] if self.close_times_ms else self.before.last_close_time_ms
+
+    @property
+    def length(self) -> int:
+        return len(self.before) + len(self.closes)
+
+
+class DeadLetter(NamedTuple):
+    entry: Entry
+    error: str
+
+
+@dataclass
+class Changes:
+    """All that one batch shall make true; without effect until it is committed."""
+
+    finished: dict[int, list[bytes]] = field(default_factory=dict)
+    symbols: dict[str, SymbolChange] = field(default_factory=dict)
+    records: list[MarketStateRecord] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    remarks: list[tuple[int, str]] = field(default_factory=list)
+
+    def count(self, counter: str, warning: str | None = None) -> None:
+        """`warning` is for the log, once the batch is committed."""
+        self.counters[counter] += 1
+        if warning:
+            self.remarks.append((logging.WARNING, warning))
+
+
+class _Emission(NamedTuple):
+    """A state that is due: of a symbol, after the batch's candle that makes `length` closes."""
+
+    candle: Candle
+    length: int
+
+
+class Pipeline:
+    """Knows the rules by which a candle is applied, ignored or emitted."""
+
+    def __init__(self, settings: Settings, warm_until: tuple[int, int]) -> None:
+        """Up to the entry id `warm_until`, candles fill windows and emit nothing."""
+        self._settings = settings
+        self._wanted = settings.wanted_symbols
+        self._market_state = MarketState(settings.theta)
+        self._theta_hash = theta_hash(settings.theta)
+        self._warm_until = warm_until
+
+    def read(self, entries: Iterable[Entry]) -> list[Reading]:
+        """Tell for each entry what it is, in stream order."""
+        in_order = sorted(entries, key=lambda entry: entry.order)
+        return [Reading(entry, self._found(entry)) for entry in in_order]
+
+    def advance(
+        self, readings: Iterable[Reading], memory: MemoryOf, histories: Mapping[str, History]
+    ) -> Changes:
+        """What the readings change; `histories` are older closes of symbols without a memory."""
+        changes = Changes()
+        emissions: list[_Emission] = []
+        for entry, found in readings:
+            changes.finished.setdefault(entry.shard, []).append(entry.id)
+            where = f"entry {entry.id.decode()}"
+            match found:
+                case Ignored():
+                    changes.count("ignored")
+                case Lost():
+                    changes.count("lost", f"{where} was trimmed before it was finished: lost")
+                case CandleRejected():
+                    changes.count("dead", f"{where} is a dead letter: {found}")
+                    changes.dead.append(DeadLetter(entry, str(found)))
+                case Candle(symbol=symbol):
+                    if symbol not in changes.symbols:
+                        changes.symbols[symbol] = self._unchanged(
+                            entry.shard,
+                            memory(entry.shard, symbol),
+                            histories.get(symbol, ((), ())),
+                        )
+                    change = changes.symbols[symbol]
+                    if self._apply(found, change, changes, where) and self._is_due(entry, change):
+                        change.last_emitted_ms = found.close_time
+                        emissions.append(_Emission(found, change.length))
+        changes.symbols = {
+            symbol: change for symbol, change in changes.symbols.items() if change.closes
+        }
+        self._emit(emissions, changes)
+        return changes
+
+    def _found(self, entry: Entry) -> Candle | Ignored | Lost | CandleRejected:
+        if not entry.fields:
+            return Lost()
+        try:
+            candle = decode_candle(entry.fields, entry.order[0])
+        except CandleRejected as error:
+            return error
+        if self._wanted is not None and candle.symbol not in self._wanted:
+            return Ignored()
+        if not candle.is_closed or candle.interval not in (None, self._settings.candle_interval):
+            return Ignored()
+        shard = shard_of(candle.symbol, self._settings.shards)
+        if shard != entry.shard:
+            return CandleRejected(
+                f"symbol {candle.symbol!r} belongs to shard {shard}, but the entry was routed to "
+                f"shard {entry.shard}: does it name more than one symbol?"
+            )
+        return candle
+
+    def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
+        if known is not None:
+            return SymbolChange(shard, known.window, known.last_emitted_ms)
+        close_times_ms, closes = history
+        return SymbolChange(
+            shard, Window(self._settings.window_size), 0, [*close_times_ms], [*closes]
+        )
+
+    def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, where: str) -> bool:
+        """Add the candle, unless the symbol is past it already."""
+        last_ms, interval_ms = change.last_close_time_ms, self._settings.candle_interval_ms
+        if candle.close_time == last_ms:
+            changes.count("duplicate")
+            return False
+        if candle.close_time < last_ms:
+            changes.count(
+                "late",
+                f"{candle.symbol}: {where} is late: close time {candle.close_time} "
+                f"comes after {last_ms}",
+            )
+            return False
+        missing = (candle.close_time - last_ms) // interval_ms - 1 if last_ms else 0
+        if missing > 0:
+            changes.count(
+                "gap",
+                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
+                f"and {candle.close_time}",
+            )
+        change.close_times_ms.append(candle.close_time)
+        change.closes.append(candle.close)
+        changes.count("applied")
+        return True
+
+    def _is_due(self, entry: Entry, change: SymbolChange) -> bool:
+        return (
+            change.length >= self._market_state.minimum_length
+            and entry.order > self._warm_until
+            and change.last_close_time_ms - change.last_emitted_ms
+            >= self._settings.publish_interval_ms
+        )
+
+    def _emit(self, emissions: Sequence[_Emission], changes: Changes) -> None:
+        """Calculate the states that are due, many at a time: the bits are the same as one by one.
+
+        A state depends on the last closes alone, as many as theta needs, so windows of any length
+        go into one array.
+        """
+        if not emissions:
+            return
+        needed = self._market_state.minimum_length
+        closes = {
+            symbol: np.concatenate([change.before.closes(), change.closes])
+            for symbol, change in changes.symbols.items()
+        }
+        windows = np.stack(
+            [closes[candle.symbol][length - needed : length] for candle, length in emissions]
+        )
+        states = self._market_state.get_states(windows)
+        for (candle, length), state in zip(emissions, states, strict=True):
+            assert state is not None, "windows are as long as theta needs"
+            buffer_size = min(length, self._settings.window_size)
+            changes.records.append(self._record(candle, buffer_size, state))
+        changes.counters["emitted"] += len(emissions)
+
+    def _record(self, candle: Candle, buffer_size: int, state: State) -> MarketStateRecord:
+        return MarketStateRecord(
+            symbol=candle.symbol,
+            interval=self._settings.candle_interval,
+            source=self._settings.source,
+            close_time_ms=candle.close_time,
+            close=candle.close,
+            sigma=state["sigma"],
+            mu=state["mu"],
+            ts=state["ts"],
+            regime=regime_of(state["regime_probs"]),
+            regime_probs=RegimeProbs(**state["regime_probs"]),
+            features=Features(**state["features"]),
+            windows=Windows(
+                returns_n=buffer_size - 1,
+                trend_windows=state["windows"]["trend_windows"],
+                regime_window=state["windows"]["regime_window"],
+            ),
+            ts_components=TsComponents(**state["ts_components"]),
+            buffer_size=buffer_size,
+            theta_hash=self._theta_hash,
+        )

@@ -1,0 +1,314 @@
+"""Every setting: its variable, default, bounds. The only place that reads the environment.
+
+`Settings` is the table: the field `publish_interval` is read from
+`MARKETSTATE_PUBLISH_INTERVAL`, and its annotation says what is allowed.
+"""
+
+import difflib
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_type_hints
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from core.theta import Theta, ThetaError, merged_theta, minimum_length
+from worker.errors import ConfigurationError
+from worker.keys import Keys
+
+PREFIX: Final = "MARKETSTATE_"
+MAX_FILE_BYTES: Final = 65_536
+_INTERVAL_UNITS_MS: Final = {
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+_SECRETS: Final = ("redis_password", "redis_url")
+_EXTRAS: Final = ("theta",)
+
+Name = Annotated[
+    str,
+    Meta(pattern=r"^[^\s{}]{1,200}$", description="1 to 200 characters, no blanks or braces"),
+]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings of one worker. Durations carry their unit where it is not seconds."""
+
+    symbols: Annotated[str, Meta(description="comma-separated symbols, or 'all'")] = "all"
+    publish_interval: Annotated[
+        int, Meta(ge=1, le=604_800, description="whole seconds, 1 to 604800")
+    ] = 60
+    window_size: Annotated[
+        int, Meta(ge=2, le=100_000, description="a number of closes, at most 100000")
+    ] = 300
+    candle_interval: Annotated[
+        str,
+        Meta(
+            pattern=r"^[1-9]\d{0,3}[smhdw]$",
+            description="a number and s, m, h, d or w, such as 1m or 4h",
+        ),
+    ] = "1m"
+    source: Annotated[Literal["candles", "synthetic"], Meta(description="candles or synthetic")] = (
+        "candles"
+    )
+    redis_host: Name = "localhost"
+    redis_port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 6379
+    redis_db: Annotated[int, Meta(ge=0, le=1_000_000, description="0 or more")] = 0
+    redis_username: str | None = None
+    redis_password: str | None = None
+    redis_password_file: str | None = None
+    redis_url: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^(redis|rediss|unix)://",
+            description="a URL that starts with redis://, rediss:// or unix://",
+        ),
+    ] = None
+    input_stream: Name = "quantum:stream:market.klines"
+    group: Name = "marketstate"
+    output_prefix: Name = "quantum:marketstate:"
+    output_stream: Name = "quantum:stream:marketstate"
+    output_maxlen: Annotated[
+        int, Meta(ge=1, le=10**9, description="a number of entries, at least 1")
+    ] = 10_000
+    dead_stream: Name = "quantum:stream:marketstate.dead"
+    dead_maxlen: Annotated[
+        int, Meta(ge=1, le=10**9, description="a number of entries, at least 1")
+    ] = 10_000
+    shards: Annotated[int, Meta(ge=1, le=256, description="1 to 256")] = 16
+    start: Annotated[Literal["warm", "replay", "new"], Meta(description="warm, replay or new")] = (
+        "warm"
+    )
+    backfill_keys: Annotated[
+        str, Meta(description="comma-separated keys, each with {symbol} in it, or 'none'")
+    ] = (
+        "candles:{symbol}:1m,quantum:candles:{symbol},"
+        "klines:{symbol}:1m,quantum:history:ohlcv:{symbol}:1m"
+    )
+    theta_file: str | None = None
+    lease_seconds: Annotated[float, Meta(ge=1, le=3_600, description="seconds, 1 to 3600")] = 10.0
+    batch: Annotated[int, Meta(ge=1, le=2_000, description="a number of entries, 1 to 2000")] = 500
+    max_pending: Annotated[
+        int, Meta(ge=1, le=10**7, description="a number of entries, at least 1")
+    ] = 10_000
+    worker_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9@._-]{1,64}$",
+            description="1 to 64 letters, digits and @ . _ -",
+        ),
+    ] = "worker"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Meta(description="DEBUG, INFO, WARNING or ERROR"),
+    ] = "INFO"
+    # No variables of their own: what theta_file says, merged with the defaults.
+    theta: Theta
+
+    @property
+    def candle_interval_ms(self) -> int:
+        return int(self.candle_interval[:-1]) * _INTERVAL_UNITS_MS[self.candle_interval[-1]]
+
+    @property
+    def publish_interval_ms(self) -> int:
+        return self.publish_interval * 1_000
+
+    @property
+    def lease_ms(self) -> int:
+        return int(self.lease_seconds * 1_000)
+
+    @property
+    def wanted_symbols(self) -> frozenset[str] | None:
+        """The symbols to work on; None for all."""
+        return None if self.symbols == "all" else frozenset(_items(self.symbols))
+
+    @property
+    def backfill_patterns(self) -> tuple[str, ...]:
+        return () if self.backfill_keys == "none" else tuple(_items(self.backfill_keys))
+
+    @property
+    def keys(self) -> Keys:
+        # Invented candles never share a stream, a window or a mark with real ones.
+        suffix = ".synthetic" if self.source == "synthetic" else ""
+        return Keys(
+            input=self.input_stream + suffix,
+            group=self.group,
+            output_prefix=self.output_prefix,
+            output_stream=self.output_stream,
+            dead_stream=self.dead_stream,
+            namespace=f"quantum:marketstate-worker:{self.group}{suffix}",
+        )
+
+    def described(self) -> str:
+        """Every effective setting as `name=value`, secrets masked."""
+        return " ".join(
+            f"{name}={_masked(name, getattr(self, name))}"
+            for name in self.__struct_fields__
+            if name not in _EXTRAS
+        )
+
+
+def settings_from(environ: Mapping[str, str]) -> Settings:
+    """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
+
+    Raises ConfigurationError, which names the variable, what it holds and what is allowed.
+    """
+    given = {
+        name.removeprefix(PREFIX).lower(): value.strip()
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and value.strip()
+    }
+    values = {name: _parsed(name, text) for name, text in given.items()}
+    _read_password(values)
+    values.setdefault("worker_id", _default_worker_id())
+    if values.get("candle_interval", "1m") != "1m":
+        # The default caches hold 1-minute candles.
+        values.setdefault("backfill_keys", "none")
+    settings = Settings(**values, theta=_theta(values.get("theta_file")))
+    _check_together(settings, given)
+    return settings
+
+
+def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
+    """systemd sets JOURNAL_STREAM where standard error goes to the journal."""
+    return "JOURNAL_STREAM" in environ
+
+
+def _parsed(name: str, text: str) -> Any:
+    annotation = get_type_hints(Settings, include_extras=True).get(name)
+    if annotation is None or name in _EXTRAS:
+        raise ConfigurationError(_unknown(name))
+    try:
+        return msgspec.convert(text, annotation, strict=False)
+    except msgspec.ValidationError:
+        # Only annotated fields have bounds, so only they can be refused.
+        allowed = annotation.__metadata__[0].description
+        shown = "***" if name in _SECRETS else repr(text)
+        raise ConfigurationError(f"{PREFIX}{name.upper()} is {shown}; allowed: {allowed}") from None
+
+
+def _unknown(name: str) -> str:
+    known = [field for field in Settings.__struct_fields__ if field not in _EXTRAS]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see README, Settings"
+    return f"{PREFIX}{name.upper()} is no setting; {hint}"
+
+
+def _read_password(values: dict[str, Any]) -> None:
+    url: str | None = values.get("redis_url")
+    in_url = url and (urlsplit(url).password or "password" in parse_qs(urlsplit(url).query))
+    sources = [
+        name
+        for name, found in {
+            "REDIS_URL": in_url,
+            "REDIS_PASSWORD": values.get("redis_password"),
+            "REDIS_PASSWORD_FILE": values.get("redis_password_file"),
+        }.items()
+        if found
+    ]
+    if len(sources) > 1:
+        raise ConfigurationError(
+            f"a password is given by {PREFIX}{f' and {PREFIX}'.join(sources)}; give it once"
+        )
+    if path := values.get("redis_password_file"):
+        variable = f"{PREFIX}REDIS_PASSWORD_FILE"
+        password = _file_text(variable, path).strip("\r\n")
+        if not password:
+            raise ConfigurationError(f"{variable}: {path} is empty; it must hold the password")
+        values["redis_password"] = password
+
+
+def _default_worker_id() -> str:
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:48] or "host"
+    return f"{host}-{os.getpid()}"
+
+
+def _theta(path: str | None) -> Theta:
+    if path is None:
+        return merged_theta(None)
+    variable = f"{PREFIX}THETA_FILE"
+    try:
+        return merged_theta(msgspec.json.decode(_file_text(variable, path)))
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{variable}: {path} is no JSON: {error}") from None
+    except (ThetaError, RecursionError) as error:
+        raise ConfigurationError(f"{variable}: {path}: {error}") from None
+
+
+def _file_text(variable: str, path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigurationError(f"{variable}: {path} is over {MAX_FILE_BYTES:,} bytes")
+        return content.decode()
+    except OSError as error:
+        raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
+
+
+def _check_together(settings: Settings, given: Mapping[str, str]) -> None:
+    """What no single field can tell."""
+    needed = minimum_length(settings.theta)
+    if settings.window_size < needed:
+        raise ConfigurationError(
+            f"{PREFIX}WINDOW_SIZE is {settings.window_size}; "
+            f"allowed: at least {needed}, the longest window of theta plus one"
+        )
+    if settings.symbols != "all" and not _items(settings.symbols):
+        raise ConfigurationError(
+            f"{PREFIX}SYMBOLS is {given['symbols']!r}; allowed: symbols or 'all'"
+        )
+    for pattern in settings.backfill_patterns:
+        if "{symbol}" not in pattern:
+            raise ConfigurationError(
+                f"{PREFIX}BACKFILL_KEYS has {pattern!r}; each key must have {{symbol}} in it"
+            )
+    streams = {
+        f"{PREFIX}INPUT_STREAM": settings.keys.input,
+        f"{PREFIX}OUTPUT_STREAM": settings.output_stream,
+        f"{PREFIX}DEAD_STREAM": settings.dead_stream,
+    }
+    if len(set(streams.values())) < len(streams):
+        raise ConfigurationError(
+            f"{', '.join(streams)} must differ; found {', '.join(streams.values())}"
+        )
+    for key in (*streams.values(), settings.keys.namespace):
+        if key.startswith(settings.output_prefix):
+            raise ConfigurationError(
+                f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}, with which the key {key!r} "
+                "starts too; only the symbols' hashes may start with it"
+            )
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _masked(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name == "redis_url":
+        return masked_url(value)
+    return "***" if name in _SECRETS else str(value)
+
+
+def masked_url(url: str) -> str:
+    """The URL without its secrets: what follows `//` up to `@`, and a `password` in the query."""
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    if parts.password is not None:
+        netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"
+    query = "&".join(
+        f"{name}={'***' if name == 'password' else values[0]}"
+        for name, values in parse_qs(parts.query).items()
+    )
+    return parts._replace(netloc=netloc, query=query).geturl()

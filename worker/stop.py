@@ -1,0 +1,55 @@
+"""The wish to stop: on SIGTERM and SIGINT the batch in hand is finished, but no waiting is."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """Raised out of a wait that holds nothing; never seen outside `Stop.breaks_off`."""
+
+
+class Stop:
+    """Set by a signal. A second signal of the same kind ends the process as it would any other."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._may_interrupt = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    @property
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def request(self) -> None:
+        self._event.set()
+
+    def sleep(self, seconds: float) -> None:
+        self._event.wait(seconds)
+
+    def breaks_off(self, wait: Callable[[], object]) -> None:
+        """Run `wait`; a signal breaks it off wherever it blocks.
+
+        Python repeats a system call that a signal interrupted (PEP 475), so a blocking read can
+        only be left by an exception. `wait` must own nothing that could be left half done.
+        """
+        try:
+            try:
+                self._may_interrupt = True
+                if not self.requested:
+                    wait()
+            finally:
+                self._may_interrupt = False
+        except Stopped:
+            pass
+
+    def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
+        self._event.set()
+        signal.signal(signum, signal.SIG_DFL)
+        if self._may_interrupt:
+            self._may_interrupt = False
+            raise Stopped
