@@ -79,7 +79,7 @@ end
 -- While the stream keeps nothing that was read, all it keeps is unread, and what is missing in
 -- between was trimmed.
 local first = stream['first-entry'] and stream['first-entry'][1]
-local only_unread = first == nil or after(first, group_info['last-delivered-id'])
+local only_unread = not first or after(first, group_info['last-delivered-id'])
 local added = stream['entries-added']
 local accounted, lost, suspect = 0, 0, ''
 if added then

@@ -1,0 +1,67 @@
+"""Regime probabilities: three linear scores and their softmax."""
+
+import math
+from collections.abc import Mapping
+from typing import TypedDict
+
+from core.theta import RegimeTheta
+
+
+class RegimeProbs(TypedDict):
+    """Probabilities [1] of the three regimes; they sum to 1."""
+
+    trend: float
+    mr: float
+    chop: float
+
+
+def regime_probabilities(ts: float, dp: float, vr: float, theta: RegimeTheta) -> RegimeProbs:
+    """Return the probabilities of trend, mean reversion and chop.
+
+    Parameters
+    ----------
+    ts : float
+        Trend strength [1], >= 0.
+    dp : float
+        Direction persistence [1], from 0 to 1.
+    vr : float
+        Variance ratio [1], >= 0.
+    theta : RegimeTheta
+
+    Returns
+    -------
+    RegimeProbs
+        Softmax of the scores over ``theta["softmax_temp"]``.
+    """
+    trend, mr, chop = softmax(regime_scores(ts, dp, vr, theta["score"]), theta["softmax_temp"])
+    return {"trend": trend, "mr": mr, "chop": chop}
+
+
+def regime_scores(
+    ts: float, dp: float, vr: float, score: Mapping[str, float]
+) -> tuple[float, float, float]:
+    """Return the scores [1] of trend, mr and chop."""
+    off_walk = abs(vr - 1.0)
+    s_trend = score["a1"] * ts + score["a2"] * dp - score["a3"] * off_walk
+    s_mr = score["b1"] * off_walk - score["b2"] * ts - score["b3"] * abs(dp)
+    s_chop = (
+        score["c1"] * (1.0 - abs(dp)) + score["c2"] * (1.0 - min(ts, 1.0)) - score["c3"] * off_walk
+    )
+    return s_trend, s_mr, s_chop
+
+
+def softmax(scores: tuple[float, float, float], temp: float) -> tuple[float, float, float]:
+    """Return exp(score / temp) normalised to sum 1, shifted so that no exp can overflow.
+
+    Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
+    """
+    top = max(scores) / temp
+    trend, mr, chop = (math.exp(score / temp - top) for score in scores)
+    total = trend + mr + chop
+    return trend / total, mr / total, chop / total
+
+
+def regime_of(probs: RegimeProbs) -> str:
+    """Return the regime with the largest probability; on a tie the first of trend, mr, chop."""
+    ranked = (("trend", probs["trend"]), ("mr", probs["mr"]), ("chop", probs["chop"]))
+    return max(ranked, key=lambda named: named[1])[0]

@@ -1,0 +1,103 @@
+"""The ring buffer: the last closes of one symbol, always contiguous."""
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Window:
+    """The last `capacity` closes of one symbol, and the close time of the newest.
+
+    The buffer has room for twice the capacity. New closes go behind the old ones; when the end
+    is reached, those still kept move to the front. So the closes are one contiguous slice at
+    any time, and a close costs one move per `capacity` closes. The buffer is made at first use.
+
+    Parameters
+    ----------
+    capacity : int
+        Closes kept [1], >= 1.
+
+    Attributes
+    ----------
+    last_close_time_ms : int
+        Close time of the newest close [ms since 1970, UTC]; 0 when empty.
+
+    Raises
+    ------
+    ValueError
+        If `capacity` is below 1.
+    """
+
+    __slots__ = ("_buffer", "_capacity", "_end", "_size", "last_close_time_ms")
+
+    def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity: found {capacity}; give at least 1")
+        self._capacity = capacity
+        self._buffer: NDArray[np.float64] | None = None
+        self._end = 0
+        self._size = 0
+        self.last_close_time_ms = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def extend(
+        self, close_times_ms: Sequence[int], closes: Sequence[float] | NDArray[np.float64]
+    ) -> None:
+        """Append closes, oldest first; what exceeds the capacity falls out at the old end.
+
+        Parameters
+        ----------
+        close_times_ms : sequence of int, length n
+            Close times [ms since 1970, UTC], strictly increasing and after `last_close_time_ms`.
+        closes : sequence of float, length n
+            Closes [quote currency].
+
+        Raises
+        ------
+        ValueError
+            If the times do not increase or the lengths differ; nothing is appended then.
+        """
+        self._refuse_disorder(close_times_ms, len(closes))
+        if len(closes) == 0:
+            return
+        kept = np.asarray(closes[-self._capacity :], dtype=np.float64)
+        buffer = self._buffer_with_room_for(kept.size)
+        buffer[self._end : self._end + kept.size] = kept
+        self._end += kept.size
+        self._size = min(self._size + kept.size, self._capacity)
+        self.last_close_time_ms = int(close_times_ms[-1])
+
+    def closes(self) -> NDArray[np.float64]:
+        """Return the closes [quote currency], oldest first, shape (len(self),).
+
+        A read-only, contiguous view in O(1); it is valid until the next `extend`.
+        """
+        if self._buffer is None:
+            return np.empty(0)
+        view = self._buffer[self._end - self._size : self._end]
+        view.flags.writeable = False
+        return view
+
+    def _buffer_with_room_for(self, new_n: int) -> NDArray[np.float64]:
+        if self._buffer is None:
+            self._buffer = np.empty(2 * self._capacity)
+        if self._end + new_n > self._buffer.size:
+            old_n = min(self._size, self._capacity - new_n)
+            self._buffer[:old_n] = self._buffer[self._end - old_n : self._end]
+            self._end = self._size = old_n
+        return self._buffer
+
+    def _refuse_disorder(self, close_times_ms: Sequence[int], closes_n: int) -> None:
+        if len(close_times_ms) != closes_n:
+            raise ValueError(
+                f"found {len(close_times_ms)} close times for {closes_n} closes; give one for each"
+            )
+        for earlier, later in pairwise(chain((self.last_close_time_ms,), close_times_ms)):
+            if later <= earlier:
+                raise ValueError(
+                    f"close times: found {later} ms after {earlier} ms; they must increase strictly"
+                )

