@@ -1,13 +1,14 @@
 """Candle files: CSV, plain or gzipped, one symbol each, with a line of column names.
 
-The symbol is the file's name up to the first `-` or `.` (`BTCUSDT-1m.csv.gz`). Columns `close`
-and `close_time` are needed; the others of a candle are read where they are. Times are in
+The file's name says symbol and interval: `BTCUSDT-1m.csv.gz`, `BTCUSDT-1m-2025-05.csv`. Columns
+`close` and `close_time` are needed; the others of a candle are read where they are. Times are in
 milliseconds, and a column may say so: `close_time_ms`.
 """
 
 import csv
 import gzip
 import heapq
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,16 +32,24 @@ def find_files(folder: Path) -> list[Path]:
     return found
 
 
-def read_by_time(paths: Iterable[Path], interval: str) -> Iterator[Candle]:
+def interval_of(paths: Iterable[Path]) -> str:
+    """The candle interval that the names of all these files agree on."""
+    found = {_named(path)[1]: path for path in paths}
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"candles of one interval are needed; found {', '.join(map(str, found.values()))}"
+        )
+    return next(iter(found))
+
+
+def read_by_time(paths: Iterable[Path]) -> Iterator[Candle]:
     """The candles of all files in order of their close times, as a stream has them."""
-    return heapq.merge(
-        *(read_file(path, interval) for path in paths), key=lambda candle: candle.close_time
-    )
+    return heapq.merge(*map(read_file, paths), key=lambda candle: candle.close_time)
 
 
-def read_file(path: Path, interval: str) -> Iterator[Candle]:
+def read_file(path: Path) -> Iterator[Candle]:
     """Raises ConfigurationError, which names file, line and what is wrong with it."""
-    symbol = path.name.split(".")[0].split("-")[0]
+    symbol, interval = _named(path)
     open_text = gzip.open if path.name.endswith(".gz") else open
     line = 1
     try:
@@ -71,3 +80,13 @@ def read_file(path: Path, interval: str) -> Iterator[Candle]:
         raise ConfigurationError(f"{path}: no candle file: {error}") from None
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}, line {line}: {error}") from None
+
+
+def _named(path: Path) -> tuple[str, str]:
+    """Symbol and interval from a file's name."""
+    match = re.match(r"([^-.]+)-(\d+[smhdw])[-.]", path.name)
+    if match is None:
+        raise ConfigurationError(
+            f"{path}: the name does not say symbol and interval, such as BTCUSDT-1m.csv"
+        )
+    return match[1], match[2]

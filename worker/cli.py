@@ -1,14 +1,18 @@
 """`marketstate`: the commands, and how errors become one line and an exit code."""
 
 import argparse
+import math
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 from worker import log
+from worker.candle_files import find_files
 from worker.check import preflight
+from worker.demo import demo
 from worker.errors import WorkerError
 from worker.loop import run
 from worker.settings import settings_from, under_journal
@@ -44,7 +48,36 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(command=_worker)
     check = commands.add_parser("check", help="look whether a worker could work here")
     check.set_defaults(command=_check)
+    demo_command = commands.add_parser(
+        "demo", help="see it work: a Redis of its own, a worker, and a table of states"
+    )
+    source = demo_command.add_mutually_exclusive_group()
+    source.add_argument(
+        "--file",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="CSV",
+        help="real candles, a file per symbol such as BTCUSDT-1m.csv.gz; default: synthetic ones",
+    )
+    source.add_argument("--data", type=Path, metavar="DIR", help="all candle files of a folder")
+    demo_command.add_argument(
+        "--seconds", type=_seconds, default=math.inf, metavar="N", help="end by itself after N"
+    )
+    demo_command.set_defaults(command=_demo)
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError(text)
+    return value
+
+
+def _demo(options: argparse.Namespace) -> int:
+    demo(find_files(options.data) if options.data else options.file, options.seconds)
+    return 0
 
 
 def _worker(_options: argparse.Namespace) -> int:

@@ -39,7 +39,6 @@ def open_client(settings: Settings, *, block_s: float) -> Client:
     """
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         # A socket timeout below a block time would turn every quiet minute into an error.
         "socket_timeout": block_s + REPLY_TIMEOUT_S,

@@ -28,12 +28,14 @@ def run(settings: Settings, stop: Stop) -> None:
     incarnation = uuid.uuid4().hex
     try:
         session = _enter(settings, stop, incarnation)
-        while not stop.requested:
-            try:
-                session.work(stop)
-            except redis.RedisError as error:
-                session = _recover(error, session, settings, stop, incarnation)
-        session.leave()
+        try:
+            while not stop.requested:
+                try:
+                    session.work(stop)
+                except redis.RedisError as error:
+                    session = _recover(error, session, settings, stop, incarnation)
+        finally:
+            session.leave()
     except redis.RedisError as error:
         if "NOGROUP" in str(error):
             raise GroupDeleted(

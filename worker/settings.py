@@ -65,12 +65,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: str | None = None
     redis_password_file: str | None = None
     redis_url: Annotated[
-        str | None,
+        str,
         Meta(
             pattern=r"^(redis|rediss|unix)://",
             description="a URL that starts with redis://, rediss:// or unix://",
         ),
-    ] = None
+    ] = ""
     input_stream: Name = "quantum:stream:market.klines"
     group: Name = "marketstate"
     output_prefix: Name = "quantum:marketstate:"
@@ -202,8 +202,8 @@ def _unknown(name: str) -> str:
 
 
 def _read_password(values: dict[str, Any]) -> None:
-    url: str | None = values.get("redis_url")
-    in_url = url and (urlsplit(url).password or "password" in parse_qs(urlsplit(url).query))
+    url = urlsplit(values.get("redis_url", ""))
+    in_url = url.password or "password" in parse_qs(url.query)
     sources = [
         name
         for name, found in {
@@ -294,7 +294,7 @@ def _items(text: str) -> list[str]:
 
 
 def _masked(name: str, value: Any) -> str:
-    if value is None:
+    if value in (None, ""):
         return "-"
     if name == "redis_url":
         return masked_url(value)

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from schemas.candle import Candle
-from schemas.market_state import decode_market_state, encode_record, hash_fields, stream_fields
+from schemas.market_state import decode_market_state, encode_record, hash_fields
 from tests.support.candles import (
     FORMS,
     SHARED,
@@ -98,7 +98,10 @@ def test_candles_in_every_input_form_give_exactly_the_expected_output(
         ]
         assert expected_hash_fields(rows[symbol][-1]) == text(state_of(client, symbol))
         assert records[-1] == decode_market_state(state_of(client, symbol))
-    assert (0, len(candles)) == (group_info(client)["pending"], client.xlen(b"quantum:stream:market.klines"))
+    assert (0, len(candles)) == (
+        group_info(client)["pending"],
+        client.xlen(b"quantum:stream:market.klines"),
+    )
 
 
 def test_the_hash_holds_the_state_after_each_single_candle(

@@ -56,7 +56,7 @@ def candle(symbol: str, number: int, close: float) -> Candle:
 
 def real_candles(count: int) -> list[Candle]:
     """The first `count` candles of each symbol in shared/data, interleaved by time."""
-    by_symbol = [list(islice(read_file(path, "1m"), count)) for path in find_files(SHARED / "data")]
+    by_symbol = [list(islice(read_file(path), count)) for path in find_files(SHARED / "data")]
     return [one for step in zip(*by_symbol, strict=True) for one in step]
 
 
@@ -67,7 +67,9 @@ def expected_by_oracle(candles: Iterable[Candle]) -> Rows:
     for one in candles:
         window = closes.setdefault(one.symbol, [])
         window.append(one.close)
-        state: Any = oracle_state(window[-RING:], DEFAULT_THETA) if len(window) >= NEEDED else None
+        state: Any = (
+            oracle_state(window[-RING:], dict(DEFAULT_THETA)) if len(window) >= NEEDED else None
+        )
         if state is not None:
             rows.setdefault(one.symbol, []).append(_row(one, state, min(len(window), RING)))
     return rows

@@ -91,7 +91,9 @@ class WorkerProcess:
 
 def feed(client: redis.Redis, candles: Iterable[Candle], stream: str = INPUT) -> int:
     """Write candles as the upstream publisher does; how many."""
-    return feed_fields(client, [encode_envelope(candle, source="test") for candle in candles], stream)
+    return feed_fields(
+        client, [encode_envelope(candle, source="test") for candle in candles], stream
+    )
 
 
 def feed_fields(client: redis.Redis, entries: Iterable[Any], stream: str = INPUT) -> int:
@@ -102,6 +104,12 @@ def feed_fields(client: redis.Redis, entries: Iterable[Any], stream: str = INPUT
             count += 1
         writes.execute()
     return count
+
+
+def expire_leases(client: redis.Redis) -> None:
+    """Let the lease time of workers that are dead pass at once, instead of waiting for it."""
+    leases = [f"{NAMESPACE}:lease:{shard:02d}" for shard in range(16)]
+    client.delete(f"{NAMESPACE}:members", *leases)
 
 
 def group_info(client: redis.Redis) -> dict[str, Any]:

@@ -114,13 +114,15 @@ end
 if added then
   local caught_up = from == '>' and room > routed
   if caught_up then lost = math.max(0, added - accounted - routed) end
-  if routed + lost > 0 then
-    redis.call('HINCRBY', meta, 'entries_accounted', routed + lost)
+  -- Entries that somebody gave back to the intake have been counted before.
+  local accounted_now = math.min(accounted + routed + lost, added)
+  if accounted_now ~= accounted then
+    redis.call('HSET', meta, 'entries_accounted', accounted_now)
   end
   if lost > 0 then redis.call('HINCRBY', counters, 'lost', lost) end
   if group_info['entries-read'] ~= accounted or lost > 0 then
     redis.call('XGROUP', 'SETID', input, group, last_seen,
-      'ENTRIESREAD', accounted + routed + lost)
+      'ENTRIESREAD', accounted_now)
   end
 end
 

@@ -1,0 +1,192 @@
+"""Redis away, full, or not what it should be: the worker says so once, waits, and goes on."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.candles import made_candles
+from tests.support.worker_process import (
+    NAMESPACE,
+    WorkerProcess,
+    counters,
+    feed,
+    finished,
+    published,
+    wait_until,
+    wait_until_finished,
+)
+from worker.embedded import EmbeddedRedis
+
+CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 320)
+
+
+@pytest.fixture
+def durable_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis that keeps everything it answered for, of this test alone."""
+    with EmbeddedRedis(server_binary, "--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
+
+
+def expected_output(server: EmbeddedRedis, folder: Path) -> tuple[object, object]:
+    with server.client() as client, WorkerProcess(server.port, folder) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        wait_until_finished(client, len(CANDLES))
+        worker.terminate()
+        found = published(client), counters(client)
+        client.flushall()
+        return found
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_redis_stopped_and_started_in_mid_flow_loses_and_doubles_nothing(
+    end: str, durable_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """G3; the log says it once per change, however often the worker tries to connect."""
+    expected = expected_output(durable_server, tmp_path)
+    outages = 3
+    with WorkerProcess(durable_server.port, tmp_path, batch=7) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        for outage in range(outages):
+            with durable_server.client() as client:
+                before = finished(client)
+                feed(client, CANDLES[outage * 240 : (outage + 1) * 240])
+                wait_until(
+                    lambda client=client, before=before: finished(client) > before + 20,  # type: ignore[misc]
+                    "the worker is in the middle of it",
+                )
+            getattr(durable_server, end)()
+            worker.wait_for_log("lost Redis at localhost", times=outage + 1)
+            durable_server.start()
+            worker.wait_for_log("Redis is back after", times=outage + 1)
+        with durable_server.client() as client:
+            feed(client, CANDLES[outages * 240 :])
+            wait_until_finished(client, len(CANDLES))
+            assert 0 == worker.terminate()
+            assert expected == (published(client), counters(client))
+    assert outages == worker.log.count("lost Redis at")
+    assert outages == worker.log.count("Redis is back after")
+
+
+def test_a_full_redis_is_waited_for_and_nothing_is_lost(
+    durable_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """G3: with maxmemory and noeviction a write is refused as a whole."""
+    expected = expected_output(durable_server, tmp_path)
+    with (
+        durable_server.client() as client,
+        WorkerProcess(durable_server.port, tmp_path, batch=7) as worker,
+    ):
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        wait_until(lambda: finished(client) > 100, "the worker is in the middle of it")
+        client.config_set("maxmemory", "1mb")
+        worker.wait_for_log("lost Redis at localhost")
+        client.config_set("maxmemory", "0")
+        wait_until_finished(client, len(CANDLES))
+        assert 0 == worker.terminate()
+        assert expected == (published(client), counters(client))
+    assert 1 == worker.log.count("lost Redis at")
+    assert "OOM" in worker.log or "maxmemory" in worker.log
+
+
+def test_a_stop_while_redis_is_away_ends_at_once(
+    durable_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    with WorkerProcess(durable_server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        durable_server.kill()
+        worker.wait_for_log("lost Redis at localhost")
+        assert 0 == worker.terminate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_an_idle_worker_cleanly(
+    number: signal.Signals, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        worker.process.send_signal(number)
+        assert 0 == worker.exit_code()
+        assert "stopped; all shards are given back" in worker.log
+    assert [] == client.keys(f"{NAMESPACE}:lease:*")
+    assert {} == client.hgetall(f"{NAMESPACE}:members")
+
+
+def test_a_password_that_is_wrong_is_one_clear_line_without_the_password(
+    any_server_binary: Path, tmp_path: Path
+) -> None:
+    with EmbeddedRedis(any_server_binary) as server:
+        with server.client() as client:
+            client.config_set("requirepass", "right-secret")
+        for settings in (
+            {"redis_password": "wrong-secret"},
+            {"redis_url": f"redis://:wrong-secret@127.0.0.1:{server.port}/0"},
+            {},
+        ):
+            for command in ("worker", "check"):
+                with WorkerProcess(server.port, tmp_path, command, **settings) as worker:
+                    assert 3 == worker.exit_code()
+                (line,) = [line for line in worker.log.splitlines() if "refuses" in line]
+                assert "refuses this user or password" in line
+                assert "wrong-secret" not in worker.log
+                assert "Traceback" not in worker.log
+        secret_file = tmp_path / "password"
+        secret_file.write_text("right-secret\n")
+        with WorkerProcess(
+            server.port, tmp_path, "check", redis_password_file=secret_file
+        ) as worker:
+            assert (0, False) == (worker.exit_code(), "right-secret" in worker.log)
+
+
+@pytest.mark.parametrize("command", ["worker", "check"])
+def test_no_redis_at_start_is_one_clear_line(
+    command: str, any_server_binary: Path, tmp_path: Path
+) -> None:
+    with EmbeddedRedis(any_server_binary) as server:
+        nobody_there = server.port
+    with WorkerProcess(nobody_there, tmp_path, command) as worker:
+        assert 3 == worker.exit_code()
+    assert f"Redis at localhost:{nobody_there} db 0 does not answer" in worker.log.splitlines()[-1]
+    assert "Traceback" not in worker.log
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "quantum:stream:market.klines",
+        "quantum:stream:marketstate",
+        "quantum:stream:marketstate.dead",
+        f"{NAMESPACE}:meta",
+        f"{NAMESPACE}:lease:07",
+        f"{NAMESPACE}:shard:07",
+    ],
+)
+@pytest.mark.parametrize("command", ["worker", "check"])
+def test_a_key_of_the_wrong_type_at_start_is_one_clear_line(
+    key: str, command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    client.sadd(key, "x")
+    with WorkerProcess(server.port, tmp_path, command) as worker:
+        assert 3 == worker.exit_code()
+    assert f"the key {key} holds a set, the worker needs a" in worker.log.splitlines()[-1]
+
+
+def test_a_key_that_turns_to_the_wrong_type_stops_the_worker_before_it_writes(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G3: the types are checked before the first write, so nothing of the batch is there."""
+    client.set("quantum:marketstate:ETHUSDT", "not a hash")
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        assert 3 == worker.exit_code()
+    assert "the key quantum:marketstate:ETHUSDT holds a string" in worker.log.splitlines()[-1]
+    done = finished(client)
+    client.delete("quantum:marketstate:ETHUSDT")
+    assert 0 < len(CANDLES) - done
+    with WorkerProcess(server.port, tmp_path, worker_id="next"):
+        wait_until_finished(client, len(CANDLES))

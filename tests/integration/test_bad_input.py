@@ -1,0 +1,132 @@
+"""Nothing bad that arrives stops the worker, and nothing of it gets lost without a word (G5)."""
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.candles import as_envelope, candle, made_candles
+from tests.support.worker_process import (
+    INPUT,
+    WorkerProcess,
+    counters,
+    dead_letters,
+    feed,
+    feed_fields,
+    group_info,
+    published,
+    wait_until_finished,
+)
+from worker.embedded import EmbeddedRedis
+
+GOOD = json.loads(as_envelope(candle("BTCUSDT", 0, 100.0))["payload"])
+LARGE = b'{"symbol": "BTCUSDT", "x": "' + b"x" * 10_000_000 + b'"}'
+
+
+def payload(**changes: object) -> dict[str, bytes]:
+    kept = {name: value for name, value in (GOOD | changes).items() if value != "absent"}
+    return {"event_type": b"market.klines", "payload": json.dumps(kept).encode()}
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no JSON": (
+        {"payload": b"candle"},
+        "field 'payload' (JSON) is not a candle: JSON is malformed",
+    ),
+    "JSON, no object": ({"payload": b"[1, 2]"}, "Expected `object`, got `array`"),
+    "no symbol": (payload(symbol="absent"), "missing required field `symbol`"),
+    "10 MB": ({"payload": LARGE}, "has 10,000,030 bytes; at most 65,536 are read"),
+    "price 0": (payload(close=0), "close is 0.0; a price must be finite and above 0"),
+    "negative price": (payload(close=-1.5), "close is -1.5; a price must be finite and above 0"),
+    "NaN": (payload(close=float("nan")), "NaN and Infinity are no JSON"),
+    "infinity": (payload(close="inf"), "close is inf; a price must be finite and above 0"),
+    "text for a price": (payload(close="abc"), "`$.close`"),
+    "seconds": (
+        payload(close_time=1_746_373_259),
+        "it must be in milliseconds (is it in seconds?)",
+    ),
+    "far future": (payload(close_time=4_000_000_000_000), "is in the far future"),
+    "no close": (payload(close="absent"), "missing required field `close`"),
+    "invalid UTF-8": ({"payload": b'{"symbol": "BTC\xff"}'}, "is not valid UTF-8"),
+    "no known field": ({"what": b"ever"}, "no known field among 'what'"),
+    "other event": ({"event_type": b"market.trades"}, "expected 'market.klines'"),
+    "two symbols": (
+        {"payload": b'{"symbol": "AAA", ' + json.dumps(GOOD).encode()[1:]},
+        "does it name more than one symbol?",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_becomes_a_dead_letter_and_the_next_candle_is_processed(
+    name: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5: the dead letter has the reason, where it came from, and the original fields."""
+    fields, reason = BAD[name]
+    with WorkerProcess(server.port, tmp_path) as worker:
+        source_id: Any = client.execute_command("XADD", INPUT, "*", *chain(*fields.items()))
+        feed(client, [candle("BTCUSDT", 1, 100.0)])
+        wait_until_finished(client, 2)
+        assert 0 == worker.terminate()
+    assert {"dead": 1, "applied": 1} == counters(client)
+    (letter,) = dead_letters(client)
+    assert reason in letter[b"error"].decode()
+    assert (INPUT.encode(), source_id) == (letter[b"source_stream"], letter[b"source_id"])
+    for field, value in fields.items():
+        assert value[:65_536] == letter[field.encode()]
+    assert 0 == group_info(client)["pending"]
+    assert f"entry {source_id.decode()} is a dead letter" in worker.log
+
+
+def test_bad_input_among_candles_changes_nothing_of_what_is_published(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2, G5: what is published is a function of the candles alone."""
+    entries = [as_envelope(one) for one in made_candles(("BTCUSDT", "ETHUSDT"), 262)]
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed_fields(client, entries)
+        wait_until_finished(client, len(entries))
+    expected = published(client)
+    client.flushall()
+
+    bad = [fields for fields, _ in BAD.values()]
+    mixed = [
+        fields
+        for i, entry in enumerate(entries)
+        for fields in (bad[i // 20 % len(bad)], entry)
+        if i % 20 == 0 or fields is entry
+    ]
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed_fields(client, mixed)
+        wait_until_finished(client, len(mixed))
+    assert expected == published(client)
+    assert len(mixed) - len(entries) == client.xlen("quantum:stream:marketstate.dead")
+
+
+def test_candles_that_are_none_of_ours_are_ignored_and_counted(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5: not closed, another interval, a symbol that is not wanted; duplicates and late ones."""
+    entries = [
+        payload(is_closed=False),
+        payload(interval="5m"),
+        payload(symbol="DOGEUSDT"),
+        as_envelope(candle("BTCUSDT", 5, 100.0)),
+        as_envelope(candle("BTCUSDT", 5, 101.0)),
+        as_envelope(candle("BTCUSDT", 4, 100.0)),
+        as_envelope(candle("BTCUSDT", 9, 100.0)),
+    ]
+    with WorkerProcess(server.port, tmp_path, symbols="BTCUSDT,ETHUSDT") as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed_fields(client, entries)
+        wait_until_finished(client, len(entries))
+        worker.terminate()
+    expected = {"ignored": 3, "applied": 2, "duplicate": 1, "late": 1, "gap": 1}
+    assert expected == counters(client)
+    assert "BTCUSDT: 3 candles are missing between" in worker.log
+    assert "is late: close time" in worker.log

@@ -1,0 +1,195 @@
+"""The commit: all of it or nothing, and nothing from a worker that has lost a shard."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.candles import as_envelope, candle, made_candles
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import (
+    INPUT,
+    NAMESPACE,
+    counters,
+    expire_leases,
+    feed,
+    feed_fields,
+    group_info,
+    published,
+)
+from worker.embedded import EmbeddedRedis
+from worker.errors import LeaseLost, WrongKeyType
+from worker.keys import shard_of
+
+BTC_LEASE = f"{NAMESPACE}:lease:{shard_of('BTCUSDT', 16):02d}"
+
+
+def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
+    """All that is in Redis; leases and members, which live by time, left out."""
+    keys: Any = client.keys("*")
+    kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
+    return {key: client.dump(key) for key in kept}  # type: ignore[misc]
+
+
+def _lease_ran_out(client: redis.Redis) -> None:
+    client.delete(BTC_LEASE)
+
+
+def _lease_has_passed_on(client: redis.Redis) -> None:
+    client.set(BTC_LEASE, "other:99", px=10_000)
+
+
+def _lease_came_back_to_the_same_worker(client: redis.Redis) -> None:
+    client.set(BTC_LEASE, "one:99", px=10_000)
+
+
+@pytest.mark.parametrize(
+    "happens", [_lease_ran_out, _lease_has_passed_on, _lease_came_back_to_the_same_worker]
+)
+def test_a_commit_without_the_lease_changes_nothing_at_all(
+    happens: Callable[[redis.Redis], None], server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G4: outputs, windows, marks, counters, dead letters and acknowledgement, all are fenced."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 260))
+    dead = {"payload": b'{"symbol": "BTCUSDT", "close": 0}'}
+    feed_fields(client, [dead, as_envelope(candle("BTCUSDT", 3, 1.0))])
+    changes = worker.advance(worker.fetch())
+    happens(client)
+    before = everything(client)
+    with pytest.raises(LeaseLost) as lost:
+        worker.commit.apply(changes)
+    assert [shard_of("BTCUSDT", 16)] == lost.value.shards
+    assert before == everything(client)
+    assert worker.shards.memory(shard_of("ETHUSDT", 16), "ETHUSDT") is None
+
+
+def test_the_next_holder_does_what_the_fenced_worker_could_not(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3, G4, G6: and what the first one had committed is not done twice."""
+    candles = made_candles(("BTCUSDT", "ETHUSDT"), 270)
+    alone = SteppedWorker(server, "alone")
+    alone.keep()
+    feed(client, candles)
+    alone.work()
+    expected = published(client), counters(client)
+    client.flushall()
+
+    paused = SteppedWorker(server, "paused", batch=100)
+    paused.keep()
+    feed(client, candles)
+    paused.commit.apply(paused.advance(paused.fetch()))
+    in_hand = paused.advance(paused.fetch())
+    expire_leases(client)
+    successor = SteppedWorker(server, "successor", batch=100)
+    assert list(range(16)) == successor.keep()
+    successor.work()
+    with pytest.raises(LeaseLost):
+        paused.commit.apply(in_hand)
+    assert expected == (published(client), counters(client))
+    assert 0 == group_info(client)["pending"]
+
+
+def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G4."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    client.set(BTC_LEASE, "other:99")
+    worker.shards.release()
+    assert [BTC_LEASE.encode()] == client.keys(f"{NAMESPACE}:lease:*")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "quantum:stream:marketstate",
+        "quantum:stream:marketstate.dead",
+        "quantum:marketstate:ETHUSDT",
+        f"{NAMESPACE}:window:ETHUSDT",
+        f"{NAMESPACE}:counters",
+        f"{NAMESPACE}:shard:{shard_of('ETHUSDT', 16):02d}",
+    ],
+)
+def test_a_key_of_the_wrong_type_is_found_before_the_first_write(
+    key: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3: Redis would not undo a script that fails half-way."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 2))
+    changes = worker.advance(worker.fetch())
+    client.delete(key)
+    client.sadd(key, "x")
+    before = everything(client)
+    with pytest.raises(WrongKeyType, match=f"the key {key} holds a set"):
+        worker.commit.apply(changes)
+    assert before == everything(client)
+
+
+def test_a_full_redis_refuses_a_commit_as_a_whole(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 260))
+    changes = worker.advance(worker.fetch())
+    before = everything(client)
+    client.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(redis.RedisError):
+            worker.commit.apply(changes)
+    finally:
+        client.config_set("maxmemory", "0")
+    assert before == everything(client)
+
+
+def test_windows_in_redis_are_what_the_worker_remembers(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: a successor starts with the same closes and marks, bit for bit."""
+    first = SteppedWorker(server, "first", batch=37)
+    first.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 310))
+    first.work()
+    expected = {symbol: _remembered(first, symbol) for symbol in ("BTCUSDT", "ETHUSDT")}
+    first.shards.release()
+    second = SteppedWorker(server, "second")
+    second.keep()
+    assert expected == {symbol: _remembered(second, symbol) for symbol in expected}
+    assert 300 == client.llen(f"{NAMESPACE}:window:BTCUSDT")
+
+
+def _remembered(worker: SteppedWorker, symbol: str) -> tuple[list[float], int, int]:
+    memory = worker.shards.memory(shard_of(symbol, 16), symbol)
+    assert memory is not None
+    window = memory.window
+    return window.closes().tolist(), window.last_close_time_ms, memory.last_emitted_ms
+
+
+def test_the_published_hash_expires_after_ten_publish_intervals(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = SteppedWorker(server, "one", publish_interval=7)
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 257))
+    worker.work()
+    assert 69_000 < client.pttl("quantum:marketstate:BTCUSDT") <= 70_000  # type: ignore[operator]
+
+
+def test_output_and_dead_letters_are_capped(server: EmbeddedRedis, client: redis.Redis) -> None:
+    worker = SteppedWorker(server, "one", output_maxlen=100, dead_maxlen=100)
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 800))
+    feed_fields(client, [{"no": "candle"}] * 500)
+    worker.work()
+    # `MAXLEN ~` trims whole nodes of 100 entries.
+    assert 100 <= client.xlen("quantum:stream:marketstate") < 300  # type: ignore[operator]
+    assert 100 <= client.xlen("quantum:stream:marketstate.dead") < 300  # type: ignore[operator]
+    assert {"applied": 800, "emitted": 544, "dead": 500} == counters(client)
+    assert 1300 == client.xlen(INPUT)

@@ -1,0 +1,293 @@
+"""What a group starts with: entries from before it, caches, and what its workers must share."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from schemas.candle import Candle
+from tests.support.candles import candle, made_candles
+from tests.support.worker_process import (
+    GROUP,
+    INPUT,
+    NAMESPACE,
+    WorkerProcess,
+    counters,
+    expire_leases,
+    feed,
+    group_info,
+    published,
+    wait_until,
+    wait_until_finished,
+)
+from worker.embedded import EmbeddedRedis
+
+CANDLES = made_candles(("BTCUSDT", "ETHUSDT"), 264)
+OLD, NEW = CANDLES[: 2 * 260], CANDLES[2 * 260 :]
+
+
+def run_over(
+    server: EmbeddedRedis, client: redis.Redis, folder: Path, entries: int, **settings: object
+) -> str:
+    with WorkerProcess(server.port, folder, **settings) as worker:
+        wait_until_finished(client, entries)
+        worker.terminate()
+    return worker.log
+
+
+def close_times(client: redis.Redis) -> dict[str, list[int]]:
+    return {
+        symbol: [int(fields[b"timestamp"]) for fields in entries]
+        for symbol, entries in published(client).items()
+    }
+
+
+def seconds(candles: list[Candle], symbol: str) -> list[int]:
+    return [one.close_time // 1_000 for one in candles if one.symbol == symbol]
+
+
+def test_entries_from_before_the_group_warm_the_windows_and_emit_nothing(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    feed(client, OLD)
+    run_over(server, client, tmp_path, len(OLD))
+    assert {} == published(client)
+    feed(client, NEW)
+    run_over(server, client, tmp_path, len(CANDLES))
+    assert {s: seconds(NEW, s) for s in ("BTCUSDT", "ETHUSDT")} == close_times(client)
+    warm = published(client)
+
+    client.flushall()
+    feed(client, CANDLES)
+    run_over(server, client, tmp_path, len(CANDLES), start="replay")
+    assert warm == {
+        symbol: entries[-len(NEW) // 2 :] for symbol, entries in published(client).items()
+    }
+
+
+def test_replay_emits_for_the_entries_from_before_the_group_too(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    feed(client, CANDLES)
+    run_over(server, client, tmp_path, len(CANDLES), start="replay")
+    assert {s: seconds(CANDLES, s)[256:] for s in ("BTCUSDT", "ETHUSDT")} == close_times(client)
+
+
+def test_new_skips_the_entries_from_before_the_group(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    feed(client, OLD)
+    with WorkerProcess(server.port, tmp_path, start="new") as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, NEW)
+        wait_until_finished(client, len(NEW))
+    assert ({"applied": len(NEW)}, {}) == (counters(client), published(client))
+    # Redis 6.2 has no lag.
+    assert 0 == group_info(client).get("lag", 0)
+
+
+def _sorted_set_by_ms(client: redis.Redis, candles: list[Candle]) -> None:
+    for one in candles:
+        value = json.dumps({"close": one.close, "volume": one.open_time})
+        client.zadd(f"candles:{one.symbol}:1m", {value: one.open_time or 0})
+
+
+def _sorted_set_by_s(client: redis.Redis, candles: list[Candle]) -> None:
+    for one in candles:
+        value = json.dumps({"c": str(one.close), "n": one.close_time})
+        client.zadd(f"quantum:candles:{one.symbol}", {value: (one.open_time or 0) // 1_000})
+
+
+def _list_of_json(client: redis.Redis, candles: list[Candle]) -> None:
+    for one in candles:
+        client.rpush(
+            f"klines:{one.symbol}:1m", json.dumps({"t": one.open_time, "c": str(one.close)})
+        )
+
+
+def _list_of_numbers(client: redis.Redis, candles: list[Candle]) -> None:
+    for one in candles:
+        client.rpush(f"quantum:history:ohlcv:{one.symbol}:1m", str(one.close))
+
+
+@pytest.mark.parametrize(
+    "fill", [_sorted_set_by_ms, _sorted_set_by_s, _list_of_json, _list_of_numbers]
+)
+@pytest.mark.parametrize("with_first", [False, True], ids=["before", "up to the first candle"])
+def test_a_new_symbol_starts_with_the_closes_of_its_cache(
+    fill: Any, with_first: bool, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The same states as from the stream alone, wherever the older closes come from."""
+    distinct = [
+        candle(symbol, i, round(100 + (i * i % 97) / 10 + i / 1_000, 3))
+        for i in range(264)
+        for symbol in ("BTCUSDT", "ETHUSDT")
+    ]
+    old, new = distinct[: 2 * 258], distinct[2 * 258 :]
+    feed(client, distinct)
+    run_over(server, client, tmp_path, len(distinct), start="replay")
+    expected = {s: entries[2:] for s, entries in published(client).items()}
+
+    client.flushall()
+    fill(client, [*old, *new[:2]] if with_first else old)
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, new)
+        wait_until_finished(client, len(new))
+    assert expected == published(client)
+    assert "closes from the cache" in worker.log
+
+
+def test_a_cache_that_cannot_be_used_is_reported_and_passed_over(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    client.set("candles:BTCUSDT:1m", "x")
+    client.rpush("quantum:candles:BTCUSDT", "100", "abc")
+    client.zadd("klines:BTCUSDT:1m", {"-5": 1_746_373_200})
+    client.rpush("quantum:history:ohlcv:BTCUSDT:1m", "100", "101")
+    feed(client, [candle("BTCUSDT", 5, 100.0)])
+    log = run_over(server, client, tmp_path, 1)
+    assert "candles:BTCUSDT:1m is not used: it is a string; expected a sorted set or a list" in log
+    assert "quantum:candles:BTCUSDT is not used: the value b'abc' is neither a number nor" in log
+    assert "klines:BTCUSDT:1m is not used: the close -5.0 is not finite and above 0" in log
+    assert "BTCUSDT: 2 closes from the cache quantum:history:ohlcv:BTCUSDT:1m" in log
+    assert 3 == client.llen(f"{NAMESPACE}:window:BTCUSDT")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"shards": 8},
+            "MARKETSTATE_SHARDS is 8, but the group 'marketstate' was created with 16",
+        ),
+        ({"candle_interval": "5m"}, "was created with candle_interval '1m'"),
+    ],
+)
+def test_what_is_fixed_when_the_group_is_created_cannot_change(
+    settings: dict[str, object],
+    says: str,
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    tmp_path: Path,
+) -> None:
+    feed(client, OLD[:2])
+    run_over(server, client, tmp_path, 2)
+    with WorkerProcess(server.port, tmp_path, **settings) as worker:
+        assert (2, True) == (worker.exit_code(), says in worker.log), worker.log
+
+
+def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: no two workers of a group calculate differently at the same time."""
+    with WorkerProcess(server.port, tmp_path, worker_id="first") as first:
+        first.wait_for_log("holding 16 of 16 shards")
+        with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
+            assert 2 == second.exit_code()
+            assert "works with publish_interval '60', this worker has 120" in second.log
+            assert "stop 'first' and all others first" in second.log
+        first.terminate()
+    with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
+        second.wait_for_log("holding 16 of 16 shards")
+    assert b"120" == client.hget(f"{NAMESPACE}:meta", "publish_interval")
+
+
+def test_a_second_worker_with_the_same_id_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
+    with WorkerProcess(server.port, tmp_path, worker_id="twin", lease_seconds=1) as first:
+        first.wait_for_log("holding 16 of 16 shards")
+        with WorkerProcess(server.port, tmp_path, worker_id="twin", lease_seconds=1) as second:
+            assert 2 == second.exit_code()
+            assert "another worker with the id 'twin' was seen" in second.log
+        assert 0 == first.terminate()
+
+
+def test_a_killed_worker_comes_back_under_its_id_when_its_lease_has_run_out(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """G6."""
+    with WorkerProcess(server.port, tmp_path, worker_id="phoenix", lease_seconds=1) as first:
+        first.wait_for_log("holding 16 of 16 shards")
+        first.kill()
+    with WorkerProcess(server.port, tmp_path, worker_id="phoenix", lease_seconds=1) as second:
+        second.wait_for_log("holding 16 of 16 shards")
+
+
+def test_a_stopped_worker_leaves_its_shards_free_at_once(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G6: the lease time is an hour; nobody waits for it."""
+    with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
+        first.wait_for_log("holding 16 of 16 shards")
+        assert 0 == first.terminate()
+    assert [] == client.keys(f"{NAMESPACE}:lease:*")
+    with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
+        second.wait_for_log("holding 16 of 16 shards")
+
+
+def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5: no worker invents a position in the stream."""
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        client.xgroup_destroy(INPUT, GROUP)
+        feed(client, OLD[:1])
+        assert 3 == worker.exit_code()
+        assert (
+            "the consumer group 'marketstate' of quantum:stream:market.klines has been"
+            in worker.log
+        )
+    expire_leases(client)
+    with WorkerProcess(server.port, tmp_path) as again:
+        assert (3, True) == (again.exit_code(), "When the group is gone" in again.log)
+    client.delete(f"{NAMESPACE}:meta")
+    run_over(server, client, tmp_path, 1)
+
+
+def test_a_group_that_somebody_else_created_is_left_alone(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    client.xgroup_create(INPUT, GROUP, "0", mkstream=True)
+    with WorkerProcess(server.port, tmp_path) as worker:
+        assert 3 == worker.exit_code()
+        assert "that no marketstate worker created" in worker.log
+
+
+def test_synthetic_candles_flow_by_themselves_and_feeding_twice_is_harmless(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    settings = {"source": "synthetic", "candle_interval": "1s", "publish_interval": 1}
+    regimes = {}
+    with (
+        WorkerProcess(server.port, tmp_path, **settings),
+        WorkerProcess(server.port, tmp_path, **settings),
+    ):
+        wait_until(
+            lambda: all(len(published(client).get(s, [])) > 47 for s in ("BTCUSDT", "ETHUSDT")),
+            "states flow beyond those of the first 300 candles",
+        )
+        for symbol, entries in published(client).items():
+            times = [int(fields[b"timestamp"]) for fields in entries]
+            assert list(range(times[0], times[0] + len(times))) == times
+            regimes[symbol] = {fields[b"regime"].decode() for fields in entries}
+    assert {"trend"} == regimes["BTCUSDT"]
+    assert {"mr"} == regimes["ETHUSDT"]
+    assert {"chop"} == regimes["SOLUSDT"]
+    assert 0 == client.exists(INPUT)
+
+
+def test_without_candles_nothing_is_published(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """There is no fallback to invented prices."""
+    with WorkerProcess(server.port, tmp_path, lease_seconds=1) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        members = client.hgetall(f"{NAMESPACE}:members")
+        wait_until(
+            lambda: client.hgetall(f"{NAMESPACE}:members") != members, "the worker has gone on"
+        )
+    outputs = client.keys("quantum:marketstate:*") + client.keys("quantum:stream:*")
+    assert [INPUT.encode()] == outputs

@@ -1,0 +1,180 @@
+"""`marketstate demo`: a Redis of its own, a worker, candles, and a table of what is published.
+
+Everything lives in temporary folders and ends with the demo; nothing of the surroundings is used,
+neither a Redis that runs already nor MARKETSTATE_* variables.
+"""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from schemas.candle import Candle, encode_envelope
+from schemas.market_state import MarketStateRecord, decode_market_state
+from worker.candle_files import interval_of, read_by_time
+from worker.embedded import EmbeddedRedis
+from worker.errors import WorkerError
+from worker.settings import PREFIX, Settings, settings_from
+
+# A state needs 257 closes: these come at once, and the table starts with the next ones.
+STEPS_AT_ONCE: Final = 256
+STEP_S: Final = 0.25
+QUIET_AT_THE_END_S: Final = 1.5
+KEPT_ENTRIES: Final = 100_000
+
+_HEADER: Final = (
+    *("closed at (UTC)", "symbol", "close", "sigma", "mu", "ts"),
+    *("regime", "trend", "mr", "chop", "closes"),
+)
+_ROW: Final = "{:<19}  {:<12} {:>12}  {:>10} {:>11} {:>8}  {:<6} {:>6} {:>6} {:>6}  {:>6}"
+
+
+def demo(files: list[Path], seconds: float) -> None:
+    """Run until Ctrl-C, `seconds`, or the end of the files. Raises WorkerError when it cannot."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
+            variables = _variables(files, server.port)
+            settings = settings_from(variables)
+            with _Worker(variables, Path(folder) / "worker.log") as worker:
+                _greet(server, settings, files)
+                _show(server, settings, worker, _Feeder(server, settings, files), seconds)
+    except KeyboardInterrupt:
+        print()
+    print("The demo is over; its Redis, its worker and their folders are gone.")
+
+
+def _variables(files: list[Path], port: int) -> dict[str, str]:
+    own = (
+        {"SOURCE": "candles", "CANDLE_INTERVAL": interval_of(files), "START": "replay"}
+        if files
+        else {"SOURCE": "synthetic", "CANDLE_INTERVAL": "1s"}
+    )
+    common = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port), "PUBLISH_INTERVAL": "1"}
+    return {f"{PREFIX}{name}": value for name, value in (common | own).items()}
+
+
+def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
+    names = ", ".join(path.name for path in files)
+    what = f"the candles of {names}" if files else "synthetic candles, one a second"
+    state = settings.keys.state("BTCUSDT")
+    print(f"A worker calculates the market state of {what}.")
+    print(f"Look into its Redis meanwhile: redis-cli -p {server.port} HGETALL {state}")
+    print("Ctrl-C ends the demo.\n")
+    print(_ROW.format(*_HEADER), flush=True)
+
+
+def _show(
+    server: EmbeddedRedis,
+    settings: Settings,
+    worker: "_Worker",
+    feeder: "_Feeder",
+    seconds: float,
+) -> None:
+    """A row per state; where many come at once, the newest of each symbol."""
+    end_s = time.monotonic() + seconds
+    quiet_since_s = time.monotonic()
+    last_id: Any = "0"
+    with server.client() as client:
+        while time.monotonic() < end_s:
+            worker.check()
+            feeder.feed()
+            reply: Any = client.xread({settings.output_stream: last_id}, block=int(STEP_S * 1_000))
+            latest: dict[str, MarketStateRecord] = {}
+            for entry_id, fields in reply[0][1] if reply else []:
+                record = decode_market_state(fields)
+                latest[record.symbol] = record
+                last_id = entry_id
+            for record in latest.values():
+                print(_row(record), flush=True)
+            now_s = time.monotonic()
+            if latest or not feeder.exhausted:
+                quiet_since_s = now_s
+            if now_s - quiet_since_s > QUIET_AT_THE_END_S:
+                print("All candles of the files are through.")
+                return
+
+
+def _row(record: MarketStateRecord) -> str:
+    probs = record.regime_probs
+    return _ROW.format(
+        datetime.fromtimestamp(record.close_time_ms // 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        record.symbol,
+        f"{record.close:.8g}",
+        f"{record.sigma:.8f}",
+        f"{record.mu:.8f}",
+        f"{record.ts:.4f}",
+        record.regime,
+        *(f"{p:.1%}" for p in (probs.trend, probs.mr, probs.chop)),
+        record.buffer_size,
+    )
+
+
+class _Feeder:
+    """Plays the upstream publisher for candle files; synthetic candles the worker feeds itself."""
+
+    def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
+        self._client = server.client()
+        self._stream = settings.keys.input
+        by_time = groupby(read_by_time(files), key=lambda candle: candle.close_time)
+        self._steps: Iterator[list[Candle]] = (list(candles) for _, candles in by_time)
+        self._next_step_s = 0.0
+        self.exhausted = False
+        self._endless = not files
+
+    def feed(self) -> None:
+        now_s = time.monotonic()
+        if self._endless or self.exhausted or now_s < self._next_step_s:
+            return
+        steps = list(islice(self._steps, 1 if self._next_step_s else STEPS_AT_ONCE))
+        self.exhausted = not steps
+        with self._client.pipeline(transaction=False) as writes:
+            for candle in (candle for step in steps for candle in step):
+                fields: Any = encode_envelope(candle, source="demo")
+                writes.xadd(self._stream, fields, maxlen=KEPT_ENTRIES)
+            writes.execute()
+        self._next_step_s = now_s + STEP_S
+
+
+class _Worker:
+    """A worker process with nothing but our variables in its environment."""
+
+    def __init__(self, variables: dict[str, str], log_path: Path) -> None:
+        self._variables = variables
+        self._log_path = log_path
+
+    def check(self) -> None:
+        if self._process.poll() is not None:
+            tail = self._log_path.read_text()[-2_000:]
+            raise WorkerError(
+                f"the worker ended with exit code {self._process.returncode}:\n{tail}"
+            )
+
+    def __enter__(self) -> Self:
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "worker"],
+                env=self._variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal goes to the whole process group; this one is ours to stop.
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
