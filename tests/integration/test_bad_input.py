@@ -1,7 +1,6 @@
 """Nothing bad that arrives stops the worker, and nothing of it gets lost without a word (G5)."""
 
 import json
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def test_bad_input_becomes_a_dead_letter_and_the_next_candle_is_processed(
     """G5: the dead letter has the reason, where it came from, and the original fields."""
     fields, reason = BAD[name]
     with WorkerProcess(server.port, tmp_path) as worker:
-        source_id: Any = client.execute_command("XADD", INPUT, "*", *chain(*fields.items()))
+        source_id: Any = client.xadd(INPUT, dict[Any, Any](fields))
         feed(client, [candle("BTCUSDT", 1, 100.0)])
         wait_until_finished(client, 2)
         assert 0 == worker.terminate()

@@ -29,7 +29,7 @@ def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
     """All that is in Redis; leases and members, which live by time, left out."""
     keys: Any = client.keys("*")
     kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
-    return {key: client.dump(key) for key in kept}  # type: ignore[misc]
+    return {key: client.dump(key) for key in kept}
 
 
 def _lease_ran_out(client: redis.Redis) -> None:
@@ -179,7 +179,7 @@ def test_the_published_hash_expires_after_ten_publish_intervals(
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 257))
     worker.work()
-    assert 69_000 < client.pttl("quantum:marketstate:BTCUSDT") <= 70_000  # type: ignore[operator]
+    assert 69_000 < client.pttl("quantum:marketstate:BTCUSDT") <= 70_000
 
 
 def test_output_and_dead_letters_are_capped(server: EmbeddedRedis, client: redis.Redis) -> None:
@@ -189,7 +189,7 @@ def test_output_and_dead_letters_are_capped(server: EmbeddedRedis, client: redis
     feed_fields(client, [{"no": "candle"}] * 500)
     worker.work()
     # `MAXLEN ~` trims whole nodes of 100 entries.
-    assert 100 <= client.xlen("quantum:stream:marketstate") < 300  # type: ignore[operator]
-    assert 100 <= client.xlen("quantum:stream:marketstate.dead") < 300  # type: ignore[operator]
+    assert 100 <= client.xlen("quantum:stream:marketstate") < 300
+    assert 100 <= client.xlen("quantum:stream:marketstate.dead") < 300
     assert {"applied": 800, "emitted": 544, "dead": 500} == counters(client)
     assert 1300 == client.xlen(INPUT)

@@ -1,0 +1,126 @@
+"""The demo, as a newcomer runs it; and candle files."""
+
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.candles import made_candles
+from tests.support.worker_process import PATIENCE_S
+from worker.candle_files import find_files, interval_of, read_by_time, read_file
+from worker.errors import ConfigurationError
+
+ROW = re.compile(
+    r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (\w+) +\S+ +[\d.]+ +-?[\d.]+ +[\d.]+  (trend|mr|chop) "
+)
+
+
+def demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", "demo", *arguments],
+        env=os.environ | {"TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def symbols_in(output: str) -> list[str]:
+    return [match[1] for line in output.splitlines() if (match := ROW.match(line))]
+
+
+def write_csv(folder: Path, symbol: str, count: int) -> Path:
+    path = folder / f"{symbol}-1m.csv.gz"
+    with gzip.open(path, "wt") as file:
+        file.write("open_time_ms,open,high,low,close,volume,close_time_ms\n")
+        for one in made_candles((symbol,), count):
+            file.write(
+                f"{one.open_time},{one.open},{one.high},{one.low},{one.close},"
+                f"{one.volume},{one.close_time}\n"
+            )
+    return path
+
+
+def test_the_demo_shows_states_of_synthetic_candles_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    output, _ = demo(tmp_path, "--seconds", "4").communicate(timeout=PATIENCE_S)
+    found = symbols_in(output)
+    assert {"BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT"} == set(found), output
+    assert len(set(found)) < len(found)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
+    data, temporary = tmp_path / "data", tmp_path / "tmp"
+    data.mkdir()
+    temporary.mkdir()
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        write_csv(data, symbol, 260)
+    output, _ = demo(temporary, "--data", str(data)).communicate(timeout=PATIENCE_S)
+    assert ["AAAUSDT", "BBBUSDT"] * 4 == symbols_in(output), output
+    assert "All candles of the files are through." in output
+    assert [] == list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demo_without_a_trace(number: signal.Signals, tmp_path: Path) -> None:
+    process = demo(tmp_path)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if ROW.match(line):
+            break
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=PATIENCE_S)
+    port = re.search(r"redis-cli -p (\d+)", "".join(lines))
+    assert port is not None
+    assert (0, True) == (process.returncode, "The demo is over" in rest), rest
+    assert [] == list(tmp_path.iterdir())
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert f":{port[1]}" not in running.stdout
+    assert tempfile.gettempdir() != str(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    cases = {
+        "BTCUSDT-1m.csv": ("a,b\n1,2\n", "no column close and close_time among a, b"),
+        "ETHUSDT-1m.csv": ("close,close_time\n1,2\nx,3\n", "line 3: Expected `float`"),
+        "candles.csv": ("close,close_time\n", "the name does not say symbol and interval"),
+        "XRPUSDT-1m.csv.gz": ("plain text", "cannot read"),
+        "SOLUSDT-1m.csv": ("", "no column close and close_time among none"),
+        "LTCUSDT-1m.csv": ("close,close_time\n1\n", "line 2: Expected"),
+    }
+    for name, (content, says) in cases.items():
+        path = tmp_path / name
+        path.write_text(content)
+        with pytest.raises(ConfigurationError) as error:
+            list(read_file(path))
+        assert str(path) in str(error.value)
+        assert says in str(error.value)
+    with pytest.raises(ConfigurationError, match=r"cannot read .*: No such file"):
+        list(read_file(tmp_path / "NOUSDT-1m.csv"))
+    with pytest.raises(ConfigurationError, match="is no folder"):
+        find_files(tmp_path / "nowhere")
+    output, _ = demo(tmp_path, "--file", str(tmp_path / "NOUSDT-1m.csv")).communicate(
+        timeout=PATIENCE_S
+    )
+    assert "Traceback" not in output
+    assert "cannot read" in output
+
+
+def test_candles_of_several_files_come_in_order_of_time(tmp_path: Path) -> None:
+    paths = [write_csv(tmp_path, symbol, 5) for symbol in ("AAAUSDT", "BBBUSDT")]
+    assert made_candles(("AAAUSDT",), 5) == list(read_file(paths[0]))
+    times = [one.close_time for one in read_by_time(find_files(tmp_path))]
+    assert sorted(times) == times
+    assert "1m" == interval_of(paths)
+    with pytest.raises(ConfigurationError, match="candles of one interval are needed"):
+        interval_of([*paths, tmp_path / "CCCUSDT-5m.csv"])

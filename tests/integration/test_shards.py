@@ -1,0 +1,98 @@
+"""Leases: shares even out by themselves, stay put when nothing changes, and pass on in time."""
+
+import pytest
+import redis
+
+from tests.support.candles import made_candles
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import NAMESPACE, counters, feed
+from worker.embedded import EmbeddedRedis
+from worker.errors import WorkerIdInUse
+
+
+def settle(workers: list[SteppedWorker]) -> list[set[int]]:
+    """What each holds after all have renewed twice: once to give back, once to take."""
+    for _ in range(2):
+        held = [set(worker.keep()) for worker in workers]
+    return held
+
+
+def let_die(client: redis.Redis, worker: SteppedWorker) -> None:
+    """As if its lease time had passed since it was last seen."""
+    name = worker.settings.worker_id
+    entry = client.hget(f"{NAMESPACE}:members", name)
+    assert isinstance(entry, bytes)
+    _, _, incarnation = entry.partition(b":")
+    client.hset(f"{NAMESPACE}:members", name, b"0:" + incarnation)
+    client.delete(*(worker.keys.lease(shard) for shard in worker.shards))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17])
+def test_every_shard_is_held_by_exactly_one_worker_and_shares_differ_by_one_at_most(
+    count: int, server: EmbeddedRedis
+) -> None:
+    """G1."""
+    workers = [SteppedWorker(server, f"worker-{i}") for i in range(count)]
+    held = settle(workers)
+    assert list(range(16)) == sorted(shard for shards in held for shard in shards)
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+    assert held == settle(workers)
+
+
+def test_a_worker_that_joins_gets_its_share_and_the_other_shards_stay_where_they_are(
+    server: EmbeddedRedis,
+) -> None:
+    first, second = SteppedWorker(server, "a"), SteppedWorker(server, "b")
+    before = settle([first, second])
+    third = SteppedWorker(server, "c")
+    after = settle([first, second, third])
+    assert [6, 5, 5] == list(map(len, after))
+    assert after[0] < before[0]
+    assert after[1] < before[1]
+
+
+def test_the_shards_of_a_dead_worker_are_taken_with_their_windows(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3, G6."""
+    first, second = SteppedWorker(server, "a"), SteppedWorker(server, "b")
+    settle([first, second])
+    candles = made_candles((f"SYM{i}USDT" for i in range(20)), 30)
+    feed(client, candles)
+    first.work()
+    second.work()
+    let_die(client, first)
+    assert list(range(16)) == sorted(second.keep())
+    assert len(candles) == counters(client)["applied"]
+    feed(client, made_candles((f"SYM{i}USDT" for i in range(20)), 31)[-20:])
+    second.work()
+    assert {30 * 20 + 20} == {counters(client)["applied"]}
+    assert {31} == {client.llen(f"{NAMESPACE}:window:SYM{i}USDT") for i in range(20)}
+
+
+def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G4."""
+    worker = SteppedWorker(server, "a")
+    worker.keep()
+    client.set(worker.keys.lease(7), "other:99", px=60_000)
+    assert [shard for shard in range(16) if shard != 7] == worker.keep()
+
+
+def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: EmbeddedRedis) -> None:
+    """G4: a commit that is still on its way with an old token must fail."""
+    first = SteppedWorker(server, "a")
+    first.keep()
+    old = {shard: first.shards.token(shard) for shard in range(16)}
+    incarnation = first.shards._incarnation
+    again = SteppedWorker(server, "a")
+    again.shards._incarnation = incarnation
+    assert list(range(16)) == again.keep()
+    assert all(old[shard] != again.shards.token(shard) for shard in range(16))
+
+
+def test_two_workers_with_one_id_are_noticed(server: EmbeddedRedis) -> None:
+    SteppedWorker(server, "twin").keep()
+    with pytest.raises(WorkerIdInUse, match="give each worker its own MARKETSTATE_WORKER_ID"):
+        SteppedWorker(server, "twin").keep()
