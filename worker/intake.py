@@ -22,8 +22,8 @@ class Intake:
         self._last_seen_id = b"0-0"
         self._turn = 0
 
-    def fetch(self, shards: Iterable[int]) -> list[Entry]:
-        """The oldest unfinished entries of our shards, at most a batch, each shard's in order.
+    def fetch(self, shards: Iterable[int], most: int) -> list[Entry]:
+        """The oldest unfinished entries of our shards, `most` of them, each shard's in order.
 
         They are read from the start of each shard's pending list every time: what was finished
         is gone from it, so there is no position to remember or to lose.
@@ -31,7 +31,7 @@ class Intake:
         pending = self._route()
         ready = [shard for shard in sorted(shards) if pending.get(shard)]
         self._turn += 1
-        reads, room = [], self._settings.batch
+        reads, room = [], most
         for i in range(len(ready)):
             shard = ready[(i + self._turn) % len(ready)]
             if room > 0:

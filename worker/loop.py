@@ -61,6 +61,9 @@ class Session:
         self._backfill = Backfill(settings, client)
         self._commit = Commit(settings, scripts, self._shards)
         self._feeder = Feeder(settings, client) if settings.source == "synthetic" else None
+        self._settings = settings
+        self._entry_s = 0.0
+        """What an entry of the last batch took."""
         self._shards.keep()
 
     def work(self, stop: Stop) -> None:
@@ -73,9 +76,10 @@ class Session:
         self._shards.keep()
         if self._feeder:
             self._feeder.feed()
-        entries = self._intake.fetch(self._shards)
+        entries = self._intake.fetch(self._shards, self._most_entries())
         if not entries:
             return False
+        began_s = time.monotonic()
         readings = self._pipeline.read(entries)
         histories = self._backfill.histories(readings, self._shards.memory)
         changes = self._pipeline.advance(readings, self._shards.memory, histories)
@@ -84,6 +88,7 @@ class Session:
         except LeaseLost as lost:
             log.warning("%s; the next holder has its candles", lost)
             self._shards.drop(lost.shards)
+        self._entry_s = (time.monotonic() - began_s) / len(entries)
         return True
 
     def leave(self) -> None:
@@ -92,6 +97,13 @@ class Session:
             log.info("stopped; all shards are given back")
         except redis.RedisError as error:
             log.warning("stopped; the leases run out by themselves, for Redis is away: %s", error)
+
+    def _most_entries(self) -> int:
+        """A batch, but no more of it than is surely done before the leases must be renewed: with
+        a costly theta a batch might outlive its lease, again and again.
+        """
+        in_time = self._settings.lease_seconds / KEEPS_PER_LEASE / max(self._entry_s, 1e-9)
+        return max(1, min(self._settings.batch, int(in_time)))
 
     def _seconds_to_wait(self) -> float:
         to_keep = self._shards.seconds_to_keep

@@ -190,3 +190,18 @@ def test_a_key_that_turns_to_the_wrong_type_stops_the_worker_before_it_writes(
     assert 0 < len(CANDLES) - done
     with WorkerProcess(server.port, tmp_path, worker_id="next"):
         wait_until_finished(client, len(CANDLES))
+
+
+def test_a_batch_that_outlives_its_lease_is_cut_until_it_does_not(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G4 must not become a standstill where the calculation is slow: here, with a long window."""
+    theta = tmp_path / "theta.json"
+    theta.write_text('{"trend": {"windows": [1500], "weights": [1]}}')
+    candles = made_candles(("BTCUSDT",), 1750)
+    settings = {"theta_file": theta, "window_size": 1501, "lease_seconds": 1, "start": "replay"}
+    feed(client, candles)
+    with WorkerProcess(server.port, tmp_path, **settings) as worker:
+        wait_until_finished(client, len(candles))
+        assert 0 == worker.terminate()
+    assert {"applied": 1750, "emitted": 250} == counters(client)

@@ -41,7 +41,7 @@ class SteppedWorker:
         return list(self.shards)
 
     def fetch(self) -> list[Entry]:
-        return self.intake.fetch(self.shards)
+        return self.intake.fetch(self.shards, self.settings.batch)
 
     def advance(self, entries: list[Entry]) -> Changes:
         return self.pipeline.advance(self.pipeline.read(entries), self.shards.memory, {})
