@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(options)
     except WorkerError as error:
-        print(f"marketstate: {error}", file=sys.stderr)
+        priority = "<3>" if under_journal(os.environ) else ""
+        print(f"{priority}marketstate: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has seen enough.

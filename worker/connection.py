@@ -13,7 +13,7 @@ import tenacity
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker.errors import RedisUnusable
+from worker.errors import ConfigurationError, RedisUnusable
 from worker.settings import Settings, masked_url
 from worker.stop import Stop
 
@@ -53,7 +53,12 @@ def open_client(settings: Settings, *, block_s: float) -> Client:
         given = {name: value for name, value in options.items() if value is not None}
         if urlsplit(settings.redis_url).scheme == "unix":
             given.pop("socket_keepalive")
-        return Client.from_url(settings.redis_url, **given)
+        try:
+            client = Client.from_url(settings.redis_url, **given)
+            client.connection_pool.make_connection()
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"MARKETSTATE_REDIS_URL cannot be used: {error}") from None
+        return client
     return Client(
         host=settings.redis_host, port=settings.redis_port, db=settings.redis_db, **options
     )

@@ -28,6 +28,8 @@ def run(settings: Settings, stop: Stop) -> None:
     incarnation = uuid.uuid4().hex
     try:
         session = _enter(settings, stop, incarnation)
+        if session is None:
+            return
         try:
             while not stop.requested:
                 try:
@@ -110,8 +112,8 @@ class Session:
         return min(to_keep, self._feeder.seconds_to_feed) if self._feeder else to_keep
 
 
-def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session:
-    """The first session. A Redis that cannot be used now is an error at once.
+def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session | None:
+    """The first session; None if stopped before. A Redis that cannot be used is an error at once.
 
     The id of a worker that was killed stays taken until its leases run out; only one that is
     still taken after that is in use twice.
@@ -120,16 +122,17 @@ def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session:
         log.log(logging.WARNING if finding.verdict == "warn" else logging.INFO, "%s", finding)
     give_up_s = time.monotonic() + settings.lease_seconds + 1
     waiting = False
-    while True:
+    while not stop.requested:
         try:
             return Session(settings, incarnation)
         except WorkerIdInUse as error:
-            if stop.requested or time.monotonic() > give_up_s:
+            if time.monotonic() > give_up_s:
                 raise
             if not waiting:
                 log.info("waiting for the lease of an earlier worker to run out: %s", error)
             waiting = True
             stop.sleep(0.2)
+    return None
 
 
 def _recover(

@@ -29,6 +29,7 @@ _INTERVAL_UNITS_MS: Final = {
     "d": 86_400_000,
     "w": 604_800_000,
 }
+_URL_PARAMETERS: Final = ("db", "username", "password", "ssl_*")
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 
@@ -166,6 +167,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX) and value.strip()
     }
     values = {name: _parsed(name, text) for name, text in given.items()}
+    _check_url(values.get("redis_url", ""))
     _read_password(values)
     values.setdefault("worker_id", _default_worker_id())
     if values.get("candle_interval", "1m") != "1m":
@@ -199,6 +201,21 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see README, Settings"
     return f"{PREFIX}{name.upper()} is no setting; {hint}"
+
+
+def _check_url(url: str) -> None:
+    """Refuse here what redis-py would refuse later, or take and then behave differently by."""
+    variable = f"{PREFIX}REDIS_URL"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{variable} is no URL that can be used: {error}") from None
+    for name in parse_qs(parts.query):
+        if name not in _URL_PARAMETERS and not name.startswith("ssl_"):
+            raise ConfigurationError(
+                f"{variable} has the parameter {name!r}; allowed: {', '.join(_URL_PARAMETERS)}"
+            )
 
 
 def _read_password(values: dict[str, Any]) -> None:
@@ -311,4 +328,4 @@ def masked_url(url: str) -> str:
         f"{name}={'***' if name == 'password' else values[0]}"
         for name, values in parse_qs(parts.query).items()
     )
-    return parts._replace(netloc=netloc, query=query).geturl()
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
