@@ -83,6 +83,8 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
         keys.meta: "hash",
         keys.members: "hash",
         keys.counters: "hash",
+        keys.unfinished: "hash",
+        keys.finished_ids: "hash",
         keys.epoch: "string",
         **{keys.lease(shard): "string" for shard in shards},
         **{keys.marks(shard): "hash" for shard in shards},

@@ -10,6 +10,7 @@ from schemas.candle import MAX_DOCUMENT_BYTES
 from schemas.market_state import encode_record, hash_fields, journal_line, stream_fields
 from worker import mirror
 from worker.errors import LeaseLost, WrongKeyType
+from worker.keys import shard_name
 from worker.log import log
 from worker.pipeline import Changes, DeadLetter, SymbolChange
 from worker.scripts import Scripts
@@ -56,6 +57,8 @@ class Commit:
             keys.output_stream,
             keys.dead_stream,
             keys.counters,
+            keys.unfinished,
+            keys.finished_ids,
             *(key for pair in (*of_shards, *of_symbols) for key in pair),
         ]
 
@@ -66,6 +69,7 @@ class Commit:
             "shards": [
                 (
                     self._shards.token(shard),
+                    shard_name(shard),
                     _flat(_marks_of(shard, changes.symbols)),
                     _binary(entry_ids),
                 )

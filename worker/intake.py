@@ -48,10 +48,11 @@ class Intake:
 
     def _route(self) -> dict[int, int]:
         """Route what is new; the number of pending entries of each shard."""
+        keys = self._keys
         reply = self._scripts.route(
-            keys=[self._keys.input, self._keys.meta, self._keys.counters],
+            keys=[keys.input, keys.meta, keys.counters, keys.unfinished],
             args=[
-                self._keys.group,
+                keys.group,
                 INTAKE,
                 self._settings.batch,
                 self._settings.max_pending,
@@ -59,22 +60,44 @@ class Intake:
                 *map(shard_name, range(self._settings.shards)),
             ],
         )
+        if reply[0] == b"missing":
+            for shard in reply[1:]:
+                self._restore(shard)
+            return self._route()
         routed, lost, self._last_seen_id, suspect, *pairs = reply
         log.debug("routed %d entries", routed)
         if lost:
             log.warning(
-                "%d entries were trimmed from %s before anybody read them: lost",
-                lost,
-                self._keys.input,
+                "%d entries were trimmed from %s before anybody read them: lost", lost, keys.input
             )
         if suspect:
             log.warning(
                 "entries between %s may have been trimmed from %s before anybody read them; "
                 "Redis 7 can count them, this one cannot",
                 suspect.decode(),
-                self._keys.input,
+                keys.input,
             )
         return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def _restore(self, shard: int) -> None:
+        keys = self._keys
+        restored, lost = self._scripts.restore(
+            keys=[keys.input, keys.counters, keys.unfinished, keys.finished_ids],
+            args=[
+                keys.group,
+                shard,
+                shard_name(shard),
+                self._settings.shards,
+                MAX_DOCUMENT_BYTES,
+            ],
+        )
+        log.warning(
+            "%s: %d unfinished entries were no longer pending (was the consumer deleted?) and are "
+            "pending again; %d more have been trimmed: lost",
+            shard_name(shard),
+            restored,
+            lost,
+        )
 
     def _read(self, reads: list[tuple[int, int]]) -> list[Entry]:
         with self._client.pipeline(transaction=False) as pipe:

@@ -40,6 +40,16 @@ class Keys:
         return f"{self.namespace}:epoch"
 
     @property
+    def unfinished(self) -> str:
+        """Hash: consumer of a shard -> entries handed to it and not finished."""
+        return f"{self.namespace}:unfinished"
+
+    @property
+    def finished_ids(self) -> str:
+        """Hash: consumer of a shard -> id of the last entry it finished."""
+        return f"{self.namespace}:finished-ids"
+
+    @property
     def counters(self) -> str:
         return f"{self.namespace}:counters"
 

@@ -9,8 +9,9 @@ from worker.connection import Client
 
 
 @cache
-def _source(name: str) -> str:
-    return files("worker").joinpath(f"lua/{name}.lua").read_text()
+def _source(*names: str) -> str:
+    folder = files("worker") / "lua"
+    return "".join((folder / f"{name}.lua").read_text() for name in names)
 
 
 class Scripts:
@@ -20,11 +21,12 @@ class Scripts:
     """
 
     def __init__(self, client: Client) -> None:
-        def script(name: str) -> Script:
-            return client.register_script(_source(name))
+        def script(*names: str) -> Script:
+            return client.register_script(_source(*names))
 
         self.setup = script("setup")
         self.keep = script("keep")
         self.release = script("release")
-        self.route = script("route")
+        self.route = script("symbol", "route")
+        self.restore = script("symbol", "restore")
         self.commit = script("commit")

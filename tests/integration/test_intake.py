@@ -10,6 +10,7 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
     INPUT,
+    NAMESPACE,
     counters,
     feed,
     feed_fields,
@@ -143,6 +144,39 @@ def test_entries_left_with_the_intake_are_routed_first(
     client.xclaim(INPUT, GROUP, INTAKE, 0, [entry["message_id"] for entry in first])
     assert 10 == worker.work()
     assert {"applied": 10} == counters(client)
+    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+
+
+@pytest.mark.parametrize("trimmed", [0, 3])
+def test_the_entries_of_a_deleted_consumer_are_not_lost(
+    trimmed: int, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G1, G5: they are pending again before anything newer is routed; what is gone is counted."""
+    worker = SteppedWorker(server, "one", batch=6)
+    worker.keep()
+    candles = made_candles(("BTCUSDT", "ETHUSDT"), 20)
+    feed(client, candles[:30])
+    for _ in range(3):
+        worker.commit.apply(worker.advance(worker.fetch()))
+    in_hand = worker.advance(worker.fetch())
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard_of(symbol, 16)))
+    worker.commit.apply(in_hand)
+    feed(client, candles[30:])
+    if trimmed:
+        while backlog(client)[1] < 40 - counters(client)["applied"]:
+            worker.fetch()
+        btc = shard_name(shard_of("BTCUSDT", 16))
+        client.xgroup_delconsumer(INPUT, GROUP, btc)
+        finished: Any = client.hget(f"{NAMESPACE}:finished-ids", btc)
+        newer: Any = client.xrange(INPUT, b"(" + finished)
+        ids = [entry_id for entry_id, fields in newer if b"BTCUSDT" in fields[b"payload"]]
+        client.xdel(INPUT, *ids[:trimmed])
+    worker.work()
+    found = counters(client)
+    assert 40 == found["applied"] + found.get("lost", 0)
+    assert trimmed == found.get("lost", 0)
+    assert found.keys() <= {"applied", "lost", "gap"}
     assert (0 if knows_lag(client) else None, 0) == backlog(client)
 
 

@@ -1,9 +1,11 @@
 -- Makes one batch visible: windows, states, outputs, dead letters, marks and acknowledgement.
 --
 -- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
--- KEYS[5...] lease and marks of each shard of the plan, then window and state of each symbol
+-- KEYS[5] unfinished   KEYS[6] finished ids
+-- KEYS[7...] lease and marks of each shard of the plan, then window and state of each symbol
 -- ARGV[1] group   ARGV[2] the plan, a MessagePack map:
---   shards     array of {token, {symbol, last emitted close time, ...}, {entry id, ...}}
+--   shards     array of {token, consumer, {symbol, last emitted close time, ...},
+--              {entry id, ...} in stream order}
 --   symbols    array of {{packed close, ...}, {field, value, ...} of the state or none}
 --   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
 --   counters   {name, increment, ...}             window_size, state_ttl_ms,
@@ -15,12 +17,13 @@
 -- a full Redis refuses.
 
 local input, output, dead, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local unfinished, finished_ids = KEYS[5], KEYS[6]
 local group, plan = ARGV[1], cmsgpack.unpack(ARGV[2])
 local CHUNK = 1000 -- Lua can pass some thousand arguments at once
 
-local function shard_keys(i) return KEYS[3 + 2 * i], KEYS[4 + 2 * i] end
+local function shard_keys(i) return KEYS[5 + 2 * i], KEYS[6 + 2 * i] end
 local function symbol_keys(i)
-  local base = 3 + 2 * #plan.shards + 2 * i
+  local base = 5 + 2 * #plan.shards + 2 * i
   return KEYS[base], KEYS[base + 1]
 end
 
@@ -47,6 +50,8 @@ expect(input, 'stream')
 expect(output, 'stream')
 expect(dead, 'stream')
 expect(counters, 'hash')
+expect(unfinished, 'hash')
+expect(finished_ids, 'hash')
 for i = 1, #plan.shards do
   local _, marks = shard_keys(i)
   expect(marks, 'hash')
@@ -77,17 +82,19 @@ for _, fields in ipairs(plan.dead) do
   redis.call('XADD', dead, 'MAXLEN', '~', plan.dead_maxlen, '*', unpack(fields))
 end
 
--- 5. Counters and marks.
+-- 5. Counters, marks, and how far each shard is.
 for i = 1, #plan.counters, 2 do
   redis.call('HINCRBY', counters, plan.counters[i], plan.counters[i + 1])
 end
 for i, shard in ipairs(plan.shards) do
   local _, marks = shard_keys(i)
-  in_chunks(shard[2], function(...) redis.call('HSET', marks, ...) end)
+  in_chunks(shard[3], function(...) redis.call('HSET', marks, ...) end)
+  redis.call('HINCRBY', unfinished, shard[2], -#shard[4])
+  redis.call('HSET', finished_ids, shard[2], shard[4][#shard[4]])
 end
 
 -- 6. The acknowledgement comes last.
 for _, shard in ipairs(plan.shards) do
-  in_chunks(shard[3], function(...) redis.call('XACK', input, group, ...) end)
+  in_chunks(shard[4], function(...) redis.call('XACK', input, group, ...) end)
 end
 return {'done'}

@@ -1,0 +1,34 @@
+-- The symbol of an entry and its shard, by the rules of schemas/candle.py and worker/keys.py.
+--
+-- No script of its own: put before those that need it. What has no symbol, or is larger than
+-- `max_bytes`, belongs to shard 0, whose worker dead-letters it.
+
+local function as_map(flat)
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+local function symbol_in(document, max_bytes)
+  if #document > max_bytes then return nil end
+  -- The upstream publisher's payload starts with the symbol.
+  local symbol = string.match(document, '^{"symbol": ?"([^"\\]+)"')
+  if symbol then return symbol end
+  local first = string.byte(document, 1) or 0
+  local is_messagepack = (first >= 0x80 and first < 0x90) or first == 0xde or first == 0xdf
+  local decode = is_messagepack and cmsgpack.unpack or cjson.decode
+  local ok, found = pcall(decode, document)
+  if ok and type(found) == 'table' and type(found.data) == 'table' then found = found.data end
+  if not ok or type(found) ~= 'table' then return nil end
+  if found.e ~= nil then return found.s end
+  return found.symbol
+end
+
+local function shard_of(fields, shards, max_bytes)
+  local entry = as_map(fields)
+  local document = entry.payload or entry.data
+  local symbol = entry.symbol
+  if document then symbol = symbol_in(document, max_bytes) end
+  if type(symbol) ~= 'string' then return 0 end
+  return tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16) % shards
+end
