@@ -16,6 +16,7 @@ from worker.demo import demo
 from worker.errors import WorkerError
 from worker.loop import run
 from worker.settings import settings_from, under_journal
+from worker.status_view import show_status
 from worker.stop import Stop
 
 
@@ -49,6 +50,24 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(command=_worker)
     check = commands.add_parser("check", help="look whether a worker could work here")
     check.set_defaults(command=_check)
+    status = commands.add_parser("status", help="how far behind the group is, and who holds what")
+    status.add_argument("--json", action="store_true", help="for programs, all symbols included")
+    status.add_argument("--watch", action="store_true", help="again every 2 seconds")
+    status.add_argument(
+        "--max-lag",
+        type=_at_least_0,
+        default=math.inf,
+        metavar="N",
+        help="exit with 4 when more than N entries are not finished (lag + pending)",
+    )
+    status.add_argument(
+        "--max-age",
+        type=_at_least_0,
+        default=math.inf,
+        metavar="S",
+        help="exit with 4 when the oldest of them is more than S seconds old",
+    )
+    status.set_defaults(command=_status)
     demo_command = commands.add_parser(
         "demo", help="see it work: a Redis of its own, a worker, and a table of states"
     )
@@ -74,6 +93,24 @@ def _seconds(text: str) -> float:
     if not value > 0:
         raise ValueError(text)
     return value
+
+
+def _at_least_0(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise ValueError(text)
+    return value
+
+
+def _status(options: argparse.Namespace) -> int:
+    show_status(
+        settings_from(os.environ),
+        as_json=options.json,
+        watch=options.watch,
+        max_lag=options.max_lag,
+        max_age_s=options.max_age,
+    )
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
