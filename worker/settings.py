@@ -209,8 +209,12 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{variable} is no URL that can be used: {error}") from None
+    except ValueError:
+        # Its text may hold what the password spilled into.
+        raise ConfigurationError(
+            f"{variable} is no URL that can be used; special characters in the password must be "
+            "percent-encoded, or use MARKETSTATE_REDIS_PASSWORD_FILE"
+        ) from None
     for name in parse_qs(parts.query):
         if name not in _URL_PARAMETERS and not name.startswith("ssl_"):
             raise ConfigurationError(
@@ -325,7 +329,7 @@ def masked_url(url: str) -> str:
     if parts.password is not None:
         netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"
     query = "&".join(
-        f"{name}={'***' if name == 'password' else values[0]}"
+        f"{name}={'***' if 'password' in name else values[0]}"
         for name, values in parse_qs(parts.query).items()
     )
     return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"

@@ -11,7 +11,6 @@ from typing import Final
 
 from core.window import Window
 from worker import mirror
-from worker.connection import Client
 from worker.errors import LeaseLost, RedisUnusable, WorkerIdInUse
 from worker.log import log
 from worker.pipeline import Changes, Memory
@@ -19,7 +18,6 @@ from worker.scripts import Scripts
 from worker.settings import Settings
 
 KEEPS_PER_LEASE: Final = 3
-_SYMBOLS_PER_READ: Final = 500
 
 
 @dataclass
@@ -29,13 +27,10 @@ class Shard:
 
 
 class Shards:
-    def __init__(
-        self, settings: Settings, client: Client, scripts: Scripts, incarnation: str
-    ) -> None:
+    def __init__(self, settings: Settings, scripts: Scripts, incarnation: str) -> None:
         """`incarnation` is one per process: it tells two workers with one id apart."""
         self._settings = settings
         self._keys = settings.keys
-        self._client = client
         self._scripts = scripts
         self._incarnation = incarnation
         self._held: dict[int, Shard] = {}
@@ -70,7 +65,8 @@ class Shards:
             log.info("shard %d has passed to another worker", shard)
             del self._held[shard]
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
-        self._load(taken, tokens)
+        for shard in taken:
+            self._load(shard, tokens[shard])
         self._next_keep_s = time.monotonic() + self._settings.lease_seconds / KEEPS_PER_LEASE
         if taken:
             log.info("holding %d of %d shards", len(self._held), self._settings.shards)
@@ -119,27 +115,18 @@ class Shards:
             )
         return [token.decode() for token in reply[2:]]
 
-    def _load(self, shards: list[int], tokens: list[str]) -> None:
-        """Read marks and windows of newly taken shards; nobody else can change them by now."""
-        with self._client.pipeline(transaction=False) as reads:
-            for shard in shards:
-                reads.hgetall(self._keys.marks(shard))
-            marks = dict(zip(shards, reads.execute(), strict=True))
-        for shard in shards:
-            self._held[shard] = Shard(tokens[shard])
-        wanted = [(shard, symbol) for shard in shards for symbol in marks[shard]]
-        for first in range(0, len(wanted), _SYMBOLS_PER_READ):
-            some = wanted[first : first + _SYMBOLS_PER_READ]
-            with self._client.pipeline(transaction=False) as reads:
-                for _, symbol in some:
-                    reads.lrange(self._keys.window(symbol.decode()), 0, -1)
-                windows = reads.execute()
-            for (shard, symbol), packed in zip(some, windows, strict=True):
-                self._held[shard].symbols[symbol.decode()] = Memory(
-                    self._window(symbol.decode(), packed), int(marks[shard][symbol])
-                )
+    def _load(self, shard: int, token: str) -> None:
+        """Read marks and windows of a newly taken shard; nobody else can change them by now."""
+        found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
+        self._held[shard] = Shard(
+            token,
+            {
+                symbol.decode(): Memory(self._window(symbol.decode(), packed), int(mark))
+                for symbol, mark, packed in zip(found[::3], found[1::3], found[2::3], strict=True)
+            },
+        )
 
-    def _window(self, symbol: str, packed: list[bytes]) -> Window:
+    def _window(self, symbol: str, packed: bytes) -> Window:
         window = Window(self._settings.window_size)
         try:
             window.extend(*mirror.unpack(packed))
