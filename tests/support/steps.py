@@ -30,7 +30,7 @@ class SteppedWorker:
         client = connection.open_client(self.settings, block_s=1)
         self.scripts = Scripts(client)
         self.pipeline = Pipeline(self.settings, join(self.scripts, self.settings))
-        self.shards = Shards(self.settings, client, self.scripts, uuid.uuid4().hex)
+        self.shards = Shards(self.settings, self.scripts, uuid.uuid4().hex)
         self.intake = Intake(self.settings, client, self.scripts)
         self.commit = Commit(self.settings, self.scripts, self.shards)
 

@@ -1,0 +1,200 @@
+"""One answer in every batching: whole, one by one, cut anywhere, with crashes in between."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hypothesis import event, given, settings, target
+from hypothesis import strategies as st
+
+from core.state import MarketState
+from schemas.market_state import MarketStateRecord
+from tests.support.feeding import (
+    MINUTE_MS,
+    SMALL_THETA,
+    T0,
+    Twin,
+    candle_entry,
+    small_settings,
+)
+from worker.keys import shard_of
+from worker.pipeline import Entry, History, Pipeline
+from worker.settings import Settings
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+Answer = tuple[dict[str, list[str]], dict[str, int]]
+
+
+class Batch(NamedTuple):
+    """How many entries of each shard a worker fetches, and what befalls it."""
+
+    counts: tuple[int, int, int, int]
+    crash: str
+
+
+class Case(NamedTuple):
+    settings: Settings
+    warm_until: tuple[int, int]
+    histories: dict[str, History]
+    entries: list[Entry]
+
+
+def entries_of(steps: Iterable[tuple[str, int, float]]) -> list[Entry]:
+    """A step of 1 is the next candle; 0 a duplicate, below a late one, above a gap."""
+    minutes: dict[str, int] = defaultdict(int)
+    entries = []
+    for number, (symbol, step, close) in enumerate(steps, start=1):
+        minute = minutes[symbol] + step
+        minutes[symbol] = max(minute, minutes[symbol])
+        entries.append(candle_entry(number, symbol, T0 + minute * MINUTE_MS, close))
+    return entries
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(SYMBOLS),
+        st.sampled_from([1, 1, 1, 1, 1, 1, 0, -1, 2, 5]),
+        st.sampled_from([100.0, 100.5, 101.0, 99.0]) | st.floats(1e-3, 1e6),
+    ),
+    min_size=10,
+    max_size=100,
+)
+HISTORIES = st.dictionaries(
+    st.sampled_from(SYMBOLS),
+    st.integers(0, 20).map(
+        lambda n: ([T0 - i * MINUTE_MS for i in range(n, 0, -1)], [100.0 + i for i in range(n)])
+    ),
+    max_size=2,
+)
+CASES = st.builds(
+    Case,
+    st.builds(
+        small_settings,
+        publish_interval=st.sampled_from([60, 60, 150]),
+        window_size=st.sampled_from([9, 12]),
+    ),
+    st.tuples(st.sampled_from([0, 0, 15]), st.just(0)),
+    HISTORIES,
+    STEPS.map(entries_of),
+)
+COUNTS = st.tuples(*[st.sampled_from([0, 1, 2, 7, 30])] * 4)
+
+
+def answer(case: Case, batches: Iterable[Batch]) -> Answer:
+    """What is published and counted when the entries are fetched in these batches, then singly."""
+    queues: dict[int, deque[Entry]] = {shard: deque() for shard in range(4)}
+    for entry in case.entries:
+        queues[entry.shard].append(entry)
+    twin, pipeline = Twin(case.settings, case.histories), Pipeline(case.settings, case.warm_until)
+    rest = [Batch((1, 1, 1, 1), "never")] * len(case.entries)
+    for counts, crash in (*batches, *rest):
+        fetched = [
+            entry
+            for shard, count in enumerate(counts)
+            for entry in list(queues[shard])[: min(count, len(queues[shard]))]
+        ]
+        changes = twin.advance(pipeline, fetched)
+        if crash == "before the commit":
+            twin.crash()
+            continue
+        twin.commit(changes)
+        for entry in fetched:
+            assert entry == queues[entry.shard].popleft()
+        if crash == "after the commit":
+            twin.crash()
+        else:
+            twin.move(changes)
+    assert not any(queues.values())
+    return dict(twin.records), dict(twin.counters)
+
+
+def whole(case: Case) -> Answer:
+    everything = len(case.entries)
+    return answer(case, [Batch((everything,) * 4, "never")])
+
+
+def one_by_one(case: Case) -> Answer:
+    return answer(case, [])
+
+
+@given(case=CASES)
+@settings(max_examples=60, deadline=None)
+def test_whole_and_one_by_one_give_the_same_bytes(case: Case) -> None:
+    """G2"""
+    records, counters = whole(case)
+    assert (records, counters) == one_by_one(case)
+    target(float(counters.get("emitted", 0)))
+
+
+@given(case=CASES, cuts=st.lists(COUNTS, max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_batches_of_any_size_give_the_same_bytes(
+    case: Case, cuts: list[tuple[int, int, int, int]]
+) -> None:
+    """G2: shards may get ahead of each other, as they do with several workers."""
+    expected = whole(case)
+    assert expected == answer(case, [Batch(counts, "never") for counts in cuts])
+    event(f"publishes: {bool(expected[0])}")
+
+
+@given(
+    case=CASES,
+    batches=st.lists(
+        st.builds(
+            Batch, COUNTS, st.sampled_from(["never", "before the commit", "after the commit"])
+        ),
+        max_size=12,
+    ),
+)
+@settings(max_examples=100, deadline=None)
+def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]) -> None:
+    """G2 and G3: what is loaded from the mirror is what the memory was."""
+    assert whole(case) == answer(case, batches)
+
+
+@given(steps=STEPS, publish_interval=st.sampled_from([60, 150]))
+@settings(max_examples=60, deadline=None)
+def test_what_is_published_is_the_state_of_the_window_at_that_candle(
+    steps: list[tuple[str, int, float]], publish_interval: int
+) -> None:
+    """G2, against the rules read aloud: a list of closes, and a clock that is the candle's."""
+    case = Case(small_settings(publish_interval=publish_interval), (0, 0), {}, entries_of(steps))
+    pipeline, twin = Pipeline(case.settings, case.warm_until), Twin(case.settings)
+    records = twin.advance(pipeline, case.entries).records
+    assert list(told_aloud(case)) == [figures_of(record) for record in records]
+
+
+Figures = tuple[str, int, int, float, float, float]
+
+
+def figures_of(record: MarketStateRecord) -> Figures:
+    return (
+        *(record.symbol, record.close_time_ms, record.buffer_size),
+        *(record.sigma, record.mu, record.features.vr),
+    )
+
+
+def told_aloud(case: Case) -> Iterable[Figures]:
+    last_ms: dict[str, int] = defaultdict(int)
+    emitted_ms: dict[str, int] = defaultdict(int)
+    closes: dict[str, list[float]] = defaultdict(list)
+    state_of = MarketState(SMALL_THETA).get_state
+    for reading in Pipeline(case.settings, (0, 0)).read(case.entries):
+        candle = reading.found
+        assert not isinstance(candle, Exception)
+        symbol, close_ms, close = candle.symbol, candle.close_time, candle.close  # type: ignore[union-attr]
+        if close_ms <= last_ms[symbol]:
+            continue
+        last_ms[symbol] = close_ms
+        closes[symbol] = [*closes[symbol], close][-case.settings.window_size :]
+        state = state_of(symbol, closes[symbol])
+        if state and close_ms - emitted_ms[symbol] >= case.settings.publish_interval_ms:
+            emitted_ms[symbol] = close_ms
+            buffer_size = len(closes[symbol])
+            vr = state["features"]["vr"]
+            yield symbol, close_ms, buffer_size, state["sigma"], state["mu"], vr
+
+
+def test_the_symbols_lie_on_several_shards() -> None:
+    """Otherwise shards could not get ahead of each other in these tests."""
+    assert len({shard_of(symbol, 4) for symbol in SYMBOLS}) > 1

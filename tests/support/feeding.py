@@ -1,0 +1,111 @@
+"""A pipeline without Redis: entries to feed it with, and a plain twin of what Redis remembers."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.theta import merged_theta
+from core.window import Window
+from schemas.candle import Candle, encode_envelope
+from schemas.market_state import encode_record
+from worker import mirror
+from worker.keys import shard_of
+from worker.pipeline import Changes, Entry, History, Memory, Pipeline
+from worker.settings import Settings
+
+MINUTE_MS: Final = 60_000
+# A close time; candles close a millisecond before the full minute.
+T0: Final = 1_700_000_040_000 - 1
+# Windows so short that a few candles fill them.
+SMALL_THETA: Final = merged_theta(
+    {
+        "vol": {"window": 8},
+        "trend": {"windows": [4, 8], "weights": [0.5, 0.5]},
+        "regime": {"window": 8, "vr_k": 2},
+    }
+)
+NEEDED: Final = 9
+
+
+def small_settings(**changes: Any) -> Settings:
+    small: dict[str, Any] = {"theta": SMALL_THETA, "window_size": 12, "shards": 4}
+    return Settings(**(small | changes))
+
+
+def candle_entry(
+    number: int, symbol: str, close_time: int, close: float = 100.0, **changes: Any
+) -> Entry:
+    """The entry `number`-0 with a candle, on the shard of its symbol among four."""
+    candle = Candle(
+        symbol=symbol, close_time=close_time, close=close, **({"interval": "1m"} | changes)
+    )
+    fields = {
+        name.encode(): value if isinstance(value, bytes) else value.encode()
+        for name, value in encode_envelope(candle, source="test").items()
+    }
+    return Entry(shard_of(symbol, 4), b"%d-0" % number, fields)
+
+
+class Twin:
+    """What commits leave in Redis, and the memory of a worker that moves with them."""
+
+    def __init__(self, settings: Settings, histories: Mapping[str, History] | None = None) -> None:
+        self._settings = settings
+        self._histories = histories or {}
+        self._windows: dict[str, list[bytes]] = defaultdict(list)
+        self._marks: dict[tuple[int, str], int] = {}
+        self._memory: dict[tuple[int, str], Memory] = {}
+        self.records: dict[str, list[str]] = defaultdict(list)
+        self.counters: Counter[str] = Counter()
+
+    def memory(self, shard: int, symbol: str) -> Memory | None:
+        return self._memory.get((shard, symbol))
+
+    def advance(self, pipeline: Pipeline, entries: list[Entry]) -> Changes:
+        new = {
+            symbol: history
+            for symbol, history in self._histories.items()
+            if (shard_of(symbol, self._settings.shards), symbol) not in self._memory
+        }
+        return pipeline.advance(pipeline.read(entries), self.memory, new)
+
+    def commit(self, changes: Changes) -> None:
+        """In Redis, as `commit.lua` does it."""
+        for symbol, change in changes.symbols.items():
+            window = self._windows[symbol]
+            window += mirror.pack(zip(change.close_times_ms, change.closes, strict=True))
+            del window[: -self._settings.window_size]
+            self._marks[change.shard, symbol] = change.last_emitted_ms
+        for record in changes.records:
+            self.records[record.symbol].append(encode_record(record))
+        self.counters += changes.counters
+
+    def move(self, changes: Changes) -> None:
+        """In memory, as `Shards.move` does it."""
+        for symbol, change in changes.symbols.items():
+            change.before.extend(change.close_times_ms, change.closes)
+            self._memory[change.shard, symbol] = Memory(change.before, change.last_emitted_ms)
+
+    def crash(self) -> None:
+        """Forget all, and load from Redis as `Shards` does it."""
+        self._memory = {}
+        for (shard, symbol), mark in self._marks.items():
+            window = Window(self._settings.window_size)
+            window.extend(*mirror.unpack(b"".join(self._windows[symbol])))
+            self._memory[shard, symbol] = Memory(window, mark)
+
+
+def fed(
+    *batches: list[Entry],
+    settings: Settings | None = None,
+    warm_until: tuple[int, int] = (0, 0),
+    histories: Mapping[str, History] | None = None,
+) -> Changes:
+    """The changes of the last batch; those before it are committed."""
+    settings = settings or small_settings()
+    pipeline, twin = Pipeline(settings, warm_until), Twin(settings, histories)
+    for batch in batches[:-1]:
+        changes = twin.advance(pipeline, batch)
+        twin.commit(changes)
+        twin.move(changes)
+    return twin.advance(pipeline, batches[-1])

@@ -1,0 +1,136 @@
+"""G7: the worker calculates and publishes; no word of it places, changes or proposes an order."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas.market_state import (
+    Features,
+    HashFields,
+    MarketStateRecord,
+    RegimeProbs,
+    StreamFields,
+    TsComponents,
+    Windows,
+)
+from worker.keys import Keys
+from worker.settings import Settings, settings_from
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    path for package in ("core", "schemas", "worker") for path in (ROOT / package).rglob("*.py")
+]
+SCRIPTS = sorted((ROOT / "worker/lua").glob("*.lua"))
+
+# Words of trading alone. `order`, `position`, `side`, `signal`, `margin` and `exit` have other
+# meanings in code: they are looked for where something is published, named or imported.
+TRADING = {
+    *("buy", "buys", "sell", "sells", "trade", "trades", "trading", "trader"),
+    *("orders", "broker", "brokerage", "leverage", "portfolio", "pnl", "stoploss"),
+    *("takeprofit", "liquidation", "liquidate", "hedge", "entryprice", "qty"),
+}
+PUBLISHED = TRADING | {
+    *("order", "position", "positions", "side", "signal", "signals", "margin", "long", "short"),
+    *("action", "recommendation", "advice", "target", "entry", "exit", "bid", "ask", "quantity"),
+}
+CLIENTS = {"ccxt", "binance", "alpaca", "ib_insync", "ibapi", "kucoin", "krakenex", "pybit"}
+
+
+def words(name: str) -> set[str]:
+    """`entry_price`, `entryPrice` and `entry-price` have the words entry, price and entryprice."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return {part.lower() for part in parts} | {"".join(parts).lower()}
+
+
+def identifiers(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.keyword(arg=str(name)) | ast.alias(name=name):
+                yield name
+
+
+def imported(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (alias.name for alias in node.names)
+
+
+def test_the_words_are_found_in_names_of_any_spelling() -> None:
+    for name in ("place_orders", "placeOrders", "PLACE_ORDERS", "orders", "Orders"):
+        assert {"orders"} == words(name) & TRADING
+    assert set() == words("in_order") & TRADING
+    assert {"trade"} == {
+        word for name in identifiers("a.b(trade=1)") for word in words(name)
+    } & TRADING
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_identifier_is_a_word_of_trading(path: Path) -> None:
+    """G7"""
+    source = path.read_text()
+    assert [] == [name for name in identifiers(source) if words(name) & TRADING]
+    assert [] == [
+        name for name in imported(source) if words(name) & PUBLISHED - {"signal", "entry"}
+    ]
+
+
+def test_no_client_of_an_exchange_is_imported_or_depended_on() -> None:
+    """G7"""
+    found = {name.partition(".")[0] for path in SOURCES for name in imported(path.read_text())}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [each for group in project["optional-dependencies"].values() for each in group]
+    depended = {re.split(r"[^\w-]", each)[0] for each in project["dependencies"] + extras}
+    assert {"redis", "numpy"} <= found & depended
+    assert set() == (found | depended) & CLIENTS
+    assert set() == found & {"urllib.request", "http", "httpx", "requests", "aiohttp", "websockets"}
+
+
+PUBLISHED_STRUCTS: list[type[msgspec.Struct]] = [
+    *(HashFields, StreamFields, MarketStateRecord),
+    *(Features, RegimeProbs, TsComponents, Windows),
+]
+
+
+@pytest.mark.parametrize("struct", PUBLISHED_STRUCTS)
+def test_no_published_field_is_a_word_of_trading(struct: type[msgspec.Struct]) -> None:
+    """G7"""
+    assert len(struct.__struct_fields__) > 0
+    assert [] == [name for name in struct.__struct_fields__ if words(name) & PUBLISHED]
+
+
+def test_no_key_and_no_setting_is_a_word_of_trading() -> None:
+    """G7"""
+    keys: Keys = settings_from({}).keys
+    names = [
+        *(keys.input, keys.output_stream, keys.dead_stream, keys.meta, keys.members, keys.epoch),
+        *(
+            keys.counters,
+            keys.lease(0),
+            keys.marks(0),
+            keys.window("BTCUSDT"),
+            keys.state("BTCUSDT"),
+        ),
+    ]
+    assert [] == [name for name in (*names, *Settings.__struct_fields__) if words(name) & PUBLISHED]
+
+
+def test_only_the_commit_adds_to_a_stream_and_nothing_goes_to_a_channel() -> None:
+    """G7: what leaves the worker leaves through one script."""
+    commands = {
+        path.name: set(re.findall(r"redis\.p?call\(\s*'(\w+)'", path.read_text()))
+        for path in SCRIPTS
+    }
+    assert ["commit.lua"] == [name for name, used in commands.items() if "XADD" in used]
+    assert [] == [name for name, used in commands.items() if used & {"PUBLISH", "SPUBLISH"}]

@@ -1,0 +1,172 @@
+"""The candle in each of its forms, and every kind of entry that is none."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.candle import (
+    MAX_AHEAD_OF_ENTRY_MS,
+    MAX_DOCUMENT_BYTES,
+    Candle,
+    CandleRejected,
+    decode_candle,
+    encode_envelope,
+)
+
+T = 1_700_000_040_000 - 1
+FULL = Candle(
+    symbol="BTCUSDT",
+    interval="1m",
+    open=36_999.5,
+    high=37_010.0,
+    low=36_990.25,
+    close=37_001.125,
+    volume=12.5,
+    open_time=T - 59_999,
+    close_time=T,
+    is_closed=True,
+)
+PLAIN: dict[str, Any] = {"symbol": "BTCUSDT", "close": 37_001.125, "close_time": T}
+KLINE = {
+    "e": "kline",
+    "E": T + 5,
+    "s": "BTCUSDT",
+    "k": {
+        **{"t": T - 59_999, "T": T, "s": "BTCUSDT", "i": "1m", "f": 100, "L": 200},
+        **{"o": "36999.50", "c": "37001.12500000", "h": "37010.0", "l": "36990.25"},
+        **{"v": "12.5", "n": 101, "x": True, "q": "1.0", "V": "5", "Q": "0.5", "B": "0"},
+    },
+}
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def bytes_of(fields: Mapping[str, str | bytes]) -> dict[bytes, bytes]:
+    return {
+        name.encode(): value.encode() if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+
+
+def decode(fields: Mapping[bytes, bytes]) -> Candle:
+    return decode_candle(fields, entry_ms=T + 700)
+
+
+def with_payload(**changes: object) -> dict[bytes, bytes]:
+    return {b"payload": as_json(PLAIN | changes)}
+
+
+def flat(**changes: bytes) -> dict[bytes, bytes]:
+    fields = {b"symbol": b"BTCUSDT", b"close": b"37001.125", b"close_time": b"%d" % T}
+    return fields | {name.encode(): value for name, value in changes.items()}
+
+
+ENVELOPE = bytes_of(encode_envelope(FULL, source="upstream"))
+BUILTINS = msgspec.to_builtins(FULL) | {"is_closed": True}
+FORMS: dict[str, dict[bytes, bytes]] = {
+    "the upstream publisher's envelope": ENVELOPE,
+    "an envelope without an event type": {b"payload": ENVELOPE[b"payload"]},
+    "flat fields": bytes_of({name: str(value) for name, value in BUILTINS.items()}),
+    "flat fields with unknown ones": bytes_of(
+        {name: str(value) for name, value in BUILTINS.items()}
+    )
+    | {b"trace_id": b"", b"note": "é".encode()},
+    "a kline event in data": {b"data": as_json(KLINE)},
+    "a kline event in payload": {b"payload": as_json(KLINE)},
+    "a kline event in the combined-stream wrapper": {
+        b"data": as_json({"stream": "btcusdt@kline_1m", "data": KLINE})
+    },
+    "our Candle as JSON": {b"data": msgspec.json.encode(FULL)},
+    "our Candle as JSON in a wrapper": {b"data": as_json({"data": BUILTINS})},
+    "our Candle as MessagePack": {b"data": msgspec.msgpack.encode(FULL)},
+    "payload beside a data field that nobody reads": {
+        b"data": b"nobody reads this",
+        b"payload": msgspec.json.encode(FULL),
+    },
+    "JSON with blanks before it": {b"payload": b" \r\n\t" + msgspec.json.encode(FULL)},
+}
+
+
+@pytest.mark.parametrize("fields", FORMS.values(), ids=FORMS)
+def test_every_form_gives_the_same_candle(fields: dict[bytes, bytes]) -> None:
+    assert FULL == decode(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_closed"),
+    [
+        (with_payload(is_closed=False), False),
+        (with_payload(is_closed=True), True),
+        (with_payload(), True),
+        (flat(is_closed=b"false"), False),
+        (flat(is_closed=b"0"), False),
+        (flat(is_closed=b"1"), True),
+        ({b"data": as_json(KLINE | {"k": KLINE["k"] | {"x": False}})}, False),  # type: ignore[operator]
+    ],
+)
+def test_a_candle_that_is_not_closed_is_read_as_such(
+    fields: dict[bytes, bytes], is_closed: bool
+) -> None:
+    assert is_closed is decode(fields).is_closed
+
+
+def test_numbers_may_be_text_as_exchanges_send_them() -> None:
+    assert Candle(**PLAIN) == decode(with_payload(close="37001.125", close_time=str(T)))
+
+
+def test_a_document_of_the_largest_size_is_read() -> None:
+    document = as_json(PLAIN | {"x": ""})
+    padded = document[:-2] + b"a" * (MAX_DOCUMENT_BYTES - len(document)) + b'"}'
+    assert MAX_DOCUMENT_BYTES == len(padded)
+    assert Candle(**PLAIN) == decode({b"payload": padded})
+
+
+def test_a_close_time_may_be_a_year_ahead_of_its_entry_and_no_more() -> None:
+    ahead = with_payload(close_time=T + MAX_AHEAD_OF_ENTRY_MS)
+    assert T + MAX_AHEAD_OF_ENTRY_MS == decode_candle(ahead, entry_ms=T).close_time
+    with pytest.raises(CandleRejected, match="far future"):
+        decode_candle(ahead, entry_ms=T - 1)
+
+
+@pytest.mark.parametrize("entry_ms", [0, 5, 2**64 - 1])
+def test_an_entry_id_chosen_by_hand_says_nothing_about_the_close_time(entry_ms: int) -> None:
+    assert T == decode_candle(with_payload(), entry_ms).close_time
+
+
+PRICES = st.floats(min_value=5e-324, allow_infinity=False)
+CANDLES = st.builds(
+    Candle,
+    symbol=st.text(min_size=1, max_size=64).filter(lambda s: s.isprintable() and " " not in s),
+    close=PRICES,
+    close_time=st.integers(946_684_800_000, T),
+    interval=st.none() | st.sampled_from(["1m", "4h"]),
+    open=st.none() | PRICES,
+    high=st.none() | PRICES,
+    low=st.none() | PRICES,
+    volume=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    open_time=st.none() | st.integers(0, T),
+    is_closed=st.booleans(),
+)
+
+
+@given(CANDLES)
+def test_an_envelope_gives_back_its_candle(candle: Candle) -> None:
+    assert candle == decode(bytes_of(encode_envelope(candle, source="test")))
+
+
+def test_the_envelope_has_the_fields_of_the_upstream_publisher() -> None:
+    envelope = encode_envelope(FULL, source="test")
+    names = ["event_type", "payload", "correlation_id", "timestamp", "source", "trace_id"]
+    assert names == list(envelope)
+    payload = json.loads(envelope["payload"])
+    wanted = "symbol interval open high low close volume open_time close_time is_closed timestamp"
+    assert set(wanted.split()) == set(payload)
+    assert "symbol" == next(iter(payload)), "route.lua's fast pattern looks for it there"
+    assert "2023-11-14T22:13:59.999000+00:00" == envelope["timestamp"]

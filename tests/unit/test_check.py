@@ -1,0 +1,21 @@
+"""The window that the preflight knows the state of."""
+
+from core.state import MarketState
+from core.theta import DEFAULT_THETA
+from tests.support.oracle import oracle_state
+from tests.support.states import differences
+from worker.check import KNOWN_STATE, KNOWN_WINDOW
+
+
+def test_the_known_state_is_the_oracles() -> None:
+    state = oracle_state(KNOWN_WINDOW, dict(DEFAULT_THETA))
+    assert state is not None
+    expected = {name: state[name] for name in KNOWN_STATE}
+    assert [] == differences(expected, KNOWN_STATE, rel=1e-12)
+
+
+def test_the_known_window_is_as_long_as_it_must_be_and_its_state_no_bound() -> None:
+    """A window that ends at a floor or a cap would come out right from a wrong calculation."""
+    assert MarketState().minimum_length == len(KNOWN_WINDOW)
+    assert KNOWN_STATE["sigma"] > 10 * DEFAULT_THETA["vol"]["sigma_floor"]
+    assert KNOWN_STATE["mu"] > 0

@@ -1,0 +1,99 @@
+"""When a state is published, and what it is calculated from."""
+
+import pytest
+
+from core.state import MarketState
+from core.theta import theta_hash
+from schemas.market_state import MarketStateRecord
+from tests.support.feeding import (
+    MINUTE_MS,
+    NEEDED,
+    SMALL_THETA,
+    T0,
+    candle_entry,
+    fed,
+    small_settings,
+)
+from worker.pipeline import Entry
+
+BTC = "BTCUSDT"
+
+
+def series(n: int, first: int = 0, symbol: str = BTC) -> list[Entry]:
+    """`n` candles, a minute apart, in entries numbered from `first` + 1."""
+    return [
+        candle_entry(i + 1, symbol, T0 + i * MINUTE_MS, 100.0 + i % 7 + i / 16)
+        for i in range(first, first + n)
+    ]
+
+
+def closes(n: int, first: int = 0) -> list[float]:
+    return [100.0 + i % 7 + i / 16 for i in range(first, first + n)]
+
+
+def test_the_first_state_comes_with_the_window_that_theta_needs() -> None:
+    assert 0 == len(fed(series(NEEDED - 1)).records)
+    [record] = fed(series(NEEDED)).records
+    state = MarketState(SMALL_THETA).get_state(BTC, closes(NEEDED))
+    assert state is not None
+    assert (state["sigma"], state["mu"], state["ts"]) == (record.sigma, record.mu, record.ts)
+    assert (BTC, "1m", "candles") == (record.symbol, record.interval, record.source)
+    assert T0 + (NEEDED - 1) * MINUTE_MS == record.close_time_ms
+    assert closes(NEEDED)[-1] == record.close
+    assert (NEEDED, NEEDED - 1) == (record.buffer_size, record.windows.returns_n)
+    assert theta_hash(SMALL_THETA) == record.theta_hash
+
+
+def test_the_buffer_grows_to_the_window_size_and_no_further() -> None:
+    assert [9, 10, 11, 12, 12, 12] == [record.buffer_size for record in fed(series(14)).records]
+
+
+def minutes_of(records: list[MarketStateRecord]) -> list[int]:
+    return [(record.close_time_ms - T0) // MINUTE_MS for record in records]
+
+
+@pytest.mark.parametrize(
+    ("publish_interval", "minutes"),
+    [(1, [8, 9, 10, 11, 12, 13]), (60, [8, 9, 10, 11, 12, 13]), (61, [8, 10, 12]), (180, [8, 11])],
+)
+def test_states_are_an_interval_apart_by_the_candles_clock(
+    publish_interval: int, minutes: list[int]
+) -> None:
+    """G2: wall time plays no part."""
+    settings = small_settings(publish_interval=publish_interval)
+    assert minutes == minutes_of(fed(series(14), settings=settings).records)
+
+
+def test_a_gap_counts_as_time() -> None:
+    settings = small_settings(publish_interval=180)
+    later = candle_entry(99, BTC, T0 + 500 * MINUTE_MS)
+    assert [8, 500] == minutes_of(fed([*series(10), later], settings=settings).records)
+
+
+def test_up_to_the_warm_up_boundary_windows_fill_and_nothing_is_published() -> None:
+    assert 0 == len(fed(series(12), warm_until=(12, 0)).records)
+    changes = fed(series(14), warm_until=(12, 0))
+    assert [12, 13] == minutes_of(changes.records)
+    assert 14 == len(changes.symbols[BTC].closes)
+
+
+def test_the_warm_up_boundary_is_an_id_with_both_its_numbers() -> None:
+    entries = [entry._replace(id=b"5-%d" % i) for i, entry in enumerate(series(14))]
+    assert [12, 13] == minutes_of(fed(entries, warm_until=(5, 11)).records)
+
+
+def test_a_history_comes_before_the_first_candle() -> None:
+    """G6"""
+    times_ms = [T0 + i * MINUTE_MS for i in range(8)]
+    changes = fed(series(1, first=8), histories={BTC: (times_ms, closes(8))})
+    assert {"applied": 1, "emitted": 1} == changes.counters
+    assert closes(9) == changes.symbols[BTC].closes
+    assert [*times_ms, T0 + 8 * MINUTE_MS] == changes.symbols[BTC].close_times_ms
+    assert fed(series(9)).records == changes.records
+
+
+def test_nothing_is_published_for_the_history_itself() -> None:
+    times_ms = [T0 + i * MINUTE_MS for i in range(50)]
+    changes = fed(series(1, first=50), histories={BTC: (times_ms, closes(50))})
+    assert [50] == minutes_of(changes.records)
+    assert 12 == changes.records[0].buffer_size

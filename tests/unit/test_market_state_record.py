@@ -1,0 +1,167 @@
+"""The published record and its text fields: exact to the character, and back to the last bit."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.market_state import (
+    SCHEMA_VERSION,
+    Features,
+    MarketStateRecord,
+    RegimeProbs,
+    TsComponents,
+    UnknownSchema,
+    Windows,
+    decode_market_state,
+    encode_record,
+    hash_fields,
+    journal_line,
+    stream_fields,
+)
+
+RECORD = MarketStateRecord(
+    symbol="BTCUSDT",
+    interval="1m",
+    source="candles",
+    close_time_ms=1_700_000_039_999,
+    close=37_001.125,
+    sigma=0.0113980912,
+    mu=0.002797535,
+    ts=0.24543908,
+    regime="chop",
+    regime_probs=RegimeProbs(trend=0.3719061, mr=0.0758239, chop=0.5522700),
+    features=Features(dp=0.5568627, vr=1.0071891, spike_proxy=1.1234567),
+    windows=Windows(returns_n=299, trend_windows=[64, 128, 256], regime_window=256),
+    ts_components=TsComponents(mu_abs=0.002797535, sigma_used=0.0113980912),
+    buffer_size=300,
+    theta_hash="0123456789abcdef",
+)
+HASH = msgspec.structs.asdict(hash_fields(RECORD, encode_record(RECORD)))
+STREAM = msgspec.structs.asdict(stream_fields(RECORD, encode_record(RECORD)))
+
+
+def test_the_hash_has_every_field_in_its_format() -> None:
+    expected = {
+        "sigma": "0.01139809",
+        "mu": "0.00279753",
+        "ts": "0.245439",
+        "p_trend": "0.371906",
+        "p_mr": "0.075824",
+        "p_chop": "0.552270",
+        "dp": "0.556863",
+        "vr": "1.007189",
+        "spike_proxy": "1.123457",
+        "ts_timestamp": "1700000039",
+        "buffer_size": "300",
+        "record": encode_record(RECORD),
+    }
+    assert expected == HASH
+
+
+def test_the_stream_entry_has_every_field_in_its_format() -> None:
+    expected = {
+        "symbol": "BTCUSDT",
+        "ts": "0.245439",
+        "sigma": "0.01139809",
+        "mu": "0.00279753",
+        "regime": "chop",
+        "timestamp": "1700000039",
+        "record": encode_record(RECORD),
+    }
+    assert expected == STREAM
+
+
+def test_the_journal_line_is_exactly_as_specified() -> None:
+    expected = "BTCUSDT: σ=0.011398 μ=0.002798 TS=0.2454 regime=chop(55.2%) buffer=300"
+    assert expected == journal_line(RECORD)
+
+
+@pytest.mark.parametrize(("regime", "shown"), [("trend", "37.2%"), ("mr", "7.6%")])
+def test_the_journal_line_shows_the_probability_of_its_regime(regime: str, shown: str) -> None:
+    line = journal_line(msgspec.structs.replace(RECORD, regime=regime))
+    assert f"regime={regime}({shown})" in line
+
+
+def test_small_and_large_numbers_are_never_written_with_an_exponent() -> None:
+    record = msgspec.structs.replace(RECORD, sigma=1e-6, mu=-3e-7, ts=123456.7891234)
+    fields = hash_fields(record, "")
+    assert ("0.00000100", "-0.00000030", "123456.789123") == (fields.sigma, fields.mu, fields.ts)
+
+
+@pytest.mark.parametrize("fields", [HASH, STREAM], ids=["hash", "stream"])
+def test_one_call_decodes_what_redis_gave_as_text_or_as_bytes(fields: dict[str, str]) -> None:
+    assert RECORD == decode_market_state(fields)
+    assert RECORD == decode_market_state(
+        {name.encode(): value.encode() for name, value in fields.items()}
+    )
+
+
+def with_schema(schema: object) -> dict[str, bytes]:
+    return {"record": msgspec.json.encode(msgspec.to_builtins(RECORD) | {"schema": schema})}
+
+
+@pytest.mark.parametrize("schema", [2, 0, "1", None])
+def test_a_record_of_another_schema_is_refused_by_its_number(schema: object) -> None:
+    with pytest.raises(UnknownSchema) as refused:
+        decode_market_state(with_schema(schema))
+    assert f"record has schema {schema!r}; this version reads {SCHEMA_VERSION}" in str(
+        refused.value
+    )
+
+
+def test_a_record_of_a_later_schema_need_not_have_our_fields() -> None:
+    with pytest.raises(UnknownSchema):
+        decode_market_state({"record": b'{"schema": 2, "sigma": "other"}'})
+
+
+def test_a_record_without_a_schema_is_refused() -> None:
+    with pytest.raises(UnknownSchema):
+        decode_market_state({"record": "{}"})
+
+
+def test_fields_without_a_record_are_refused() -> None:
+    with pytest.raises(KeyError):
+        decode_market_state({name: value for name, value in HASH.items() if name != "record"})
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": true}'])
+def test_a_damaged_record_is_refused(damaged: str) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_market_state({"record": damaged})
+
+
+def test_a_record_with_fields_of_a_later_worker_is_read() -> None:
+    later: Any = msgspec.to_builtins(RECORD) | {"added_later": 1}
+    assert RECORD == decode_market_state({"record": msgspec.json.encode(later)})
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        MarketStateRecord,
+        symbol=st.text(st.characters(exclude_categories=["Cs"])),
+        interval=st.just("1m"),
+        source=st.sampled_from(["candles", "synthetic"]),
+        close_time_ms=st.integers(0, 2**53),
+        close=FLOATS,
+        sigma=FLOATS,
+        mu=FLOATS,
+        ts=FLOATS,
+        regime=st.sampled_from(["trend", "mr", "chop"]),
+        regime_probs=st.builds(RegimeProbs, FLOATS, FLOATS, FLOATS),
+        features=st.builds(Features, FLOATS, FLOATS, FLOATS),
+        windows=st.builds(Windows, st.integers(), st.lists(st.integers()), st.integers()),
+        ts_components=st.builds(TsComponents, FLOATS, FLOATS),
+        buffer_size=st.integers(0, 100_000),
+        theta_hash=st.text("0123456789abcdef", min_size=16, max_size=16),
+    )
+)
+def test_a_record_keeps_every_bit_on_its_way(record: MarketStateRecord) -> None:
+    """G2: what is published can be compared to the last bit."""
+    # repr tells -0.0 from 0.0, which == does not.
+    assert repr(record) == repr(decode_market_state({"record": encode_record(record)}))

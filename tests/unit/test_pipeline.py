@@ -1,0 +1,222 @@
+"""What happens to each kind of entry, and when a state is published."""
+
+import copy
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.feeding import (
+    MINUTE_MS,
+    T0,
+    Twin,
+    candle_entry,
+    fed,
+    small_settings,
+)
+from worker.keys import shard_of
+from worker.pipeline import Changes, Entry, Pipeline
+
+FROM_THE_START = (0, 0)
+BTC = "BTCUSDT"
+
+
+def series(n: int, first: int = 0, symbol: str = BTC) -> list[Entry]:
+    """`n` candles, a minute apart, in entries numbered from `first` + 1."""
+    return [
+        candle_entry(i + 1, symbol, T0 + i * MINUTE_MS, 100.0 + i % 7 + i / 16)
+        for i in range(first, first + n)
+    ]
+
+
+def closes(n: int, first: int = 0) -> list[float]:
+    return [100.0 + i % 7 + i / 16 for i in range(first, first + n)]
+
+
+def texts(changes: Changes) -> list[str]:
+    return [text for _, text in changes.remarks]
+
+
+def test_a_candle_is_applied() -> None:
+    changes = fed([candle_entry(1, BTC, T0, 42.5)])
+    assert {"applied": 1} == changes.counters
+    assert {shard_of(BTC, 4): [b"1-0"]} == changes.finished
+    assert ([T0], [42.5]) == (changes.symbols[BTC].close_times_ms, changes.symbols[BTC].closes)
+    assert ([], [], []) == (changes.records, changes.dead, changes.remarks)
+
+
+SAME_BATCH, NEXT_BATCH = "in the same batch", "in the next batch"
+
+
+@pytest.fixture(params=[SAME_BATCH, NEXT_BATCH])
+def after_one(request: pytest.FixtureRequest) -> Any:
+    """What an entry changes after the candle of T0, which has the close 42.5."""
+
+    def after(entry: Entry) -> Changes:
+        first = candle_entry(1, BTC, T0, 42.5)
+        if request.param == NEXT_BATCH:
+            return fed([first], [entry])
+        changes = fed([first, entry])
+        changes.counters -= Counter(applied=1)
+        changes.finished[first.shard].remove(first.id)
+        if BTC in changes.symbols:
+            del changes.symbols[BTC].closes[0]
+        return changes
+
+    return after
+
+
+def test_of_two_candles_with_one_close_time_the_first_wins(after_one: Any) -> None:
+    """G5"""
+    changes = after_one(candle_entry(2, BTC, T0, 43.5))
+    assert {"duplicate": 1} == changes.counters
+    assert [[b"2-0"]] == list(changes.finished.values())
+    assert all(43.5 not in change.closes for change in changes.symbols.values())
+
+
+def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
+    """G5"""
+    changes = after_one(candle_entry(2, BTC, T0 - MINUTE_MS, 43.5))
+    assert {"late": 1} == changes.counters
+    assert [[b"2-0"]] == list(changes.finished.values())
+    expected = f"BTCUSDT: entry 2-0 is late: close time {T0 - MINUTE_MS} comes after {T0}"
+    assert [expected] == texts(changes)
+    assert all(43.5 not in change.closes for change in changes.symbols.values())
+
+
+@pytest.mark.parametrize("minutes", [2, 3, 1_000])
+def test_a_candle_after_a_gap_is_applied_and_the_gap_logged(after_one: Any, minutes: int) -> None:
+    """G5"""
+    changes = after_one(candle_entry(2, BTC, T0 + minutes * MINUTE_MS, 43.5))
+    assert {"applied": 1, "gap": 1} == changes.counters
+    assert [43.5] == changes.symbols[BTC].closes
+    between = f"between {T0} and {T0 + minutes * MINUTE_MS}"
+    assert [f"BTCUSDT: {minutes - 1} candles are missing {between}"] == texts(changes)
+
+
+def test_a_candle_that_follows_is_no_gap(after_one: Any) -> None:
+    changes = after_one(candle_entry(2, BTC, T0 + MINUTE_MS))
+    assert {"applied": 1} == changes.counters
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        candle_entry(1, BTC, T0, is_closed=False),
+        candle_entry(1, BTC, T0, interval="5m"),
+        candle_entry(1, "DOGEUSDT", T0),
+    ],
+    ids=["not closed", "another interval", "another symbol"],
+)
+def test_what_is_none_of_ours_is_counted_and_finished(entry: Entry) -> None:
+    """G5"""
+    changes = fed([entry], settings=small_settings(symbols="BTCUSDT,ETHUSDT"))
+    assert {"ignored": 1} == changes.counters
+    assert {entry.shard: [b"1-0"]} == changes.finished
+    assert ({}, []) == (changes.symbols, changes.dead)
+
+
+def test_a_candle_without_an_interval_is_ours() -> None:
+    assert {"applied": 1} == fed([candle_entry(1, BTC, T0, interval=None)]).counters
+
+
+def test_what_is_no_candle_is_a_dead_letter_with_the_reason() -> None:
+    """G5"""
+    entry = Entry(0, b"7-3", {b"payload": b"hello"})
+    changes = fed([entry])
+    assert {"dead": 1} == changes.counters
+    assert {0: [b"7-3"]} == changes.finished
+    [letter] = changes.dead
+    assert entry == letter.entry
+    assert "field 'payload' (JSON) is not a candle" in letter.error
+    assert [f"entry 7-3 is a dead letter: {letter.error}"] == texts(changes)
+
+
+def test_an_entry_on_a_shard_that_is_not_its_symbols_is_a_dead_letter() -> None:
+    """G1: applied there, it could be applied beside another worker's candle."""
+    entry = candle_entry(1, BTC, T0)
+    changes = fed([entry._replace(shard=(entry.shard + 1) % 4)])
+    assert ({"dead": 1}, {}) == (changes.counters, changes.symbols)
+    assert f"symbol 'BTCUSDT' belongs to shard {entry.shard}, but" in changes.dead[0].error
+
+
+def test_an_entry_that_was_trimmed_is_lost_and_logged() -> None:
+    """G5"""
+    changes = fed([Entry(2, b"5-0", {})])
+    assert {"lost": 1} == changes.counters
+    assert {2: [b"5-0"]} == changes.finished
+    assert ["entry 5-0 was trimmed before it was finished: lost"] == texts(changes)
+
+
+def test_entries_are_applied_in_stream_order_however_they_arrive() -> None:
+    """G1: ids are compared as numbers, of which 10-0 comes after 9-0."""
+    changes = fed(list(reversed(series(12))))
+    assert {"applied": 12, "emitted": 4} == changes.counters
+    assert closes(12) == changes.symbols[BTC].closes
+    assert [b"%d-0" % i for i in range(1, 13)] == changes.finished[shard_of(BTC, 4)]
+
+
+def test_advance_changes_nothing_in_memory() -> None:
+    """G3: nothing is true before it is committed."""
+    settings = small_settings()
+    pipeline, twin = Pipeline(settings, FROM_THE_START), Twin(settings)
+    changes = twin.advance(pipeline, series(12))
+    twin.commit(changes)
+    twin.move(changes)
+    memory = twin.memory(shard_of(BTC, 4), BTC)
+    assert memory is not None
+    before = (memory.window.closes().tolist(), memory.window.last_close_time_ms, copy.copy(memory))
+    histories: Any = {"ETHUSDT": ([T0], [1.0])}
+    batch = [*series(5, first=12), candle_entry(40, "ETHUSDT", T0 + MINUTE_MS)]
+    readings = pipeline.read(batch)
+    once = pipeline.advance(readings, twin.memory, histories)
+    assert before == (memory.window.closes().tolist(), memory.window.last_close_time_ms, memory)
+    assert {"ETHUSDT": ([T0], [1.0])} == histories
+    again = pipeline.advance(readings, twin.memory, histories)
+    assert (once.records, once.counters) == (again.records, again.counters)
+    assert 5 == once.counters["emitted"]
+
+
+ENDS = ("applied", "ignored", "duplicate", "late", "dead", "lost")
+ANY_ENTRIES = st.lists(
+    st.one_of(
+        st.builds(
+            lambda symbol, minute, **changes: candle_entry(
+                0, symbol, T0 + minute * 7_000, **changes
+            ),
+            st.sampled_from(["BTCUSDT", "ETHUSDT", "DOGEUSDT", "Ξ"]),
+            st.integers(-5, 60),
+            interval=st.sampled_from(["1m", None, "5m"]),
+            is_closed=st.booleans(),
+        ),
+        st.builds(
+            Entry,
+            st.integers(0, 3),
+            st.just(b"0-0"),
+            st.dictionaries(
+                st.sampled_from([b"payload", b"data", b"symbol", b"event_type", b"x"]),
+                st.binary(max_size=20),
+                max_size=3,
+            ),
+        ),
+        st.builds(candle_entry, st.just(0), st.just(BTC), st.just(T0)).map(
+            lambda entry: entry._replace(shard=3 - entry.shard)
+        ),
+    ),
+    max_size=40,
+)
+
+
+@given(entries=ANY_ENTRIES, symbols=st.sampled_from(["all", "BTCUSDT,Ξ"]))
+def test_every_entry_ends_in_exactly_one_way(entries: list[Entry], symbols: str) -> None:
+    """G5"""
+    entries = [entry._replace(id=b"%d-%d" % divmod(i, 3)) for i, entry in enumerate(entries)]
+    changes = fed(entries, settings=small_settings(symbols=symbols))
+    assert len(entries) == sum(changes.counters[end] for end in ENDS)
+    assert changes.counters["dead"] == len(changes.dead)
+    expected: dict[int, list[bytes]] = {}
+    for entry in entries:
+        expected.setdefault(entry.shard, []).append(entry.id)
+    assert expected == changes.finished

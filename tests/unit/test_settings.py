@@ -1,0 +1,229 @@
+"""Every setting: its default, its bounds, and what is said about a value that cannot be used."""
+
+import os
+import re
+import socket
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+
+from core.theta import DEFAULT_THETA
+from worker.errors import ConfigurationError
+from worker.settings import PREFIX, Settings, settings_from, under_journal
+
+
+def settings(**given: str) -> Settings:
+    return settings_from({PREFIX + name.upper(): value for name, value in given.items()})
+
+
+def refusal(**given: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        settings(**given)
+    assert 2 == refused.value.exit_code
+    return str(refused.value)
+
+
+DEFAULTS = {
+    "symbols": "all",
+    "publish_interval": 60,
+    "window_size": 300,
+    "candle_interval": "1m",
+    "source": "candles",
+    "redis_host": "localhost",
+    "redis_port": 6379,
+    "redis_db": 0,
+    "redis_username": None,
+    "redis_password": None,
+    "redis_password_file": None,
+    "redis_url": "",
+    "input_stream": "quantum:stream:market.klines",
+    "group": "marketstate",
+    "output_prefix": "quantum:marketstate:",
+    "output_stream": "quantum:stream:marketstate",
+    "output_maxlen": 10_000,
+    "dead_stream": "quantum:stream:marketstate.dead",
+    "dead_maxlen": 10_000,
+    "shards": 16,
+    "start": "warm",
+    "backfill_keys": "candles:{symbol}:1m,quantum:candles:{symbol},"
+    "klines:{symbol}:1m,quantum:history:ohlcv:{symbol}:1m",
+    "theta_file": None,
+    "lease_seconds": 10.0,
+    "batch": 500,
+    "max_pending": 10_000,
+    "worker_id": f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:48]}-{os.getpid()}",
+    "log_level": "INFO",
+    "theta": DEFAULT_THETA,
+}
+
+
+def test_defaults_are_as_documented() -> None:
+    assert DEFAULTS == msgspec.structs.asdict(settings_from({}))
+
+
+def test_other_variables_do_not_matter() -> None:
+    environ = {"PATH": "/bin", "REDIS_HOST": "elsewhere", "MARKETSTATES": "1"}
+    assert settings_from({}) == settings_from(environ)
+
+
+@pytest.mark.parametrize("field", [name for name in DEFAULTS if name != "theta"])
+@pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
+def test_an_empty_value_counts_as_not_given(field: str, empty: str) -> None:
+    assert settings_from({}) == settings(**{field: empty})
+
+
+def test_blanks_around_a_value_do_not_matter() -> None:
+    assert 90 == settings(publish_interval=" 90\n").publish_interval
+
+
+TEXTS = ("a b", "a\tb", "{a}", "a" * 201)
+BAD_VALUES: dict[str, tuple[str, ...]] = {
+    "publish_interval": (
+        "0",
+        "-1",
+        "604801",
+        "60.5",
+        "abc",
+        "true",
+        "1_0",
+        "0x10",
+        "nan",
+        "9" * 99,
+    ),
+    "window_size": ("1", "0", "-300", "100001", "300.5", "many"),
+    "candle_interval": ("60", "m", "0m", "1M", "1y", "01m", "10000m", "1.5h", "-1m", "1m,5m"),
+    "source": ("Candles", "redis", "true"),
+    "redis_host": TEXTS,
+    "redis_port": ("0", "-1", "65536", "6379.5", "redis"),
+    "redis_db": ("-1", "1000001", "0.5", "zero"),
+    "input_stream": TEXTS,
+    "group": TEXTS,
+    "output_prefix": TEXTS,
+    "output_stream": TEXTS,
+    "output_maxlen": ("0", "-1", "1000000001", "0.5", "all"),
+    "dead_stream": TEXTS,
+    "dead_maxlen": ("0", "-1", "1000000001", "0.5", "all"),
+    "shards": ("0", "-1", "257", "1.5", "auto"),
+    "start": ("cold", "WARM", "0"),
+    "lease_seconds": ("0", "0.99", "-10", "3601", "nan", "inf", "-inf", "10s", "true"),
+    "batch": ("0", "-1", "2001", "1.5", "all"),
+    "max_pending": ("0", "-1", "10000001", "1.5", "all"),
+    "worker_id": ("a b", "a:b", "a" * 65, "é", "a/b"),
+    "log_level": ("debug", "TRACE", "20"),
+}
+# Refused with *** in place of the value: tests/unit/test_settings_passwords.py.
+SECRET_WITH_BOUNDS = {"redis_url"}
+# Lists, whose items are looked at one by one.
+LISTS = {"symbols", "backfill_keys"}
+
+
+def test_the_table_of_bad_values_has_every_bounded_field() -> None:
+    hints = get_type_hints(Settings, include_extras=True)
+    bounded = {name for name, hint in hints.items() if "Meta(" in repr(hint)}
+    assert bounded - SECRET_WITH_BOUNDS - LISTS == set(BAD_VALUES)
+
+
+def described(field: str) -> str:
+    """What the annotation says is allowed, wherever in the annotation that is said."""
+
+    def descriptions(hint: Any) -> list[str]:
+        found = [getattr(meta, "description", None) for meta in getattr(hint, "__metadata__", ())]
+        inner = [each for arg in get_args(hint) if get_origin(hint) for each in descriptions(arg)]
+        return [text for text in found + inner if text]
+
+    return descriptions(get_type_hints(Settings, include_extras=True)[field])[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"), [(field, bad) for field, values in BAD_VALUES.items() for bad in values]
+)
+def test_a_bad_value_is_refused_with_its_variable_and_what_is_allowed(field: str, bad: str) -> None:
+    expected = f"MARKETSTATE_{field.upper()} is {bad!r}; allowed: {described(field)}"
+    assert expected == refusal(**{field: bad})
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("publish_interval", "1", 1),
+        ("publish_interval", "604800", 604_800),
+        ("window_size", "257", 257),
+        ("window_size", "100000", 100_000),
+        ("redis_port", "65535", 65_535),
+        ("redis_db", "15", 15),
+        ("shards", "1", 1),
+        ("shards", "256", 256),
+        ("batch", "2000", 2_000),
+        ("lease_seconds", "1", 1.0),
+        ("lease_seconds", "2.5", 2.5),
+        ("start", "replay", "replay"),
+        ("log_level", "DEBUG", "DEBUG"),
+        ("worker_id", "host@1.a_b-c", "host@1.a_b-c"),
+        ("redis_username", "null", "null"),
+    ],
+)
+def test_a_value_at_its_bounds_is_taken(field: str, text: str, value: object) -> None:
+    assert value == getattr(settings(**{field: text}), field)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("BATHC", "MARKETSTATE_BATHC is no setting; did you mean MARKETSTATE_BATCH?"),
+        ("SYMBOL", "MARKETSTATE_SYMBOL is no setting; did you mean MARKETSTATE_SYMBOLS?"),
+        ("THETA", "MARKETSTATE_THETA is no setting; did you mean MARKETSTATE_THETA_FILE?"),
+        ("XYZ", "MARKETSTATE_XYZ is no setting; see README, Settings"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_hint(name: str, expected: str) -> None:
+    assert expected == refusal(**{name: "1"})
+
+
+def test_symbols_are_a_list_or_all() -> None:
+    assert settings(symbols="all").wanted_symbols is None
+    wanted = settings(symbols=" BTCUSDT, ETHUSDT,,").wanted_symbols
+    assert frozenset({"BTCUSDT", "ETHUSDT"}) == wanted
+    assert "MARKETSTATE_SYMBOLS is ', ,'; allowed: symbols or 'all'" == refusal(symbols=", ,")
+
+
+@pytest.mark.parametrize(
+    ("interval", "ms"),
+    [
+        ("1s", 1_000),
+        ("1m", 60_000),
+        ("15m", 900_000),
+        ("1h", 3_600_000),
+        ("4h", 14_400_000),
+        ("1d", 86_400_000),
+        ("1w", 604_800_000),
+    ],
+)
+def test_an_interval_in_ms(interval: str, ms: int) -> None:
+    assert ms == settings(candle_interval=interval).candle_interval_ms
+
+
+def test_durations_in_ms() -> None:
+    found = settings(publish_interval="90", lease_seconds="1.5")
+    assert (90_000, 1_500) == (found.publish_interval_ms, found.lease_ms)
+
+
+def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("", "büro rechner/7", "h" * 255):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        worker_id = settings().worker_id
+        assert worker_id.endswith(f"-{os.getpid()}")
+        assert worker_id == settings(worker_id=worker_id).worker_id, "allowed if given"
+
+
+def test_described_names_every_setting_but_theta() -> None:
+    found = settings(symbols="BTCUSDT", worker_id="w1").described()
+    names = [part.partition("=")[0] for part in found.split(" ")]
+    assert [name for name in DEFAULTS if name != "theta"] == names
+    assert found.startswith("symbols=BTCUSDT publish_interval=60 window_size=300 ")
+    assert "redis_password=- " in found
+
+
+def test_systemd_tells_when_the_journal_reads() -> None:
+    assert under_journal({"JOURNAL_STREAM": "8:1"})
+    assert not under_journal({})

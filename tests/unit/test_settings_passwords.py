@@ -1,0 +1,168 @@
+"""Passwords: given once, from a variable, a file or a URL, and never shown."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from worker import connection
+from worker.errors import ConfigurationError
+from worker.settings import PREFIX, Settings, masked_url, settings_from
+
+SECRET = "s3cr€t p:w"  # in a URL it must be percent-encoded
+QUOTED = quote(SECRET, safe="")
+
+
+def settings(**given: str) -> Settings:
+    return settings_from({PREFIX + name.upper(): value for name, value in given.items()})
+
+
+def refusal(**given: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        settings(**given)
+    return str(refused.value)
+
+
+def password_used(of: Settings) -> object:
+    """What redis-py will send."""
+    with connection.open_client(of, block_s=0) as client:
+        return client.connection_pool.connection_kwargs.get("password")
+
+
+def shows_secret(text: str) -> bool:
+    return any(part in text for part in (SECRET, QUOTED, "s3cr"))
+
+
+def test_a_password_from_a_variable() -> None:
+    found = settings(redis_password=SECRET)
+    assert SECRET == password_used(found)
+    assert "redis_password=*** " in found.described()
+    assert not shows_secret(found.described())
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "password"
+    path.write_text(SECRET + end, newline="")
+    found = settings(redis_password_file=str(path))
+    assert SECRET == password_used(found)
+    assert f"redis_password_file={path} " in found.described()
+    assert not shows_secret(found.described())
+
+
+def test_a_password_file_that_cannot_be_used(tmp_path: Path) -> None:
+    empty, missing, binary = tmp_path / "empty", tmp_path / "missing", tmp_path / "binary"
+    empty.write_text("\n")
+    binary.write_bytes(b"\xff\xfe")
+    name = "MARKETSTATE_REDIS_PASSWORD_FILE"
+    assert f"{name}: {empty} is empty; it must hold the password" == refusal(
+        redis_password_file=str(empty)
+    )
+    assert f"{name}: cannot read {missing}: No such file or directory" == refusal(
+        redis_password_file=str(missing)
+    )
+    assert f"{name}: {binary} is not UTF-8 text" == refusal(redis_password_file=str(binary))
+    assert f"{name}: /dev/zero is over 65,536 bytes" == refusal(redis_password_file="/dev/zero")
+
+
+URLS = {
+    f"redis://user:{QUOTED}@host": "redis://user:***@host",
+    f"redis://:{QUOTED}@host:6380/2": "redis://:***@host:6380/2",
+    f"rediss://user:{QUOTED}@host:6380/2?ssl_ca_certs=a": "user:***@host:6380/2?ssl_ca_certs=a",
+    f"redis://host?password={QUOTED}&db=1": "redis://host?password=***&db=1",
+    f"unix:///run/redis.sock?password={QUOTED}&db=1": "/run/redis.sock?password=***&db=1",
+    f"unix:///run/redis.sock?db=1&p%61ssword={QUOTED}": "/run/redis.sock?db=1&password=***",
+    f"unix://user:{QUOTED}@/run/redis.sock": "user:***@/run/redis.sock",
+}
+
+
+@pytest.mark.parametrize(("url", "masked"), URLS.items())
+def test_a_password_in_a_url_is_used_and_never_shown(url: str, masked: str) -> None:
+    found = settings(redis_url=url)
+    assert SECRET == password_used(found)
+    assert masked in found.described()
+    assert masked in connection.address(found)
+    assert not shows_secret(found.described())
+    assert not shows_secret(connection.address(found))
+
+
+@pytest.mark.parametrize("url", ["redis://host:6380/2", "redis://user@host", "unix:///run/r.sock"])
+def test_a_url_without_a_password_may_have_it_beside(url: str) -> None:
+    found = settings(redis_url=url, redis_password=SECRET)
+    assert SECRET == password_used(found)
+    assert not shows_secret(found.described())
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_password_in_the_url_and_beside_it_is_refused_without_showing_it(url: str) -> None:
+    found = refusal(redis_url=url, redis_password=SECRET)
+    expected = (
+        "a password is given by MARKETSTATE_REDIS_URL and MARKETSTATE_REDIS_PASSWORD; give it once"
+    )
+    assert expected == found
+
+
+def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text(SECRET)
+    found = refusal(redis_password=SECRET, redis_password_file=str(path))
+    expected = (
+        "a password is given by MARKETSTATE_REDIS_PASSWORD and MARKETSTATE_REDIS_PASSWORD_FILE; "
+        "give it once"
+    )
+    assert expected == found
+
+
+@pytest.mark.parametrize(
+    "url", [f"http://user:{QUOTED}@host", f"user:{QUOTED}@host", f"REDIS://:{QUOTED}@host"]
+)
+def test_a_url_of_another_kind_is_refused_without_showing_it(url: str) -> None:
+    expected = (
+        "MARKETSTATE_REDIS_URL is ***; "
+        "allowed: a URL that starts with redis://, rediss:// or unix://"
+    )
+    assert expected == refusal(redis_url=url)
+
+
+UNUSABLE = {
+    "a bracket in the password": "redis://user:s3cr[et@host",
+    "a character that urllib refuses": "redis://user:s3cr℀et@host",
+    "half an IPv6 address": "redis://:s3cret@[::1",
+    "a port that is none": "redis://:s3cret@host:abc",
+    "a port that cannot be": "redis://:s3cret@host:65536",
+    "a slash in the password": "redis://:s3cr/et@host:6379/0",
+    "a hash sign in the password": "redis://:s3cr#et@host:6379/0",
+    "a question mark in the password": "redis://:s3cr?et@host:6379/0",
+}
+
+
+@pytest.mark.parametrize("url", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
+    """What redis-py would fail at, or connect elsewhere with, is an error of configuration."""
+    found = refusal(redis_url=url)
+    assert "MARKETSTATE_REDIS_URL" in found
+    assert not shows_secret(found)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:s3cret@host?db=x", "rediss://:s3cret@h?ssl_check=s3cret"]
+)
+def test_a_url_that_redis_py_refuses_is_an_error_of_configuration(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="MARKETSTATE_REDIS_URL cannot be used") as refused:
+        connection.open_client(settings(redis_url=url), block_s=0)
+    assert not shows_secret(str(refused.value))
+
+
+def test_a_parameter_that_would_change_the_client_is_refused() -> None:
+    found = refusal(redis_url="redis://host?decode_responses=true")
+    assert found.startswith("MARKETSTATE_REDIS_URL has the parameter 'decode_responses'; allowed: ")
+
+
+def test_the_password_of_a_tls_key_is_not_shown_either() -> None:
+    assert not shows_secret(masked_url("rediss://host?ssl_password=s3cret"))
+
+
+def test_the_name_of_a_mistyped_variable_is_told_but_not_what_it_holds() -> None:
+    found = refusal(redis_pasword=SECRET)
+    assert "did you mean MARKETSTATE_REDIS_PASSWORD?" in found
+    assert not shows_secret(found)

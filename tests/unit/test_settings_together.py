@@ -1,0 +1,126 @@
+"""Settings that are read from a file, or that no single variable can judge."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.theta import DEFAULT_THETA
+from worker.errors import ConfigurationError
+from worker.settings import MAX_FILE_BYTES, PREFIX, Settings, settings_from
+
+
+def settings(**given: str) -> Settings:
+    return settings_from({PREFIX + name.upper(): value for name, value in given.items()})
+
+
+def refusal(**given: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        settings(**given)
+    return str(refused.value)
+
+
+def test_backfill_keys_are_patterns_or_none() -> None:
+    assert 4 == len(settings().backfill_patterns)
+    assert () == settings(backfill_keys="none").backfill_patterns
+    assert ("a:{symbol}", "b{symbol}") == settings(
+        backfill_keys="a:{symbol}, b{symbol}"
+    ).backfill_patterns
+    expected = "MARKETSTATE_BACKFILL_KEYS has 'b:1m'; each key must have {symbol} in it"
+    assert expected == refusal(backfill_keys="a:{symbol},b:1m")
+
+
+def test_the_default_caches_are_not_read_for_another_interval() -> None:
+    assert () == settings(candle_interval="5m").backfill_patterns
+    given = settings(candle_interval="5m", backfill_keys="c:{symbol}:5m")
+    assert ("c:{symbol}:5m",) == given.backfill_patterns
+
+
+def test_invented_candles_have_keys_of_their_own() -> None:
+    real, invented = settings().keys, settings(source="synthetic").keys
+    assert "quantum:stream:market.klines.synthetic" == invented.input
+    assert "quantum:marketstate-worker:marketstate.synthetic" == invented.namespace
+    assert {real.window("A"), real.meta, real.lease(0), real.marks(0), real.input}.isdisjoint(
+        {invented.window("A"), invented.meta, invented.lease(0), invented.marks(0), invented.input}
+    )
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [
+        ("quantum:", "quantum:stream:market.klines"),
+        ("quantum:stream:marketstate", "quantum:stream:marketstate"),
+        ("quantum:marketstate", "quantum:marketstate-worker:marketstate"),
+        ("q", "quantum:stream:market.klines"),
+    ],
+)
+def test_no_key_but_a_symbols_hash_may_have_the_output_prefix(prefix: str, key: str) -> None:
+    expected = (
+        f"MARKETSTATE_OUTPUT_PREFIX is {prefix!r}, with which the key {key!r} starts too; "
+        "only the symbols' hashes may start with it"
+    )
+    assert expected == refusal(output_prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"input_stream": "quantum:stream:marketstate"},
+        {"dead_stream": "quantum:stream:marketstate"},
+        {"output_stream": "quantum:stream:market.klines"},
+        {"source": "synthetic", "dead_stream": "quantum:stream:market.klines.synthetic"},
+    ],
+)
+def test_streams_must_differ(given: dict[str, str]) -> None:
+    assert "_INPUT_STREAM, MARKETSTATE_OUTPUT_STREAM, MARKETSTATE_DEAD_STREAM must differ; " in (
+        refusal(**given)
+    )
+
+
+def test_the_window_must_be_as_long_as_theta_needs(tmp_path: Path) -> None:
+    found = refusal(window_size="256")
+    assert found.startswith("MARKETSTATE_WINDOW_SIZE is 256; allowed: at least 257, the longest ")
+    path = tmp_path / "theta.json"
+    path.write_text('{"vol": {"window": 400}}')
+    assert "allowed: at least 401" in refusal(window_size="400", theta_file=str(path))
+    assert 401 == settings(window_size="401", theta_file=str(path)).window_size
+
+
+def test_a_theta_file_is_merged_with_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "theta.json"
+    path.write_text(json.dumps({"trend": {"method": "ols"}}))
+    expected = DEFAULT_THETA | {"trend": DEFAULT_THETA["trend"] | {"method": "ols"}}
+    assert expected == settings(theta_file=str(path)).theta
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is no JSON: Input data was truncated"),
+        (b"eps: 1", "is no JSON: JSON is malformed"),
+        (b"\xff", "is not UTF-8 text"),
+        (b"[]", "found []; allowed is a mapping"),
+        (b'{"volume": {}}', "theta: volume is not a parameter; did you mean vol?"),
+        (b'{"vol": {"windw": 9}}', "theta: vol.windw is not a parameter; did you mean window?"),
+        (b'{"vol": 5}', "theta: vol: found 5; allowed is a mapping"),
+        (b'{"eps": "1"}', "theta: eps: found '1'; allowed is a number"),
+        (b'{"vol": {"window": true}}', "theta: vol.window: found True; allowed is an integer"),
+        (b'{"trend": {"weights": [1]}}', "theta: trend.weights: found [1.0]; allowed is a list"),
+        (b'{"eps": 1e400}', "is no JSON: Number out of range"),
+        (b"[" * 60_000, "recursion"),
+        (b" " * (MAX_FILE_BYTES + 1), "is over 65,536 bytes"),
+    ],
+)
+def test_a_theta_file_that_cannot_be_used(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "theta.json"
+    path.write_bytes(content)
+    found = refusal(theta_file=str(path))
+    assert found.startswith(f"MARKETSTATE_THETA_FILE: {path}")
+    assert reason in found
+
+
+def test_a_theta_file_that_cannot_be_read(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.json"
+    expected = f"MARKETSTATE_THETA_FILE: cannot read {missing}: No such file or directory"
+    assert expected == refusal(theta_file=str(missing))
+    assert "Is a directory" in refusal(theta_file=str(tmp_path))

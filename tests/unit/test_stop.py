@@ -1,0 +1,164 @@
+"""Stopping by real signals: a wait is broken off, a batch is not, and a second signal ends all."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+
+from worker.stop import Stop
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    """One that listens; what was listened with before is put back."""
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    stop = Stop()
+    stop.listen()
+    yield stop
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+class Blocking:
+    """A wait that blocks in a system call, as a read from Redis does, until a signal comes.
+
+    `signum` is sent once the wait has begun; if it does not break the wait off, the deadline does.
+    """
+
+    def __init__(self, signum: int) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.settimeout(PATIENCE_S)
+        self._began = threading.Event()
+        self._ended = threading.Event()
+        self._sender = threading.Thread(target=self._send, args=(signum,))
+        self.timed_out = False
+
+    def wait(self) -> None:
+        self.begin()
+        try:
+            self._ours.recv(1)
+        except TimeoutError:
+            self.timed_out = True
+        finally:
+            self._ended.set()
+
+    def begin(self) -> None:
+        self._began.set()
+
+    def _send(self, signum: int) -> None:
+        """To the main thread, as in a process of one thread.
+
+        A signal that arrives on the last step before the system call is seen only after it; one
+        that has not been seen is sent again.
+        """
+        main = threading.main_thread().ident
+        assert main is not None
+        self._began.wait(PATIENCE_S)
+        while not self._ended.wait(0.1) and signal.getsignal(signum) is not signal.SIG_DFL:
+            signal.pthread_kill(main, signum)
+
+    def __enter__(self) -> Self:
+        self._sender.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._sender.join()
+        self._ours.close()
+        self._theirs.close()
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_breaks_off_a_wait(stop: Stop, signum: int) -> None:
+    """G6: on a clean stop, shards are given back at once."""
+    with Blocking(signum) as blocking:
+        stop.breaks_off(blocking.wait)
+    assert stop.requested
+    assert not blocking.timed_out
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_does_not_break_off_anything_else(stop: Stop, signum: int) -> None:
+    """G3: the batch in hand is finished."""
+    done = []
+    os.kill(os.getpid(), signum)
+    done.append("commit")
+    assert stop.requested
+    assert ["commit"] == done
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_after_a_wait_does_not_break_off_what_follows(stop: Stop, signum: int) -> None:
+    stop.breaks_off(lambda: None)
+    os.kill(os.getpid(), signum)
+    assert stop.requested
+
+
+def test_a_wait_that_fails_no_longer_lets_itself_be_broken_off(stop: Stop) -> None:
+    def fails() -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        stop.breaks_off(fails)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.requested
+
+
+def test_after_the_wish_to_stop_no_wait_begins(stop: Stop) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    began = []
+    stop.breaks_off(lambda: began.append(True))
+    assert [] == began
+
+
+def test_a_signal_ends_a_sleep(stop: Stop) -> None:
+    began_s = time.monotonic()
+    with Blocking(signal.SIGTERM) as blocking:
+        blocking.begin()
+        stop.sleep(PATIENCE_S)
+    assert time.monotonic() - began_s < PATIENCE_S / 2
+
+
+def test_stopping_can_be_requested_without_a_signal() -> None:
+    stop = Stop()
+    assert not stop.requested
+    stop.request()
+    assert stop.requested
+
+
+STUBBORN = """
+from worker.stop import Stop
+stop = Stop()
+stop.listen()
+print("ready", flush=True)
+while not stop.requested:
+    pass
+print("requested", flush=True)
+while True:  # a batch that never ends
+    pass
+"""
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_second_signal_ends_the_process(signum: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert "ready\n" == process.stdout.readline()
+            process.send_signal(signum)
+            assert "requested\n" == process.stdout.readline()
+            process.send_signal(signum)
+            assert -signum == process.wait(PATIENCE_S)
+        finally:
+            process.kill()
