@@ -157,6 +157,14 @@ BAD: dict[str, tuple[dict[bytes, bytes], str]] = {
         {b"data": msgspec.msgpack.encode(PLAIN | {"x": 1})},
         "field 'data' (MessagePack) is not a candle: Object contains unknown field `x`",
     ),
+    "MessagePack in a wrapper": (
+        {b"data": msgspec.msgpack.encode({"data": PLAIN})},
+        "Object contains unknown field `data`",
+    ),
+    "a kline event as MessagePack": (
+        {b"data": msgspec.msgpack.encode(KLINE)},
+        "Object contains unknown field `e`",
+    ),
     "cut MessagePack": ({b"data": b"\x84\xa6symbol\xd9"}, "Input data was truncated"),
     "another event type": (
         with_payload() | {b"event_type": b"market.trades"},

@@ -1,0 +1,240 @@
+"""The scripts under every order of events that hypothesis finds, against a real Redis.
+
+Workers come, are paused with a batch in hand, lose their leases and die; entries arrive, consumers
+are deleted, scripts flushed. A small model knows what was fed. After every step it holds: of each
+symbol a prefix is applied, in order, once, and window, outputs and acknowledgement agree on it.
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.support.candles import as_envelope, candle
+from tests.support.feeding import NEEDED, SMALL_THETA
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import (
+    GROUP,
+    INPUT,
+    NAMESPACE,
+    OUTPUT,
+    feed_fields,
+    finished,
+    group_info,
+)
+from worker.embedded import EmbeddedRedis
+from worker.errors import LeaseLost
+from worker.keys import shard_name
+from worker.pipeline import Changes
+
+SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
+SHARDS = 3
+WINDOW = 12
+MOST_WORKERS = 3
+OUT_OF_TIME = 0
+
+
+class ScriptsMachine(RuleBasedStateMachine):
+    server: EmbeddedRedis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = self.server.client()
+        self.client.flushall()
+        self.client.script_flush()
+        self.fed: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self.entries = 0
+        self.started = 0
+        self.workers: dict[str, SteppedWorker] = {}
+        self.in_hand: dict[str, Changes] = {}
+        self.start_a_worker()
+
+    def teardown(self) -> None:
+        self.client.close()
+
+    def any_worker(self, data: st.DataObject) -> SteppedWorker:
+        return self.workers[data.draw(st.sampled_from(sorted(self.workers)))]
+
+    @rule(symbols=st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=12))
+    def entries_arrive(self, symbols: list[str]) -> None:
+        entries = []
+        for symbol in symbols:
+            number = len(self.fed[symbol])
+            one = candle(symbol, number, 100 + (number * 7 % 11) / 10)
+            self.fed[symbol].append((one.close_time, one.close))
+            entries.append(as_envelope(one))
+        self.entries += feed_fields(self.client, entries)
+
+    @precondition(lambda self: len(self.workers) < MOST_WORKERS)
+    @rule()
+    def start_a_worker(self) -> None:
+        self.started += 1
+        name = f"worker-{self.started}"
+        self.workers[name] = SteppedWorker(
+            self.server,
+            name,
+            shards=SHARDS,
+            theta=SMALL_THETA,
+            window_size=WINDOW,
+            batch=5,
+            max_pending=9,
+            start="replay",
+            lease_seconds=3_600,
+        )
+
+    @rule(data=st.data())
+    def a_worker_keeps_its_leases(self, data: st.DataObject) -> None:
+        """Not while it has a batch in hand: the loop finishes one before it keeps again."""
+        worker = self.any_worker(data)
+        if worker.settings.worker_id not in self.in_hand:
+            worker.keep()
+
+    @rule(data=st.data())
+    def a_worker_takes_a_batch_in_hand(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        name = worker.settings.worker_id
+        if name not in self.in_hand and (entries := worker.fetch()):
+            self.in_hand[name] = worker.advance(entries)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def a_worker_commits_what_it_has_in_hand(self, data: st.DataObject) -> None:
+        """G4: it succeeds if, and only if, all its leases are still its own."""
+        name = data.draw(st.sampled_from(sorted(self.in_hand)))
+        worker, changes = self.workers[name], self.in_hand.pop(name)
+        holders = {shard: self.client.get(worker.keys.lease(shard)) for shard in changes.finished}
+        may = all(
+            holders[shard] == worker.shards.token(shard).encode() for shard in changes.finished
+        )
+        before = self.everything()
+        if may:
+            worker.commit.apply(changes)
+            return
+        with pytest.raises(LeaseLost) as lost:
+            worker.commit.apply(changes)
+        assert before == self.everything()
+        worker.shards.drop(lost.value.shards)
+
+    @rule(data=st.data())
+    def the_leases_of_a_worker_run_out(self, data: st.DataObject) -> None:
+        """It was paused, or its renewals got lost; it does not know yet."""
+        self.let_time_pass(self.any_worker(data).settings.worker_id)
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(data=st.data())
+    def a_worker_dies(self, data: st.DataObject) -> None:
+        name = self.any_worker(data).settings.worker_id
+        del self.workers[name]
+        self.in_hand.pop(name, None)
+        self.let_time_pass(name)
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(data=st.data())
+    def a_worker_stops(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        if worker.settings.worker_id not in self.in_hand:
+            worker.shards.release()
+            del self.workers[worker.settings.worker_id]
+
+    @rule()
+    def scripts_are_flushed(self) -> None:
+        self.client.script_flush()
+
+    @rule(shard=st.integers(0, SHARDS - 1))
+    def a_consumer_is_deleted(self, shard: int) -> None:
+        self.client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard))
+
+    @invariant()
+    def of_each_symbol_a_prefix_is_applied_once_and_in_order(self) -> None:
+        """G1, G3: windows and outputs agree on how far a symbol is; their sum on all."""
+        outputs = self.emitted_close_times()
+        applied = 0
+        for symbol, fed in self.fed.items():
+            window = self.window(symbol)
+            done = fed.index(window[-1]) + 1 if window else 0
+            assert fed[:done][-WINDOW:] == window
+            assert [time // 1_000 for time, _ in fed[NEEDED - 1 : done]] == outputs[symbol]
+            applied += done
+        assert applied == finished(self.client)
+
+    @invariant()
+    def what_is_not_finished_is_pending_or_unread_or_known_to_be_missing(self) -> None:
+        """G5, G8."""
+        unfinished: Any = self.client.hgetall(f"{NAMESPACE}:unfinished")
+        taken = sum(map(int, unfinished.values()))
+        assert taken >= group_info(self.client)["pending"]
+        meta: Any = self.client.hget(f"{NAMESPACE}:meta", "entries_accounted")
+        if meta is not None:
+            assert int(meta) == taken + finished(self.client)
+        assert self.entries >= taken + finished(self.client)
+
+    def finish(self) -> None:
+        """Whatever happened: a last worker brings everything to its end."""
+        for name in list(self.workers):
+            self.let_time_pass(name)
+        self.workers, self.in_hand = {}, {}
+        self.start_a_worker()
+        (last,) = self.workers.values()
+        last.keep()
+        last.work()
+        self.of_each_symbol_a_prefix_is_applied_once_and_in_order()
+        assert self.entries == finished(self.client)
+        assert 0 == group_info(self.client).get("pending")
+
+    def let_time_pass(self, name: str) -> None:
+        """As if a lease time had passed for this worker alone."""
+        if self.client.hexists(f"{NAMESPACE}:members", name):
+            self.client.hset(f"{NAMESPACE}:members", name, f"{OUT_OF_TIME}:long ago")
+        for shard in range(SHARDS):
+            lease = f"{NAMESPACE}:lease:{shard:02d}"
+            holder: Any = self.client.get(lease)
+            if holder is not None and holder.startswith(f"{name}:".encode()):
+                self.client.delete(lease)
+
+    def emitted_close_times(self) -> dict[str, list[int]]:
+        by_symbol: dict[str, list[int]] = defaultdict(list)
+        entries: Any = self.client.xrange(OUTPUT)
+        for _, fields in entries:
+            by_symbol[fields[b"symbol"].decode()].append(int(fields[b"timestamp"]))
+        return by_symbol
+
+    def window(self, symbol: str) -> list[tuple[int, float]]:
+        packed: Any = self.client.lrange(f"{NAMESPACE}:window:{symbol}", 0, -1)
+        return [struct.unpack("<qd", one) for one in packed]
+
+    def everything(self) -> dict[bytes, bytes | None]:
+        keys: Any = self.client.keys("*")
+        return {key: self.client.dump(key) for key in keys}
+
+
+class FinishedMachine(ScriptsMachine):
+    def teardown(self) -> None:
+        self.finish()
+        super().teardown()
+
+
+@pytest.fixture
+def machine_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(server_binary) as server:
+        yield server
+
+
+def test_no_order_of_events_loses_doubles_or_misplaces_a_candle(
+    machine_server: EmbeddedRedis,
+) -> None:
+    """G1, G3, G4, G5."""
+    FinishedMachine.server = machine_server
+    machine: Any = FinishedMachine
+    machine.TestCase.settings = settings(
+        max_examples=60,
+        stateful_step_count=60,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    machine.TestCase("runTest").runTest()
