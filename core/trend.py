@@ -1,5 +1,6 @@
 """mu: the weighted sum of the slopes of the log price over several windows."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -25,7 +26,7 @@ def trend(log_prices: NDArray[np.float64], theta: TrendTheta) -> NDArray[np.floa
         Log price change per interval [1].
     """
     slope = SLOPES[theta["method"]]
-    total = sum(theta["weights"])
+    total = math.fsum(theta["weights"])
     mu = np.zeros(len(log_prices))
     for window, weight in zip(theta["windows"], theta["weights"], strict=True):
         mu += (weight / total) * np.array([slope(row) for row in log_prices[:, -window:]])

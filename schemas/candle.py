@@ -21,14 +21,15 @@ from typing import Final
 import msgspec
 
 MAX_DOCUMENT_BYTES: Final = 65_536
+MAX_NESTED: Final = 256
 MAX_SYMBOL_CHARACTERS: Final = 64
 
 # Every plausible time in seconds lies in early 1970 when it is read as milliseconds.
 EARLIEST_CLOSE_TIME_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_CLOSE_TIME_MS: Final = 4_102_444_800_000  # 2100-01-01
-# A closed candle cannot close long after it was written; a year leaves room for replays of
-# invented candles, and still stops the one bad time that would make all later candles late.
-MAX_AHEAD_OF_ENTRY_MS: Final = 366 * 86_400_000
+# A closed candle cannot close long after it was written. A week leaves room for clocks and for
+# invented candles, and stops the one bad time that would make all later candles late.
+MAX_AHEAD_OF_ENTRY_MS: Final = 7 * 86_400_000
 
 _MESSAGEPACK_MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 _NOT_A_NUMBER: Final = re.compile(rb":\s*-?(NaN|Infinity)")
@@ -94,17 +95,19 @@ def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
     if event_type != b"market.klines":
         raise CandleRejected(f"event_type is {_shown(event_type)}; expected 'market.klines'")
     name = b"payload" if b"payload" in fields else b"data"
-    try:
-        if name in fields:
-            candle = _decode_document(name.decode(), fields[name])
-        else:
-            candle = _decode_flat(fields)
-    except RecursionError:
-        raise CandleRejected(f"field {name.decode()!r} is nested too deeply") from None
+    if name in fields:
+        candle = _decode_document(name.decode(), fields[name])
+    else:
+        candle = _decode_flat(fields)
+    check_candle(candle, entry_ms)
+    return candle
+
+
+def check_candle(candle: Candle, entry_ms: int) -> None:
+    """Raise CandleRejected for a candle that cannot be true, written at `entry_ms`."""
     _check_symbol(candle.symbol)
     _check_prices(candle)
     _check_close_time(candle.close_time, entry_ms)
-    return candle
 
 
 def encode_envelope(candle: Candle, *, source: str) -> dict[str, str | bytes]:
@@ -128,6 +131,9 @@ def _decode_document(name: str, raw: bytes) -> Candle:
         raise CandleRejected(
             f"field {name!r} has {len(raw):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are read"
         )
+    if raw.count(b"[") + raw.count(b"{") > MAX_NESTED:
+        # How deep a document may be nested before its readers give up differs between them.
+        raise CandleRejected(f"field {name!r} has more than {MAX_NESTED} arrays and objects")
     if raw[:1] and raw[0] in _MESSAGEPACK_MAP_STARTS:
         return _decode_own(raw, f"field {name!r} (MessagePack)")
     try:
@@ -168,17 +174,21 @@ def _from_kline_event(event: _KlineEvent) -> Candle:
 
 
 def _decode_flat(fields: Mapping[bytes, bytes]) -> Candle:
+    """What is no field of a candle is not looked at; an empty one counts as not there."""
     known = {}
-    for name, value in fields.items():
+    for name in Candle.__struct_fields__:
+        value = fields.get(name.encode())
+        if not value:
+            continue
         if len(value) > MAX_DOCUMENT_BYTES:
-            raise CandleRejected(f"field {_shown(name)} has {len(value):,} bytes")
+            raise CandleRejected(f"field {name!r} has {len(value):,} bytes")
         try:
-            known[name.decode()] = value.decode()
+            known[name] = value.decode()
         except UnicodeDecodeError as error:
-            raise CandleRejected(f"field {_shown(name)} is not valid UTF-8: {error}") from None
+            raise CandleRejected(f"field {name!r} is not valid UTF-8: {error}") from None
     if not known.keys() & {"symbol", "close", "close_time"}:
         raise CandleRejected(
-            f"no known field among {', '.join(sorted(known))[:200]!r}; "
+            f"no known field among {_shown(b', '.join(sorted(fields)))}; "
             "expected 'payload', 'data', or 'symbol' with 'close' and 'close_time'"
         )
     try:
@@ -214,10 +224,10 @@ def _check_close_time(close_time_ms: int, entry_ms: int) -> None:
     latest = entry_ms + MAX_AHEAD_OF_ENTRY_MS if entry_has_time else LATEST_CLOSE_TIME_MS
     if close_time_ms > latest:
         raise CandleRejected(
-            f"close_time {close_time_ms} is in the far future, more than a year after the entry "
+            f"close_time {close_time_ms} is in the far future, more than a week after the entry "
             "was written; it must be in milliseconds"
         )
 
 
 def _shown(raw: bytes) -> str:
-    return repr(raw[:40].decode(errors="replace"))
+    return repr(raw[:200].decode(errors="replace"))

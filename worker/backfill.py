@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from schemas.candle import EARLIEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES, Candle
+from worker.changes import History, MemoryOf, Reading
 from worker.connection import Client
 from worker.log import log
-from worker.pipeline import History, MemoryOf, Reading
 from worker.settings import Settings
 
 
@@ -36,8 +36,10 @@ class Backfill:
             return {}
         first_candles: dict[str, Candle] = {}
         for entry, found in readings:
-            if isinstance(found, Candle) and memory(entry.shard, found.symbol) is None:
-                first_candles.setdefault(found.symbol, found)
+            if isinstance(found, Candle):
+                known = memory(entry.shard, found.symbol)
+                if known is None or len(known.window) == 0:
+                    first_candles.setdefault(found.symbol, found)
         histories = {symbol: self._history(candle) for symbol, candle in first_candles.items()}
         return {symbol: history for symbol, history in histories.items() if history is not None}
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.candle import Candle
+from schemas.candle import LATEST_CLOSE_TIME_MS, Candle, CandleRejected, check_candle
 from worker.errors import ConfigurationError
 
 SUFFIXES: Final = (".csv", ".csv.gz")
@@ -53,7 +53,7 @@ def read_file(path: Path) -> Iterator[Candle]:
     open_text = gzip.open if path.name.endswith(".gz") else open
     line = 1
     try:
-        with open_text(path, "rt", encoding="utf-8", newline="") as file:
+        with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             columns = {
                 column: column.strip().removesuffix("_ms") for column in rows.fieldnames or ()
@@ -71,15 +71,17 @@ def read_file(path: Path) -> Iterator[Candle]:
             for row in rows:
                 line = rows.line_num
                 values = {name: row[column] for column, name in wanted.items()}
-                yield msgspec.convert(
+                candle = msgspec.convert(
                     values | {"symbol": symbol, "interval": interval}, Candle, strict=False
                 )
+                check_candle(candle, LATEST_CLOSE_TIME_MS)
+                yield candle
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from None
+    except (msgspec.ValidationError, CandleRejected) as error:
+        raise ConfigurationError(f"{path}, line {line}: {error}") from None
     except (UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
         raise ConfigurationError(f"{path}: no candle file: {error}") from None
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{path}, line {line}: {error}") from None
 
 
 def _named(path: Path) -> tuple[str, str]:

@@ -11,7 +11,9 @@ import redis
 
 from core.state import MarketState
 from worker import connection
-from worker.errors import CheckFailed, WrongKeyType
+from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
+from worker.group import look
+from worker.scripts import Scripts
 from worker.settings import PREFIX, Settings
 
 # A window anybody can write down, and its state as the slow twin in tests/support/oracle.py gives
@@ -38,14 +40,13 @@ def preflight(settings: Settings) -> Iterator[Finding]:
     """Raises a WorkerError at the first thing that the worker could not work with."""
     yield Finding("ok", "settings", f"for worker {settings.worker_id}")
     yield _calculation()
-    client = connection.open_client(settings, block_s=0)
     try:
-        yield from _server(client, settings)
-        yield _key_types(client, settings)
+        with connection.open_client(settings, block_s=0) as client:
+            yield from _server(client, settings)
+            yield _key_types(client, settings)
+            yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-    finally:
-        client.close()
 
 
 def _calculation() -> Finding:
@@ -64,6 +65,11 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     info = connection.server_info(client)
     where = connection.address(settings)
     yield Finding("ok", "redis", f"version {info['redis_version']} at {where}")
+    if info.get("role") == "slave" and info.get("slave_read_only", 1):
+        raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
+    full = int(info.get("maxmemory", 0))
+    if 0 < full <= int(info.get("used_memory", 0)):
+        yield Finding("warn", "redis", f"it is full (maxmemory {full:,}) and refuses writes")
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if int(info.get("maxmemory", 0)) > 0 and policy != "noeviction":
         yield Finding(

@@ -26,9 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(options)
     except WorkerError as error:
-        priority = "<3>" if under_journal(os.environ) else ""
+        priority = "<3>" if under_journal() else ""
         print(f"{priority}marketstate: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         # The reader of our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,7 +106,7 @@ def _at_least_0(text: str) -> float:
 
 def _status(options: argparse.Namespace) -> int:
     show_status(
-        settings_from(os.environ),
+        settings_from(),
         as_json=options.json,
         watch=options.watch,
         max_lag=options.max_lag,
@@ -119,8 +121,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _worker(_options: argparse.Namespace) -> int:
-    settings = settings_from(os.environ)
-    log.configure(settings.log_level, for_journal=under_journal(os.environ))
+    settings = settings_from()
+    log.configure(settings.log_level, for_journal=under_journal())
     stop = Stop()
     stop.listen()
     run(settings, stop)
@@ -129,7 +131,7 @@ def _worker(_options: argparse.Namespace) -> int:
 
 def _check(_options: argparse.Namespace) -> int:
     try:
-        for finding in preflight(settings_from(os.environ)):
+        for finding in preflight(settings_from()):
             print(finding, flush=True)
     except WorkerError as error:
         print(f"FAIL {error}", flush=True)

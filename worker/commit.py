@@ -9,10 +9,10 @@ import msgspec
 from schemas.candle import MAX_DOCUMENT_BYTES
 from schemas.market_state import encode_record, hash_fields, journal_line, stream_fields
 from worker import mirror
+from worker.changes import Changes, DeadLetter, SymbolChange
 from worker.errors import LeaseLost, WrongKeyType
 from worker.keys import shard_name
 from worker.log import log
-from worker.pipeline import Changes, DeadLetter, SymbolChange
 from worker.scripts import Scripts
 from worker.settings import Settings
 from worker.shards import Shards

@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker.errors import ConfigurationError, RedisUnusable
-from worker.settings import Settings, masked_url
+from worker.redis_url import masked_url
+from worker.settings import Settings
 from worker.stop import Stop
 
 Client = redis.Redis
@@ -29,14 +30,27 @@ OLDEST_VERSION: Final = (6, 2)
 # Error replies with which Redis refuses for a while what it will do again. Redis 6.2 wraps those
 # from inside a script in a text of its own.
 _PASSING_REPLIES: Final = re.compile(
-    r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS)\b"
+    r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS|UNBLOCKED)\b"
 )
 
 
 def open_client(settings: Settings, *, block_s: float) -> Client:
-    """A client that never repeats a command by itself: a command whose reply is lost may have
-    been carried out (see DESIGN, the commit). `block_s` is the longest time a read may block.
+    """A client that never repeats a command by itself, and never connects again unnoticed.
+
+    A command whose reply is lost may have been carried out, so it is not repeated. And a Redis
+    that was away may be back with older data: whoever remembers anything of it must hear of the
+    new connection. A pool would reopen a socket that was closed between two commands without a
+    word, so there is one connection, which fails on its next use. `block_s` is the longest time a
+    read may block. Raises redis.ConnectionError at once where nobody answers.
     """
+    pool = connection_pool(settings, block_s=block_s)
+    client = Client(connection_pool=pool, single_connection_client=True)
+    client.auto_close_connection_pool = True
+    return client
+
+
+def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPool:
+    """Where and how to connect; nothing is connected yet."""
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -46,22 +60,22 @@ def open_client(settings: Settings, *, block_s: float) -> Client:
         "health_check_interval": 0,
         "protocol": 2,
         "client_name": f"marketstate-{settings.worker_id}",
+        "db": settings.redis_db,
         "username": settings.redis_username,
         "password": settings.redis_password,
     }
-    if settings.redis_url:
-        given = {name: value for name, value in options.items() if value is not None}
-        if urlsplit(settings.redis_url).scheme == "unix":
-            given.pop("socket_keepalive")
-        try:
-            client = Client.from_url(settings.redis_url, **given)
-            client.connection_pool.make_connection()
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"MARKETSTATE_REDIS_URL cannot be used: {error}") from None
-        return client
-    return Client(
-        host=settings.redis_host, port=settings.redis_port, db=settings.redis_db, **options
-    )
+    if not settings.redis_url:
+        return redis.ConnectionPool(host=settings.redis_host, port=settings.redis_port, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    if urlsplit(settings.redis_url).scheme == "unix":
+        given.pop("socket_keepalive")
+    try:
+        # What is in the URL wins.
+        pool = redis.ConnectionPool.from_url(settings.redis_url, **given)
+        pool.make_connection()
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise ConfigurationError(f"MARKETSTATE_REDIS_URL cannot be used: {error}") from None
+    return pool
 
 
 def address(settings: Settings) -> str:
@@ -122,4 +136,6 @@ def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """In one line, and without what Redis adds of the inside of a script."""
+    text = re.sub(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$", "", str(error))
+    return " ".join(text.split()) or type(error).__name__

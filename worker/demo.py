@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import redis
+
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
 from worker.candle_files import interval_of, read_by_time
@@ -26,7 +28,6 @@ from worker.settings import PREFIX, Settings, settings_from
 # A state needs 257 closes: these come at once, and the table starts with the next ones.
 STEPS_AT_ONCE: Final = 256
 STEP_S: Final = 0.25
-QUIET_AT_THE_END_S: Final = 1.5
 KEPT_ENTRIES: Final = 100_000
 
 _HEADER: Final = (
@@ -65,7 +66,8 @@ def _variables(files: list[Path], port: int) -> dict[str, str]:
 def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
     names = ", ".join(path.name for path in files)
     what = f"the candles of {names}" if files else "synthetic candles, one a second"
-    state = settings.keys.state("BTCUSDT")
+    symbol = files[0].name.split("-")[0] if files else "BTCUSDT"
+    state = settings.keys.state(symbol)
     print(f"A worker calculates the market state of {what}.")
     print(f"Look into its Redis meanwhile: redis-cli -p {server.port} HGETALL {state}")
     print("Ctrl-C ends the demo.\n")
@@ -73,20 +75,16 @@ def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None
 
 
 def _show(
-    server: EmbeddedRedis,
-    settings: Settings,
-    worker: "_Worker",
-    feeder: "_Feeder",
-    seconds: float,
+    server: EmbeddedRedis, settings: Settings, worker: "_Worker", feeder: "_Feeder", seconds: float
 ) -> None:
     """A row per state; where many come at once, the newest of each symbol."""
     end_s = time.monotonic() + seconds
-    quiet_since_s = time.monotonic()
     last_id: Any = "0"
     with server.client() as client:
         while time.monotonic() < end_s:
             worker.check()
             feeder.feed()
+            finished = feeder.exhausted and _is_idle(client, settings)
             reply: Any = client.xread({settings.output_stream: last_id}, block=int(STEP_S * 1_000))
             latest: dict[str, MarketStateRecord] = {}
             for entry_id, fields in reply[0][1] if reply else []:
@@ -95,12 +93,21 @@ def _show(
                 last_id = entry_id
             for record in latest.values():
                 print(_row(record), flush=True)
-            now_s = time.monotonic()
-            if latest or not feeder.exhausted:
-                quiet_since_s = now_s
-            if now_s - quiet_since_s > QUIET_AT_THE_END_S:
+            if finished and not latest:
                 print("All candles of the files are through.")
+                if last_id == "0":
+                    print("No symbol has the 257 closes that a state needs.")
                 return
+
+
+def _is_idle(client: redis.Redis, settings: Settings) -> bool:
+    """Whether the group has finished all there is."""
+    groups: Any = client.xinfo_groups(settings.keys.input)
+    stream: Any = client.xinfo_stream(settings.keys.input)
+    return any(
+        group["pending"] == 0 and group["last-delivered-id"] == stream["last-generated-id"]
+        for group in groups
+    )
 
 
 def _row(record: MarketStateRecord) -> str:
@@ -161,7 +168,7 @@ class _Worker:
     def __enter__(self) -> Self:
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "worker"],
+                [sys.executable, "-P", "-m", "worker", "worker"],
                 env=self._variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -10,10 +10,23 @@ FORMAT_VERSION = 1
 
 
 def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
-    """The entry id up to which candles only warm the windows.
+    """Create or join the group; the entry id up to which candles only warm the windows.
 
     Raises GroupDeleted, ShardCountMismatch, ConfigurationMismatch or RedisUnusable.
     """
+    verdict, boundary = _setup(scripts, settings, settings.start)
+    log.info("%s the group %s on %s", verdict, settings.keys.group, settings.keys.input)
+    ms, _, seq = boundary.partition("-")
+    return int(ms), int(seq)
+
+
+def look(scripts: Scripts, settings: Settings) -> str:
+    """Whether this worker could join, in a few words. Changes nothing; raises what `join` does."""
+    verdict, _ = _setup(scripts, settings, "look")
+    return "this worker fits to it" if verdict == "joined" else verdict
+
+
+def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
     keys = settings.keys
     fixed = {
         "format": FORMAT_VERSION,
@@ -21,29 +34,22 @@ def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
         "shards": settings.shards,
         "candle_interval": settings.candle_interval,
     }
-    free = {
-        "symbols": ",".join(sorted(settings.wanted_symbols or ["all"])),
-        "publish_interval": settings.publish_interval,
-        "window_size": settings.window_size,
-        "theta_hash": theta_hash(settings.theta),
-    }
     reply = scripts.setup(
         keys=[keys.input, keys.meta, keys.members],
         args=[
             keys.group,
-            settings.start,
-            settings.lease_ms,
+            start,
             settings.worker_id,
-            len(fixed),
-            *(text for name, value in (fixed | free).items() for text in (name, str(value))),
+            shared_settings(settings),
+            *(text for name, value in fixed.items() for text in (name, str(value))),
         ],
     )
     verdict, *details = [part.decode() for part in reply]
     match verdict, *details:
-        case "created", boundary:
-            log.info("created the group %s on %s", keys.group, keys.input)
-        case "joined", boundary:
-            log.info("joined the group %s on %s", keys.group, keys.input)
+        case "created" | "joined", boundary:
+            return verdict, boundary
+        case "none yet", *_:
+            return verdict, "0-0"
         case "deleted", *_:
             raise GroupDeleted(
                 f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
@@ -52,7 +58,8 @@ def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
         case "foreign", *_:
             raise RedisUnusable(
                 f"{keys.input} has a group {keys.group!r} that no marketstate worker created; "
-                f"choose another {PREFIX}GROUP"
+                f"choose another {PREFIX}GROUP; or, if {keys.meta} was deleted, see README, "
+                "When the group is gone"
             )
         case "fixed", "shards", found:
             raise ShardCountMismatch(
@@ -64,13 +71,24 @@ def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
                 f"the group {keys.group!r} was created with {name} {found!r}, this worker has "
                 f"{fixed[name]!r}; change it back, or choose another {PREFIX}GROUP"
             )
-        case "running", name, found, other:
-            raise ConfigurationMismatch(
-                f"the group {keys.group!r} works with {name} {found!r}, this worker has "
-                f"{free[name]!r}; give all its workers the same, or stop {other!r} and all "
-                "others first"
-            )
+        case "running", found, other:
+            raise settings_differ(settings, found, f"stop {other!r} and all others first")
         case _:
             raise AssertionError(f"setup.lua answered {reply!r}")
-    ms, _, seq = boundary.partition("-")
-    return int(ms), int(seq)
+
+
+def shared_settings(settings: Settings) -> str:
+    """What all workers of a group must agree on at any time, as text."""
+    return (
+        f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
+        f"publish_interval={settings.publish_interval} window_size={settings.window_size} "
+        f"theta={theta_hash(settings.theta)} output_prefix={settings.output_prefix} "
+        f"output_stream={settings.output_stream} dead_stream={settings.dead_stream}"
+    )
+
+
+def settings_differ(settings: Settings, found: str, mend: str) -> ConfigurationMismatch:
+    return ConfigurationMismatch(
+        f"the group {settings.group!r} works with {found}, this worker has "
+        f"{shared_settings(settings)}; give all its workers the same, or {mend}"
+    )

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 
 from schemas.candle import MAX_DOCUMENT_BYTES
+from worker.changes import Entry
 from worker.connection import Client
 from worker.keys import INTAKE, shard_name
 from worker.log import log
-from worker.pipeline import Entry
 from worker.scripts import Scripts
 from worker.settings import Settings
 from worker.stop import Stop
@@ -28,7 +28,7 @@ class Intake:
         They are read from the start of each shard's pending list every time: what was finished
         is gone from it, so there is no position to remember or to lose.
         """
-        pending = self._route()
+        pending = self._route(most)
         ready = [shard for shard in sorted(shards) if pending.get(shard)]
         self._turn += 1
         reads, room = [], most
@@ -46,7 +46,7 @@ class Intake:
             lambda: self._client.xread({self._keys.input: self._last_seen_id}, 1, block_ms)
         )
 
-    def _route(self) -> dict[int, int]:
+    def _route(self, most: int) -> dict[int, int]:
         """Route what is new; the number of pending entries of each shard."""
         keys = self._keys
         reply = self._scripts.route(
@@ -54,7 +54,7 @@ class Intake:
             args=[
                 keys.group,
                 INTAKE,
-                self._settings.batch,
+                most,
                 self._settings.max_pending,
                 MAX_DOCUMENT_BYTES,
                 *map(shard_name, range(self._settings.shards)),
@@ -63,12 +63,23 @@ class Intake:
         if reply[0] == b"missing":
             for shard in reply[1:]:
                 self._restore(shard)
-            return self._route()
-        routed, lost, self._last_seen_id, suspect, *pairs = reply
+            return self._route(most)
+        routed, lost, self._last_seen_id, suspect, stray, *pairs = reply
         log.debug("routed %d entries", routed)
         if lost:
             log.warning(
-                "%d entries were trimmed from %s before anybody read them: lost", lost, keys.input
+                "%d entries of %s were trimmed before they were read, or acknowledged by others: "
+                "lost",
+                lost,
+                keys.input,
+            )
+        if stray:
+            log.warning(
+                "the consumer %r held entries of group %s; %d of them are handed to their shards: "
+                "nobody but the workers should read this group",
+                stray.decode(errors="replace"),
+                keys.group,
+                routed,
             )
         if suspect:
             log.warning(

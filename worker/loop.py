@@ -8,12 +8,14 @@ import redis
 
 from worker import connection
 from worker.backfill import Backfill
+from worker.changes import Changes, Entry
 from worker.check import preflight
 from worker.commit import Commit
 from worker.errors import GroupDeleted, LeaseLost, WorkerIdInUse
 from worker.group import join
 from worker.intake import Intake
 from worker.log import log
+from worker.pace import Pace
 from worker.pipeline import Pipeline
 from worker.scripts import Scripts
 from worker.settings import Settings
@@ -57,59 +59,51 @@ class Session:
     def __init__(self, settings: Settings, incarnation: str) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
         scripts = Scripts(client)
-        self._pipeline = Pipeline(settings, warm_until=join(scripts, settings))
-        self._shards = Shards(settings, scripts, incarnation)
-        self._intake = Intake(settings, client, scripts)
-        self._backfill = Backfill(settings, client)
-        self._commit = Commit(settings, scripts, self._shards)
-        self._feeder = Feeder(settings, client) if settings.source == "synthetic" else None
-        self._settings = settings
-        self._entry_s = 0.0
-        """What an entry of the last batch took."""
-        self._shards.keep()
+        self.pipeline = Pipeline(settings, warm_until=join(scripts, settings))
+        self.shards = Shards(settings, scripts, incarnation)
+        self.intake = Intake(settings, client, scripts)
+        self.backfill = Backfill(settings, client)
+        self.commit = Commit(settings, scripts, self.shards)
+        self.feeder = Feeder(settings, client) if settings.source == "synthetic" else None
+        self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
 
     def work(self, stop: Stop) -> None:
         while not stop.requested:
             if not self.work_on_a_batch():
-                self._intake.wait(self._seconds_to_wait(), stop)
+                self.intake.wait(self._seconds_to_wait(), stop)
 
     def work_on_a_batch(self) -> bool:
         """False when there was nothing to do."""
-        self._shards.keep()
-        if self._feeder:
-            self._feeder.feed()
-        entries = self._intake.fetch(self._shards, self._most_entries())
+        self.shards.keep()
+        if self.feeder:
+            self.feeder.feed()
+        entries = self.intake.fetch(self.shards, self.pace.most)
         if not entries:
             return False
-        began_s = time.monotonic()
-        readings = self._pipeline.read(entries)
-        histories = self._backfill.histories(readings, self._shards.memory)
-        changes = self._pipeline.advance(readings, self._shards.memory, histories)
-        try:
-            self._commit.apply(changes)
-        except LeaseLost as lost:
-            log.warning("%s; the next holder has its candles", lost)
-            self._shards.drop(lost.shards)
-        self._entry_s = (time.monotonic() - began_s) / len(entries)
+        with self.pace.of(len(entries)):
+            changes = self.advance(entries)
+            try:
+                self.commit.apply(changes)
+            except LeaseLost as lost:
+                log.warning("%s; the next holder has its candles", lost)
+                self.shards.drop(lost.shards)
         return True
+
+    def advance(self, entries: list[Entry]) -> Changes:
+        readings = self.pipeline.read(entries)
+        histories = self.backfill.histories(readings, self.shards.memory)
+        return self.pipeline.advance(readings, self.shards.memory, histories)
 
     def leave(self) -> None:
         try:
-            self._shards.release()
+            self.shards.release()
             log.info("stopped; all shards are given back")
         except redis.RedisError as error:
             log.warning("stopped; the leases run out by themselves, for Redis is away: %s", error)
 
-    def _most_entries(self) -> int:
-        """A batch, but no more of it than is surely done before the leases must be renewed: with
-        a costly theta a batch might outlive its lease, again and again.
-        """
-        in_time = self._settings.lease_seconds / KEEPS_PER_LEASE / max(self._entry_s, 1e-9)
-        return max(1, min(self._settings.batch, int(in_time)))
-
     def _seconds_to_wait(self) -> float:
-        to_keep = self._shards.seconds_to_keep
-        return min(to_keep, self._feeder.seconds_to_feed) if self._feeder else to_keep
+        to_keep = self.shards.seconds_to_keep
+        return min(to_keep, self.feeder.seconds_to_feed) if self.feeder else to_keep
 
 
 def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session | None:
@@ -124,7 +118,9 @@ def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session | None:
     waiting = False
     while not stop.requested:
         try:
-            return Session(settings, incarnation)
+            session = Session(settings, incarnation)
+            session.shards.keep()
+            return session
         except WorkerIdInUse as error:
             if time.monotonic() > give_up_s:
                 raise

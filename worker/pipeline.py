@@ -4,11 +4,8 @@ Pure: it reads the memory of the shards, and returns what shall become true. Not
 before `commit` has written it.
 """
 
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,92 +21,20 @@ from schemas.market_state import (
     TsComponents,
     Windows,
 )
+from worker.changes import (
+    Changes,
+    DeadLetter,
+    Entry,
+    History,
+    Ignored,
+    Lost,
+    Memory,
+    MemoryOf,
+    Reading,
+    SymbolChange,
+)
 from worker.keys import shard_of
-from worker.settings import Settings
-
-COUNTERS: Final = ("applied", "emitted", "duplicate", "late", "gap", "ignored", "dead", "lost")
-
-History = tuple[Sequence[int], Sequence[float]]
-
-
-class Entry(NamedTuple):
-    """One entry of the input stream, and the shard it was routed to."""
-
-    shard: int
-    id: bytes
-    fields: Mapping[bytes, bytes]
-
-    @property
-    def order(self) -> tuple[int, int]:
-        ms, _, seq = self.id.partition(b"-")
-        return int(ms), int(seq)
-
-
-class Ignored(NamedTuple):
-    """A candle that is none of ours, by a documented rule."""
-
-
-class Lost(NamedTuple):
-    """An entry that was trimmed after it had been routed."""
-
-
-class Reading(NamedTuple):
-    entry: Entry
-    found: Candle | Ignored | Lost | CandleRejected
-
-
-@dataclass
-class Memory:
-    """What is remembered of a symbol: the same as Redis has."""
-
-    window: Window
-    last_emitted_ms: int = 0
-
-
-MemoryOf = Callable[[int, str], Memory | None]
-
-
-@dataclass
-class SymbolChange:
-    """What a batch adds to the window of a symbol, and to its emission mark."""
-
-    shard: int
-    before: Window
-    last_emitted_ms: int
-    close_times_ms: list[int] = field(default_factory=list)
-    closes: list[float] = field(default_factory=list)
-
-    @property
-    def last_close_time_ms(self) -> int:
-        """0 before the first candle."""
-        return self.close_times_ms[-1] if self.close_times_ms else self.before.last_close_time_ms
-
-    @property
-    def length(self) -> int:
-        return len(self.before) + len(self.closes)
-
-
-class DeadLetter(NamedTuple):
-    entry: Entry
-    error: str
-
-
-@dataclass
-class Changes:
-    """All that one batch shall make true; without effect until it is committed."""
-
-    finished: dict[int, list[bytes]] = field(default_factory=dict)
-    symbols: dict[str, SymbolChange] = field(default_factory=dict)
-    records: list[MarketStateRecord] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    counters: Counter[str] = field(default_factory=Counter)
-    remarks: list[tuple[int, str]] = field(default_factory=list)
-
-    def count(self, counter: str, warning: str | None = None) -> None:
-        """`warning` is for the log, once the batch is committed."""
-        self.counters[counter] += 1
-        if warning:
-            self.remarks.append((logging.WARNING, warning))
+from worker.settings import Settings, interval_ms
 
 
 class _Emission(NamedTuple):
@@ -178,7 +103,7 @@ class Pipeline:
             return error
         if self._wanted is not None and candle.symbol not in self._wanted:
             return Ignored()
-        if not candle.is_closed or candle.interval not in (None, self._settings.candle_interval):
+        if not candle.is_closed or not self._is_of_our_interval(candle):
             return Ignored()
         shard = shard_of(candle.symbol, self._settings.shards)
         if shard != entry.shard:
@@ -188,12 +113,17 @@ class Pipeline:
             )
         return candle
 
+    def _is_of_our_interval(self, candle: Candle) -> bool:
+        """Where an entry does not say, it is; `60s` is `1m`."""
+        if candle.interval is None:
+            return True
+        return interval_ms(candle.interval) == self._settings.candle_interval_ms
+
     def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
-        if known is not None:
-            return SymbolChange(shard, known.window, known.last_emitted_ms)
+        known = known or Memory(Window(self._settings.window_size))
         close_times_ms, closes = history
         return SymbolChange(
-            shard, Window(self._settings.window_size), 0, [*close_times_ms], [*closes]
+            shard, known.window, known.last_emitted_ms, [*close_times_ms], [*closes]
         )
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, where: str) -> bool:

@@ -9,9 +9,9 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,9 +19,11 @@ from msgspec import Meta
 from core.theta import Theta, ThetaError, merged_theta, minimum_length
 from worker.errors import ConfigurationError
 from worker.keys import Keys
+from worker.redis_url import check_url, has_password, masked_url
 
 PREFIX: Final = "MARKETSTATE_"
 MAX_FILE_BYTES: Final = 65_536
+_INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
 _INTERVAL_UNITS_MS: Final = {
     "s": 1_000,
     "m": 60_000,
@@ -29,7 +31,6 @@ _INTERVAL_UNITS_MS: Final = {
     "d": 86_400_000,
     "w": 604_800_000,
 }
-_URL_PARAMETERS: Final = ("db", "username", "password", "ssl_*")
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 
@@ -42,7 +43,7 @@ Name = Annotated[
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The effective settings of one worker. Durations carry their unit where it is not seconds."""
 
-    symbols: Annotated[str, Meta(description="comma-separated symbols, or 'all'")] = "all"
+    symbols: str = "all"
     publish_interval: Annotated[
         int, Meta(ge=1, le=604_800, description="whole seconds, 1 to 604800")
     ] = 60
@@ -52,14 +53,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     candle_interval: Annotated[
         str,
         Meta(
-            pattern=r"^[1-9]\d{0,3}[smhdw]$",
+            pattern=_INTERVAL_PATTERN,
             description="a number and s, m, h, d or w, such as 1m or 4h",
         ),
     ] = "1m"
     source: Annotated[Literal["candles", "synthetic"], Meta(description="candles or synthetic")] = (
         "candles"
     )
-    redis_host: Name = "localhost"
+    redis_host: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\s{}/@]{1,200}$",
+            description="a host name or address; a URL goes into MARKETSTATE_REDIS_URL",
+        ),
+    ] = "localhost"
     redis_port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 6379
     redis_db: Annotated[int, Meta(ge=0, le=1_000_000, description="0 or more")] = 0
     redis_username: str | None = None
@@ -115,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def candle_interval_ms(self) -> int:
-        return int(self.candle_interval[:-1]) * _INTERVAL_UNITS_MS[self.candle_interval[-1]]
+        return interval_ms(self.candle_interval) or 0
 
     @property
     def publish_interval_ms(self) -> int:
@@ -128,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def wanted_symbols(self) -> frozenset[str] | None:
         """The symbols to work on; None for all."""
-        return None if self.symbols == "all" else frozenset(_items(self.symbols))
+        return None if self.symbols.lower() == "all" else frozenset(_items(self.symbols))
 
     @property
     def backfill_patterns(self) -> tuple[str, ...]:
@@ -156,26 +163,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def settings_from(environ: Mapping[str, str]) -> Settings:
+def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
 
     Raises ConfigurationError, which names the variable, what it holds and what is allowed.
     """
     given = {
-        name.removeprefix(PREFIX).lower(): value.strip()
+        name.removeprefix(PREFIX): value.strip()
         for name, value in environ.items()
         if name.startswith(PREFIX) and value.strip()
     }
-    values = {name: _parsed(name, text) for name, text in given.items()}
-    _check_url(values.get("redis_url", ""))
+    values = {name.lower(): _parsed(name, text) for name, text in given.items()}
+    try:
+        check_url(values.get("redis_url", ""))
+    except ValueError as error:
+        raise ConfigurationError(f"{PREFIX}REDIS_URL {error}") from None
     _read_password(values)
     values.setdefault("worker_id", _default_worker_id())
     if values.get("candle_interval", "1m") != "1m":
         # The default caches hold 1-minute candles.
         values.setdefault("backfill_keys", "none")
     settings = Settings(**values, theta=_theta(values.get("theta_file")))
-    _check_together(settings, given)
+    _check_together(settings)
     return settings
+
+
+@cache
+def interval_ms(text: str) -> int | None:
+    """The length of a candle interval such as `1m`; None for text that is none."""
+    match = re.match(_INTERVAL_PATTERN, text)
+    return int(text[:-1]) * _INTERVAL_UNITS_MS[text[-1]] if match else None
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
@@ -183,52 +200,37 @@ def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
     return "JOURNAL_STREAM" in environ
 
 
-def _parsed(name: str, text: str) -> Any:
+def _parsed(variable: str, text: str) -> Any:
+    """`variable` without its prefix, as it was spelt."""
+    name = variable.lower()
     annotation = get_type_hints(Settings, include_extras=True).get(name)
-    if annotation is None or name in _EXTRAS:
-        raise ConfigurationError(_unknown(name))
+    if annotation is None or name in _EXTRAS or variable != variable.upper():
+        raise ConfigurationError(_unknown(variable))
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        # How Python shows bytes that are no UTF-8.
+        raise ConfigurationError(f"{PREFIX}{variable} is not UTF-8 text")
     try:
         return msgspec.convert(text, annotation, strict=False)
     except msgspec.ValidationError:
         # Only annotated fields have bounds, so only they can be refused.
         allowed = annotation.__metadata__[0].description
-        shown = "***" if name in _SECRETS else repr(text)
+        # A host with an @ is a URL in the wrong place, perhaps with a password in it.
+        shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
         raise ConfigurationError(f"{PREFIX}{name.upper()} is {shown}; allowed: {allowed}") from None
 
 
-def _unknown(name: str) -> str:
+def _unknown(variable: str) -> str:
     known = [field for field in Settings.__struct_fields__ if field not in _EXTRAS]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(variable.lower(), known, n=1)
     hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see README, Settings"
-    return f"{PREFIX}{name.upper()} is no setting; {hint}"
-
-
-def _check_url(url: str) -> None:
-    """Refuse here what redis-py would refuse later, or take and then behave differently by."""
-    variable = f"{PREFIX}REDIS_URL"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        # Its text may hold what the password spilled into.
-        raise ConfigurationError(
-            f"{variable} is no URL that can be used; special characters in the password must be "
-            "percent-encoded, or use MARKETSTATE_REDIS_PASSWORD_FILE"
-        ) from None
-    for name in parse_qs(parts.query):
-        if name not in _URL_PARAMETERS and not name.startswith("ssl_"):
-            raise ConfigurationError(
-                f"{variable} has the parameter {name!r}; allowed: {', '.join(_URL_PARAMETERS)}"
-            )
+    return f"{PREFIX}{variable} is no setting; {hint}"
 
 
 def _read_password(values: dict[str, Any]) -> None:
-    url = urlsplit(values.get("redis_url", ""))
-    in_url = url.password or "password" in parse_qs(url.query)
     sources = [
         name
         for name, found in {
-            "REDIS_URL": in_url,
+            "REDIS_URL": has_password(values.get("redis_url", "")),
             "REDIS_PASSWORD": values.get("redis_password"),
             "REDIS_PASSWORD_FILE": values.get("redis_password_file"),
         }.items()
@@ -256,7 +258,9 @@ def _theta(path: str | None) -> Theta:
         return merged_theta(None)
     variable = f"{PREFIX}THETA_FILE"
     try:
-        return merged_theta(msgspec.json.decode(_file_text(variable, path)))
+        overrides: Any = msgspec.json.decode(_file_text(variable, path))
+        # None would be no overrides; a file that says null was meant to say something else.
+        return merged_theta({"null": None} if overrides is None else overrides)
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{variable}: {path} is no JSON: {error}") from None
     except (ThetaError, RecursionError) as error:
@@ -276,7 +280,7 @@ def _file_text(variable: str, path: str) -> str:
         raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
 
 
-def _check_together(settings: Settings, given: Mapping[str, str]) -> None:
+def _check_together(settings: Settings) -> None:
     """What no single field can tell."""
     needed = minimum_length(settings.theta)
     if settings.window_size < needed:
@@ -284,9 +288,13 @@ def _check_together(settings: Settings, given: Mapping[str, str]) -> None:
             f"{PREFIX}WINDOW_SIZE is {settings.window_size}; "
             f"allowed: at least {needed}, the longest window of theta plus one"
         )
-    if settings.symbols != "all" and not _items(settings.symbols):
+    symbols = _items(settings.symbols)
+    in_other_notation = any(re.search(r"[\s;'\"{}]", symbol) for symbol in symbols)
+    all_and_more = len(symbols) > 1 and "all" in map(str.lower, symbols)
+    if not symbols or in_other_notation or all_and_more:
         raise ConfigurationError(
-            f"{PREFIX}SYMBOLS is {given['symbols']!r}; allowed: symbols or 'all'"
+            f"{PREFIX}SYMBOLS is {settings.symbols!r}; "
+            "allowed: symbols with commas between them, or 'all'"
         )
     for pattern in settings.backfill_patterns:
         if "{symbol}" not in pattern:
@@ -320,16 +328,3 @@ def _masked(name: str, value: Any) -> str:
     if name == "redis_url":
         return masked_url(value)
     return "***" if name in _SECRETS else str(value)
-
-
-def masked_url(url: str) -> str:
-    """The URL without its secrets: what follows `//` up to `@`, and a `password` in the query."""
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if parts.password is not None:
-        netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"
-    query = "&".join(
-        f"{name}={'***' if 'password' in name else values[0]}"
-        for name, values in parse_qs(parts.query).items()
-    )
-    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"

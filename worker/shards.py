@@ -2,6 +2,24 @@
 
 Memory is only ever what Redis has: loaded when a shard is taken, moved after a commit that
 succeeded, dropped as soon as the lease is in doubt.
+
+A lease is not a lock: a worker may be paused at any point, and believe to hold what it has long
+lost. What then happens, with a lease of 10 s:
+
+     0 s  A renews its lease of shard 7, token `A:41`, and computes a batch
+     1 s  A looks at the clock: its lease is good for 9 s more, so it is going to commit ...
+     1 s  ... and is paused here, between that look and its write
+    10 s  the lease runs out
+    10 s  B takes shard 7 with token `B:42`, loads the window, applies the same batch, commits
+    30 s  A goes on, and sends its commit
+    30 s  commit.lua compares `A:41` with `B:42`, inside Redis, in the same step as it would
+          write: it refuses. Nothing of A's batch is written, and nothing is acknowledged
+    30 s  A hears of LeaseLost and drops the shard
+
+No check by A could have done this: whatever A looks at before it writes, it can be paused after.
+So nobody checks beforehand; the write itself does, and `release` does the same. Epochs never come
+back: even if A itself takes shard 7 again, a commit of its that is still under way with `A:41`
+is refused.
 """
 
 import time
@@ -11,13 +29,15 @@ from typing import Final
 
 from core.window import Window
 from worker import mirror
-from worker.errors import LeaseLost, RedisUnusable, WorkerIdInUse
+from worker.changes import Changes, Memory
+from worker.errors import GroupDeleted, LeaseLost, RedisUnusable, WorkerIdInUse
+from worker.group import settings_differ, shared_settings
 from worker.log import log
-from worker.pipeline import Changes, Memory
 from worker.scripts import Scripts
 from worker.settings import Settings
 
 KEEPS_PER_LEASE: Final = 3
+EXPIRED_BY_S: Final = 0.02
 
 
 @dataclass
@@ -60,14 +80,16 @@ class Shards:
         """Renew, give back and take leases, about three times per lease time."""
         if self.seconds_to_keep > 0:
             return
-        tokens = self._ask_to_keep()
+        soonest_s, tokens = self._ask_to_keep()
         for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
             log.info("shard %d has passed to another worker", shard)
             del self._held[shard]
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
         for shard in taken:
             self._load(shard, tokens[shard])
-        self._next_keep_s = time.monotonic() + self._settings.lease_seconds / KEEPS_PER_LEASE
+        # A lease that runs out is worth a look of its own: its holder may have died (G6).
+        pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
+        self._next_keep_s = time.monotonic() + pause_s
         if taken:
             log.info("holding %d of %d shards", len(self._held), self._settings.shards)
 
@@ -97,23 +119,36 @@ class Shards:
         )
         self._held = {}
 
-    def _ask_to_keep(self) -> list[str]:
+    def _ask_to_keep(self) -> tuple[float, list[str]]:
+        """Seconds until a lease of another worker may run out; our token or `""` for each shard."""
         every = range(self._settings.shards)
         reply = self._scripts.keep(
-            keys=[self._keys.members, self._keys.epoch, *map(self._keys.lease, every)],
+            keys=[
+                self._keys.members,
+                self._keys.epoch,
+                self._keys.meta,
+                *map(self._keys.lease, every),
+            ],
             args=[
                 self._settings.worker_id,
                 self._incarnation,
                 self._settings.lease_ms,
+                shared_settings(self._settings),
                 *(self._held[shard].token if shard in self._held else "" for shard in every),
             ],
         )
-        if reply[0] == b"in use":
-            raise WorkerIdInUse(
-                f"another worker with the id {self._settings.worker_id!r} was seen "
-                f"{reply[1]} ms ago; give each worker its own MARKETSTATE_WORKER_ID"
-            )
-        return [token.decode() for token in reply[2:]]
+        match reply:
+            case [b"in use", silent_ms]:
+                raise WorkerIdInUse(
+                    f"another worker with the id {self._settings.worker_id!r} was seen "
+                    f"{silent_ms} ms ago; give each worker its own MARKETSTATE_WORKER_ID"
+                )
+            case [b"settings changed", b""]:
+                raise GroupDeleted(f"{self._keys.meta} is gone; see README, When the group is gone")
+            case [b"settings changed", found]:
+                raise settings_differ(self._settings, found.decode(), "start this one anew")
+        _, soonest_ms, *tokens = reply
+        return soonest_ms / 1_000, [token.decode() for token in tokens]
 
     def _load(self, shard: int, token: str) -> None:
         """Read marks and windows of a newly taken shard; nobody else can change them by now."""
@@ -121,18 +156,19 @@ class Shards:
         self._held[shard] = Shard(
             token,
             {
-                symbol.decode(): Memory(self._window(symbol.decode(), packed), int(mark))
+                symbol.decode(): self._memory(shard, symbol.decode(), mark, packed)
                 for symbol, mark, packed in zip(found[::3], found[1::3], found[2::3], strict=True)
             },
         )
 
-    def _window(self, symbol: str, packed: bytes) -> Window:
+    def _memory(self, shard: int, symbol: str, mark: bytes, packed: bytes) -> Memory:
         window = Window(self._settings.window_size)
         try:
+            last_emitted_ms = int(mark)
             window.extend(*mirror.unpack(packed))
         except ValueError as error:
             raise RedisUnusable(
-                f"the window in {self._keys.window(symbol)} is damaged ({error}); "
-                "delete this key, and the symbol starts anew"
+                f"what {self._keys.marks(shard)} or {self._keys.window(symbol)} holds of {symbol} "
+                f"is damaged ({error}); remove both (HDEL, DEL), and the symbol starts anew"
             ) from None
-        return window
+        return Memory(window, last_emitted_ms)

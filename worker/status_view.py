@@ -24,23 +24,25 @@ def show_status(
     """Raises CheckFailed when the backlog is above `max_lag` entries, or the oldest of it above
     `max_age_s`; RedisUnusable when there is nothing to read.
     """
-    client = connection.open_client(settings, block_s=0)
     try:
-        while True:
-            status = read_status(client, settings)
-            clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
-            text = msgspec.json.encode(status).decode() if as_json else "\n".join(_tables(status))
-            print(f"{clear}{text}", flush=True)
-            _judge(status, max_lag, max_age_s)
-            if not watch:
-                return
-            time.sleep(WATCH_S)
+        with connection.open_client(settings, block_s=0) as client:
+            while True:
+                status = read_status(client, settings)
+                clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
+                text = _json(status) if as_json else "\n".join(_tables(status))
+                print(f"{clear}{text}", flush=True)
+                _judge(status, max_lag, max_age_s)
+                if not watch:
+                    return
+                time.sleep(WATCH_S)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
     except KeyboardInterrupt:
         return
-    finally:
-        client.close()
+
+
+def _json(status: Status) -> str:
+    return msgspec.json.encode(status).decode()
 
 
 def _judge(status: Status, max_lag: float, max_age_s: float) -> None:

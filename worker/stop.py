@@ -1,7 +1,7 @@
 """The wish to stop: on SIGTERM and SIGINT the batch in hand is finished, but no waiting is."""
 
 import signal
-import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -14,22 +14,15 @@ class Stop:
     """Set by a signal. A second signal of the same kind ends the process as it would any other."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self.requested = False
         self._may_interrupt = False
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
-    @property
-    def requested(self) -> bool:
-        return self._event.is_set()
-
-    def request(self) -> None:
-        self._event.set()
-
     def sleep(self, seconds: float) -> None:
-        self._event.wait(seconds)
+        self.breaks_off(lambda: time.sleep(seconds))
 
     def breaks_off(self, wait: Callable[[], object]) -> None:
         """Run `wait`; a signal breaks it off wherever it blocks.
@@ -48,7 +41,7 @@ class Stop:
             pass
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
-        self._event.set()
+        self.requested = True
         signal.signal(signum, signal.SIG_DFL)
         if self._may_interrupt:
             self._may_interrupt = False

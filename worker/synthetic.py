@@ -86,8 +86,8 @@ class Feeder:
             self._next_ms += self._interval_ms
 
     def _first_close_time_ms(self) -> int:
-        """After the last candle in the stream, whoever fed it, but not further back than the
-        number of candles a start needs.
+        """That of the last candle in the stream, whoever fed it (its step may be incomplete), but
+        not further back than the number of candles a start needs.
         """
         newest = int(self._now_ms()) // self._interval_ms * self._interval_ms - 1
         first = newest - (CANDLES_AT_START - 1) * self._interval_ms
@@ -97,7 +97,7 @@ class Feeder:
                 fed = decode_candle(fields, int(entry_id.split(b"-")[0])).close_time
             except CandleRejected:
                 continue
-            first = max(first, fed + self._interval_ms)
+            first = max(first, fed)
         return first
 
 

@@ -74,7 +74,7 @@ def test_the_next_holder_does_what_the_fenced_worker_could_not(
     alone = SteppedWorker(server, "alone")
     alone.keep()
     feed(client, candles)
-    alone.work()
+    alone.finish_all()
     expected = published(client), counters(client)
     client.flushall()
 
@@ -86,7 +86,7 @@ def test_the_next_holder_does_what_the_fenced_worker_could_not(
     expire_leases(client)
     successor = SteppedWorker(server, "successor", batch=100)
     assert list(range(16)) == successor.keep()
-    successor.work()
+    successor.finish_all()
     with pytest.raises(LeaseLost):
         paused.commit.apply(in_hand)
     assert expected == (published(client), counters(client))
@@ -156,7 +156,7 @@ def test_windows_in_redis_are_what_the_worker_remembers(
     first = SteppedWorker(server, "first", batch=37)
     first.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 310))
-    first.work()
+    first.finish_all()
     expected = {symbol: _remembered(first, symbol) for symbol in ("BTCUSDT", "ETHUSDT")}
     first.shards.release()
     second = SteppedWorker(server, "second")
@@ -178,7 +178,7 @@ def test_the_published_hash_expires_after_ten_publish_intervals(
     worker = SteppedWorker(server, "one", publish_interval=7)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 257))
-    worker.work()
+    worker.finish_all()
     assert 69_000 < client.pttl("quantum:marketstate:BTCUSDT") <= 70_000
 
 
@@ -187,7 +187,7 @@ def test_output_and_dead_letters_are_capped(server: EmbeddedRedis, client: redis
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 800))
     feed_fields(client, [{"no": "candle"}] * 500)
-    worker.work()
+    worker.finish_all()
     # `MAXLEN ~` trims whole nodes of 100 entries.
     assert 100 <= client.xlen("quantum:stream:marketstate") < 300
     assert 100 <= client.xlen("quantum:stream:marketstate.dead") < 300

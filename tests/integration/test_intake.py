@@ -64,7 +64,7 @@ def test_routing_stops_at_the_limit_on_pending_entries_and_lag_shows_the_rest(
         lag, pending = backlog(client)
         assert expected_pending == pending
         assert (400 - pending if knows_lag(client) else None) == lag
-    assert 400 == worker.work()
+    assert 400 == worker.finish_all()
     assert (0 if knows_lag(client) else None, 0) == backlog(client)
 
 
@@ -77,7 +77,7 @@ def test_an_entry_trimmed_after_it_was_routed_is_counted_as_lost(
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 10))
     worker.fetch()
     client.xtrim(INPUT, maxlen=15, approximate=False)
-    assert 20 == worker.work()
+    assert 20 == worker.finish_all()
     assert {"applied": 15, "lost": 5} == counters(client)
     assert 0 == group_info(client)["pending"]
 
@@ -98,17 +98,17 @@ def test_entries_trimmed_before_they_were_routed_are_counted_as_lost_whatever_la
     worker = SteppedWorker(server, "one", batch=4)
     worker.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), routed_before // 2))
-    worker.work()
+    worker.finish_all()
     feed(client, made_candles(("SOLUSDT", "XRPUSDT"), 10))
     client.xtrim(INPUT, maxlen=13, approximate=False)
     lost = {"lost": 7} if counts else {}
     worker.fetch()
     assert (9 if counts else None, 4) == backlog(client)
-    assert 13 == worker.work()
+    assert 13 == worker.finish_all()
     assert {"applied": routed_before + 13} | lost == counters(client)
     assert (0 if counts else None, 0) == backlog(client)
     if counts:
-        assert "7 entries were trimmed" in caplog.text
+        assert "7 entries of quantum:stream:market.klines were trimmed" in caplog.text
     else:
         assert (routed_before > 0) == ("may have been trimmed" in caplog.text)
 
@@ -124,7 +124,7 @@ def test_entries_deleted_in_the_middle_are_counted_when_all_the_rest_is_read(
     entries: Any = client.xrange(INPUT)
     for entry_id, _ in entries[10:13]:
         client.xdel(INPUT, entry_id)
-    assert 17 == worker.work()
+    assert 17 == worker.finish_all()
     lost = {"lost": 3} if knows_lag(client) else {}
     assert {"applied": 17} | lost == {
         name: count for name, count in counters(client).items() if name != "gap"
@@ -142,7 +142,7 @@ def test_entries_left_with_the_intake_are_routed_first(
     worker.fetch()
     first: Any = client.xpending_range(INPUT, GROUP, "-", "+", 4)
     client.xclaim(INPUT, GROUP, INTAKE, 0, [entry["message_id"] for entry in first])
-    assert 10 == worker.work()
+    assert 10 == worker.finish_all()
     assert {"applied": 10} == counters(client)
     assert (0 if knows_lag(client) else None, 0) == backlog(client)
 
@@ -172,7 +172,7 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
         newer: Any = client.xrange(INPUT, b"(" + finished)
         ids = [entry_id for entry_id, fields in newer if b"BTCUSDT" in fields[b"payload"]]
         client.xdel(INPUT, *ids[:trimmed])
-    worker.work()
+    worker.finish_all()
     found = counters(client)
     assert 40 == found["applied"] + found.get("lost", 0)
     assert trimmed == found.get("lost", 0)

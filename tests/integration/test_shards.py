@@ -22,8 +22,8 @@ def let_die(client: redis.Redis, worker: SteppedWorker) -> None:
     name = worker.settings.worker_id
     entry = client.hget(f"{NAMESPACE}:members", name)
     assert isinstance(entry, bytes)
-    _, _, incarnation = entry.partition(b":")
-    client.hset(f"{NAMESPACE}:members", name, b"0:" + incarnation)
+    _, _, rest = entry.partition(b":")
+    client.hset(f"{NAMESPACE}:members", name, b"0:" + rest)
     client.delete(*(worker.keys.lease(shard) for shard in worker.shards))
 
 
@@ -59,13 +59,13 @@ def test_the_shards_of_a_dead_worker_are_taken_with_their_windows(
     settle([first, second])
     candles = made_candles((f"SYM{i}USDT" for i in range(20)), 30)
     feed(client, candles)
-    first.work()
-    second.work()
+    first.finish_all()
+    second.finish_all()
     let_die(client, first)
     assert list(range(16)) == sorted(second.keep())
     assert len(candles) == counters(client)["applied"]
     feed(client, made_candles((f"SYM{i}USDT" for i in range(20)), 31)[-20:])
-    second.work()
+    second.finish_all()
     assert {30 * 20 + 20} == {counters(client)["applied"]}
     assert {31} == {client.llen(f"{NAMESPACE}:window:SYM{i}USDT") for i in range(20)}
 
@@ -82,12 +82,10 @@ def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(
 
 def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: EmbeddedRedis) -> None:
     """G4: a commit that is still on its way with an old token must fail."""
-    first = SteppedWorker(server, "a")
+    first = SteppedWorker(server, "a", incarnation="one process")
     first.keep()
     old = {shard: first.shards.token(shard) for shard in range(16)}
-    incarnation = first.shards._incarnation
-    again = SteppedWorker(server, "a")
-    again.shards._incarnation = incarnation
+    again = SteppedWorker(server, "a", incarnation="one process")
     assert list(range(16)) == again.keep()
     assert all(old[shard] != again.shards.token(shard) for shard in range(16))
 

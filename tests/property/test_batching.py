@@ -17,8 +17,9 @@ from tests.support.feeding import (
     candle_entry,
     small_settings,
 )
+from worker.changes import Entry, History
 from worker.keys import shard_of
-from worker.pipeline import Entry, History, Pipeline
+from worker.pipeline import Pipeline
 from worker.settings import Settings
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

@@ -16,10 +16,11 @@ from schemas.candle import (
     decode_candle,
 )
 from tests.support.feeding import T0, candle_entry
+from worker.changes import Entry
 from worker.group import join
 from worker.intake import Intake
 from worker.keys import INTAKE, shard_name, shard_of
-from worker.pipeline import Entry, Pipeline
+from worker.pipeline import Pipeline
 from worker.scripts import Scripts
 from worker.settings import settings_from
 
@@ -41,7 +42,7 @@ def shards_of(entries: list[Fields], client: redis.Redis) -> list[str]:
         for number, fields in enumerate(entries, start=1):
             writes.xadd(stream, fields, id=f"{number}-0")  # type: ignore[arg-type]
         writes.execute()
-    Intake(SETTINGS, client, scripts).fetch([], most=1)
+    Intake(SETTINGS, client, scripts).fetch([], most=2_000)
     pending: Any = client.xpending_range(stream, SETTINGS.keys.group, "-", "+", len(entries) + 1)
     assert [b"%d-0" % (i + 1) for i in range(len(entries))] == [
         row["message_id"] for row in pending
@@ -282,7 +283,7 @@ def test_a_document_of_the_largest_size_is_routed(client: redis.Redis) -> None:
     assert [] == misrouted([{b"payload": padded}, {b"payload": padded + b" "}], client)
 
 
-@pytest.mark.parametrize("depth", [15, 100, 800])
+@pytest.mark.parametrize("depth", [15, 100, 250])
 def test_nesting_that_the_decoder_reads_is_read_by_the_router(
     client: redis.Redis, depth: int
 ) -> None:

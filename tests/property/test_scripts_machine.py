@@ -28,10 +28,10 @@ from tests.support.worker_process import (
     finished,
     group_info,
 )
+from worker.changes import Changes
 from worker.embedded import EmbeddedRedis
 from worker.errors import LeaseLost
 from worker.keys import shard_name
-from worker.pipeline import Changes
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 SHARDS = 3
@@ -182,7 +182,7 @@ class ScriptsMachine(RuleBasedStateMachine):
         self.start_a_worker()
         (last,) = self.workers.values()
         last.keep()
-        last.work()
+        last.finish_all()
         self.of_each_symbol_a_prefix_is_applied_once_and_in_order()
         assert self.entries == finished(self.client)
         assert 0 == group_info(self.client).get("pending")
@@ -190,7 +190,7 @@ class ScriptsMachine(RuleBasedStateMachine):
     def let_time_pass(self, name: str) -> None:
         """As if a lease time had passed for this worker alone."""
         if self.client.hexists(f"{NAMESPACE}:members", name):
-            self.client.hset(f"{NAMESPACE}:members", name, f"{OUT_OF_TIME}:long ago")
+            self.client.hset(f"{NAMESPACE}:members", name, f"{OUT_OF_TIME}:1000:anybody")
         for shard in range(SHARDS):
             lease = f"{NAMESPACE}:lease:{shard:02d}"
             holder: Any = self.client.get(lease)

@@ -9,8 +9,9 @@ from core.window import Window
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import encode_record
 from worker import mirror
+from worker.changes import Changes, Entry, History, Memory
 from worker.keys import shard_of
-from worker.pipeline import Changes, Entry, History, Memory, Pipeline
+from worker.pipeline import Pipeline
 from worker.settings import Settings
 
 MINUTE_MS: Final = 60_000

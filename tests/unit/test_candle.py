@@ -132,7 +132,7 @@ def test_a_document_of_the_largest_size_is_read() -> None:
     assert Candle(**PLAIN) == decode({b"payload": padded})
 
 
-def test_a_close_time_may_be_a_year_ahead_of_its_entry_and_no_more() -> None:
+def test_a_close_time_may_be_a_week_ahead_of_its_entry_and_no_more() -> None:
     ahead = with_payload(close_time=T + MAX_AHEAD_OF_ENTRY_MS)
     assert T + MAX_AHEAD_OF_ENTRY_MS == decode_candle(ahead, entry_ms=T).close_time
     with pytest.raises(CandleRejected, match="far future"):

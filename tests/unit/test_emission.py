@@ -14,7 +14,7 @@ from tests.support.feeding import (
     fed,
     small_settings,
 )
-from worker.pipeline import Entry
+from worker.changes import Entry
 
 BTC = "BTCUSDT"
 

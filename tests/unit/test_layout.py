@@ -12,7 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "schemas", "worker")
-GROUND_FLOOR = {"worker.settings", "worker.keys", "worker.errors", "worker.log", "worker.notify"}
+GROUND_FLOOR = {
+    "worker.settings",
+    "worker.keys",
+    "worker.errors",
+    "worker.log",
+    "worker.notify",
+} | {"worker.redis_url"}
 NO_REDIS = {"worker.pipeline", "worker.settings", "worker.keys"}
 TALKS_TO_REDIS = {"redis", "worker.connection", "worker.scripts"}
 SCREENS = {"core": {"numpy", "scipy"}, "schemas": {"msgspec"}}

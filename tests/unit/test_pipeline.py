@@ -16,8 +16,9 @@ from tests.support.feeding import (
     fed,
     small_settings,
 )
+from worker.changes import Changes, Entry
 from worker.keys import shard_of
-from worker.pipeline import Changes, Entry, Pipeline
+from worker.pipeline import Pipeline
 
 FROM_THE_START = (0, 0)
 BTC = "BTCUSDT"

@@ -184,7 +184,14 @@ def test_symbols_are_a_list_or_all() -> None:
     assert settings(symbols="all").wanted_symbols is None
     wanted = settings(symbols=" BTCUSDT, ETHUSDT,,").wanted_symbols
     assert frozenset({"BTCUSDT", "ETHUSDT"}) == wanted
-    assert "MARKETSTATE_SYMBOLS is ', ,'; allowed: symbols or 'all'" == refusal(symbols=", ,")
+    assert settings(symbols="ALL").wanted_symbols is None
+
+
+@pytest.mark.parametrize("symbols", [", ,", "A B", "A;B", '"A"', "all,A", "A,ALL"])
+def test_symbols_in_another_notation_are_refused(symbols: str) -> None:
+    """They would be one symbol that never comes, and all candles would be ignored."""
+    allowed = "allowed: symbols with commas between them, or 'all'"
+    assert f"MARKETSTATE_SYMBOLS is {symbols!r}; {allowed}" == refusal(symbols=symbols)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 
 from worker import connection
 from worker.errors import ConfigurationError
-from worker.settings import PREFIX, Settings, masked_url, settings_from
+from worker.redis_url import masked_url
+from worker.settings import PREFIX, Settings, settings_from
 
 SECRET = "s3cr€t p:w"  # in a URL it must be percent-encoded
 QUOTED = quote(SECRET, safe="")
@@ -25,8 +26,7 @@ def refusal(**given: str) -> str:
 
 def password_used(of: Settings) -> object:
     """What redis-py will send."""
-    with connection.open_client(of, block_s=0) as client:
-        return client.connection_pool.connection_kwargs.get("password")
+    return connection.connection_pool(of, block_s=0).connection_kwargs.get("password")
 
 
 def shows_secret(text: str) -> bool:

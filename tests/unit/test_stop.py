@@ -131,7 +131,7 @@ def test_a_signal_ends_a_sleep(stop: Stop) -> None:
 def test_stopping_can_be_requested_without_a_signal() -> None:
     stop = Stop()
     assert not stop.requested
-    stop.request()
+    stop.requested = True
     assert stop.requested
 
 

@@ -40,7 +40,8 @@ for i, shard in ipairs(plan.shards) do
 end
 if #lost > 1 then return lost end
 
--- 2. Every key must be of its type, or absent.
+-- 2. The group must be there (XPENDING fails if not), and every key of its type, or absent.
+redis.call('XPENDING', input, group)
 local wrong
 local function expect(key, wanted)
   local found = redis.call('TYPE', key).ok
@@ -60,6 +61,12 @@ for i = 1, #plan.symbols do
   local window, state = symbol_keys(i)
   expect(window, 'list')
   expect(state, 'hash')
+end
+for i = 1, #plan.counters, 2 do
+  local count = not wrong and redis.call('HGET', counters, plan.counters[i])
+  if count and not string.match(count, '^-?%d+$') then
+    wrong = {'wrong type', counters, 'hash whose ' .. plan.counters[i] .. ' is no number'}
+  end
 end
 if wrong then return wrong end
 

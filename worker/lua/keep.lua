@@ -1,11 +1,14 @@
 -- Keeps a worker a member of its group and its shards leased, and evens the shards out.
 --
--- KEYS[1] members   KEYS[2] epoch counter   KEYS[3...] the lease of each shard, from shard 0 on
--- ARGV[1] worker id   ARGV[2] incarnation: one per process
--- ARGV[3] lease time in ms   ARGV[4...] for each shard the token this worker believes to hold,
---         or '' for none
--- Returns {'kept', number of living members, token or '' of each shard ...}
---      or {'in use', ms since the other worker with this id was seen}.
+-- KEYS[1] members   KEYS[2] epoch counter   KEYS[3] meta
+-- KEYS[4...] the lease of each shard, from shard 0 on
+-- ARGV[1] worker id   ARGV[2] incarnation: one per process   ARGV[3] lease time in ms
+-- ARGV[4] the settings that all workers share, as setup.lua noted them
+-- ARGV[5...] for each shard the token this worker believes to hold, or '' for none
+-- Returns {'kept', ms until a lease of another worker runs out if nobody renews it,
+--          token or '' of each shard ...},
+--      {'in use', ms since the other worker with this id was seen},
+--      or {'settings changed', those now in force, or '' when the group is gone}.
 --
 -- Protects G4 and G6. A lease is a key with an expiry, its value the token
 -- '<worker id>:<epoch>'; the epoch grows with every acquisition, so no token ever comes back.
@@ -13,30 +16,34 @@
 -- gives back what is above it. Quotas differ by one at most and follow the sorted worker ids, so
 -- that they add up; a worker within its quota keeps exactly what it has.
 
-local members, epoch = KEYS[1], KEYS[2]
+local members, epoch, meta = KEYS[1], KEYS[2], KEYS[3]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local shards = #KEYS - 2
+local shards = #KEYS - 3
+
+local settings = redis.call('HGET', meta, 'settings')
+if settings ~= ARGV[4] then return {'settings changed', settings or ''} end
 
 -- 1. Membership: forget the dead, refuse a second living worker of the same id, note this one.
+--    Each is judged by its own lease time. One seen in the future (a clock set back, a failover)
+--    would live for long, so only the distance counts.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local living = {worker_id}
 local all = redis.call('HGETALL', members)
 for i = 1, #all, 2 do
   local id = all[i]
-  local seen_ms, its_incarnation = string.match(all[i + 1], '^(%d+):(.*)$')
-  local silent_ms = now_ms - tonumber(seen_ms)
+  local seen_ms, its_lease_ms, its_incarnation = string.match(all[i + 1], '^(%d+):(%d+):(.*)$')
+  local silent_ms = math.abs(now_ms - tonumber(seen_ms or 0))
+  local lives = silent_ms <= tonumber(its_lease_ms or 0)
   if id == worker_id then
-    if its_incarnation ~= incarnation and silent_ms <= lease_ms then
-      return {'in use', silent_ms}
-    end
-  elseif silent_ms > lease_ms then
+    if its_incarnation ~= incarnation and lives then return {'in use', silent_ms} end
+  elseif not lives then
     redis.call('HDEL', members, id)
   else
     living[#living + 1] = id
   end
 end
-redis.call('HSET', members, worker_id, string.format('%d:%s', now_ms, incarnation))
+redis.call('HSET', members, worker_id, string.format('%d:%d:%s', now_ms, lease_ms, incarnation))
 
 -- 2. Quota.
 table.sort(living)
@@ -48,7 +55,7 @@ end
 -- 3. Renew what is still ours, and give back what is above the quota.
 local tokens, held = {}, 0
 for shard = 1, shards do
-  local lease, token = KEYS[shard + 2], ARGV[shard + 3]
+  local lease, token = KEYS[shard + 3], ARGV[shard + 4]
   tokens[shard] = ''
   if token ~= '' and redis.call('GET', lease) == token then
     if held < quota then
@@ -65,7 +72,7 @@ end
 --    got lost: it is taken anew, so that a commit still on its way with the old token fails.
 for shard = 1, shards do
   if held >= quota then break end
-  local lease = KEYS[shard + 2]
+  local lease = KEYS[shard + 3]
   local holder = redis.call('GET', lease)
   if tokens[shard] == '' and (not holder or string.match(holder, '^(.*):') == worker_id) then
     local token = worker_id .. ':' .. redis.call('INCR', epoch)
@@ -75,4 +82,12 @@ for shard = 1, shards do
   end
 end
 
-return {'kept', #living, unpack(tokens)}
+-- 5. Until when to come back at the latest: to take over from a worker that has died.
+local soonest_ms = lease_ms
+for shard = 1, shards do
+  if tokens[shard] == '' then
+    local left_ms = redis.call('PTTL', KEYS[shard + 3])
+    if left_ms >= 0 then soonest_ms = math.min(soonest_ms, left_ms) end
+  end
+end
+return {'kept', soonest_ms, unpack(tokens)}

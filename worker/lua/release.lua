@@ -14,7 +14,7 @@ for i = 2, #KEYS do
   end
 end
 local entry = redis.call('HGET', members, worker_id)
-if entry and string.match(entry, '^%d+:(.*)$') == ARGV[2] then
+if entry and string.match(entry, '^%d+:%d+:(.*)$') == ARGV[2] then
   redis.call('HDEL', members, worker_id)
 end
 return released

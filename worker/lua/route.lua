@@ -5,7 +5,8 @@
 -- ARGV[4] most entries the group may have pending   ARGV[5] most bytes of a document
 -- ARGV[6...] the consumer of each shard, from shard 0 on
 -- Returns {entries routed, entries found trimmed unread, last id seen, ids between which an
---          unknown number may have been trimmed or '', shard, its pending entries, shard, ...},
+--          unknown number may have been trimmed or '', consumer that held entries and is no
+--          shard or '', shard, its pending entries, shard, ...},
 --      or {'missing', shard, ...} when entries of these shards must first be restored.
 --
 -- Protects G1, G5 and G8. Redis runs one script at a time: whoever routes, each shard's pending
@@ -16,12 +17,18 @@ local group, intake, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local max_pending, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local shards = #ARGV - 5
 
--- 1. What is pending, and for whom. The intake has entries only if somebody put them there.
+-- 1. What is pending, and for whom. Whoever holds entries and is no shard (somebody read the
+--    group by other means) holds what is older than all that is unread: that goes first.
 local summary = redis.call('XPENDING', input, group)
-local by_consumer = {}
+local by_consumer, stray = {}, ''
 for _, pair in ipairs(summary[4] or {}) do by_consumer[pair[1]] = tonumber(pair[2]) end
-local from, room = '>', math.min(most, max_pending - summary[1])
-if by_consumer[intake] then from, room = '0', most end
+local is_shard = {}
+for shard = 0, shards - 1 do is_shard[ARGV[6 + shard]] = true end
+for consumer in pairs(by_consumer) do
+  if not is_shard[consumer] then stray = consumer end
+end
+local reader, from, room = intake, '>', math.min(most, max_pending - summary[1])
+if stray ~= '' then reader, from, room = stray, '0', most end
 
 -- 2. What was handed over and is neither pending nor finished: its consumer was deleted, or it
 --    was acknowledged by hand. Nothing newer may go before it.
@@ -29,9 +36,8 @@ local missing = {'missing'}
 local outstanding = as_map(redis.call('HGETALL', unfinished))
 for shard = 0, shards - 1 do
   local consumer = ARGV[6 + shard]
-  if tonumber(outstanding[consumer] or 0) > (by_consumer[consumer] or 0) then
-    table.insert(missing, shard)
-  end
+  outstanding[consumer] = tonumber(outstanding[consumer] or 0)
+  if outstanding[consumer] > (by_consumer[consumer] or 0) then table.insert(missing, shard) end
 end
 if #missing > 1 and from == '>' then return missing end
 
@@ -60,16 +66,17 @@ local only_unread = not first or after(first, group_info['last-delivered-id'])
 local added = stream['entries-added']
 local accounted, lost, suspect = 0, 0, ''
 if added then
-  accounted = tonumber(redis.call('HGET', meta, 'entries_accounted'))
+  -- A group that was created on Redis 6.2, where nothing counts what was added, has no account.
+  accounted = tonumber(redis.call('HGET', meta, 'entries_accounted')) or added
   if only_unread then lost = math.max(0, added - stream['length'] - accounted) end
 elseif first and only_unread and last_seen ~= '0-0' then
   suspect = last_seen .. ' and ' .. first
 end
 
--- 4. Read, and hand over in stream order.
-local routed, by_shard = 0, {}
+-- 4. Read, and hand over in stream order. `new` are those that no shard was given before.
+local routed, new, by_shard = 0, 0, {}
 if room > 0 then
-  local reply = redis.call('XREADGROUP', 'GROUP', group, intake, 'COUNT', room,
+  local reply = redis.call('XREADGROUP', 'GROUP', group, reader, 'COUNT', room,
     'STREAMS', input, from)
   for _, entry in ipairs(reply and reply[1][2] or {}) do
     local shard = shard_of(entry[2] or {}, shards, max_bytes)
@@ -82,28 +89,31 @@ end
 for shard, ids in pairs(by_shard) do
   local consumer = ARGV[6 + shard]
   by_consumer[consumer] = (by_consumer[consumer] or 0) + #ids
-  if from == '>' then redis.call('HINCRBY', unfinished, consumer, #ids) end
+  local grown = math.max(0, by_consumer[consumer] - outstanding[consumer])
+  redis.call('HINCRBY', unfinished, consumer, grown)
+  new = new + grown
   table.insert(ids, 'JUSTID')
   redis.call('XCLAIM', input, group, consumer, 0, unpack(ids))
 end
 
 -- 5. Keep account, and set right what `lag` is calculated from: Redis loses count when entries
 --    are trimmed or deleted unread (seen on 7.0.15).
-if added and from == '>' then
-  local caught_up = room > routed
-  if caught_up then lost = math.max(0, added - accounted - routed) end
-  if routed + lost > 0 then
-    redis.call('HINCRBY', meta, 'entries_accounted', routed + lost)
-  end
+if added then
+  local caught_up = from == '>' and room > routed
+  if from ~= '>' then lost = 0 end
+  if caught_up then lost = math.max(0, added - accounted - new) end
+  -- Never more than there were, should somebody have set the group's position back.
+  local accounted_now = math.min(accounted + new + lost, added)
+  redis.call('HSET', meta, 'entries_accounted', accounted_now)
   if lost > 0 then redis.call('HINCRBY', counters, 'lost', lost) end
-  if group_info['entries-read'] ~= accounted or lost > 0 then
-    redis.call('XGROUP', 'SETID', input, group, last_seen,
-      'ENTRIESREAD', accounted + routed + lost)
+  if from == '>' and (group_info['entries-read'] ~= accounted or lost > 0) then
+    redis.call('XGROUP', 'SETID', input, group, last_seen, 'ENTRIESREAD', accounted_now)
   end
 end
 
 -- A worker that must not route waits for entries newer than all there are.
-local reply = {routed, lost, room > 0 and last_seen or stream['last-generated-id'], suspect}
+local reply = {routed, lost, room > 0 and last_seen or stream['last-generated-id'],
+  suspect, stray}
 for shard = 0, shards - 1 do
   local count = by_consumer[ARGV[6 + shard]]
   if count then

@@ -1,18 +1,17 @@
 -- Creates the consumer group with its bookkeeping, or checks that this worker fits to it.
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members
--- ARGV[1] group   ARGV[2] warm | replay | new   ARGV[3] lease time in ms   ARGV[4] worker id
--- ARGV[5] n, the number of fixed fields   ARGV[6...] name, value of n fixed fields, then name,
---         value of the fields that may change while no other worker lives
--- Returns {'created' | 'joined' | 'deleted' | 'foreign', warm-up boundary},
---         {'fixed', name, found} or {'running', name, found, the other worker's id}.
+-- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
+-- ARGV[4] the settings that all workers share and may change while no other lives
+-- ARGV[5...] name, value of each setting that is fixed for good
+-- Returns {'created' | 'joined' | 'deleted' | 'foreign' | 'none yet', warm-up boundary},
+--         {'fixed', name, found} or {'running', settings found, the other worker's id}.
 --
 -- Protects G2: all workers of a group calculate the same. Group and meta appear together, so a
 -- meta without a group means that the group was deleted, and nobody invents a position for it.
 
 local input, meta, members = KEYS[1], KEYS[2], KEYS[3]
-local group, start, lease_ms, worker_id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local first_free = 6 + 2 * tonumber(ARGV[5])
+local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function group_exists()
   if redis.call('EXISTS', input) == 0 then return false end
@@ -36,8 +35,9 @@ local function another_living_member()
   local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
   local all = redis.call('HGETALL', members)
   for i = 1, #all, 2 do
-    local seen_ms = tonumber(string.match(all[i + 1], '^(%d+)'))
-    if all[i] ~= worker_id and now_ms - seen_ms <= lease_ms then return all[i] end
+    local seen_ms, lease_ms = string.match(all[i + 1], '^(%d+):(%d+):')
+    local lives = seen_ms and math.abs(now_ms - tonumber(seen_ms)) <= tonumber(lease_ms)
+    if all[i] ~= worker_id and lives then return all[i] end
   end
   return nil
 end
@@ -46,10 +46,11 @@ local known, exists = redis.call('EXISTS', meta) == 1, group_exists()
 if exists and not known then return {'foreign'} end
 if known and not exists then return {'deleted'} end
 
+if not known and start == 'look' then return {'none yet'} end
 if not known then
   redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
   local boundary = start == 'warm' and stream_info('last-generated-id') or '0-0'
-  redis.call('HSET', meta, 'warm_until_id', boundary, unpack(ARGV, 6))
+  redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 5))
   local added = stream_info('entries-added')
   if added then
     -- What was trimmed before the group existed was never ours to read.
@@ -61,13 +62,14 @@ if not known then
   return {'created', boundary}
 end
 
-for i = 6, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local name, wanted, found = ARGV[i], ARGV[i + 1], redis.call('HGET', meta, ARGV[i])
-  if found ~= wanted then
-    if i < first_free then return {'fixed', name, found or ''} end
-    local other = another_living_member()
-    if other then return {'running', name, found or '', other} end
-  end
+  if found ~= wanted then return {'fixed', name, found or ''} end
 end
-redis.call('HSET', meta, unpack(ARGV, first_free))
-return {'joined', redis.call('HGET', meta, 'warm_until_id')}
+local found = redis.call('HGET', meta, 'settings')
+if found ~= settings then
+  local other = another_living_member()
+  if other then return {'running', found or '', other} end
+  if start ~= 'look' then redis.call('HSET', meta, 'settings', settings) end
+end
+return {'joined', redis.call('HGET', meta, 'warm_until_id') or '0-0'}

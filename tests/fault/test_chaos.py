@@ -1,0 +1,236 @@
+"""The fault harness: a clean verdict under all kinds of faults, and a bad one when it should be."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from core.theta import merged_theta
+from tests.fault.chaos import history as histories
+from tests.fault.chaos.breakages import BREAKAGES
+from tests.fault.chaos.checker import violations
+from tests.fault.chaos.emissions import Symbol, expected_record
+from tests.fault.chaos.entries import entries
+from tests.fault.chaos.expected import Close
+from tests.fault.chaos.history import History, as_text, digest
+from tests.fault.chaos.run import KINDS, SMALL_THETA, Plan, run
+
+T0: Final = 1_746_373_259_999
+SEEN_AS: Final = {
+    "fencing": "was emitted 2 times",
+    "routing": "is lost",
+    "commit": "is lost",
+    "mirror": "the window in Redis is not the last 20 closes",
+}
+
+
+def test_all_kinds_of_faults_together_leave_a_clean_history(
+    any_server_binary: Path, tmp_path: Path
+) -> None:
+    """G1 to G5, by a checker that shares no code with the worker."""
+    report = run(Plan(seed=1, candles=5_000, faults=20, workers=3), any_server_binary, tmp_path)
+    assert KINDS == set(report.faults)
+    assert [] == violations(report.history)
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_workers_that_are_broken_on_purpose_are_found_out(
+    name: str, any_server_binary: Path, tmp_path: Path
+) -> None:
+    breakage = BREAKAGES[name]
+    plan = Plan(
+        seed=5,
+        candles=2_000,
+        faults=breakage.times,
+        workers=2,
+        kinds=breakage.faults,
+        breakage=name,
+        with_reference=False,
+    )
+    found = violations(run(plan, any_server_binary, tmp_path).history)
+    assert [] != [text for text in found if SEEN_AS[name] in text], found[:20]
+
+
+def test_a_history_in_which_all_is_right_is_clean() -> None:
+    assert [] == violations(true_history())
+
+
+def emission_removed(history: History) -> None:
+    del history.outputs[5]
+
+
+def emission_doubled(history: History) -> None:
+    history.outputs.append(history.outputs[5])
+
+
+def emissions_swapped(history: History) -> None:
+    (first, a), (second, b) = history.outputs[4:6]
+    history.outputs[4:6] = [(first, b), (second, a)]
+
+
+def digit_of_a_text_field_changed(history: History) -> None:
+    fields = history.outputs[5][1]
+    fields["sigma"] = _other_digit(fields["sigma"])
+
+
+def digit_of_a_record_changed(history: History) -> None:
+    """So far back that only the bytes tell."""
+    fields = history.outputs[5][1]
+    record = json.loads(fields["record"])
+    text = repr(record["sigma"])
+    fields["record"] = fields["record"].replace(text, _other_digit(text))
+
+
+def digit_of_a_state_changed(history: History) -> None:
+    state = history.states["AUSDT"]
+    state["p_chop"] = _other_digit(state["p_chop"])
+
+
+def entry_left_pending(history: History) -> None:
+    history.group["pending"] = 1
+
+
+def entry_left_unread(history: History) -> None:
+    history.group["last-delivered-id"] = "1-0"
+
+
+def counter_off_by_one(history: History) -> None:
+    history.counters["late"] += 1
+
+
+def window_without_a_close(history: History) -> None:
+    del history.windows["AUSDT"][3]
+
+
+def dead_letter_missing(history: History) -> None:
+    del history.dead[0]
+
+
+def dead_letter_doubled(history: History) -> None:
+    history.dead.append(history.dead[0])
+
+
+def dead_letter_of_a_good_entry(history: History) -> None:
+    history.dead[0][1]["source_id"] = history.inputs[0][0]
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        (emission_removed, "is lost"),
+        (emission_doubled, "was emitted 2 times"),
+        (emissions_swapped, "out of order"),
+        (digit_of_a_text_field_changed, "sigma is "),
+        (digit_of_a_record_changed, "the bytes differ"),
+        (digit_of_a_state_changed, "the state does not equal the last emission"),
+        (entry_left_pending, "1 entries are not acknowledged"),
+        (entry_left_unread, "read up to 1-0"),
+        (counter_off_by_one, "the counter late is 3, expected 2"),
+        (window_without_a_close, "the window in Redis is not the last 20 closes"),
+        (dead_letter_missing, "is missing"),
+        (dead_letter_doubled, "there was one before"),
+        (dead_letter_of_a_good_entry, "no such bad entry came in"),
+    ],
+)
+def test_a_history_that_was_altered_is_not_clean(
+    alter: Callable[[History], None], said: str
+) -> None:
+    history = true_history()
+    alter(history)
+    found = violations(history)
+    assert [] != [text for text in found if said in text], found
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "history.jsonl.gz"])
+def test_a_history_comes_back_from_its_file_as_it_was(name: str, tmp_path: Path) -> None:
+    history = true_history()
+    history.inputs.append(("1795355562295-0", {"data": as_text(b"\x81\xa1\xff")}))
+    histories.write(history, tmp_path / name)
+    assert history == histories.read(tmp_path / name)
+
+
+def test_the_same_seed_feeds_the_same_entries() -> None:
+    assert entries(3, 500) == entries(3, 500)
+    assert entries(3, 500) != entries(4, 500)
+
+
+def true_history() -> History:
+    """24 closes of one symbol with some that do not count, and what must come of them."""
+    settings = {
+        "entries": 30,
+        "theta": merged_theta(SMALL_THETA),
+        "window_size": 20,
+        "publish_interval_ms": 60_000,
+        "interval": "1m",
+        "interval_ms": 60_000,
+    }
+    closes = [Close("AUSDT", T0 + 60_000 * i, 100 + (37 * i % 101) / 50) for i in range(24)]
+    flaws = [
+        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 60_000 * 23)},
+        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0)},
+        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 1)},
+        {"symbol": "AUSDT", "close": "-1", "close_time": str(T0 + 60_000 * 24)},
+        {"payload": "no candle"},
+        {"symbol": "AUSDT", "close": "1", "close_time": str(T0 + 60_000 * 24), "interval": "5m"},
+    ]
+    fed = [
+        {"symbol": name, "close_time": str(at_ms), "close": repr(close)}
+        for name, at_ms, close in closes
+    ]
+    inputs = [
+        (f"{T0}-{i}", fields | {"trace_id": str(i)}) for i, fields in enumerate([*fed, *flaws])
+    ]
+    symbol = Symbol("AUSDT", closes, [], None, settings)
+    emitted = [_published(expected_record(symbol, i)) for i in range(16, 24)]
+    origin = {"error": "bad", "source_stream": "quantum:stream:market.klines"}
+    return History(
+        settings=settings,
+        inputs=inputs,
+        outputs=[(f"{T0}-{i}", stream) for i, (_, stream) in enumerate(emitted)],
+        dead=[
+            (f"{T0}-{i}", fields | origin | {"source_id": entry_id})
+            for i, (entry_id, fields) in enumerate(inputs[27:29])
+        ],
+        counters={"applied": 24, "emitted": 8, "duplicate": 1, "late": 2, "ignored": 1, "dead": 2},
+        group={
+            "pending": 0,
+            "lag": 0,
+            "last-delivered-id": inputs[-1][0],
+            "last-generated-id": inputs[-1][0],
+        },
+        states={"AUSDT": emitted[-1][0]},
+        windows={
+            "AUSDT": [struct.pack("<qd", at_ms, close).hex() for _, at_ms, close in closes[4:]]
+        },
+        reference={"AUSDT": [digest(stream["record"]) for _, stream in emitted]},
+    )
+
+
+def _published(record: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """The fields of hash and stream."""
+    text = json.dumps(record)
+    probs, seconds = record["regime_probs"], str(record["close_time_ms"] // 1_000)
+    both = {
+        "sigma": f"{record['sigma']:.8f}",
+        "mu": f"{record['mu']:.8f}",
+        "ts": f"{record['ts']:.6f}",
+        "record": text,
+    }
+    in_hash = both | {name: f"{value:.6f}" for name, value in record["features"].items()}
+    in_hash |= {f"p_{name}": f"{value:.6f}" for name, value in probs.items()}
+    in_hash |= {"ts_timestamp": seconds, "buffer_size": str(record["buffer_size"])}
+    in_stream = both | {
+        "symbol": record["symbol"],
+        "regime": record["regime"],
+        "timestamp": seconds,
+    }
+    return in_hash, in_stream
+
+
+def _other_digit(text: str) -> str:
+    """The text with its last digit changed."""
+    last = len(text.partition("e")[0]) - 1
+    return f"{text[:last]}{(int(text[last]) + 1) % 10}{text[last + 1 :]}"
