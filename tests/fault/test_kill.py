@@ -3,12 +3,14 @@
 import random
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import redis
 
 from schemas.candle import Candle
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
+    NAMESPACE,
     WorkerProcess,
     counters,
     expire_leases,
@@ -51,7 +53,7 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_what_is_published(
         feed(client, candles[fed:])
         wait_until_finished(client, len(candles))
         assert 0 == worker.terminate()
-    assert expected == published(client)
+    assert expected == (published(client), windows_and_states(client))
     assert expected_counters == counters(client)
     assert 0 == group_info(client)["pending"]
 
@@ -68,4 +70,14 @@ def _undisturbed(
         feed(client, candles)
         wait_until_finished(client, len(candles))
         worker.terminate()
-    return published(client), counters(client)
+    return (published(client), windows_and_states(client)), counters(client)
+
+
+def windows_and_states(client: redis.Redis) -> dict[str, Any]:
+    return {
+        symbol: (
+            client.lrange(f"{NAMESPACE}:window:{symbol}", 0, -1),
+            client.hgetall(f"quantum:marketstate:{symbol}"),
+        )
+        for symbol in SYMBOLS
+    }

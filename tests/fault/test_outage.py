@@ -1,6 +1,8 @@
 """Redis away, full, or not what it should be: the worker says so once, waits, and goes on."""
 
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     NAMESPACE,
     WorkerProcess,
@@ -91,6 +94,57 @@ def test_a_full_redis_is_waited_for_and_nothing_is_lost(
         assert expected == (published(client), counters(client))
     assert 1 == worker.log.count("lost Redis at")
     assert "OOM" in worker.log or "maxmemory" in worker.log
+
+
+@pytest.mark.parametrize("step", ["keep", "fetch", "commit"])
+def test_a_redis_that_comes_back_with_older_data_is_noticed_before_anything_is_written(
+    step: str, server_binary: Path
+) -> None:
+    """G2, G3: the worker computes while Redis dies and comes back behind, lease and all.
+
+    Nothing was under way on the connection, so nothing broke; its windows are newer than Redis's.
+    """
+    with EmbeddedRedis(server_binary) as server:
+        worker = SteppedWorker(server, "one", lease_seconds=3600, start="replay")
+        worker.keep()
+        with server.client() as client:
+            feed(client, CANDLES)
+            worker.commit.apply(worker.advance(worker.fetch()))
+            client.save()
+            worker.commit.apply(worker.advance(worker.fetch()))
+        in_hand = worker.advance([])
+        server.kill()
+        server.start()
+        steps = {
+            "keep": worker.keep,
+            "fetch": worker.fetch,
+            "commit": lambda: worker.commit.apply(in_hand),
+        }
+        with pytest.raises(redis.ConnectionError):
+            steps[step]()
+
+
+def test_a_reply_that_got_lost_is_not_asked_for_again(server: EmbeddedRedis) -> None:
+    """G3: redis-py would repeat a command ten times by default."""
+    worker = SteppedWorker(server, "one")
+    commands: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+
+        def take_and_close() -> None:
+            peer, _ = deaf.accept()
+            with peer:
+                commands.append(peer.recv(65_536))
+
+        thread = threading.Thread(target=take_and_close)
+        thread.start()
+        with pytest.raises(redis.ConnectionError):
+            SteppedWorker(server, "two", redis_port=deaf.getsockname()[1])
+        thread.join()
+        deaf.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            deaf.accept()
+    assert 1 == len(commands)
+    assert 0 == worker.keep()[0]
 
 
 def test_a_stop_while_redis_is_away_ends_at_once(

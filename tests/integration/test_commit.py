@@ -9,6 +9,7 @@ import redis
 from tests.support.candles import as_envelope, candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
+    GROUP,
     INPUT,
     NAMESPACE,
     counters,
@@ -23,6 +24,7 @@ from worker.errors import LeaseLost, WrongKeyType
 from worker.keys import shard_of
 
 BTC_LEASE = f"{NAMESPACE}:lease:{shard_of('BTCUSDT', 16):02d}"
+ETH_LEASE = f"{NAMESPACE}:lease:{shard_of('ETHUSDT', 16):02d}"
 
 
 def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
@@ -64,6 +66,57 @@ def test_a_commit_without_the_lease_changes_nothing_at_all(
     assert [shard_of("BTCUSDT", 16)] == lost.value.shards
     assert before == everything(client)
     assert worker.shards.memory(shard_of("ETHUSDT", 16), "ETHUSDT") is None
+
+
+def test_one_lease_of_many_that_is_lost_stops_the_whole_commit(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G4: wherever in the batch the shard comes."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 3))
+    changes = worker.advance(worker.fetch())
+    for lease in (BTC_LEASE, ETH_LEASE):
+        token = client.get(lease)
+        assert token is not None
+        client.set(lease, "other:99")
+        before = everything(client)
+        with pytest.raises(LeaseLost):
+            worker.commit.apply(changes)
+        assert before == everything(client)
+        client.set(lease, token)
+    worker.commit.apply(changes)
+    assert {"applied": 9} == counters(client)
+
+
+def test_a_commit_after_the_group_was_deleted_changes_nothing(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3: it could not acknowledge."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 260))
+    changes = worker.advance(worker.fetch())
+    client.xgroup_destroy(INPUT, GROUP)
+    before = everything(client)
+    with pytest.raises(redis.ResponseError, match="NOGROUP"):
+        worker.commit.apply(changes)
+    assert before == everything(client)
+
+
+def test_a_counter_that_is_no_number_is_found_before_the_first_write(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 2))
+    changes = worker.advance(worker.fetch())
+    client.hset(f"{NAMESPACE}:counters", "applied", "many")
+    before = everything(client)
+    with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is no number"):
+        worker.commit.apply(changes)
+    assert before == everything(client)
 
 
 def test_the_next_holder_does_what_the_fenced_worker_could_not(

@@ -180,6 +180,22 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
     assert (0 if knows_lag(client) else None, 0) == backlog(client)
 
 
+def test_entries_that_somebody_else_took_are_handed_to_their_shards_first(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G1, G5."""
+    worker = SteppedWorker(server, "one", batch=7, max_pending=20)
+    worker.keep()
+    candles = made_candles(("BTCUSDT", "ETHUSDT"), 30)
+    feed(client, candles[:40])
+    client.xreadgroup(GROUP, "debug", {INPUT: ">"}, count=25)
+    feed(client, candles[40:])
+    assert 60 == worker.finish_all()
+    assert {"applied": 60} == counters(client)
+    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert "the consumer 'debug' held entries of group marketstate" in caplog.text
+
+
 def test_who_reads_the_same_group_by_other_means_sees_shards_as_consumers(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:

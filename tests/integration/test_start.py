@@ -9,6 +9,7 @@ import redis
 
 from schemas.candle import Candle
 from tests.support.candles import candle, made_candles
+from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
     INPUT,
@@ -65,6 +66,22 @@ def test_entries_from_before_the_group_warm_the_windows_and_emit_nothing(
     assert warm == {
         symbol: entries[-len(NEW) // 2 :] for symbol, entries in published(client).items()
     }
+
+
+def test_a_worker_that_starts_anew_in_the_middle_of_warming_up_emits_nothing_of_it(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G2: the boundary is part of the group, not of a worker's memory."""
+    feed(client, OLD)
+    first = SteppedWorker(server, "first", batch=100)
+    first.keep()
+    first.commit.apply(first.advance(first.fetch()))
+    first.shards.release()
+    feed(client, NEW)
+    second = SteppedWorker(server, "second", batch=100)
+    second.keep()
+    second.finish_all()
+    assert {s: seconds(NEW, s) for s in ("BTCUSDT", "ETHUSDT")} == close_times(client)
 
 
 def test_replay_emits_for_the_entries_from_before_the_group_too(

@@ -1,0 +1,110 @@
+"""Any number of workers, in any batching, give one answer."""
+
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.candles import made_candles
+from tests.support.worker_process import (
+    INPUT,
+    NAMESPACE,
+    OUTPUT,
+    WorkerProcess,
+    counters,
+    feed,
+    finished,
+    group_info,
+    published,
+    wait_until,
+    wait_until_finished,
+)
+from worker.embedded import EmbeddedRedis
+
+SYMBOLS = [f"SYM{i}USDT" for i in range(24)]
+CANDLES = made_candles(SYMBOLS, 270)
+
+
+@pytest.fixture(scope="module")
+def one_answer(
+    any_server_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[object, object]:
+    with (
+        EmbeddedRedis(any_server_binary) as server,
+        server.client() as client,
+        WorkerProcess(server.port, tmp_path_factory.mktemp("one"), batch=1) as worker,
+    ):
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        wait_until_finished(client, len(CANDLES))
+        return published(client), counters(client)
+
+
+@pytest.mark.parametrize("crew", [(2, 7), (3, 100), (5, 1), (5, 500), (16, 7)], ids=str)
+def test_the_records_of_each_symbol_are_the_same_with_any_workers_and_batches(
+    crew: tuple[int, int],
+    one_answer: tuple[object, object],
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    tmp_path: Path,
+) -> None:
+    """G1, G2: the workers start while candles flow, so shards pass from one to another."""
+    workers, batch = crew
+    with ExitStack() as stack:
+        feed(client, CANDLES[:1])
+        first = stack.enter_context(WorkerProcess(server.port, tmp_path, batch=batch))
+        first.wait_for_log("holding 16 of 16 shards")
+        for _ in range(workers - 1):
+            stack.enter_context(WorkerProcess(server.port, tmp_path, batch=batch, lease_seconds=1))
+        for i in range(1, len(CANDLES), 500):
+            feed(client, CANDLES[i : i + 500])
+        wait_until_finished(client, len(CANDLES))
+    assert one_answer == (published(client), counters(client))
+    assert 0 == group_info(client)["pending"]
+
+
+def test_a_paused_worker_that_lost_its_shards_changes_nothing(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G4: SIGSTOP for longer than the lease, in the middle of its work; then SIGCONT."""
+    settings = {"lease_seconds": 1, "batch": 5}
+    with WorkerProcess(server.port, tmp_path, worker_id="paused", **settings) as paused:
+        paused.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        wait_until(lambda: finished(client) > 300, "the worker is in the middle of it")
+        os.kill(paused.process.pid, signal.SIGSTOP)
+        with WorkerProcess(server.port, tmp_path, worker_id="successor", **settings) as successor:
+            successor.wait_for_log("holding 16 of 16 shards")
+            wait_until_finished(client, len(CANDLES))
+            before = counters(client), client.xlen(OUTPUT)
+            os.kill(paused.process.pid, signal.SIGCONT)
+            wait_until(
+                lambda: (
+                    client.hexists(f"{NAMESPACE}:members", "paused")
+                    and "holding 8 of 16 shards" in paused.log
+                ),
+                "the paused worker is a member again, with its share",
+            )
+            assert before == (counters(client), client.xlen(OUTPUT))
+            assert 0 == group_info(client)["pending"]
+            assert 0 == paused.terminate()
+            assert 0 == successor.terminate()
+    records = [fields[b"record"] for entries in published(client).values() for fields in entries]
+    assert len(set(records)) == len(records)
+    assert len(CANDLES) == client.xlen(INPUT) == counters(client)["applied"]
+
+
+def test_thirty_symbols_need_less_than_90_megabytes(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    candles = made_candles([f"SYM{i}USDT" for i in range(30)], 310)
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, candles)
+        wait_until_finished(client, len(candles))
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    (peak_kb,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    assert int(peak_kb) * 1024 < 90_000_000
