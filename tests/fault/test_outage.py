@@ -3,7 +3,7 @@
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,7 +115,7 @@ def test_a_redis_that_comes_back_with_older_data_is_noticed_before_anything_is_w
         in_hand = worker.advance([])
         server.kill()
         server.start()
-        steps = {
+        steps: dict[str, Callable[[], object]] = {
             "keep": worker.keep,
             "fetch": worker.fetch,
             "commit": lambda: worker.commit.apply(in_hand),
