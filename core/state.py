@@ -181,8 +181,8 @@ def _states_of(prices: NDArray[np.float64], returns_n: int, theta: Theta) -> lis
 def _logs(prices: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return natural logarithms, elementwise.
 
-    numpy's own log differs in the last bit between processors (its AVX-512 version is not the C
-    library's), and workers on two machines must publish the same bytes.
+    By the C library: numpy's own log has versions for some processors (AVX-512) that differ from
+    it in the last bit, and workers on two machines should publish the same bytes.
     """
     logs = np.fromiter(map(math.log, prices.ravel().tolist()), np.float64, prices.size)
     return logs.reshape(prices.shape)
