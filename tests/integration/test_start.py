@@ -261,6 +261,7 @@ def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
     with WorkerProcess(server.port, tmp_path) as again:
         assert (3, True) == (again.exit_code(), "When the group is gone" in again.log)
     client.delete(f"{NAMESPACE}:meta")
+    client.hset(f"{NAMESPACE}:unfinished", "shard-01", 5)
     run_over(server, client, tmp_path, 1)
 
 

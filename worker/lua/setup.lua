@@ -1,6 +1,7 @@
 -- Creates the consumer group with its bookkeeping, or checks that this worker fits to it.
 --
--- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members
+-- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members   KEYS[4] unfinished
+-- KEYS[5] finished ids
 -- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
 -- ARGV[4] the settings that all workers share and may change while no other lives
 -- ARGV[5...] name, value of each setting that is fixed for good
@@ -10,7 +11,7 @@
 -- Protects G2: all workers of a group calculate the same. Group and meta appear together, so a
 -- meta without a group means that the group was deleted, and nobody invents a position for it.
 
-local input, meta, members = KEYS[1], KEYS[2], KEYS[3]
+local input, meta, members, unfinished, finished_ids = unpack(KEYS)
 local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function group_exists()
@@ -48,6 +49,8 @@ if known and not exists then return {'deleted'} end
 
 if not known and start == 'look' then return {'none yet'} end
 if not known then
+  -- What an earlier group of this name has left is nothing to this one.
+  redis.call('DEL', unfinished, finished_ids)
   redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
   local boundary = start == 'warm' and stream_info('last-generated-id') or '0-0'
   redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 5))
