@@ -89,6 +89,7 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
         keys.meta: "hash",
         keys.members: "hash",
         keys.counters: "hash",
+        keys.notices: "stream",
         keys.unfinished: "hash",
         keys.finished_ids: "hash",
         keys.epoch: "string",

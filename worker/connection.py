@@ -101,8 +101,10 @@ def passes_by_itself(error: BaseException) -> bool:
         return False
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return True
-    # redis-py cuts the code off the text where it has a class for it.
-    if isinstance(error, (redis.exceptions.OutOfMemoryError, redis.ReadOnlyError)):
+    # redis-py cuts the code off the text where it has a class for it. A script can be unknown when
+    # scripts are flushed between its loading and its call.
+    cut = (redis.exceptions.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoScriptError)
+    if isinstance(error, cut):
         return True
     return isinstance(error, redis.ResponseError) and bool(_PASSING_REPLIES.search(str(error)))
 

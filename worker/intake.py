@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from schemas.candle import MAX_DOCUMENT_BYTES
 from worker.changes import Entry
@@ -21,6 +22,8 @@ class Intake:
         self._scripts = scripts
         self._last_seen_id = b"0-0"
         self._turn = 0
+        self.last_notice = b"0-0"
+        """Id of the last notice that a worker has given shards back."""
 
     def fetch(self, shards: Iterable[int], most: int) -> list[Entry]:
         """The oldest unfinished entries of our shards, `most` of them, each shard's in order.
@@ -40,17 +43,19 @@ class Intake:
         return self._read(reads)
 
     def wait(self, seconds: float, stop: Stop) -> None:
-        """Block until something newer than all we have seen is added, a signal, or `seconds`."""
+        """Block until an entry or a notice newer than all we have seen, a signal, or `seconds`."""
         block_ms = max(1, math.ceil(seconds * 1_000))
-        stop.breaks_off(
-            lambda: self._client.xread({self._keys.input: self._last_seen_id}, 1, block_ms)
-        )
+        newer_than: dict[Any, Any] = {
+            self._keys.input: self._last_seen_id,
+            self._keys.notices: self.last_notice,
+        }
+        stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
 
     def _route(self, most: int) -> dict[int, int]:
         """Route what is new; the number of pending entries of each shard."""
         keys = self._keys
         reply = self._scripts.route(
-            keys=[keys.input, keys.meta, keys.counters, keys.unfinished],
+            keys=[keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
             args=[
                 keys.group,
                 INTAKE,
@@ -64,7 +69,8 @@ class Intake:
             for shard in reply[1:]:
                 self._restore(shard)
             return self._route(most)
-        routed, lost, self._last_seen_id, suspect, stray, *pairs = reply
+        routed, lost, self._last_seen_id, suspect, stray, notice, *pairs = reply
+        self.last_notice = notice
         log.debug("routed %d entries", routed)
         if lost:
             log.warning(

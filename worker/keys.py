@@ -40,6 +40,11 @@ class Keys:
         return f"{self.namespace}:epoch"
 
     @property
+    def notices(self) -> str:
+        """Stream of one entry: its id changes whenever a worker gives shards back."""
+        return f"{self.namespace}:notices"
+
+    @property
     def unfinished(self) -> str:
         """Hash: consumer of a shard -> entries handed to it and not finished."""
         return f"{self.namespace}:unfinished"

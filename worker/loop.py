@@ -78,6 +78,7 @@ class Session:
         if self.feeder:
             self.feeder.feed()
         entries = self.intake.fetch(self.shards, self.pace.most)
+        self.shards.heed(self.intake.last_notice)
         if not entries:
             return False
         with self.pace.of(len(entries)):

@@ -55,6 +55,7 @@ class Shards:
         self._incarnation = incarnation
         self._held: dict[int, Shard] = {}
         self._next_keep_s = 0.0
+        self._notice = b"0-0"
 
     def __contains__(self, shard: int) -> bool:
         return shard in self._held
@@ -93,6 +94,12 @@ class Shards:
         if taken:
             log.info("holding %d of %d shards", len(self._held), self._settings.shards)
 
+    def heed(self, notice: bytes) -> None:
+        """`notice` is the id of the last one: a new one says that there may be shards to take."""
+        if notice != self._notice:
+            self._notice = notice
+            self._next_keep_s = 0.0
+
     def drop(self, shards: Iterable[int]) -> None:
         """Forget shards whose lease is lost, and see at once what is left to take."""
         for shard in shards:
@@ -110,7 +117,7 @@ class Shards:
         """Give everything back, so that others take it without waiting for an expiry."""
         shards = list(self._held)
         self._scripts.release(
-            keys=[self._keys.members, *map(self._keys.lease, shards)],
+            keys=[self._keys.members, self._keys.notices, *map(self._keys.lease, shards)],
             args=[
                 self._settings.worker_id,
                 self._incarnation,
@@ -127,6 +134,7 @@ class Shards:
                 self._keys.members,
                 self._keys.epoch,
                 self._keys.meta,
+                self._keys.notices,
                 *map(self._keys.lease, every),
             ],
             args=[

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +12,14 @@ import pytest
 
 from core.theta import merged_theta
 from tests.fault.chaos import history as histories
-from tests.fault.chaos.breakages import BREAKAGES
+from tests.fault.chaos.breakages import BREAKAGES, ROOT
 from tests.fault.chaos.checker import violations
 from tests.fault.chaos.emissions import Symbol, expected_record
 from tests.fault.chaos.entries import entries
 from tests.fault.chaos.expected import Close
 from tests.fault.chaos.history import History, as_text, digest
-from tests.fault.chaos.run import KINDS, SMALL_THETA, Plan, run
+from tests.fault.chaos.reference import SMALL_THETA
+from tests.fault.chaos.run import KINDS, Plan, run
 
 T0: Final = 1_746_373_259_999
 SEEN_AS: Final = {
@@ -150,6 +153,16 @@ def test_a_history_comes_back_from_its_file_as_it_was(name: str, tmp_path: Path)
     history.inputs.append(("1795355562295-0", {"data": as_text(b"\x81\xa1\xff")}))
     histories.write(history, tmp_path / name)
     assert history == histories.read(tmp_path / name)
+
+
+def test_the_checker_loads_nothing_of_the_project() -> None:
+    """What it does not load, it cannot share."""
+    code = (
+        "import sys; from tests.fault.chaos import checker; "
+        "print({name.partition('.')[0] for name in sys.modules} & {'core', 'schemas', 'worker'})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert b"set()\n" == loaded.stdout
 
 
 def test_the_same_seed_feeds_the_same_entries() -> None:

@@ -1,7 +1,7 @@
 -- Keeps a worker a member of its group and its shards leased, and evens the shards out.
 --
--- KEYS[1] members   KEYS[2] epoch counter   KEYS[3] meta
--- KEYS[4...] the lease of each shard, from shard 0 on
+-- KEYS[1] members   KEYS[2] epoch counter   KEYS[3] meta   KEYS[4] notices
+-- KEYS[5...] the lease of each shard, from shard 0 on
 -- ARGV[1] worker id   ARGV[2] incarnation: one per process   ARGV[3] lease time in ms
 -- ARGV[4] the settings that all workers share, as setup.lua noted them
 -- ARGV[5...] for each shard the token this worker believes to hold, or '' for none
@@ -16,9 +16,10 @@
 -- gives back what is above it. Quotas differ by one at most and follow the sorted worker ids, so
 -- that they add up; a worker within its quota keeps exactly what it has.
 
-local members, epoch, meta = KEYS[1], KEYS[2], KEYS[3]
+local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local shards = #KEYS - 3
+local shards = #KEYS - 4
+local function lease_key(shard) return KEYS[shard + 4] end
 
 local settings = redis.call('HGET', meta, 'settings')
 if settings ~= ARGV[4] then return {'settings changed', settings or ''} end
@@ -52,10 +53,10 @@ for rank = 1, shards % #living do
   if living[rank] == worker_id then quota = quota + 1 end
 end
 
--- 3. Renew what is still ours, and give back what is above the quota.
-local tokens, held = {}, 0
+-- 3. Renew what is still ours, and give back what is above the quota; who waits hears of it.
+local tokens, held, gave_back = {}, 0, false
 for shard = 1, shards do
-  local lease, token = KEYS[shard + 3], ARGV[shard + 4]
+  local lease, token = lease_key(shard), ARGV[shard + 4]
   tokens[shard] = ''
   if token ~= '' and redis.call('GET', lease) == token then
     if held < quota then
@@ -64,15 +65,17 @@ for shard = 1, shards do
       held = held + 1
     else
       redis.call('DEL', lease)
+      gave_back = true
     end
   end
 end
+if gave_back then redis.call('XADD', notices, 'MAXLEN', 1, '*', 'from', worker_id) end
 
 -- 4. Take what is free. A lease under our id whose token was not presented is from a reply that
 --    got lost: it is taken anew, so that a commit still on its way with the old token fails.
 for shard = 1, shards do
   if held >= quota then break end
-  local lease = KEYS[shard + 3]
+  local lease = lease_key(shard)
   local holder = redis.call('GET', lease)
   if tokens[shard] == '' and (not holder or string.match(holder, '^(.*):') == worker_id) then
     local token = worker_id .. ':' .. redis.call('INCR', epoch)
@@ -86,7 +89,7 @@ end
 local soonest_ms = lease_ms
 for shard = 1, shards do
   if tokens[shard] == '' then
-    local left_ms = redis.call('PTTL', KEYS[shard + 3])
+    local left_ms = redis.call('PTTL', lease_key(shard))
     if left_ms >= 0 then soonest_ms = math.min(soonest_ms, left_ms) end
   end
 end

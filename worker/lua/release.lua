@@ -1,15 +1,16 @@
 -- Gives back all shards of a worker that stops, and ends its membership.
 --
--- KEYS[1] members   KEYS[2...] leases of the shards it holds
+-- KEYS[1] members   KEYS[2] notices   KEYS[3...] leases of the shards it holds
 -- ARGV[1] worker id   ARGV[2] incarnation   ARGV[3...] the token of each lease
 -- Returns the number of leases given back.
 --
--- Protects G4 and G6: others take the shards at once; a lease that has passed on is left alone.
+-- Protects G4 and G6: others hear of it and take the shards at once; a lease that has passed on is
+-- left alone.
 
-local members, worker_id = KEYS[1], ARGV[1]
+local members, notices, worker_id = KEYS[1], KEYS[2], ARGV[1]
 local released = 0
-for i = 2, #KEYS do
-  if redis.call('GET', KEYS[i]) == ARGV[i + 1] then
+for i = 3, #KEYS do
+  if redis.call('GET', KEYS[i]) == ARGV[i] then
     released = released + redis.call('DEL', KEYS[i])
   end
 end
@@ -17,4 +18,5 @@ local entry = redis.call('HGET', members, worker_id)
 if entry and string.match(entry, '^%d+:%d+:(.*)$') == ARGV[2] then
   redis.call('HDEL', members, worker_id)
 end
+if released > 0 then redis.call('XADD', notices, 'MAXLEN', 1, '*', 'from', worker_id) end
 return released

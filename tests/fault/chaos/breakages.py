@@ -1,0 +1,110 @@
+"""Workers that are broken on purpose: the checker must notice each.
+
+Workers of every run work from a copy of the packages: so a run judges one version of them, even
+while somebody edits the tree; and a breakage is a change of the copy.
+"""
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+PACKAGES: Final = ("core", "schemas", "worker")
+
+
+class BreakageOutdated(Exception):
+    """The text that a breakage replaces is not there exactly once."""
+
+
+class Edit(NamedTuple):
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Breakage:
+    edits: Collection[Edit]
+    faults: Collection[str]
+    """Those under which it must show."""
+    times: int
+    """How many of them are sure to bring it out."""
+
+
+BREAKAGES: Final = {
+    # A commit no longer asks whether its leases are still held.
+    "fencing": Breakage(
+        [Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", "")],
+        ["pause", "request late"],
+        times=5,
+    ),
+    # Now and then an entry stays with the intake until the next call, while newer ones of its
+    # symbol are handed over.
+    "routing": Breakage(
+        [
+            Edit(
+                "worker/lua/route.lua",
+                "table.insert(by_shard[shard], entry[1])",
+                "if from == '0' or math.random() < 0.9 then "
+                "table.insert(by_shard[shard], entry[1]) end",
+            )
+        ],
+        ["kill"],
+        times=2,
+    ),
+    # Acknowledges first, and publishes in a step of its own. (An acknowledgement alone that comes
+    # too early does no harm: the entries are found missing, and handed over again.)
+    "commit": Breakage(
+        [
+            Edit("worker/lua/commit.lua", "ipairs(plan.outputs)", "ipairs({})"),
+            Edit(
+                "worker/commit.py",
+                "self._shards.move(changes)  # 2",
+                """for record in changes.records:
+            fields = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
+            self._scripts.commit.registered_client.xadd(self._keys.output_stream, fields)
+        self._shards.move(changes)  # 2""",
+            ),
+        ],
+        ["reply lost"],
+        times=6,
+    ),
+    # Memory has closes that the window in Redis has not.
+    "mirror": Breakage(
+        [
+            Edit(
+                "worker/commit.py",
+                "mirror.pack(zip(change.close_times_ms, change.closes, strict=True))",
+                "mirror.pack(pair for pair in zip(change.close_times_ms, change.closes)"
+                " if pair[0] // 60_000 % 10)",
+            )
+        ],
+        ["kill", "terminate"],
+        times=2,
+    ),
+}
+
+
+def copy_code(folder: Path, breakage: str | None = None) -> Path:
+    """The folder to run workers from. Raises BreakageOutdated."""
+    code = folder / "code"
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for edit in BREAKAGES[breakage].edits if breakage else ():
+        _apply(edit, code)
+    return code
+
+
+def _apply(edit: Edit, code: Path) -> None:
+    path = code / edit.file
+    text = path.read_text()
+    if text.count(edit.old) != 1:
+        raise BreakageOutdated(
+            f"{edit.file} has {text.count(edit.old)} times {edit.old!r}; expected it once: bring "
+            "tests/fault/chaos/breakages.py up to date"
+        )
+    path.write_text(text.replace(edit.old, edit.new))

@@ -1,0 +1,184 @@
+"""What is fed: a seeded sequence of input entries in every form, with every flaw that may come."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+Fields = dict[bytes, bytes]
+
+NUMBER_FIELD: Final = b"trace_id"
+"""Carries the entry's number in the sequence, in every form: unknown fields are not read."""
+
+MINUTE_MS: Final = 60_000
+FIRST_CLOSE_MS: Final = 1_746_373_200_000 - 1
+SYMBOLS: Final = (*(f"COIN{i:02d}USDT" for i in range(38)), "BTCUSDT", "币安人生USDT")
+
+WHAT_COMES: Final = {
+    "candle": 880,
+    "after a gap": 10,
+    "half a minute later": 10,
+    "duplicate": 20,
+    "late": 20,
+    "not closed": 20,
+    "another interval": 10,
+    "bad": 30,
+}
+STEPS_MS: Final = {
+    "candle": [MINUTE_MS],
+    "after a gap": [MINUTE_MS * minutes for minutes in range(2, 7)],
+    "half a minute later": [MINUTE_MS // 2],
+}
+
+
+def entries(seed: int, count: int) -> list[Fields]:
+    """The same for the same seed; each with its number."""
+    rng = random.Random(f"entries {seed}")
+    markets = [_Market(symbol, rng) for symbol in SYMBOLS]
+    made = []
+    for number in range(count):
+        (what,) = rng.choices(list(WHAT_COMES), list(WHAT_COMES.values()))
+        fields = rng.choice(markets).entry(what)
+        made.append(fields | {NUMBER_FIELD: b"%d" % number})
+    return made
+
+
+@dataclass
+class _Market:
+    symbol: str
+    rng: random.Random
+    price: float = 100.0
+    last_close_ms: int = FIRST_CLOSE_MS
+
+    def entry(self, what: str) -> Fields:
+        if what == "bad":
+            return self.rng.choice(BAD)(self._candle(self.last_close_ms + MINUTE_MS))
+        candle = self._next(what) if what in STEPS_MS else self._other(what)
+        return _in_some_form(candle, self.rng)
+
+    def _next(self, what: str) -> dict[str, Any]:
+        self.last_close_ms += self.rng.choice(STEPS_MS[what])
+        # Ticks and stale runs give ties, whose signs must come out too.
+        if self.rng.random() < 0.8:
+            self.price = round(max(1.0, self.price * (1 + self.rng.gauss(0, 0.002))), 2)
+        return self._candle(self.last_close_ms) | {"close": self.price}
+
+    def _other(self, what: str) -> dict[str, Any]:
+        match what:
+            case "duplicate":
+                return self._candle(self.last_close_ms)
+            case "late":
+                return self._candle(self.last_close_ms - MINUTE_MS * self.rng.randint(1, 30))
+            case "not closed":
+                return self._candle(self.last_close_ms + MINUTE_MS) | {"is_closed": False}
+            case _:
+                return self._candle(self.last_close_ms + MINUTE_MS) | {"interval": "5m"}
+
+    def _candle(self, close_time_ms: int) -> dict[str, Any]:
+        """Its close is not the last one: of duplicates, the first must win."""
+        moved = round(self.price * self.rng.uniform(0.99, 1.01), 2)
+        return {
+            "symbol": self.symbol,
+            "interval": "1m",
+            "open": moved,
+            "high": moved,
+            "low": moved,
+            "close": moved,
+            "volume": 1.5,
+            "open_time": close_time_ms - MINUTE_MS + 1,
+            "close_time": close_time_ms,
+            "is_closed": True,
+        }
+
+
+def _in_some_form(candle: dict[str, Any], rng: random.Random) -> Fields:
+    (form,) = rng.choices([_envelope, _flat, _kline_event, _own], [70, 10, 10, 10])
+    return form(candle, rng)
+
+
+def _envelope(candle: dict[str, Any], rng: random.Random) -> Fields:
+    names = list(candle)
+    if rng.random() < 0.1:
+        rng.shuffle(names)
+    payload = {name: candle[name] for name in names} | {"timestamp": candle["close_time"]}
+    return _enveloped(_json(payload, rng))
+
+
+def _enveloped(payload: bytes) -> Fields:
+    return {
+        b"event_type": b"market.klines",
+        b"payload": payload,
+        b"correlation_id": b"chaos",
+        b"timestamp": b"2025-05-04T15:40:00+00:00",
+        b"source": b"chaos",
+    }
+
+
+def _flat(candle: dict[str, Any], _rng: random.Random) -> Fields:
+    return {
+        name.encode(): (str(value).lower() if isinstance(value, bool) else str(value)).encode()
+        for name, value in candle.items()
+    }
+
+
+def _kline_event(candle: dict[str, Any], rng: random.Random) -> Fields:
+    kline = {
+        "t": candle["open_time"],
+        "T": candle["close_time"],
+        "s": candle["symbol"],
+        "i": candle["interval"],
+        **{short: str(candle[name]) for short, name in KLINE_PRICES.items()},
+        "v": "1.5",
+        "x": candle["is_closed"],
+    }
+    event: Any = {"e": "kline", "E": candle["close_time"] + 5, "s": candle["symbol"], "k": kline}
+    if rng.random() < 0.5:
+        event = {"stream": "some@kline_1m", "data": event}
+    return {rng.choice([b"data", b"payload"]): _json(event, rng)}
+
+
+KLINE_PRICES: Final = {"o": "open", "c": "close", "h": "high", "l": "low"}
+
+
+def _own(candle: dict[str, Any], rng: random.Random) -> Fields:
+    packed = rng.random() < 0.5
+    return {b"data": msgspec.msgpack.encode(candle) if packed else msgspec.json.encode(candle)}
+
+
+def _json(value: Any, rng: random.Random) -> bytes:
+    separators = rng.choice([(",", ":"), (", ", ": ")])
+    return json.dumps(value, separators=separators, ensure_ascii=rng.random() < 0.5).encode()
+
+
+def _bad_document(**changes: Any) -> Callable[[dict[str, Any]], Fields]:
+    """A candle with other values; None takes the name away."""
+
+    def bad(candle: dict[str, Any]) -> Fields:
+        document = {k: v for k, v in (candle | changes).items() if v is not None}
+        return _enveloped(json.dumps(document).encode())
+
+    return bad
+
+
+BAD: Final[list[Callable[[dict[str, Any]], Fields]]] = [
+    _bad_document(symbol=None),
+    _bad_document(close=None),
+    _bad_document(close=0),
+    _bad_document(close=-1.5),
+    _bad_document(close=float("nan")),
+    _bad_document(close="much"),
+    _bad_document(high=-2.0),
+    _bad_document(close_time=None),
+    _bad_document(close_time=1_746_373_200),
+    _bad_document(close_time=4_000_000_000_000),
+    lambda candle: _enveloped(json.dumps(candle).encode()[:-9]),
+    lambda _: _enveloped(b"no candle at all"),
+    lambda _: _enveloped(b'{"symbol": "\xff\xfe", "close": 1.5}'),
+    lambda candle: {b"data": msgspec.msgpack.encode(candle)[:-5]},
+    lambda candle: {b"event_type": b"market.trades", b"payload": json.dumps(candle).encode()},
+    lambda candle: {b"symbol": candle["symbol"].encode(), b"close": b"1.5"},
+    lambda _: {b"colour": b"blue", b"shape": b"\x00\x01"},
+]

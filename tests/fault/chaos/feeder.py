@@ -1,0 +1,91 @@
+"""Writes the entries into the input stream, each once and in order, whatever Redis forgets."""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import redis
+
+from tests.fault.chaos.entries import NUMBER_FIELD, Fields
+from tests.fault.chaos.names import INPUT
+from tests.fault.chaos.servers import open_client
+
+MEAN_AT_ONCE: Final = 8
+MOST_AT_ONCE: Final = 200
+BETWEEN_WRITES_S: Final = 0.01
+
+# KEYS[1] stream   ARGV[1] number of the first entry   ARGV[2...] for each entry the number of its
+# arguments, then those. Returns the number that the stream waits for: what it answers, not what
+# the feeder remembers, is true after Redis came back from an older state. One script, so that
+# between looking and writing nothing can change, and a full Redis refuses all or nothing.
+_FEED: Final = """
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local next_number = 0
+for i = 1, last and #last[2] or 0, 2 do
+  if last[2][i] == 'trace_id' then next_number = tonumber(last[2][i + 1]) + 1 end
+end
+if next_number ~= tonumber(ARGV[1]) then return next_number end
+local at = 2
+while at <= #ARGV do
+  local count = tonumber(ARGV[at])
+  redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + count))
+  at, next_number = at + count + 1, next_number + 1
+end
+return next_number
+"""
+assert NUMBER_FIELD.decode() in _FEED
+
+
+class Feeder(threading.Thread):
+    """Writes up to `goal`, which the schedule moves on."""
+
+    def __init__(self, entries: Sequence[Fields], port: Callable[[], int], seed: int) -> None:
+        super().__init__(name="feeder", daemon=True)
+        self._entries = entries
+        self._port = port
+        self._rng = random.Random(f"feeder {seed}")
+        self._stop_asked = threading.Event()
+        self.goal = 0
+        self.fed = 0
+        self.rewound = 0
+        """How many entries had to be fed again."""
+        self.trouble: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._stop_asked.is_set():
+                with open_client(self._port()) as client:
+                    self._feed(client)
+        except BaseException as error:
+            self.trouble = error
+
+    def stop(self) -> None:
+        self._stop_asked.set()
+        if self.is_alive():
+            self.join()
+
+    def _feed(self, client: redis.Redis) -> None:
+        port = self._port()
+        while not self._stop_asked.wait(BETWEEN_WRITES_S):
+            burst = 1 + int(self._rng.expovariate(1 / MEAN_AT_ONCE))
+            count = min(burst, MOST_AT_ONCE, self.goal - self.fed)
+            some = self._entries[self.fed : self.fed + max(0, count)]
+            try:
+                reply: Any = client.eval(_FEED, 1, INPUT, self.fed, *_arguments(some))
+            except redis.RedisError:
+                # Dead, full or read-only: all faults that pass. What was written, Redis will say.
+                self._stop_asked.wait(0.1)
+                return
+            self.rewound += max(0, self.fed - reply)
+            self.fed = reply
+            if port != self._port():
+                return
+
+
+def _arguments(some: Sequence[Fields]) -> list[bytes | int]:
+    arguments: list[bytes | int] = []
+    for fields in some:
+        flat = [part for pair in fields.items() for part in pair]
+        arguments += [len(flat), *flat]
+    return arguments

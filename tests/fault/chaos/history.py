@@ -1,0 +1,141 @@
+"""What a run leaves for the checker: all of it comes from Redis, and goes into one file.
+
+A line of JSON each, `[kind, what]`. Bytes are text here, those that are no UTF-8 as lone
+surrogates, which JSON carries and `as_bytes` turns back.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, cast
+
+import redis
+
+from tests.fault.chaos.names import (
+    COUNTERS_KEY,
+    DEAD,
+    GROUP,
+    INPUT,
+    OUTPUT,
+    STATE_PREFIX,
+    WINDOW_PREFIX,
+)
+
+ENTRIES_PER_READ = 5_000
+
+Entry = tuple[str, dict[str, str]]
+ENTRIES = ("inputs", "outputs", "dead")
+
+
+@dataclass
+class History:
+    settings: dict[str, Any]
+    """Seed, theta (complete), window_size, publish_interval_ms, interval, interval_ms."""
+    faults: list[list[Any]] = field(default_factory=list)
+    """Seconds since the start, and what was done."""
+    complaints: list[str] = field(default_factory=list)
+    """What the harness itself saw workers do that they should not have done."""
+    inputs: list[Entry] = field(default_factory=list)
+    outputs: list[Entry] = field(default_factory=list)
+    dead: list[Entry] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    group: dict[str, Any] = field(default_factory=dict)
+    """What XINFO says of the group, and of the stream its last id."""
+    states: dict[str, dict[str, str]] = field(default_factory=dict)
+    windows: dict[str, list[str]] = field(default_factory=dict)
+    """Of each symbol, in hex."""
+    reference: dict[str, list[str]] | None = None
+    """Of each symbol the digests of the records that one undisturbed worker publishes."""
+
+
+def as_text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def digest(record: str) -> str:
+    return sha256(as_bytes(record)).hexdigest()[:16]
+
+
+def collect(client: redis.Redis, history: History) -> None:
+    """Fill in everything that Redis knows."""
+    history.inputs = list(stream_entries(client, INPUT))
+    history.outputs = list(stream_entries(client, OUTPUT))
+    history.dead = list(stream_entries(client, DEAD))
+    counters: Any = client.hgetall(COUNTERS_KEY)
+    history.counters = {as_text(name): int(value) for name, value in counters.items()}
+    history.group = _group(client)
+    history.states = {
+        key.removeprefix(STATE_PREFIX): _texts(cast("dict[bytes, bytes]", client.hgetall(key)))
+        for key in _keys(client, STATE_PREFIX)
+    }
+    history.windows = {
+        key.removeprefix(WINDOW_PREFIX): [
+            packed.hex() for packed in cast("list[bytes]", client.lrange(key, 0, -1))
+        ]
+        for key in _keys(client, WINDOW_PREFIX)
+    }
+
+
+def stream_entries(client: redis.Redis, stream: str) -> Iterator[Entry]:
+    after = "-"
+    while some := cast("list[Any]", client.xrange(stream, after, count=ENTRIES_PER_READ)):
+        for entry_id, fields in some:
+            yield as_text(entry_id), _texts(fields)
+        after = f"({as_text(some[-1][0])}"
+
+
+def records_by_symbol(outputs: Iterable[Entry]) -> dict[str, list[str]]:
+    by_symbol: dict[str, list[str]] = {}
+    for _, fields in outputs:
+        by_symbol.setdefault(fields["symbol"], []).append(fields["record"])
+    return by_symbol
+
+
+def write(history: History, path: Path) -> None:
+    with _open(path, "wt") as file:
+        for kind, value in vars(history).items():
+            for item in value if isinstance(value, list) else [value]:
+                file.write(json.dumps([kind, item]) + "\n")
+
+
+def read(path: Path) -> History:
+    history = History(settings={})
+    with _open(path, "rt") as file:
+        for line in file:
+            kind, item = json.loads(line)
+            if isinstance(getattr(history, kind), list):
+                getattr(history, kind).append(tuple(item) if kind in ENTRIES else item)
+            else:
+                setattr(history, kind, item)
+    return history
+
+
+def _group(client: redis.Redis) -> dict[str, Any]:
+    groups = client.xinfo_groups(INPUT)
+    found = next((group for group in groups if group["name"] == GROUP.encode()), {})
+    stream = client.xinfo_stream(INPUT)
+    found["last-generated-id"] = stream["last-generated-id"]
+    return {
+        name: as_text(value) if isinstance(value, bytes) else value for name, value in found.items()
+    }
+
+
+def _texts(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {as_text(name): as_text(value) for name, value in fields.items()}
+
+
+def _keys(client: redis.Redis, prefix: str) -> list[str]:
+    return sorted(as_text(key) for key in client.scan_iter(match=f"{prefix}*", count=1_000))
+
+
+def _open(path: Path, mode: str) -> IO[str]:
+    if path.suffix == ".gz":
+        return cast("IO[str]", gzip.open(path, mode, compresslevel=3))
+    return path.open(mode)

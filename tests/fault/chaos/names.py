@@ -1,0 +1,12 @@
+"""Keys and names as DESIGN gives them: the checker takes nothing from the project's code."""
+
+from typing import Final
+
+GROUP: Final = "marketstate"
+INPUT: Final = "quantum:stream:market.klines"
+OUTPUT: Final = "quantum:stream:marketstate"
+DEAD: Final = "quantum:stream:marketstate.dead"
+STATE_PREFIX: Final = "quantum:marketstate:"
+NAMESPACE: Final = f"quantum:marketstate-worker:{GROUP}"
+WINDOW_PREFIX: Final = f"{NAMESPACE}:window:"
+COUNTERS_KEY: Final = f"{NAMESPACE}:counters"

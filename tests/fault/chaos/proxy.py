@@ -1,0 +1,167 @@
+"""A TCP proxy between workers and Redis, in which connections come to harm."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+MOST_BYTES: Final = 1 << 20
+REST_OF_A_REQUEST_S: Final = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Mischief:
+    """Happens to the next piece of data that goes in its direction and is large enough."""
+
+    what: Literal["cut", "delay", "lost reply", "late request"]
+    """cut: `part` of the piece goes through, then the connection is closed.
+    delay: the piece waits `seconds`.
+    lost reply: the request goes through; its reply is dropped, and the connection closed.
+    late request: to the worker the connection is closed at once; Redis gets the request `seconds`
+    later, when the worker has long gone on without it.
+    """
+    direction: Literal["request", "reply"] = "request"
+    at_least: int = 1
+    """Bytes: large requests are commits."""
+    part: float = 0.0
+    seconds: float = 0.0
+
+
+class Proxy:
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._guard = threading.Lock()
+        self._links: set[_Link] = set()
+        self._armed: list[Mischief] = []
+        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+
+    def close(self) -> None:
+        _close(self._listener)
+        self.cut_all()
+
+    def retarget(self, port: int) -> None:
+        """As a failover does: none of the old connections lives on."""
+        self._target_port = port
+        self.cut_all()
+
+    def cut_all(self) -> None:
+        with self._guard:
+            links = list(self._links)
+        for link in links:
+            link.close()
+
+    def arm(self, mischief: Mischief) -> None:
+        with self._guard:
+            self._armed.append(mischief)
+
+    def disarm(self, mischief: Mischief) -> bool:
+        """Whether it had found no victim yet."""
+        with self._guard:
+            waited = mischief in self._armed
+            self._armed = [armed for armed in self._armed if armed is not mischief]
+        return waited
+
+    def is_armed(self, mischief: Mischief) -> bool:
+        with self._guard:
+            return mischief in self._armed
+
+    def take(self, direction: str, size: int) -> Mischief | None:
+        """The mischief that this piece of data is the victim of."""
+        with self._guard:
+            for mischief in self._armed:
+                if mischief.direction == direction and size >= mischief.at_least:
+                    self._armed.remove(mischief)
+                    return mischief
+        return None
+
+    def forget(self, link: "_Link") -> None:
+        with self._guard:
+            self._links.discard(link)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                worker, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                redis = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:
+                _close(worker)
+                continue
+            link = _Link(self, worker, redis)
+            with self._guard:
+                self._links.add(link)
+            for carry in (link.carry_requests, link.carry_replies):
+                threading.Thread(target=carry, name="link", daemon=True).start()
+
+
+class _Link:
+    """One connection of a worker, and the one to Redis that goes with it."""
+
+    def __init__(self, proxy: Proxy, worker: socket.socket, redis: socket.socket) -> None:
+        self._proxy = proxy
+        self._worker = worker
+        self._redis = redis
+        self._drops_reply = False
+        for side in (worker, redis):
+            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        _close(self._worker)
+        _close(self._redis)
+        self._proxy.forget(self)
+
+    def carry_requests(self) -> None:
+        with suppress(OSError):
+            while piece := self._worker.recv(MOST_BYTES):
+                mischief = self._proxy.take("request", len(piece))
+                if mischief and mischief.what == "late request":
+                    self._deliver_late(piece, mischief.seconds)
+                    return
+                if mischief and mischief.what == "lost reply":
+                    # A connection carries one request at a time, so the next reply is its.
+                    self._drops_reply = True
+                if not _carry(piece, self._redis, mischief):
+                    break
+        self.close()
+
+    def carry_replies(self) -> None:
+        with suppress(OSError):
+            while piece := self._redis.recv(MOST_BYTES):
+                mischief = self._proxy.take("reply", len(piece))
+                if self._drops_reply or not _carry(piece, self._worker, mischief):
+                    break
+        self.close()
+
+    def _deliver_late(self, piece: bytes, seconds: float) -> None:
+        """The other thread closes the link once Redis has answered."""
+        self._worker.settimeout(REST_OF_A_REQUEST_S)
+        with suppress(TimeoutError):
+            while more := self._worker.recv(MOST_BYTES):
+                piece += more
+        _close(self._worker)
+        time.sleep(seconds)
+        self._redis.sendall(piece)
+
+
+def _carry(piece: bytes, to: socket.socket, mischief: Mischief | None) -> bool:
+    """False when the connection is to be closed."""
+    if mischief and mischief.what == "cut":
+        to.sendall(piece[: int(mischief.part * len(piece))])
+        return False
+    if mischief and mischief.what == "delay":
+        time.sleep(mischief.seconds)
+    to.sendall(piece)
+    return True
+
+
+def _close(side: socket.socket) -> None:
+    """Shutting down first wakes a thread that reads from it."""
+    with suppress(OSError):
+        side.shutdown(socket.SHUT_RDWR)
+    side.close()

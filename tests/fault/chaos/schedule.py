@@ -1,0 +1,91 @@
+"""When which fault happens: drawn from the table with a seed, and carried out in lanes."""
+
+import heapq
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import count
+from typing import Final, NamedTuple
+
+from tests.fault.chaos.faults import TABLE, Fault, Stage, Steps
+
+MEAN_GAP_S: Final = 0.4
+TICK_S: Final = 0.02
+
+
+class Planned(NamedTuple):
+    fault: Fault
+    gap_s: float
+    """After it begins, until the next may."""
+    rng: random.Random
+
+
+def schedule(seed: int, faults: int, kinds: Collection[str]) -> list[Planned]:
+    """Each kind once as far as there is room, the others by weight, in any order."""
+    rng = random.Random(f"schedule {seed}")
+    names = sorted(kinds)
+    rng.shuffle(names)
+    weights = [TABLE[name].weight for name in names]
+    drawn = names[:faults] + rng.choices(names, weights, k=max(0, faults - len(names)))
+    rng.shuffle(drawn)
+    return [
+        Planned(
+            TABLE[name],
+            min(2.0, rng.expovariate(1 / MEAN_GAP_S)),
+            random.Random(f"fault {seed} {number}"),
+        )
+        for number, name in enumerate(drawn)
+    ]
+
+
+class Conductor:
+    """Begins faults and undoes them when they are due; one thread, many faults at a time."""
+
+    def __init__(self, stage: Stage, on_tick: Callable[[], None]) -> None:
+        self._stage = stage
+        self._on_tick = on_tick
+        self._due: list[tuple[float, int, Fault, Steps]] = []
+        self._numbers = count()
+
+    def run(self, plan: Sequence[Planned]) -> Iterator[Planned]:
+        """Yields each fault when it is about to begin; the next begins when asked for."""
+        for planned in plan:
+            while any(_exclude(planned.fault, other) for other in self.open_faults()):
+                self.tick()
+            yield planned
+            steps = planned.fault.steps(self._stage, planned.rng)
+            heapq.heappush(self._due, (time.monotonic(), next(self._numbers), planned.fault, steps))
+            self.wait(planned.gap_s)
+        while self._due:
+            self.tick()
+
+    def abandon(self) -> None:
+        """Undo what concerns Redis, which must answer at the end; leave the rest as it is."""
+        self._due = [due for due in self._due if due[2].lane in ("redis", "everything")]
+        heapq.heapify(self._due)
+        while self._due:
+            self.tick()
+
+    def open_faults(self) -> list[Fault]:
+        return [fault for _, _, fault, _ in self._due]
+
+    def wait(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        self.tick()
+        while time.monotonic() < until_s:
+            self.tick()
+
+    def tick(self) -> None:
+        while self._due and self._due[0][0] <= time.monotonic():
+            _, number, fault, steps = heapq.heappop(self._due)
+            pause_s = next(steps, None)
+            if pause_s is not None:
+                due_s = time.monotonic() + pause_s
+                heapq.heappush(self._due, (due_s, number, fault, steps))
+        self._on_tick()
+        time.sleep(TICK_S)
+
+
+def _exclude(one: Fault, other: Fault) -> bool:
+    lanes = {one.lane, other.lane}
+    return "everything" in lanes or lanes == {"redis"}

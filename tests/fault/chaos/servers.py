@@ -1,0 +1,112 @@
+"""A Redis server process that can be killed and started again from its AOF or its snapshot."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+START_TIMEOUT_S: Final = 60.0
+
+
+class HarnessTrouble(Exception):
+    """The harness itself does not get on; says nothing about the workers."""
+
+
+def open_client(port: int) -> redis.Redis:
+    """One that never repeats a command by itself."""
+    return redis.Redis(
+        host="127.0.0.1", port=port, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=60
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise HarnessTrouble(f"waited {timeout_s:.0f} s in vain until {what}")
+        time.sleep(0.02)
+
+
+class RedisServer:
+    """Port and folder stay the same from start to start."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        self.port = free_port()
+        self._binary = binary
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir()
+
+    def start(self, *options: str) -> None:
+        """`options` as on the command line: `"--appendonly", "yes"`."""
+        self._process = subprocess.Popen(
+            [
+                *(str(self._binary), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--dir", str(self._folder), "--logfile", str(self._folder / "redis.log")),
+                *("--save", "", "--rdbcompression", "no", "--repl-diskless-sync-delay", "0"),
+                *options,
+            ],
+            start_new_session=True,
+        )
+        wait_for(self._answers, f"Redis on port {self.port} answers")
+
+    def start_from_aof(self) -> None:
+        self.start("--appendonly", "yes")
+
+    def start_from_snapshot(self) -> None:
+        """Of the AOF nothing may remain: it is ahead of the snapshot."""
+        shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
+        (self._folder / "appendonly.aof").unlink(missing_ok=True)
+        self.start("--appendonly", "no")
+
+    def begin_aof(self) -> None:
+        """From now on keep an AOF; it is of use when `aof_is_complete`."""
+        self.command("CONFIG", "SET", "appendonly", "yes")
+
+    def aof_is_complete(self) -> bool:
+        info = self.info()
+        wanted = {
+            "aof_enabled": 1,
+            "aof_rewrite_in_progress": 0,
+            "aof_rewrite_scheduled": 0,
+            "aof_last_bgrewrite_status": "ok",
+        }
+        return wanted == {name: info[name] for name in wanted}
+
+    def command(self, *parts: object) -> Any:
+        with open_client(self.port) as client:
+            return client.execute_command(*parts)
+
+    def info(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.command("INFO")
+        return found
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            log = (self._folder / "redis.log").read_text(errors="replace")
+            raise HarnessTrouble(f"Redis in {self._folder} did not start: {log[-800:]}")
+        try:
+            return bool(self.command("PING"))
+        except redis.RedisError:
+            return False

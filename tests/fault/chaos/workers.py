@@ -1,0 +1,168 @@
+"""The crew: real worker processes that come and go, and whether they left as they should."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+AT_WORK: Final = b"holding "
+"""In the log of a worker that is past its start, in which it may give up on Redis."""
+REDIS_AWAY: Final = "marketstate: Redis at "
+GROUP_DELETED: Final = "has been deleted"
+MOST_SECONDS_TO_STOP: Final = 20.0
+BETWEEN_RESTARTS_S: Final = 0.3
+
+
+@dataclass(eq=False)
+class Worker:
+    name: str
+    process: subprocess.Popen[bytes]
+    log_path: Path
+    is_paused: bool = False
+    is_ready: bool = False
+    must_stop_by_s: float | None = None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def last_words(self) -> str:
+        with self.log_path.open("rb") as log:
+            log.seek(max(0, self.log_path.stat().st_size - 2_000))
+            return log.read().decode(errors="replace")
+
+    def has_begun(self) -> bool:
+        with self.log_path.open("rb") as log:
+            return AT_WORK in log.read(20_000)
+
+
+class Crew:
+    """`complain` hears of everything that a worker should not have done."""
+
+    def __init__(
+        self,
+        code: Path,
+        folder: Path,
+        settings: dict[str, object],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._code = code
+        self._folder = folder
+        self._settings = settings
+        self._complain = complain
+        self._count = 0
+        self._restarts_due_s: list[float] = []
+        self.workers: list[Worker] = []
+        self.restarts = True
+        """Of those that do not get through their start."""
+        self.group_is_deleted = False
+        """Then all must leave, with exit code 3 and the reason, and nobody comes back."""
+
+    def start(self) -> Worker:
+        """A worker with a name of its own, under which none has been before."""
+        self._count += 1
+        name = f"w{self._count:03d}"
+        log_path = self._folder / f"{name}.log"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "worker"],
+                cwd=self._code,
+                env=_environment(self._code, self._settings | {"worker_id": name}),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.workers.append(worker := Worker(name, process, log_path))
+        return worker
+
+    @property
+    def size(self) -> int:
+        """Those that work or will soon; not those that have been told to stop."""
+        leaving = sum(worker.must_stop_by_s is not None for worker in self.workers)
+        return len(self.workers) - leaving + len(self._restarts_due_s)
+
+    def able(self) -> list[Worker]:
+        """Those that are past their start and that nothing has been done to."""
+        return [
+            worker
+            for worker in self.workers
+            if worker.is_ready and not worker.is_paused and worker.must_stop_by_s is None
+        ]
+
+    def kill(self, worker: Worker) -> None:
+        worker.process.kill()
+        worker.process.wait()
+        self.workers.remove(worker)
+
+    def terminate(self, worker: Worker) -> None:
+        worker.must_stop_by_s = time.monotonic() + MOST_SECONDS_TO_STOP
+        worker.signal(signal.SIGTERM)
+
+    def pause(self, worker: Worker) -> None:
+        worker.is_paused = True
+        worker.signal(signal.SIGSTOP)
+
+    def resume(self, worker: Worker) -> None:
+        worker.is_paused = False
+        worker.signal(signal.SIGCONT)
+
+    def watch(self) -> None:
+        """Notice who has gone. One that does not get through its start is started again, as
+        systemd would: that is what exit code 3 is for when Redis is away just then.
+        """
+        now_s = time.monotonic()
+        for worker in list(self.workers):
+            code = worker.process.poll()
+            if code is not None:
+                self.workers.remove(worker)
+                self._judge(worker, code, now_s)
+            elif worker.must_stop_by_s is not None and now_s > worker.must_stop_by_s:
+                self._complain(f"{worker.name} does not stop {MOST_SECONDS_TO_STOP:.0f} s long")
+                self.kill(worker)
+            elif not worker.is_ready and not worker.is_paused:
+                worker.is_ready = worker.has_begun()
+        if self.group_is_deleted or not self.restarts:
+            self._restarts_due_s.clear()
+        while self._restarts_due_s and self._restarts_due_s[0] < now_s:
+            self._restarts_due_s.pop(0)
+            self.start()
+
+    def kill_all(self) -> None:
+        for worker in list(self.workers):
+            self.kill(worker)
+
+    def _judge(self, worker: Worker, code: int, now_s: float) -> None:
+        if worker.must_stop_by_s is not None and code == 0:
+            return
+        if self.group_is_deleted:
+            if code != 3 or GROUP_DELETED not in worker.last_words():
+                self._complain(
+                    f"{worker.name} ended with {code} when the group was deleted, not with 3 and "
+                    f"the reason: {_end(worker)}"
+                )
+            return
+        if worker.must_stop_by_s is not None:
+            self._complain(f"{worker.name} ended with {code} on SIGTERM: {_end(worker)}")
+            return
+        begun = worker.is_ready or worker.has_begun()
+        if begun or code != 3 or REDIS_AWAY not in worker.last_words():
+            self._complain(f"{worker.name} ended by itself with {code}: {_end(worker)}")
+        self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
+
+
+def _end(worker: Worker) -> str:
+    return " | ".join(worker.last_words().splitlines()[-3:])
+
+
+def _environment(code: Path, settings: dict[str, object]) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MARKETSTATE_") and name != "JOURNAL_STREAM"
+    }
+    given = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in settings.items()}
+    # The libraries' threads would only fight for the few cores.
+    return inherited | given | {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
