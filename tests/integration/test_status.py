@@ -1,0 +1,82 @@
+"""`marketstate status`: what operators and health checks see."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.support.candles import made_candles
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import INPUT, WorkerProcess, feed
+from worker.embedded import EmbeddedRedis
+from worker.keys import shard_of
+from worker.status import read_status
+
+
+def status_command(
+    server: EmbeddedRedis, folder: Path, *options: str, **settings: object
+) -> tuple[int, str]:
+    with WorkerProcess(server.port, folder, "status", *options, **settings) as process:
+        return process.exit_code(), process.log
+
+
+def as_json(output: str) -> Any:
+    return json.loads(output.splitlines()[0])
+
+
+def test_status_tells_backlog_holders_workers_counters_and_freshness(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G8: lag and pending add up to what is not finished."""
+    first = SteppedWorker(server, "first", batch=50, max_pending=100)
+    second = SteppedWorker(server, "second", batch=50, max_pending=100)
+    for worker in (first, second, first, second):
+        worker.keep()
+    candles = made_candles(("BTCUSDT", "ETHUSDT"), 260)
+    feed(client, candles)
+    first.fetch()
+    before = read_status(client, first.settings)
+    assert (520, 50, 470) == (before.backlog, before.pending, before.lag)
+    assert 0 < before.oldest_unfinished_s < 60
+    while first.finish_all() + second.finish_all():
+        pass
+    after = read_status(client, first.settings)
+    assert (0, 0) == (after.backlog, after.oldest_unfinished_s)
+    assert {"first": list(range(8)), "second": list(range(8, 16))} == {
+        worker.worker_id: worker.shards for worker in after.workers
+    }
+    assert all(0 < (shard.lease_left_s or 0) <= 10 for shard in after.shards)
+    assert {"applied": 520, "emitted": 8} == after.counters
+    assert {"BTCUSDT": candles[-1].close_time, "ETHUSDT": candles[-1].close_time} == {
+        one.symbol: one.last_emitted_ms for one in after.symbols
+    }
+    assert 1 == after.shards[shard_of("BTCUSDT", 16)].symbols
+
+
+def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 3))
+    code, table = status_command(server, tmp_path)
+    assert (0, True) == (code, "3" in table)
+    assert {"shard", "worker", "counters", "symbol"} <= set(table.split())
+    code, output = status_command(server, tmp_path, "--json", "--max-lag", "3")
+    assert (0, 3) == (code, as_json(output)["lag"] + as_json(output)["pending"])
+    code, output = status_command(server, tmp_path, "--json", "--max-lag", "2")
+    assert (4, True) == (code, "3 entries are not finished; allowed: 2" in output)
+    code, output = status_command(server, tmp_path, "--max-age", "0")
+    assert (4, True) == (code, "the oldest unfinished entry is" in output)
+    worker.finish_all()
+    code, output = status_command(server, tmp_path, "--max-age", "0", "--max-lag", "0")
+    assert (0, True) == (code, "none yet" in output)
+
+
+def test_status_of_no_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: Path) -> None:
+    with server.client() as client:
+        client.flushall()
+    code, output = status_command(server, tmp_path)
+    assert (3, 1) == (code, len(output.splitlines()))
+    assert f"{INPUT} has no group 'marketstate'; the first worker that starts creates it" in output
