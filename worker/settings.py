@@ -10,19 +10,18 @@ import re
 import socket
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from core.theta import Theta, ThetaError, merged_theta, minimum_length
+from core.theta import Theta, merged_theta, minimum_length
 from worker.errors import ConfigurationError
 from worker.keys import Keys
 from worker.redis_url import check_url, has_password, masked_url
+from worker.setting_files import password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
-MAX_FILE_BYTES: Final = 65_536
 _INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
 _INTERVAL_UNITS_MS: Final = {
     "s": 1_000,
@@ -183,7 +182,9 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     if values.get("candle_interval", "1m") != "1m":
         # The default caches hold 1-minute candles.
         values.setdefault("backfill_keys", "none")
-    settings = Settings(**values, theta=_theta(values.get("theta_file")))
+    path = values.get("theta_file")
+    theta = theta_from(f"{PREFIX}THETA_FILE", path) if path else merged_theta()
+    settings = Settings(**values, theta=theta)
     _check_together(settings)
     return settings
 
@@ -241,43 +242,12 @@ def _read_password(values: dict[str, Any]) -> None:
             f"a password is given by {PREFIX}{f' and {PREFIX}'.join(sources)}; give it once"
         )
     if path := values.get("redis_password_file"):
-        variable = f"{PREFIX}REDIS_PASSWORD_FILE"
-        password = _file_text(variable, path).strip("\r\n")
-        if not password:
-            raise ConfigurationError(f"{variable}: {path} is empty; it must hold the password")
-        values["redis_password"] = password
+        values["redis_password"] = password_from(f"{PREFIX}REDIS_PASSWORD_FILE", path)
 
 
 def _default_worker_id() -> str:
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:48] or "host"
     return f"{host}-{os.getpid()}"
-
-
-def _theta(path: str | None) -> Theta:
-    if path is None:
-        return merged_theta(None)
-    variable = f"{PREFIX}THETA_FILE"
-    try:
-        overrides: Any = msgspec.json.decode(_file_text(variable, path))
-        # None would be no overrides; a file that says null was meant to say something else.
-        return merged_theta({"null": None} if overrides is None else overrides)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{variable}: {path} is no JSON: {error}") from None
-    except (ThetaError, RecursionError) as error:
-        raise ConfigurationError(f"{variable}: {path}: {error}") from None
-
-
-def _file_text(variable: str, path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise ConfigurationError(f"{variable}: {path} is over {MAX_FILE_BYTES:,} bytes")
-        return content.decode()
-    except OSError as error:
-        raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
 
 
 def _check_together(settings: Settings) -> None:

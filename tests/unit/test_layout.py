@@ -18,7 +18,7 @@ GROUND_FLOOR = {
     "worker.errors",
     "worker.log",
     "worker.notify",
-} | {"worker.redis_url"}
+} | {"worker.redis_url", "worker.setting_files"}
 NO_REDIS = {"worker.pipeline", "worker.settings", "worker.keys"}
 TALKS_TO_REDIS = {"redis", "worker.connection", "worker.scripts"}
 SCREENS = {"core": {"numpy", "scipy"}, "schemas": {"msgspec"}}

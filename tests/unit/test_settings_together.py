@@ -7,7 +7,8 @@ import pytest
 
 from core.theta import DEFAULT_THETA
 from worker.errors import ConfigurationError
-from worker.settings import MAX_FILE_BYTES, PREFIX, Settings, settings_from
+from worker.setting_files import MAX_BYTES
+from worker.settings import PREFIX, Settings, settings_from
 
 
 def settings(**given: str) -> Settings:
@@ -108,7 +109,7 @@ def test_a_theta_file_is_merged_with_the_defaults(tmp_path: Path) -> None:
         (b'{"trend": {"weights": [1]}}', "theta: trend.weights: found [1.0]; allowed is a list"),
         (b'{"eps": 1e400}', "is no JSON: Number out of range"),
         (b"[" * 60_000, "recursion"),
-        (b" " * (MAX_FILE_BYTES + 1), "is over 65,536 bytes"),
+        (b" " * (MAX_BYTES + 1), "is over 65,536 bytes"),
     ],
 )
 def test_a_theta_file_that_cannot_be_used(tmp_path: Path, content: bytes, reason: str) -> None:

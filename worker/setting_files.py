@@ -1,0 +1,43 @@
+"""Files that settings name: a password, overrides of theta. Small, and UTF-8 text."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from core.theta import Theta, ThetaError, merged_theta
+from worker.errors import ConfigurationError
+
+MAX_BYTES: Final = 65_536
+
+
+def password_from(variable: str, path: str) -> str:
+    password = _text(variable, path).strip("\r\n")
+    if not password:
+        raise ConfigurationError(f"{variable}: {path} is empty; it must hold the password")
+    return password
+
+
+def theta_from(variable: str, path: str) -> Theta:
+    try:
+        overrides: Any = msgspec.json.decode(_text(variable, path))
+        # None would be no overrides; a file that says null was meant to say something else.
+        return merged_theta({"null": None} if overrides is None else overrides)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{variable}: {path} is no JSON: {error}") from None
+    except (ThetaError, RecursionError) as error:
+        raise ConfigurationError(f"{variable}: {path}: {error}") from None
+
+
+def _text(variable: str, path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"{variable}: {path} is over {MAX_BYTES:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
