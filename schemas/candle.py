@@ -7,7 +7,7 @@ An entry is a map of fields. Its form is told from the fields alone:
 4. with our own `Candle` as JSON or MessagePack;
 2. neither field: `symbol`, `close`, `close_time` and the rest are fields of the entry itself.
 
-`worker/lua/route.lua` finds the symbol by the same rules; change both together. The bytes come
+`worker/lua/symbol.lua` finds the symbol by the same rules; change both together. The bytes come
 from outside, so they are bounded before they are parsed, and whatever is wrong with them ends in
 a `CandleRejected` whose text a person understands.
 """
@@ -56,7 +56,7 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _OwnCandle(Candle, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A `Candle` in MessagePack, and nothing else: route.lua's reader does not know all that
+    """A `Candle` in MessagePack, and nothing else: symbol.lua's reader does not know all that
     MessagePack can hold, and would not find the symbol.
     """
 

@@ -76,6 +76,8 @@ def read_file(path: Path) -> Iterator[Candle]:
                 )
                 check_candle(candle, LATEST_CLOSE_TIME_MS)
                 yield candle
+            if line == 1:
+                raise ConfigurationError(f"{path} has no candles")
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from None
     except (msgspec.ValidationError, CandleRejected) as error:

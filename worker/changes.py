@@ -1,6 +1,5 @@
 """What flows through the pipeline: entries, what is found in them, and what they change."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,10 +84,10 @@ class Changes:
     records: list[MarketStateRecord] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
-    remarks: list[tuple[int, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, counter: str, warning: str | None = None) -> None:
         """`warning` is for the log, once the batch is committed."""
         self.counters[counter] += 1
         if warning:
-            self.remarks.append((logging.WARNING, warning))
+            self.warnings.append(warning)

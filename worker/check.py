@@ -67,11 +67,11 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "redis", f"version {info['redis_version']} at {where}")
     if info.get("role") == "slave" and info.get("slave_read_only", 1):
         raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
-    full = int(info.get("maxmemory", 0))
-    if 0 < full <= int(info.get("used_memory", 0)):
-        yield Finding("warn", "redis", f"it is full (maxmemory {full:,}) and refuses writes")
+    most = int(info.get("maxmemory", 0))
+    if 0 < most <= int(info.get("used_memory", 0)):
+        yield Finding("warn", "redis", f"it is full (maxmemory {most:,}) and refuses writes")
     policy = str(info.get("maxmemory_policy", "noeviction"))
-    if int(info.get("maxmemory", 0)) > 0 and policy != "noeviction":
+    if most > 0 and policy != "noeviction":
         yield Finding(
             "warn",
             "redis",

@@ -57,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="again every 2 seconds")
     status.add_argument(
         "--max-lag",
-        type=_at_least_0,
+        type=_number,
         default=math.inf,
         metavar="N",
         help="exit with 4 when more than N entries are not finished (lag + pending)",
     )
     status.add_argument(
         "--max-age",
-        type=_at_least_0,
+        type=_number,
         default=math.inf,
         metavar="S",
         help="exit with 4 when the oldest of them is more than S seconds old",
@@ -84,23 +84,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--data", type=Path, metavar="DIR", help="all candle files of a folder")
     demo_command.add_argument(
-        "--seconds", type=_seconds, default=math.inf, metavar="N", help="end by itself after N"
+        "--seconds", type=_number, default=math.inf, metavar="N", help="end by itself after N"
     )
     demo_command.set_defaults(command=_demo)
     return parser
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise ValueError(text)
-    return value
-
-
-def _at_least_0(text: str) -> float:
-    value = float(text)
+def _number(text: str) -> float:
+    """0 or more: entries or seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not value >= 0:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
     return value
 
 

@@ -43,8 +43,8 @@ class Commit:
         reply = self._scripts.commit(keys=self._key_list(changes), args=self._plan(changes))  # 1
         self._check(reply, list(changes.finished))
         self._shards.move(changes)  # 2
-        for level, text in changes.remarks:  # 3
-            log.log(level, text)
+        for warning in changes.warnings:  # 3
+            log.warning(warning)
         for record in changes.records:
             log.info(journal_line(record))
 

@@ -114,15 +114,15 @@ def unusable(error: Exception, settings: Settings) -> RedisUnusable:
     where = f"Redis at {address(settings)}"
     if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
         return RedisUnusable(
-            f"{where} refuses this user or password ({_reason(error)}); check "
+            f"{where} refuses this user or password ({reason(error)}); check "
             "MARKETSTATE_REDIS_USERNAME and MARKETSTATE_REDIS_PASSWORD or _PASSWORD_FILE"
         )
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return RedisUnusable(
-            f"{where} does not answer ({_reason(error)}); check that it runs, and "
+            f"{where} does not answer ({reason(error)}); check that it runs, and "
             "MARKETSTATE_REDIS_HOST and _PORT or MARKETSTATE_REDIS_URL"
         )
-    return RedisUnusable(f"{where} refuses a command: {_reason(error)}")
+    return RedisUnusable(f"{where} refuses a command: {reason(error)}")
 
 
 def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
@@ -137,7 +137,7 @@ def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
     return retrying(action)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """In one line, and without what Redis adds of the inside of a script."""
     text = re.sub(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$", "", str(error))
     return " ".join(text.split()) or type(error).__name__

@@ -15,7 +15,9 @@ def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
     Raises GroupDeleted, ShardCountMismatch, ConfigurationMismatch or RedisUnusable.
     """
     verdict, boundary = _setup(scripts, settings, settings.start)
-    log.info("%s the group %s on %s", verdict, settings.keys.group, settings.keys.input)
+    if verdict == "created":
+        # Also when a Redis came back empty: what was in it before is gone.
+        log.warning("created the group %s on %s", settings.keys.group, settings.keys.input)
     ms, _, seq = boundary.partition("-")
     return int(ms), int(seq)
 

@@ -7,6 +7,7 @@ from typing import Any
 from schemas.candle import MAX_DOCUMENT_BYTES
 from worker.changes import Entry
 from worker.connection import Client
+from worker.errors import GroupDeleted
 from worker.keys import INTAKE, shard_name
 from worker.log import log
 from worker.scripts import Scripts
@@ -52,9 +53,30 @@ class Intake:
         stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
 
     def _route(self, most: int) -> dict[int, int]:
-        """Route what is new; the number of pending entries of each shard."""
+        """Route what is new; the number of pending entries of each shard.
+
+        Not before everything older is with its shard: entries that somebody else has taken from
+        the group, or that are pending for nobody any more.
+        """
+        while True:
+            reply = self._ask_to_route(most)
+            match reply:
+                case [b"meta gone"]:
+                    raise GroupDeleted(
+                        f"{self._keys.meta} is gone; see README, When the group is gone"
+                    )
+                case [b"missing", *shards]:
+                    for shard in shards:
+                        self._restore(shard)
+                    continue
+            routed, lost, self._last_seen_id, suspect, stray, self.last_notice, *pairs = reply
+            self._tell(routed, lost, suspect, stray)
+            if not stray:
+                return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def _ask_to_route(self, most: int) -> Any:
         keys = self._keys
-        reply = self._scripts.route(
+        return self._scripts.route(
             keys=[keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
             args=[
                 keys.group,
@@ -65,12 +87,9 @@ class Intake:
                 *map(shard_name, range(self._settings.shards)),
             ],
         )
-        if reply[0] == b"missing":
-            for shard in reply[1:]:
-                self._restore(shard)
-            return self._route(most)
-        routed, lost, self._last_seen_id, suspect, stray, notice, *pairs = reply
-        self.last_notice = notice
+
+    def _tell(self, routed: int, lost: int, suspect: bytes, stray: bytes) -> None:
+        keys = self._keys
         log.debug("routed %d entries", routed)
         if lost:
             log.warning(
@@ -94,12 +113,11 @@ class Intake:
                 suspect.decode(),
                 keys.input,
             )
-        return dict(zip(pairs[::2], pairs[1::2], strict=True))
 
     def _restore(self, shard: int) -> None:
         keys = self._keys
         restored, lost = self._scripts.restore(
-            keys=[keys.input, keys.counters, keys.unfinished, keys.finished_ids],
+            keys=[keys.input, keys.meta, keys.counters, keys.unfinished, keys.finished_ids],
             args=[
                 keys.group,
                 shard,
@@ -109,8 +127,8 @@ class Intake:
             ],
         )
         log.warning(
-            "%s: %d unfinished entries were no longer pending (was the consumer deleted?) and are "
-            "pending again; %d more have been trimmed: lost",
+            "%s: %d unfinished entries were not pending for it (was the consumer deleted, or did "
+            "somebody claim them?) and are again; %d more have been trimmed, or acknowledged by others: lost",
             shard_name(shard),
             restored,
             lost,

@@ -12,7 +12,7 @@ def shard_name(shard: int) -> str:
 
 
 def shard_of(symbol: str, shards: int) -> int:
-    """The shard of a symbol, for good; `worker/lua/route.lua` calculates the same."""
+    """The shard of a symbol, for good; `worker/lua/symbol.lua` calculates the same."""
     return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards
 
 

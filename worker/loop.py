@@ -77,17 +77,18 @@ class Session:
         self.shards.keep()
         if self.feeder:
             self.feeder.feed()
+        began_s = time.monotonic()
         entries = self.intake.fetch(self.shards, self.pace.most)
         self.shards.heed(self.intake.last_notice)
         if not entries:
             return False
-        with self.pace.of(len(entries)):
-            changes = self.advance(entries)
-            try:
-                self.commit.apply(changes)
-            except LeaseLost as lost:
-                log.warning("%s; the next holder has its candles", lost)
-                self.shards.drop(lost.shards)
+        changes = self.advance(entries)
+        try:
+            self.commit.apply(changes)
+        except LeaseLost as lost:
+            log.warning("%s; the next holder has its candles", lost)
+            self.shards.drop(lost.shards)
+        self.pace.took(time.monotonic() - began_s, len(entries))
         return True
 
     def advance(self, entries: list[Entry]) -> Changes:
@@ -100,7 +101,10 @@ class Session:
             self.shards.release()
             log.info("stopped; all shards are given back")
         except redis.RedisError as error:
-            log.warning("stopped; the leases run out by themselves, for Redis is away: %s", error)
+            log.warning(
+                "stopped; the leases run out by themselves, for Redis is away: %s",
+                connection.reason(error),
+            )
 
     def _seconds_to_wait(self) -> float:
         to_keep = self.shards.seconds_to_keep
@@ -141,7 +145,7 @@ def _recover(
     """
     if not connection.passes_by_itself(error):
         raise error
-    log.warning("lost Redis at %s: %s", connection.address(settings), error)
+    log.warning("lost Redis at %s: %s", connection.address(settings), connection.reason(error))
     began_s = time.monotonic()
 
     def attempt() -> Session:

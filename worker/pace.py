@@ -5,9 +5,6 @@ entries are so large that reading them outlasts the socket's patience. So the fi
 each next one at most double, and none longer than what was seen to fit into the time.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 FIRST: Final = 16
@@ -19,11 +16,7 @@ class Pace:
         self._longest_s = longest_s
         self.most = min(FIRST, batch)
 
-    @contextmanager
-    def of(self, entries: int) -> Iterator[None]:
-        """Take the time of a batch of so many entries."""
-        began_s = time.monotonic()
-        yield
-        entry_s = max((time.monotonic() - began_s) / entries, 1e-9)
-        in_time = int(self._longest_s / entry_s)
+    def took(self, seconds: float, entries: int) -> None:
+        """Learn from a batch, its reading included."""
+        in_time = int(self._longest_s * entries / max(seconds, 1e-9))
         self.most = max(1, min(self._batch, 2 * self.most, in_time))

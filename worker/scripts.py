@@ -24,10 +24,11 @@ class Scripts:
         def script(*names: str) -> Script:
             return client.register_script(_source(*names))
 
-        self.setup = script("setup")
-        self.keep = script("keep")
+        self.setup = script("stream", "members", "setup")
+        self.keep = script("members", "keep")
         self.load = script("load")
         self.release = script("release")
-        self.route = script("symbol", "route")
-        self.restore = script("symbol", "restore")
+        self.route = script("stream", "symbol", "route")
+        self.restore = script("stream", "symbol", "restore")
         self.commit = script("commit")
+        self.unread = script("unread")

@@ -83,7 +83,7 @@ class Shards:
             return
         soonest_s, tokens = self._ask_to_keep()
         for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
-            log.info("shard %d has passed to another worker", shard)
+            log.info("the lease of shard %d was lost or given back", shard)
             del self._held[shard]
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
         for shard in taken:

@@ -4,7 +4,7 @@ It only reads, in one transaction, so that its numbers fit together.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import redis
@@ -12,10 +12,8 @@ import redis
 from worker.connection import Client
 from worker.errors import RedisUnusable
 from worker.keys import Keys, shard_name
+from worker.scripts import Scripts
 from worker.settings import Settings
-
-# Redis 6.2 has no lag: there, unread entries are counted by reading them, so many at most.
-MOST_COUNTED: Final = 10_000
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
@@ -62,8 +60,8 @@ class Status(msgspec.Struct, frozen=True):
 
 def read_status(client: Client, settings: Settings) -> Status:
     """Raises RedisUnusable when there is no such group."""
-    keys, every = settings.keys, range(settings.shards)
-    _group(client, keys)
+    keys = settings.keys
+    every = range(_shards_of_group(client, keys))
     with client.pipeline(transaction=True) as reads:
         reads.time()
         reads.xinfo_groups(keys.input)
@@ -100,7 +98,8 @@ def read_status(client: Client, settings: Settings) -> Status:
     )
 
 
-def _group(client: Client, keys: Keys) -> None:
+def _shards_of_group(client: Client, keys: Keys) -> int:
+    """As the group has them, whatever our own settings say."""
     try:
         groups: Any = client.xinfo_groups(keys.input)
     except redis.ResponseError as error:
@@ -111,6 +110,10 @@ def _group(client: Client, keys: Keys) -> None:
         raise RedisUnusable(
             f"{keys.input} has no group {keys.group!r}; the first worker that starts creates it"
         )
+    found: Any = client.hget(keys.meta, "shards")
+    if found is None:
+        raise RedisUnusable(f"{keys.meta} is gone; see README, When the group is gone")
+    return int(found)
 
 
 def _shard(
@@ -134,9 +137,11 @@ def _shard(
 def _unread(client: Client, keys: Keys, group: Mapping[str, Any]) -> tuple[int, bytes | None]:
     """How many entries nobody has taken, and the id of the first of them."""
     after = b"(" + group["last-delivered-id"]
+    first: Any = client.xrange(keys.input, after, count=1)
     lag = group.get("lag")
-    entries: Any = client.xrange(keys.input, after, count=MOST_COUNTED if lag is None else 1)
-    return (len(entries) if lag is None else lag), (entries[0][0] if entries else None)
+    if lag is None:
+        lag = Scripts(client).unread(keys=[keys.input], args=[group["last-delivered-id"]])
+    return lag, (first[0][0] if first else None)
 
 
 def _workers(

@@ -9,7 +9,7 @@ import msgspec
 import redis
 
 from worker import connection
-from worker.errors import CheckFailed
+from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import Settings
 from worker.status import Status, SymbolStatus, read_status
 
@@ -37,6 +37,10 @@ def show_status(
                 time.sleep(WATCH_S)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
+    except ValueError as error:
+        raise RedisUnusable(
+            f"a key below {settings.keys.namespace} is damaged: {error}; compare with README"
+        ) from error
     except KeyboardInterrupt:
         return
 

@@ -180,6 +180,42 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
     assert (0 if knows_lag(client) else None, 0) == backlog(client)
 
 
+def test_entries_that_many_others_took_keep_their_order(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G1, G5: nothing is read before all that is older is with its shard."""
+    worker = SteppedWorker(server, "one", batch=16)
+    worker.keep()
+    symbols = [f"SYM{i}USDT" for i in range(8)]
+    candles = made_candles(symbols, 40)
+    feed(client, candles[:45])
+    for i in range(8):
+        client.xreadgroup(GROUP, f"debug-{i}", {INPUT: ">"}, count=5)
+    assert 45 == worker.finish_all()
+    feed(client, candles[45:])
+    for _ in range(8):
+        worker.fetch()
+    client.xautoclaim(INPUT, GROUP, "thief", 0, count=100)
+    assert 275 == worker.finish_all()
+    assert {"applied": 320} == counters(client)
+    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+
+
+def test_entries_that_somebody_else_took_and_that_were_trimmed_are_lost_once(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5. Redis 6.2 has no account of entries that only the others have read."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 10))
+    client.xreadgroup(GROUP, "debug", {INPUT: ">"}, count=5)
+    client.xtrim(INPUT, maxlen=15, approximate=False)
+    worker.finish_all()
+    lost = {"lost": 5} if knows_lag(client) else {}
+    assert {"applied": 15} | lost == counters(client)
+    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+
+
 def test_entries_that_somebody_else_took_are_handed_to_their_shards_first(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -265,6 +265,18 @@ def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
     run_over(server, client, tmp_path, 1)
 
 
+def test_a_deleted_meta_stops_the_workers_and_is_not_brought_back(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    with WorkerProcess(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        client.delete(f"{NAMESPACE}:meta")
+        feed(client, OLD[:1])
+        assert 3 == worker.exit_code()
+        assert "meta is gone; see README, When the group is gone" in worker.log
+    assert 0 == client.exists(f"{NAMESPACE}:meta")
+
+
 def test_a_group_that_somebody_else_created_is_left_alone(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:

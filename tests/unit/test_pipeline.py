@@ -37,7 +37,7 @@ def closes(n: int, first: int = 0) -> list[float]:
 
 
 def texts(changes: Changes) -> list[str]:
-    return [text for _, text in changes.remarks]
+    return changes.warnings
 
 
 def test_a_candle_is_applied() -> None:
@@ -45,7 +45,7 @@ def test_a_candle_is_applied() -> None:
     assert {"applied": 1} == changes.counters
     assert {shard_of(BTC, 4): [b"1-0"]} == changes.finished
     assert ([T0], [42.5]) == (changes.symbols[BTC].close_times_ms, changes.symbols[BTC].closes)
-    assert ([], [], []) == (changes.records, changes.dead, changes.remarks)
+    assert ([], [], []) == (changes.records, changes.dead, changes.warnings)
 
 
 SAME_BATCH, NEXT_BATCH = "in the same batch", "in the next batch"

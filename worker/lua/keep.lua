@@ -25,17 +25,11 @@ local settings = redis.call('HGET', meta, 'settings')
 if settings ~= ARGV[4] then return {'settings changed', settings or ''} end
 
 -- 1. Membership: forget the dead, refuse a second living worker of the same id, note this one.
---    Each is judged by its own lease time. One seen in the future (a clock set back, a failover)
---    would live for long, so only the distance counts.
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local living = {worker_id}
+local now_ms, living = now_in_ms(), {worker_id}
 local all = redis.call('HGETALL', members)
 for i = 1, #all, 2 do
   local id = all[i]
-  local seen_ms, its_lease_ms, its_incarnation = string.match(all[i + 1], '^(%d+):(%d+):(.*)$')
-  local silent_ms = math.abs(now_ms - tonumber(seen_ms or 0))
-  local lives = silent_ms <= tonumber(its_lease_ms or 0)
+  local lives, silent_ms, its_incarnation = member(all[i + 1], now_ms)
   if id == worker_id then
     if its_incarnation ~= incarnation and lives then return {'in use', silent_ms} end
   elseif not lives then

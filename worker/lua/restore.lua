@@ -1,34 +1,29 @@
 -- Puts entries of a shard that were handed over, and are neither pending nor finished, back.
 --
--- KEYS[1] input stream   KEYS[2] counters   KEYS[3] unfinished   KEYS[4] finished ids
+-- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished
+-- KEYS[5] finished ids
 -- ARGV[1] group   ARGV[2] shard   ARGV[3] its consumer   ARGV[4] number of shards
 -- ARGV[5] most bytes of a document
 -- Returns {entries put back, entries that the upstream has trimmed meanwhile}.
 --
--- Protects G5. A shard finishes its entries in stream order, so what is missing lies between the
--- last entry it finished and the last one the group was given. Nothing newer has been handed over
--- since: route.lua refuses to while anything is missing.
+-- Protects G1 and G5. A shard finishes its entries in stream order, so what is missing lies
+-- between the last entry it finished and the last one the group was given. Nothing newer has been
+-- handed over since: route.lua refuses to while anything is missing.
 
-local input, counters, unfinished, finished_ids = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local input, meta, counters, unfinished, finished_ids = unpack(KEYS)
 local group, shard, consumer = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local shards, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local CHUNK = 500
 
-local last_delivered
-for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
-  local fields = as_map(info)
-  if fields.name == group then last_delivered = fields['last-delivered-id'] end
+local function pending_of_shard()
+  local _, by_consumer = pending_entries(input, group)
+  return by_consumer[consumer] or 0
 end
 
-local pending = 0
-for _, pair in ipairs(redis.call('XPENDING', input, group)[4] or {}) do
-  if pair[1] == consumer then pending = tonumber(pair[2]) end
-end
-local missing = tonumber(redis.call('HGET', unfinished, consumer) or 0) - pending
-if missing <= 0 then return {0, 0} end
+local last_delivered = group_info(input, group)['last-delivered-id']
+local pending = pending_of_shard()
 
 -- Those still pending are claimed too: for them nothing changes.
-local claimed = 0
 local after = redis.call('HGET', finished_ids, consumer) or '0-0'
 repeat
   local entries = redis.call('XRANGE', input, '(' .. after, last_delivered, 'COUNT', CHUNK)
@@ -36,19 +31,18 @@ repeat
     after = entry[1]
     if shard_of(entry[2], shards, max_bytes) == shard then
       redis.call('XCLAIM', input, group, consumer, 0, entry[1], 'FORCE', 'JUSTID')
-      claimed = claimed + 1
     end
   end
 until #entries < CHUNK
 
-local now_pending = 0
-for _, pair in ipairs(redis.call('XPENDING', input, group)[4] or {}) do
-  if pair[1] == consumer then now_pending = tonumber(pair[2]) end
+-- All that is not finished is pending now. If it is more than was handed over, somebody else had
+-- read some of it; if it is less, the rest is gone.
+local now_pending = pending_of_shard()
+local handed_over = tonumber(redis.call('HGET', unfinished, consumer) or 0)
+redis.call('HSET', unfinished, consumer, now_pending)
+local lost = math.max(0, handed_over - now_pending)
+if lost > 0 then redis.call('HINCRBY', counters, 'lost', lost) end
+if now_pending > handed_over and redis.call('HEXISTS', meta, 'entries_accounted') == 1 then
+  redis.call('HINCRBY', meta, 'entries_accounted', now_pending - handed_over)
 end
-local restored = now_pending - pending
-local lost = missing - restored
-if lost > 0 then
-  redis.call('HINCRBY', counters, 'lost', lost)
-  redis.call('HINCRBY', unfinished, consumer, -lost)
-end
-return {restored, lost}
+return {now_pending - pending, lost}

@@ -7,7 +7,8 @@
 -- Returns {entries routed, entries found trimmed unread, last id seen, ids between which an
 --          unknown number may have been trimmed or '', consumer that held entries and is no
 --          shard or '', id of the last notice, shard, its pending entries, shard, ...},
---      or {'missing', shard, ...} when entries of these shards must first be restored.
+--      {'missing', shard, ...} when entries of these shards must first be restored,
+--      or {'meta gone'}.
 --
 -- Protects G1, G5 and G8. Redis runs one script at a time: whoever routes, each shard's pending
 -- list is in stream order and the intake's is empty again.
@@ -16,39 +17,34 @@ local input, meta, counters, unfinished = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, intake, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local max_pending, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local shards = #ARGV - 5
+local STRAYS = 500 -- entries of strays handed over at once
 
--- 1. What is pending, and for whom. Whoever holds entries and is no shard (somebody read the
---    group by other means) holds what is older than all that is unread: that goes first.
-local summary = redis.call('XPENDING', input, group)
-local by_consumer, stray = {}, ''
-for _, pair in ipairs(summary[4] or {}) do by_consumer[pair[1]] = tonumber(pair[2]) end
-local is_shard = {}
-for shard = 0, shards - 1 do is_shard[ARGV[6 + shard]] = true end
-for consumer in pairs(by_consumer) do
-  if not is_shard[consumer] then stray = consumer end
-end
-local reader, from, room = intake, '>', math.min(most, max_pending - summary[1])
-if stray ~= '' then reader, from, room = stray, '0', most end
-
--- 2. What was handed over and is neither pending nor finished: its consumer was deleted, or it
---    was acknowledged by hand. Nothing newer may go before it.
-local missing = {'missing'}
+-- 1. What was handed to a shard and is neither pending for it nor finished: the consumer was
+--    deleted, or somebody claimed or acknowledged it by hand. Nothing newer may go before it.
+if redis.call('HEXISTS', meta, 'settings') == 0 then return {'meta gone'} end
+local total, by_consumer = pending_entries(input, group)
 local outstanding = as_map(redis.call('HGETALL', unfinished))
+local missing, is_shard = {'missing'}, {}
 for shard = 0, shards - 1 do
   local consumer = ARGV[6 + shard]
+  is_shard[consumer] = true
   outstanding[consumer] = tonumber(outstanding[consumer] or 0)
   if outstanding[consumer] > (by_consumer[consumer] or 0) then table.insert(missing, shard) end
 end
-if #missing > 1 and from == '>' then return missing end
+if #missing > 1 then return missing end
+
+-- 2. Whoever else holds entries (somebody read the group by other means) holds what is older than
+--    all that is unread: that goes first.
+local stray = ''
+for consumer in pairs(by_consumer) do
+  if not is_shard[consumer] then stray = consumer end
+end
+local reader, from, room = intake, '>', math.min(most, max_pending - total)
+if stray ~= '' then reader, from, room = stray, '0', STRAYS end
 
 -- 3. What was trimmed before anybody read it.
-local stream = as_map(redis.call('XINFO', 'STREAM', input))
-local group_info
-for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
-  local fields = as_map(info)
-  if fields.name == group then group_info = fields end
-end
-local last_seen = group_info['last-delivered-id']
+local stream, group_now = stream_info(input), group_info(input, group)
+local last_seen = group_now['last-delivered-id']
 
 local function after(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
@@ -62,7 +58,7 @@ end
 -- While the stream keeps nothing that was read, all it keeps is unread, and what is missing in
 -- between was trimmed.
 local first = stream['first-entry'] and stream['first-entry'][1]
-local only_unread = not first or after(first, group_info['last-delivered-id'])
+local only_unread = not first or after(first, last_seen)
 local added = stream['entries-added']
 local accounted, lost, suspect = 0, 0, ''
 if added then
@@ -79,11 +75,17 @@ if room > 0 then
   local reply = redis.call('XREADGROUP', 'GROUP', group, reader, 'COUNT', room,
     'STREAMS', input, from)
   for _, entry in ipairs(reply and reply[1][2] or {}) do
-    local shard = shard_of(entry[2] or {}, shards, max_bytes)
-    by_shard[shard] = by_shard[shard] or {}
-    table.insert(by_shard[shard], entry[1])
-    routed = routed + 1
-    if from == '>' then last_seen = entry[1] end
+    if entry[2] then
+      local shard = shard_of(entry[2], shards, max_bytes)
+      by_shard[shard] = by_shard[shard] or {}
+      table.insert(by_shard[shard], entry[1])
+      routed = routed + 1
+      if from == '>' then last_seen = entry[1] end
+    else
+      -- Trimmed while a stray had it: it is missing from the account, or from its shard, and
+      -- counted as lost there.
+      redis.call('XACK', input, group, entry[1])
+    end
   end
 end
 for shard, ids in pairs(by_shard) do
@@ -106,7 +108,7 @@ if added then
   local accounted_now = math.min(accounted + new + lost, added)
   redis.call('HSET', meta, 'entries_accounted', accounted_now)
   if lost > 0 then redis.call('HINCRBY', counters, 'lost', lost) end
-  if from == '>' and (group_info['entries-read'] ~= accounted or lost > 0) then
+  if from == '>' and (group_now['entries-read'] ~= accounted or lost > 0) then
     redis.call('XGROUP', 'SETID', input, group, last_seen, 'ENTRIESREAD', accounted_now)
   end
 end

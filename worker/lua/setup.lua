@@ -14,36 +14,16 @@
 local input, meta, members, unfinished, finished_ids = unpack(KEYS)
 local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local function group_exists()
-  if redis.call('EXISTS', input) == 0 then return false end
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
-    if info[2] == group then return true end
-  end
-  return false
-end
-
--- Field of XINFO STREAM; nil where this version of Redis has none.
-local function stream_info(name)
-  local info = redis.call('XINFO', 'STREAM', input)
-  for i = 1, #info, 2 do
-    if info[i] == name then return info[i + 1] end
-  end
-  return nil
-end
-
 local function another_living_member()
-  local time = redis.call('TIME')
-  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  local all = redis.call('HGETALL', members)
+  local all, now_ms = redis.call('HGETALL', members), now_in_ms()
   for i = 1, #all, 2 do
-    local seen_ms, lease_ms = string.match(all[i + 1], '^(%d+):(%d+):')
-    local lives = seen_ms and math.abs(now_ms - tonumber(seen_ms)) <= tonumber(lease_ms)
-    if all[i] ~= worker_id and lives then return all[i] end
+    if all[i] ~= worker_id and member(all[i + 1], now_ms) then return all[i] end
   end
   return nil
 end
 
-local known, exists = redis.call('EXISTS', meta) == 1, group_exists()
+local known = redis.call('HEXISTS', meta, 'settings') == 1
+local exists = group_info(input, group) ~= nil
 if exists and not known then return {'foreign'} end
 if known and not exists then return {'deleted'} end
 
@@ -52,13 +32,14 @@ if not known then
   -- What an earlier group of this name has left is nothing to this one.
   redis.call('DEL', unfinished, finished_ids)
   redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
-  local boundary = start == 'warm' and stream_info('last-generated-id') or '0-0'
+  local stream = stream_info(input)
+  local boundary = start == 'warm' and stream['last-generated-id'] or '0-0'
   redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 5))
-  local added = stream_info('entries-added')
+  local added = stream['entries-added']
   if added then
     -- What was trimmed before the group existed was never ours to read.
-    local unread = start == 'new' and 0 or stream_info('length')
-    local position = start == 'new' and stream_info('last-generated-id') or '0-0'
+    local unread = start == 'new' and 0 or stream['length']
+    local position = start == 'new' and stream['last-generated-id'] or '0-0'
     redis.call('HSET', meta, 'entries_accounted', added - unread)
     redis.call('XGROUP', 'SETID', input, group, position, 'ENTRIESREAD', added - unread)
   end

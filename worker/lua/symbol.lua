@@ -1,13 +1,7 @@
 -- The symbol of an entry and its shard, by the rules of schemas/candle.py and worker/keys.py.
 --
--- No script of its own: put before those that need it. What has no symbol, or is larger than
+-- No script of its own: put behind stream.lua and before those that need it. What has no symbol, or is larger than
 -- `max_bytes`, belongs to shard 0, whose worker dead-letters it.
-
-local function as_map(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
 
 local function symbol_in(document, max_bytes)
   if #document > max_bytes then return nil end

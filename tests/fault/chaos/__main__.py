@@ -20,6 +20,8 @@ from worker.embedded import installed_server, wheel_server
 CLEAN, TROUBLE, BAD = 0, 1, 4
 MOST_SHOWN = 20
 
+HISTORY = "history.jsonl.gz"
+
 
 def main() -> int:
     options = _parser().parse_args()
@@ -55,17 +57,26 @@ def _run(options: argparse.Namespace) -> int:
         report = run(plan, binary, folder)
         print(f"ran {time.monotonic() - began_s:.0f} s", flush=True)
         _show(report)
-        path = options.history or folder / "history.jsonl.gz"
+        path = options.history or folder / HISTORY
         histories.write(report.history, path)
         verdict = _tell(report.history)
-        if verdict != CLEAN or options.history:
-            print(f"history: {path}")
+        print(f"history: {path}")
     finally:
         if verdict == CLEAN:
-            shutil.rmtree(folder)
+            _keep_only_the_history(folder)
         else:
             print(f"logs of workers and servers: {folder}; to run it again: --seed {plan.seed}")
     return verdict
+
+
+def _keep_only_the_history(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != HISTORY:
+            path.unlink()
+    if not list(folder.iterdir()):
+        folder.rmdir()
 
 
 def _show(report: Report) -> None:
