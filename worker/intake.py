@@ -128,7 +128,8 @@ class Intake:
         )
         log.warning(
             "%s: %d unfinished entries were not pending for it (was the consumer deleted, or did "
-            "somebody claim them?) and are again; %d more have been trimmed, or acknowledged by others: lost",
+            "somebody claim them?) and are again; %d more are gone: trimmed, or acknowledged by "
+            "others: lost",
             shard_name(shard),
             restored,
             lost,
