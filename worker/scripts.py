@@ -27,7 +27,7 @@ class Scripts:
         self.setup = script("stream", "members", "setup")
         self.keep = script("members", "keep")
         self.load = script("load")
-        self.release = script("release")
+        self.release = script("members", "release")
         self.route = script("stream", "symbol", "route")
         self.restore = script("stream", "symbol", "restore")
         self.commit = script("commit")

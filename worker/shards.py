@@ -57,9 +57,6 @@ class Shards:
         self._next_keep_s = 0.0
         self._notice = b"0-0"
 
-    def __contains__(self, shard: int) -> bool:
-        return shard in self._held
-
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)
 

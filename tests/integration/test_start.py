@@ -244,6 +244,18 @@ def test_a_stopped_worker_leaves_its_shards_free_at_once(
         second.wait_for_log("holding 16 of 16 shards")
 
 
+def test_a_waiting_worker_hears_at_once_of_shards_that_are_given_back(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G6: the lease time is an hour, so the next look at the leases is twenty minutes away."""
+    with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
+        first.wait_for_log("holding 16 of 16 shards")
+        with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
+            wait_until(lambda: client.hlen(f"{NAMESPACE}:members") == 2, "both are members")
+            assert 0 == first.terminate()
+            second.wait_for_log("holding 16 of 16 shards")
+
+
 def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:

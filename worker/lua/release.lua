@@ -15,8 +15,9 @@ for i = 3, #KEYS do
   end
 end
 local entry = redis.call('HGET', members, worker_id)
-if entry and string.match(entry, '^%d+:%d+:(.*)$') == ARGV[2] then
-  redis.call('HDEL', members, worker_id)
+if entry then
+  local _, _, incarnation = member(entry, 0)
+  if incarnation == ARGV[2] then redis.call('HDEL', members, worker_id) end
 end
 if released > 0 then redis.call('XADD', notices, 'MAXLEN', 1, '*', 'from', worker_id) end
 return released
