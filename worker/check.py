@@ -3,6 +3,7 @@
 `marketstate check` prints it; the worker does it at its start.
 """
 
+import argparse
 import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -11,10 +12,10 @@ import redis
 
 from core.state import MarketState
 from worker import connection
-from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
+from worker.errors import CheckFailed, RedisUnusable, WorkerError, WrongKeyType
 from worker.group import look
 from worker.scripts import Scripts
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, Settings, settings_from
 
 # A window anybody can write down, and its state as the slow twin in tests/support/oracle.py gives
 # it; tests/unit/test_check.py holds the two together.
@@ -34,6 +35,20 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.verdict:<4} {self.subject}: {self.text}"
+
+
+def add_options(_parser: argparse.ArgumentParser) -> None:
+    """None: what is checked are the settings."""
+
+
+def command(_options: argparse.Namespace) -> int:
+    try:
+        for finding in preflight(settings_from()):
+            print(finding, flush=True)
+    except WorkerError as error:
+        print(f"FAIL {error}", flush=True)
+        return error.exit_code
+    return 0
 
 
 def preflight(settings: Settings) -> Iterator[Finding]:

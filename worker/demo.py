@@ -4,6 +4,8 @@ Everything lives in temporary folders and ends with the demo; nothing of the sur
 neither a Redis that runs already nor MARKETSTATE_* variables.
 """
 
+import argparse
+import math
 import signal
 import subprocess
 import sys
@@ -20,9 +22,10 @@ import redis
 
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
-from worker.candle_files import interval_of, read_by_time
+from worker.candle_files import find_files, interval_of, read_by_time
 from worker.embedded import EmbeddedRedis
 from worker.errors import WorkerError
+from worker.options import amount
 from worker.settings import PREFIX, Settings, settings_from
 
 # A state needs 257 closes: these come at once, and the table starts with the next ones.
@@ -35,6 +38,27 @@ _HEADER: Final = (
     *("regime", "trend", "mr", "chop", "closes"),
 )
 _ROW: Final = "{:<19}  {:<12} {:>12}  {:>10} {:>11} {:>8}  {:<6} {:>6} {:>6} {:>6}  {:>6}"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--file",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="CSV",
+        help="real candles, a file per symbol such as BTCUSDT-1m.csv.gz; default: synthetic ones",
+    )
+    source.add_argument("--data", type=Path, metavar="DIR", help="all candle files of a folder")
+    parser.add_argument(
+        "--seconds", type=amount, default=math.inf, metavar="N", help="end by itself after N"
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    demo(find_files(options.data) if options.data else options.file, options.seconds)
+    return 0
 
 
 def demo(files: list[Path], seconds: float) -> None:

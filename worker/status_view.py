@@ -1,5 +1,7 @@
 """`marketstate status`: shows a status, as tables or as JSON, once or again and again."""
 
+import argparse
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +12,43 @@ import redis
 
 from worker import connection
 from worker.errors import CheckFailed, RedisUnusable
-from worker.settings import Settings
+from worker.options import amount
+from worker.settings import Settings, settings_from
 from worker.status import Status, SymbolStatus, read_status
 
 WATCH_S: Final = 2.0
 SYMBOLS_SHOWN: Final = 20
 _CLEAR: Final = "\033[H\033[2J"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs, all symbols included")
+    parser.add_argument("--watch", action="store_true", help="again every 2 seconds")
+    parser.add_argument(
+        "--max-lag",
+        type=amount,
+        default=math.inf,
+        metavar="N",
+        help="exit with 4 when more than N entries are not finished (lag + pending)",
+    )
+    parser.add_argument(
+        "--max-age",
+        type=amount,
+        default=math.inf,
+        metavar="S",
+        help="exit with 4 when the oldest of them is more than S seconds old",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    show_status(
+        settings_from(),
+        as_json=options.json,
+        watch=options.watch,
+        max_lag=options.max_lag,
+        max_age_s=options.max_age,
+    )
+    return 0
 
 
 def show_status(

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from worker.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "schemas", "worker")
 GROUND_FLOOR = {
@@ -147,30 +149,22 @@ def is_environment(node: ast.AST) -> bool:
 
 
 def test_only_settings_reads_the_environment() -> None:
-    """`cli` may hand `os.environ` as it is to a function of `settings`, which does the reading."""
-    given = {
-        id(node.args[0])
-        for node in ast.walk(tree("worker.cli"))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in {"settings_from", "under_journal"}
-        and len(node.args) == 1
-    }
     readers = {
-        f"{module}:{node.lineno}"
+        f"{module}:{ast.unparse(node)}"
         for module in modules()
         if module != "worker.settings"
         for node in ast.walk(tree(module))
-        if isinstance(node, ast.Attribute)
-        and is_environment(node)
-        and not (module == "worker.cli" and id(node) in given)
+        if is_environment(node)
     }
     assert set() == readers
-    assert {"settings_from", "under_journal"} <= {
-        name
-        for each in imports("worker.cli")
-        if each.module == "worker.settings"
-        for name in each.names
+    assert any(map(is_environment, ast.walk(tree("worker.settings"))))
+
+
+@pytest.mark.parametrize(("name", "module"), [(n, m) for n, (m, _) in COMMANDS.items()])
+def test_every_command_is_a_module_that_can_be_called(name: str, module: str) -> None:
+    assert module in modules(), name
+    assert {"add_options", "command"} <= {
+        node.name for node in tree(module).body if isinstance(node, ast.FunctionDef)
     }
 
 
