@@ -25,6 +25,9 @@ class Entry(NamedTuple):
         ms, _, seq = self.id.partition(b"-")
         return int(ms), int(seq)
 
+    def __str__(self) -> str:
+        return f"entry {self.id.decode()}"
+
 
 class Ignored(NamedTuple):
     """A candle that is none of ours, by a documented rule."""
@@ -36,6 +39,8 @@ class Lost(NamedTuple):
 
 class Reading(NamedTuple):
     entry: Entry
+    order: tuple[int, int]
+    """`entry.order`, which is asked for again and again."""
     found: Candle | Ignored | Lost | CandleRejected
 
 

@@ -1,5 +1,6 @@
 """Makes the changes of a batch true in Redis, all of them or none, and only while we may."""
 
+import logging
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -45,8 +46,9 @@ class Commit:
         self._shards.move(changes)  # 2
         for warning in changes.warnings:  # 3
             log.warning(warning)
-        for record in changes.records:
-            log.info(journal_line(record))
+        if log.isEnabledFor(logging.INFO):
+            for record in changes.records:
+                log.info(journal_line(record))
 
     def _key_list(self, changes: Changes) -> list[str]:
         keys = self._keys
@@ -148,4 +150,4 @@ def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
 
 
 def _flat_struct(struct: msgspec.Struct) -> list[Any]:
-    return _flat(msgspec.structs.asdict(struct).items())
+    return _flat(zip(struct.__struct_fields__, msgspec.structs.astuple(struct), strict=True))

@@ -5,6 +5,7 @@ before `commit` has written it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -54,11 +55,15 @@ class Pipeline:
         self._market_state = MarketState(settings.theta)
         self._theta_hash = theta_hash(settings.theta)
         self._warm_until = warm_until
+        # Asked for with every candle.
+        self._needed = self._market_state.minimum_length
+        self._interval_ms = settings.candle_interval_ms
+        self._publish_interval_ms = settings.publish_interval_ms
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """Tell for each entry what it is, in stream order."""
-        in_order = sorted(entries, key=lambda entry: entry.order)
-        return [Reading(entry, self._found(entry)) for entry in in_order]
+        in_order = sorted(((entry.order, entry) for entry in entries), key=itemgetter(0))
+        return [Reading(entry, order, self._found(entry, order[0])) for order, entry in in_order]
 
     def advance(
         self, readings: Iterable[Reading], memory: MemoryOf, histories: Mapping[str, History]
@@ -66,17 +71,9 @@ class Pipeline:
         """What the readings change; `histories` are older closes of symbols without a memory."""
         changes = Changes()
         emissions: list[_Emission] = []
-        for entry, found in readings:
+        for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
-            where = f"entry {entry.id.decode()}"
             match found:
-                case Ignored():
-                    changes.count("ignored")
-                case Lost():
-                    changes.count("lost", f"{where} was trimmed before it was finished: lost")
-                case CandleRejected():
-                    changes.count("dead", f"{where} is a dead letter: {found}")
-                    changes.dead.append(DeadLetter(entry, str(found)))
                 case Candle(symbol=symbol):
                     if symbol not in changes.symbols:
                         changes.symbols[symbol] = self._unchanged(
@@ -85,20 +82,27 @@ class Pipeline:
                             histories.get(symbol, ((), ())),
                         )
                     change = changes.symbols[symbol]
-                    if self._apply(found, change, changes, where) and self._is_due(entry, change):
+                    if self._apply(found, change, changes, entry) and self._is_due(order, change):
                         change.last_emitted_ms = found.close_time
                         emissions.append(_Emission(found, change.length))
+                case Ignored():
+                    changes.count("ignored")
+                case Lost():
+                    changes.count("lost", f"{entry} was trimmed before it was finished: lost")
+                case CandleRejected():
+                    changes.count("dead", f"{entry} is a dead letter: {found}")
+                    changes.dead.append(DeadLetter(entry, str(found)))
         changes.symbols = {
             symbol: change for symbol, change in changes.symbols.items() if change.closes
         }
         self._emit(emissions, changes)
         return changes
 
-    def _found(self, entry: Entry) -> Candle | Ignored | Lost | CandleRejected:
+    def _found(self, entry: Entry, entry_ms: int) -> Candle | Ignored | Lost | CandleRejected:
         if not entry.fields:
             return Lost()
         try:
-            candle = decode_candle(entry.fields, entry.order[0])
+            candle = decode_candle(entry.fields, entry_ms)
         except CandleRejected as error:
             return error
         if self._wanted is not None and candle.symbol not in self._wanted:
@@ -117,7 +121,7 @@ class Pipeline:
         """Where an entry does not say, it is; `60s` is `1m`."""
         if candle.interval is None:
             return True
-        return interval_ms(candle.interval) == self._settings.candle_interval_ms
+        return interval_ms(candle.interval) == self._interval_ms
 
     def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
         known = known or Memory(Window(self._settings.window_size))
@@ -126,21 +130,21 @@ class Pipeline:
             shard, known.window, known.last_emitted_ms, [*close_times_ms], [*closes]
         )
 
-    def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, where: str) -> bool:
+    def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
         """Add the candle, unless the symbol is past it already."""
-        last_ms, interval_ms = change.last_close_time_ms, self._settings.candle_interval_ms
+        last_ms = change.last_close_time_ms
         if candle.close_time == last_ms:
             changes.count("duplicate")
             return False
         if candle.close_time < last_ms:
             changes.count(
                 "late",
-                f"{candle.symbol}: {where} is late: close time {candle.close_time} "
+                f"{candle.symbol}: {entry} is late: close time {candle.close_time} "
                 f"comes after {last_ms}",
             )
             return False
-        missing = (candle.close_time - last_ms) // interval_ms - 1 if last_ms else 0
-        if missing > 0:
+        missing = (candle.close_time - last_ms) // self._interval_ms - 1
+        if missing > 0 and last_ms > 0:
             changes.count(
                 "gap",
                 f"{candle.symbol}: {missing} candles are missing between {last_ms} "
@@ -151,12 +155,11 @@ class Pipeline:
         changes.count("applied")
         return True
 
-    def _is_due(self, entry: Entry, change: SymbolChange) -> bool:
+    def _is_due(self, order: tuple[int, int], change: SymbolChange) -> bool:
         return (
-            change.length >= self._market_state.minimum_length
-            and entry.order > self._warm_until
-            and change.last_close_time_ms - change.last_emitted_ms
-            >= self._settings.publish_interval_ms
+            change.length >= self._needed
+            and order > self._warm_until
+            and change.last_close_time_ms - change.last_emitted_ms >= self._publish_interval_ms
         )
 
     def _emit(self, emissions: Sequence[_Emission], changes: Changes) -> None:
@@ -167,13 +170,12 @@ class Pipeline:
         """
         if not emissions:
             return
-        needed = self._market_state.minimum_length
         closes = {
             symbol: np.concatenate([change.before.closes(), change.closes])
             for symbol, change in changes.symbols.items()
         }
         windows = np.stack(
-            [closes[candle.symbol][length - needed : length] for candle, length in emissions]
+            [closes[candle.symbol][length - self._needed : length] for candle, length in emissions]
         )
         states = self._market_state.get_states(windows)
         for (candle, length), state in zip(emissions, states, strict=True):
@@ -183,6 +185,8 @@ class Pipeline:
         changes.counters["emitted"] += len(emissions)
 
     def _record(self, candle: Candle, buffer_size: int, state: State) -> MarketStateRecord:
+        probs, features = state["regime_probs"], state["features"]
+        components = state["ts_components"]
         return MarketStateRecord(
             symbol=candle.symbol,
             interval=self._settings.candle_interval,
@@ -192,15 +196,15 @@ class Pipeline:
             sigma=state["sigma"],
             mu=state["mu"],
             ts=state["ts"],
-            regime=regime_of(state["regime_probs"]),
-            regime_probs=RegimeProbs(**state["regime_probs"]),
-            features=Features(**state["features"]),
+            regime=regime_of(probs),
+            regime_probs=RegimeProbs(probs["trend"], probs["mr"], probs["chop"]),
+            features=Features(features["dp"], features["vr"], features["spike_proxy"]),
             windows=Windows(
                 returns_n=buffer_size - 1,
                 trend_windows=state["windows"]["trend_windows"],
                 regime_window=state["windows"]["regime_window"],
             ),
-            ts_components=TsComponents(**state["ts_components"]),
+            ts_components=TsComponents(components["mu_abs"], components["sigma_used"]),
             buffer_size=buffer_size,
             theta_hash=self._theta_hash,
         )

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -189,7 +189,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-@cache
+@lru_cache(maxsize=1_024)
 def interval_ms(text: str) -> int | None:
     """The length of a candle interval such as `1m`; None for text that is none."""
     match = re.match(_INTERVAL_PATTERN, text)

@@ -30,13 +30,13 @@ def _walk(rng: np.random.Generator, n: int) -> Floats:
 
 
 def _line(rng: np.random.Generator, n: int) -> Floats:
-    return np.linspace(4.0, 4.0 + n * rng.normal(), n)
+    return np.asarray(4.0 + rng.normal() * np.arange(n), dtype=np.float64)
 
 
 def _jumps(rng: np.random.Generator, n: int) -> Floats:
     where = rng.integers(0, n, size=rng.integers(1, 4))
     jumps = [(np.arange(n) > at) * rng.normal() for at in where]
-    return np.sum([_walk(rng, n), *jumps], axis=0, dtype=np.float64)
+    return np.asarray(_walk(rng, n) + np.sum(jumps, axis=0), dtype=np.float64)
 
 
 def _stale(rng: np.random.Generator, n: int) -> Floats:
