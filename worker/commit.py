@@ -66,7 +66,7 @@ class Commit:
 
     def _plan(self, changes: Changes) -> list[str | bytes]:
         encoded = [(record, encode_record(record)) for record in changes.records]
-        latest = {record.symbol: hash_fields(record, text) for record, text in encoded}
+        latest = {record.symbol: (record, text) for record, text in encoded}
         plan = {
             "shards": [
                 (
@@ -80,7 +80,7 @@ class Commit:
             "symbols": [
                 (
                     _binary(mirror.pack(zip(change.close_times_ms, change.closes, strict=True))),
-                    _flat_struct(latest[symbol]) if symbol in latest else [],
+                    _flat_struct(hash_fields(*latest[symbol])) if symbol in latest else [],
                 )
                 for symbol, change in changes.symbols.items()
             ],

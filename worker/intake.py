@@ -1,13 +1,16 @@
 """What comes in: routes new entries to their shards, reads those of our own, and waits for more."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import msgspec
+import redis
 
 from schemas.candle import MAX_DOCUMENT_BYTES
+from worker import scripts
 from worker.changes import Entry
 from worker.connection import Client
 from worker.errors import GroupDeleted
@@ -36,25 +39,22 @@ class Intake:
         Nothing is routed before everything older is with its shard: entries that somebody else
         has taken from the group, or that are pending for nobody any more.
         """
-        held = sorted(shards)
-        self._turn += 1
-        first = self._turn % max(1, len(held))
-        served = [*held[first:], *held[:first]]
         while True:
-            reply = self._ask(served, most)
-            match reply:
-                case [b"meta gone"]:
-                    raise GroupDeleted(
-                        f"{self._keys.meta} is gone; see README, When the group is gone"
-                    )
-                case [b"missing", *missing]:
-                    for shard in missing:
-                        self._restore(shard)
-                    continue
-            routed, lost, self._last_seen_id, suspect, stray, self.last_notice, *packed = reply
-            self._tell(routed, lost, suspect, stray)
-            if not stray:
-                return list(_unpack(*packed))
+            keys, args = self._question(shards, most, ())
+            entries = self._understood(self._scripts.route(keys, args))
+            if entries is not None:
+                return entries
+
+    def ask_ahead(self, shards: Iterable[int], most: int, in_hand: Iterable[Entry]) -> None:
+        """Send for the entries behind those in hand, for Redis to look them up meanwhile."""
+        scripts.send(self._scripts.route, *self._question(shards, most, in_hand))
+
+    def answer(self) -> list[Entry]:
+        """What `ask_ahead` has asked for, or nothing where `fetch` must see to more than that."""
+        try:
+            return self._understood(scripts.receive(self._scripts.route)) or []
+        except redis.exceptions.NoScriptError:
+            return []
 
     def wait(self, seconds: float, stop: Stop) -> None:
         """Block until an entry or a notice newer than all we have seen, a signal, or `seconds`."""
@@ -65,20 +65,44 @@ class Intake:
         }
         stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
 
-    def _ask(self, shards: list[int], most: int) -> Any:
+    def _question(
+        self, shards: Iterable[int], most: int, in_hand: Iterable[Entry]
+    ) -> tuple[list[str], list[Any]]:
         keys = self._keys
-        return self._scripts.route(
-            keys=[keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
-            args=[
+        last_ids = {entry.shard: entry.id for entry in in_hand}
+        counts = Counter(entry.shard for entry in in_hand)
+        held = sorted(shards)
+        self._turn += 1
+        first = self._turn % max(1, len(held))
+        own = [
+            (shard, last_ids.get(shard, b"0").decode(), counts[shard])
+            for shard in (*held[first:], *held[:first])
+        ]
+        return (
+            [keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
+            [
                 keys.group,
                 INTAKE,
                 most,
                 self._settings.max_pending,
                 MAX_DOCUMENT_BYTES,
-                msgspec.msgpack.encode(shards),
+                msgspec.msgpack.encode(own),
                 *map(shard_name, range(self._settings.shards)),
             ],
         )
+
+    def _understood(self, reply: Any) -> list[Entry] | None:
+        """The entries in a reply; None when the question must be asked again."""
+        match reply:
+            case [b"meta gone"]:
+                raise GroupDeleted(f"{self._keys.meta} is gone; see README, When the group is gone")
+            case [b"missing", *missing]:
+                for shard in missing:
+                    self._restore(shard)
+                return None
+        routed, lost, self._last_seen_id, suspect, stray, self.last_notice, *packed = reply
+        self._tell(routed, lost, suspect, stray)
+        return None if stray else list(_unpack(*packed))
 
     def _tell(self, routed: int, lost: int, suspect: bytes, stray: bytes) -> None:
         keys = self._keys

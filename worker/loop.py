@@ -66,6 +66,8 @@ class Session:
         self.commit = Commit(settings, scripts, self.shards)
         self.feeder = Feeder(settings, client) if settings.source == "synthetic" else None
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
+        self._ahead: list[Entry] = []
+        self._asked_under = 0
 
     def work(self, stop: Stop) -> None:
         while not stop.requested:
@@ -78,11 +80,11 @@ class Session:
         if self.feeder:
             self.feeder.feed()
         began_s = time.monotonic()
-        entries = self.intake.fetch(self.shards, self.pace.most)
+        entries = self.fetch()
         self.shards.heed(self.intake.last_notice)
         if not entries:
             return False
-        changes = self.advance(entries)
+        changes = self.advance(entries, ask_ahead=len(entries) >= self.pace.most)
         try:
             self.commit.apply(changes)
         except LeaseLost as lost:
@@ -91,10 +93,24 @@ class Session:
         self.pace.took(time.monotonic() - began_s, len(entries))
         return True
 
-    def advance(self, entries: list[Entry]) -> Changes:
+    def fetch(self) -> list[Entry]:
+        ahead, self._ahead = self._ahead, []
+        # What was asked for under other leases may be finished by others since.
+        if ahead and self._asked_under == self.shards.version:
+            return ahead
+        return self.intake.fetch(self.shards, self.pace.most)
+
+    def advance(self, entries: list[Entry], *, ask_ahead: bool = False) -> Changes:
+        """With `ask_ahead`, Redis looks up the next entries while we calculate."""
         readings = self.pipeline.read(entries)
         histories = self.backfill.histories(readings, self.shards.memory)
-        return self.pipeline.advance(readings, self.shards.memory, histories)
+        if ask_ahead:
+            self.intake.ask_ahead(self.shards, self.pace.most, entries)
+            self._asked_under = self.shards.version
+        changes = self.pipeline.advance(readings, self.shards.memory, histories)
+        if ask_ahead:
+            self._ahead = self.intake.answer()
+        return changes
 
     def leave(self) -> None:
         try:

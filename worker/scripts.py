@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from redis.commands.core import Script
 
@@ -12,6 +13,22 @@ from worker.connection import Client
 def _source(*names: str) -> str:
     folder = files("worker") / "lua"
     return "".join((folder / f"{name}.lua").read_text() for name in names)
+
+
+def send(script: Script, keys: list[str], args: list[Any]) -> None:
+    """Call `script` without waiting for its reply, which `receive` must fetch before any other
+    command. One that Redis does not know is not loaded: `receive` raises NoScriptError.
+    """
+    _connection(script).send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+
+
+def receive(script: Script) -> Any:
+    return _connection(script).read_response()
+
+
+def _connection(script: Script) -> Any:
+    """The one connection of the client, see `connection.open_client`."""
+    return script.registered_client.connection  # type: ignore[union-attr]
 
 
 class Scripts:

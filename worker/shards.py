@@ -56,6 +56,8 @@ class Shards:
         self._held: dict[int, Shard] = {}
         self._next_keep_s = 0.0
         self._notice = b"0-0"
+        self.version = 0
+        """Another one whenever a shard was taken, lost or given back."""
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)
@@ -82,6 +84,7 @@ class Shards:
         for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
             log.info("the lease of shard %d was lost or given back", shard)
             del self._held[shard]
+            self.version += 1
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
         for shard in taken:
             self._load(shard, tokens[shard])
@@ -101,6 +104,7 @@ class Shards:
         """Forget shards whose lease is lost, and see at once what is left to take."""
         for shard in shards:
             self._held.pop(shard, None)
+            self.version += 1
         self._next_keep_s = 0.0
 
     def move(self, changes: Changes) -> None:
@@ -158,6 +162,7 @@ class Shards:
     def _load(self, shard: int, token: str) -> None:
         """Read marks and windows of a newly taken shard; nobody else can change them by now."""
         found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
+        self.version += 1
         self._held[shard] = Shard(
             token,
             {

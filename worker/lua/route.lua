@@ -4,7 +4,8 @@
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished   KEYS[5] notices
 -- ARGV[1] group   ARGV[2] intake consumer   ARGV[3] most entries to route, and to return
 -- ARGV[4] most entries the group may have pending   ARGV[5] most bytes of a document
--- ARGV[6] the caller's shards, a MessagePack array, in the order in which to serve them
+-- ARGV[6] the caller's shards in the order in which to serve them: a MessagePack array of
+--         {shard, id of the last entry in hand or '0', how many it has in hand}
 -- ARGV[7...] the consumer of each shard, from shard 0 on
 -- Returns {entries routed, entries found trimmed unread, last id seen, ids between which an
 --          unknown number may have been trimmed or '', consumer that held entries and is no
@@ -126,8 +127,9 @@ if added then
   end
 end
 
--- 6. The oldest unfinished entries of the caller, from the start of each shard's pending list:
---    what was finished is gone from it, so there is no position to remember or to lose.
+-- 6. The oldest unfinished entries of the caller behind those it has in hand. With nothing in hand
+--    that is from the start of each shard's pending list: what was finished is gone from it, so
+--    there is no position to lose.
 local heads, lengths, text, bytes = {}, {}, {}, 0
 
 local function add(shard, entry)
@@ -144,16 +146,17 @@ local function add(shard, entry)
 end
 
 local left = most
-for _, shard in ipairs(own) do
-  local consumer = consumer_of(shard)
-  local waiting = math.min(by_consumer[consumer] or 0, left)
-  if waiting > 0 and bytes < MOST_TEXT then
+for _, one in ipairs(own) do
+  local shard, last_in_hand, in_hand = one[1], one[2], one[3]
+  local waiting = (by_consumer[consumer_of(shard)] or 0) - in_hand
+  local wanted = math.min(waiting, left)
+  if wanted > 0 and bytes < MOST_TEXT then
     local entries = read[shard]
-    if not entries or #entries < by_consumer[consumer] then
-      entries = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', waiting,
-        'STREAMS', input, '0')[1][2]
+    if not entries or #entries < waiting then
+      entries = redis.call('XREADGROUP', 'GROUP', group, consumer_of(shard), 'COUNT', wanted,
+        'STREAMS', input, last_in_hand)[1][2]
     end
-    for i = 1, math.min(#entries, waiting) do
+    for i = 1, math.min(#entries, wanted) do
       if bytes >= MOST_TEXT then break end
       add(shard, entries[i])
       left = left - 1
