@@ -42,8 +42,8 @@ class Commit:
         never send the changes again.
         """
         reply = self._scripts.commit(keys=self._key_list(changes), args=self._plan(changes))  # 1
-        self._check(reply, list(changes.finished))
-        self._shards.move(changes)  # 2
+        committed_ms = self._check(reply, list(changes.finished))
+        self._shards.move(changes, committed_ms)  # 2
         for warning in changes.warnings:  # 3
             log.warning(warning)
         if log.isEnabledFor(logging.INFO):
@@ -72,7 +72,7 @@ class Commit:
                 (
                     self._shards.token(shard),
                     shard_name(shard),
-                    _flat(_marks_of(shard, changes.symbols)),
+                    _flat(self._marks_of(shard, changes.symbols)),
                     _binary(entry_ids),
                 )
                 for shard, entry_ids in changes.finished.items()
@@ -94,10 +94,19 @@ class Commit:
         }
         return [self._keys.group, msgspec.msgpack.encode(plan)]
 
-    def _check(self, reply: list[Any], shards: list[int]) -> None:
+    def _marks_of(
+        self, shard: int, symbols: Mapping[str, SymbolChange]
+    ) -> Iterator[tuple[str, str]]:
+        short = not self._settings.marks_are_long
+        for symbol, change in symbols.items():
+            if change.shard == shard:
+                yield symbol, change.mark.text(short=short)
+
+    def _check(self, reply: list[Any], shards: list[int]) -> int:
+        """Redis's time of the commit in ms."""
         match reply:
-            case [b"done"]:
-                return
+            case [b"done", committed_ms]:
+                return int(committed_ms)
             case [b"lease lost", *indexes]:
                 raise LeaseLost([shards[index] for index in indexes])
             case [b"wrong type", key, found]:
@@ -107,12 +116,6 @@ class Commit:
                 )
             case _:
                 raise AssertionError(f"commit.lua answered {reply!r}")
-
-
-def _marks_of(shard: int, symbols: Mapping[str, SymbolChange]) -> Iterator[tuple[str, str]]:
-    for symbol, change in symbols.items():
-        if change.shard == shard:
-            yield symbol, str(change.last_emitted_ms)
 
 
 def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:

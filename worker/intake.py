@@ -1,6 +1,7 @@
 """What comes in: routes new entries to their shards, reads those of our own, and waits for more."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice, pairwise
@@ -31,6 +32,7 @@ class Intake:
         self._turn = 0
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has given shards back."""
+        self._clock_ahead_ms = 0.0
 
     def fetch(self, shards: Iterable[int], most: int) -> list[Entry]:
         """Route what is new; the oldest unfinished entries of our shards, `most` of them, each
@@ -55,6 +57,10 @@ class Intake:
             return self._understood(scripts.receive(self._scripts.route)) or []
         except redis.exceptions.NoScriptError:
             return []
+
+    def now_ms(self) -> int:
+        """The time of Redis's clock: never later than it is, at most a reply's way behind."""
+        return int(self._clock_ahead_ms + time.monotonic() * 1_000)
 
     def wait(self, seconds: float, stop: Stop) -> None:
         """Block until an entry or a notice newer than all we have seen, a signal, or `seconds`."""
@@ -100,7 +106,8 @@ class Intake:
                 for shard in missing:
                     self._restore(shard)
                 return None
-        routed, lost, self._last_seen_id, suspect, stray, self.last_notice, *packed = reply
+        routed, lost, self._last_seen_id, suspect, stray, self.last_notice, now_ms, *packed = reply
+        self._clock_ahead_ms = now_ms - time.monotonic() * 1_000
         self._tell(routed, lost, suspect, stray)
         return None if stray else list(_unpack(*packed))
 

@@ -1,8 +1,10 @@
 """The whole way of a candle on one screen: keep the leases, fetch, read, advance, commit."""
 
 import logging
+import math
 import time
 import uuid
+from typing import Final
 
 import redis
 
@@ -22,6 +24,9 @@ from worker.settings import Settings
 from worker.shards import KEEPS_PER_LEASE, Shards
 from worker.stop import Stop
 from worker.synthetic import Feeder
+
+# How late a state may be that is due by the wall clock.
+LOOK_FOR_OVERDUE_S: Final = 0.5
 
 
 def run(settings: Settings, stop: Stop) -> None:
@@ -66,6 +71,8 @@ class Session:
         self.commit = Commit(settings, scripts, self.shards)
         self.feeder = Feeder(settings, client) if settings.source == "synthetic" else None
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
+        self._looks_for_overdue = settings.rate_clock == "wall"
+        self._next_look_s = 0.0
         self._ahead: list[Entry] = []
         self._asked_under = 0
 
@@ -82,16 +89,13 @@ class Session:
         began_s = time.monotonic()
         entries = self.fetch()
         self.shards.heed(self.intake.last_notice)
-        if not entries:
-            return False
-        changes = self.advance(entries, ask_ahead=len(entries) >= self.pace.most)
-        try:
-            self.commit.apply(changes)
-        except LeaseLost as lost:
-            log.warning("%s; the next holder has its candles", lost)
-            self.shards.drop(lost.shards)
-        self.pace.took(time.monotonic() - began_s, len(entries))
-        return True
+        if entries:
+            self._apply(self.advance(entries, ask_ahead=len(entries) >= self.pace.most))
+            self.pace.took(time.monotonic() - began_s, len(entries))
+        if self._looks_for_overdue and time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + LOOK_FOR_OVERDUE_S
+            self.publish_overdue()
+        return bool(entries)
 
     def fetch(self) -> list[Entry]:
         ahead, self._ahead = self._ahead, []
@@ -107,10 +111,23 @@ class Session:
         if ask_ahead:
             self.intake.ask_ahead(self.shards, self.pace.most, entries)
             self._asked_under = self.shards.version
-        changes = self.pipeline.advance(readings, self.shards.memory, histories)
+        now_ms = self.intake.now_ms()
+        changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
         if ask_ahead:
             self._ahead = self.intake.answer()
         return changes
+
+    def publish_overdue(self) -> None:
+        changes = self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms())
+        if changes.symbols:
+            self._apply(changes)
+
+    def _apply(self, changes: Changes) -> None:
+        try:
+            self.commit.apply(changes)
+        except LeaseLost as lost:
+            log.warning("%s; the next holder has its candles", lost)
+            self.shards.drop(lost.shards)
 
     def leave(self) -> None:
         try:
@@ -123,8 +140,9 @@ class Session:
             )
 
     def _seconds_to_wait(self) -> float:
-        to_keep = self.shards.seconds_to_keep
-        return min(to_keep, self.feeder.seconds_to_feed) if self.feeder else to_keep
+        to_feed = self.feeder.seconds_to_feed if self.feeder else math.inf
+        to_look = LOOK_FOR_OVERDUE_S if self._looks_for_overdue else math.inf
+        return min(self.shards.seconds_to_keep, to_feed, to_look)
 
 
 def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session | None:

@@ -35,14 +35,17 @@ from worker.changes import (
     SymbolChange,
 )
 from worker.keys import shard_of
+from worker.mark import Mark
 from worker.settings import Settings, interval_ms
 
 
-class _Emission(NamedTuple):
-    """A state that is due: of a symbol, after the batch's candle that makes `length` closes."""
+class _Close(NamedTuple):
+    """A close after which there is a state to publish, if it is due."""
 
     candle: Candle
+    change: SymbolChange
     length: int
+    """Closes up to this one."""
 
 
 class Pipeline:
@@ -59,6 +62,8 @@ class Pipeline:
         self._needed = self._market_state.minimum_length
         self._interval_ms = settings.candle_interval_ms
         self._publish_interval_ms = settings.publish_interval_ms
+        self._by_wall_clock = settings.rate_clock == "wall"
+        self._on_regime_change = settings.emit_on_regime_change
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """Tell for each entry what it is, in stream order."""
@@ -66,11 +71,18 @@ class Pipeline:
         return [Reading(entry, order, self._found(entry, order[0])) for order, entry in in_order]
 
     def advance(
-        self, readings: Iterable[Reading], memory: MemoryOf, histories: Mapping[str, History]
+        self,
+        readings: Iterable[Reading],
+        memory: MemoryOf,
+        histories: Mapping[str, History],
+        now_ms: int = 0,
     ) -> Changes:
-        """What the readings change; `histories` are older closes of symbols without a memory."""
+        """What the readings change; `histories` are older closes of symbols without a memory.
+
+        `now_ms` is the time of Redis's clock, for `rate_clock=wall`.
+        """
         changes = Changes()
-        emissions: list[_Emission] = []
+        closes: list[_Close] = []
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
@@ -82,9 +94,10 @@ class Pipeline:
                             histories.get(symbol, ((), ())),
                         )
                     change = changes.symbols[symbol]
-                    if self._apply(found, change, changes, entry) and self._is_due(order, change):
-                        change.last_emitted_ms = found.close_time
-                        emissions.append(_Emission(found, change.length))
+                    if self._apply(found, change, changes, entry) and (
+                        change.length >= self._needed and order > self._warm_until
+                    ):
+                        closes.append(_Close(found, change, change.length))
                 case Ignored():
                     changes.count("ignored")
                 case Lost():
@@ -95,7 +108,27 @@ class Pipeline:
         changes.symbols = {
             symbol: change for symbol, change in changes.symbols.items() if change.closes
         }
-        self._emit(emissions, changes)
+        self._emit(closes, changes, now_ms)
+        return changes
+
+    def overdue(self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int) -> Changes:
+        """What is due by the wall clock though no candle has come: the newest close of a symbol
+        whose interval was not over when that close came.
+        """
+        changes, closes = Changes(), []
+        for shard, symbol, known in remembered:
+            window, mark = known.window, known.mark
+            is_waiting = mark.published_ms and window.last_close_time_ms > mark.close_time_ms
+            if is_waiting and len(window) >= self._needed and self._is_due(mark, 0, now_ms):
+                newest = Candle(
+                    symbol=symbol,
+                    close=float(window.closes()[-1]),
+                    close_time=window.last_close_time_ms,
+                )
+                changes.symbols[symbol] = SymbolChange(shard, window, mark)
+                changes.finished.setdefault(shard, [])
+                closes.append(_Close(newest, changes.symbols[symbol], len(window)))
+        self._emit(closes, changes, now_ms)
         return changes
 
     def _found(self, entry: Entry, entry_ms: int) -> Candle | Ignored | Lost | CandleRejected:
@@ -126,9 +159,7 @@ class Pipeline:
     def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
         known = known or Memory(Window(self._settings.window_size))
         close_times_ms, closes = history
-        return SymbolChange(
-            shard, known.window, known.last_emitted_ms, [*close_times_ms], [*closes]
-        )
+        return SymbolChange(shard, known.window, known.mark, [*close_times_ms], [*closes])
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
         """Add the candle, unless the symbol is past it already."""
@@ -155,36 +186,64 @@ class Pipeline:
         changes.count("applied")
         return True
 
-    def _is_due(self, order: tuple[int, int], change: SymbolChange) -> bool:
-        return (
-            change.length >= self._needed
-            and order > self._warm_until
-            and change.last_close_time_ms - change.last_emitted_ms >= self._publish_interval_ms
+    def _is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
+        since_ms = (
+            now_ms - mark.published_ms
+            if self._by_wall_clock
+            else close_time_ms - mark.close_time_ms
         )
+        return since_ms >= self._publish_interval_ms
 
-    def _emit(self, emissions: Sequence[_Emission], changes: Changes) -> None:
-        """Calculate the states that are due, many at a time: the bits are the same as one by one.
+    def _emit(self, closes: Sequence[_Close], changes: Changes, now_ms: int) -> None:
+        """Publish the states that are due; each moves the mark of its symbol.
 
-        A state depends on the last closes alone, as many as theta needs, so windows of any length
-        go into one array.
+        By the wall clock no more than one can be due of each symbol, and the newest wins.
         """
-        if not emissions:
-            return
-        closes = {
+        if self._by_wall_clock:
+            closes = list({close.candle.symbol: close for close in closes}.values())
+        if not self._on_regime_change:
+            # Nobody asks for the states of the others, so they are not calculated.
+            closes = [close for close in closes if self._takes_its_turn(close, now_ms)]
+        for close, state in zip(closes, self._states(closes, changes), strict=True):
+            regime, reason = regime_of(state["regime_probs"]), "interval"
+            if self._on_regime_change and not self._takes_its_turn(close, now_ms):
+                if close.change.mark.regime in ("", regime):
+                    continue
+                reason = "regime_change"
+            close.change.mark = Mark(close.candle.close_time, regime)
+            buffer_size = min(close.length, self._settings.window_size)
+            changes.records.append(self.record(close.candle, buffer_size, state, reason))
+            changes.count("emitted")
+
+    def _takes_its_turn(self, close: _Close, now_ms: int) -> bool:
+        """Whether it is due by the interval; the next one then counts from it."""
+        close_time_ms = close.candle.close_time
+        is_due = self._is_due(close.change.mark, close_time_ms, now_ms)
+        if is_due:
+            close.change.mark = Mark(close_time_ms)
+        return is_due
+
+    def _states(self, closes: Sequence[_Close], changes: Changes) -> list[State]:
+        """The states after these closes, calculated many at a time: the bits are the same as one
+        by one. A state depends on the last closes alone, as many as theta needs, so windows of
+        any length go into one array.
+        """
+        if not closes:
+            return []
+        prices = {
             symbol: np.concatenate([change.before.closes(), change.closes])
             for symbol, change in changes.symbols.items()
         }
         windows = np.stack(
-            [closes[candle.symbol][length - self._needed : length] for candle, length in emissions]
+            [prices[candle.symbol][length - self._needed : length] for candle, _, length in closes]
         )
         states = self._market_state.get_states(windows)
-        for (candle, length), state in zip(emissions, states, strict=True):
-            assert state is not None, "windows are as long as theta needs"
-            buffer_size = min(length, self._settings.window_size)
-            changes.records.append(self._record(candle, buffer_size, state))
-        changes.counters["emitted"] += len(emissions)
+        return [state for state in states if state is not None]
 
-    def _record(self, candle: Candle, buffer_size: int, state: State) -> MarketStateRecord:
+    def record(
+        self, candle: Candle, buffer_size: int, state: State, reason: str
+    ) -> MarketStateRecord:
+        """What is published of `state`, that after `candle` with `buffer_size` closes at hand."""
         probs, features = state["regime_probs"], state["features"]
         components = state["ts_components"]
         return MarketStateRecord(
@@ -207,4 +266,5 @@ class Pipeline:
             ts_components=TsComponents(components["mu_abs"], components["sigma_used"]),
             buffer_size=buffer_size,
             theta_hash=self._theta_hash,
+            reason=reason,
         )

@@ -41,11 +41,11 @@ class Scripts:
         def script(*names: str) -> Script:
             return client.register_script(_source(*names))
 
-        self.setup = script("stream", "members", "setup")
-        self.keep = script("members", "keep")
+        self.setup = script("stream", "clock", "members", "setup")
+        self.keep = script("clock", "members", "keep")
         self.load = script("load")
-        self.release = script("members", "release")
-        self.route = script("stream", "symbol", "route")
+        self.release = script("clock", "members", "release")
+        self.route = script("stream", "clock", "symbol", "route")
         self.restore = script("stream", "symbol", "restore")
-        self.commit = script("commit")
+        self.commit = script("clock", "commit")
         self.unread = script("unread")

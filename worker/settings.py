@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="a number and s, m, h, d or w, such as 1m or 4h",
         ),
     ] = "1m"
+    rate_clock: Annotated[Literal["candle", "wall"], Meta(description="candle or wall")] = "candle"
+    emit_on_regime_change: Annotated[bool, Meta(description="true or false")] = False
     source: Annotated[Literal["candles", "synthetic"], Meta(description="candles or synthetic")] = (
         "candles"
     )
@@ -126,6 +128,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def publish_interval_ms(self) -> int:
         return self.publish_interval * 1_000
+
+    @property
+    def marks_are_long(self) -> bool:
+        """Whether more than the close time must be remembered of the last emission."""
+        return self.emit_on_regime_change or self.rate_clock == "wall"
 
     @property
     def lease_ms(self) -> int:

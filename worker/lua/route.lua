@@ -9,8 +9,8 @@
 -- ARGV[7...] the consumer of each shard, from shard 0 on
 -- Returns {entries routed, entries found trimmed unread, last id seen, ids between which an
 --          unknown number may have been trimmed or '', consumer that held entries and is no
---          shard or '', id of the last notice, heads, lengths,
---          text},
+--          shard or '', id of the last notice, Redis's time in ms,
+--          heads, lengths, text},
 --      {'missing', shard, ...} when entries of these shards must first be restored,
 --      or {'meta gone'}.
 -- `heads` and `lengths` are MessagePack arrays of integers: for each entry its shard and how many
@@ -166,5 +166,5 @@ end
 
 -- A worker that must not route waits for entries newer than all there are.
 return {routed, lost, room > 0 and last_seen or stream['last-generated-id'], suspect, stray,
-  (redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)[1] or {'0-0'})[1],
+  (redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)[1] or {'0-0'})[1], now_in_ms(),
   cmsgpack.pack(heads), cmsgpack.pack(lengths), table.concat(text)}
