@@ -75,7 +75,7 @@ class Machine:
         done = subprocess.run(
             [
                 *("nsenter", "--target", str(self._pid)),
-                *("--mount", "--pid", "--uts", "--ipc", "--net", "--root", "--wd=/"),
+                *("--mount", "--pid", "--uts", "--ipc", "--net"),
                 *("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"),
                 *(f"{name}={value}" for name, value in environment.items()),
                 *command,
@@ -121,7 +121,8 @@ class Machine:
             # The end of its first process ends all others.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
-        self._outer.kill() if not self._pid else None
+        else:
+            self._outer.kill()
         self._outer.wait()
         self._log.close()
         for cgroup in self._cgroups:

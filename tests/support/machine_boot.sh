@@ -52,6 +52,9 @@ fi
 cd "$root"
 pivot_root . .
 umount -l .
+# As units expect it: what is mounted for them (credentials) must be seen where it is made.
+mount --make-rshared /
+cd /
 exec /usr/bin/env -i container=test \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=basic.target

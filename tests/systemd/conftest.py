@@ -1,0 +1,26 @@
+"""One booted systemd for all tests of this folder; they run in one process, in order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.machine import Machine, missing
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("systemd"))
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """Booted, with Debian's redis-server running as a unit, and nothing of ours."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Machine() as machine:
+        machine.start_redis()
+        yield machine
