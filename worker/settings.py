@@ -21,7 +21,7 @@ from core.theta import Theta, merged_theta, minimum_length
 from worker.errors import ConfigurationError
 from worker.keys import Keys
 from worker.redis_url import check_url, has_password, masked_url
-from worker.setting_files import password_from, theta_from
+from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
 _INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
@@ -239,7 +239,7 @@ def _unknown(variable: str) -> str:
     return f"{PREFIX}{variable} is no setting; {hint}"
 
 
-def _read_password(values: dict[str, Any], credential: Path | None) -> None:
+def _read_password(values: dict[str, Any], credential: str) -> None:
     sources = [
         name
         for name, found in {
@@ -255,14 +255,13 @@ def _read_password(values: dict[str, Any], credential: Path | None) -> None:
     if path := values.get("redis_password_file"):
         values["redis_password"] = password_from(f"{PREFIX}REDIS_PASSWORD_FILE", path)
     elif credential:
-        values["redis_password"] = password_from(_CREDENTIAL, str(credential))
+        values["redis_password"] = credential
 
 
-def _credential(environ: Mapping[str, str]) -> Path | None:
-    """What systemd's LoadCredential= has put there for us; the units give an empty one for none."""
-    path = Path(environ.get("CREDENTIALS_DIRECTORY", ""), "redis-password")
-    is_given = "CREDENTIALS_DIRECTORY" in environ and path.is_file() and path.stat().st_size > 0
-    return path if is_given else None
+def _credential(environ: Mapping[str, str]) -> str:
+    """The password that systemd's LoadCredential= has put there; empty where there is none."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    return credential_from(_CREDENTIAL, Path(folder, "redis-password")) if folder else ""
 
 
 def _default_worker_id() -> str:
