@@ -34,6 +34,7 @@ wheels=
 assume_yes=
 dry_run=
 verify_options=()
+wanted=()     # the units of the workers
 unfinished= # what is to be removed should a step fail
 
 main() {
@@ -67,6 +68,7 @@ rollback() {
     [ -n "$(linked previous)" ] || fail "there is no release before ${old:-this} to go back to"
     preflight "$(linked previous)"
     switch_to "$(linked previous)"
+    choose_workers
     start_workers || go_back "$old"
     show_result
 }
@@ -223,14 +225,19 @@ install_units() {
 
 # Enables what shall run; what is to run no more is stopped.
 choose_workers() {
-    local unit wanted i
-    run systemctl --quiet enable "$first"
-    [ -n "$workers" ] || return 0
-    wanted=$(for ((i = 2; i <= workers; i++)); do echo "quantum-marketstate@$i.service"; done)
-    for unit in $(further_workers); do
-        grep -qxF "$unit" <<<"$wanted" || run systemctl --quiet disable --now "$unit"
+    local unit i
+    wanted=("$first")
+    for ((i = 2; i <= ${workers:-1}; i++)); do
+        wanted+=("quantum-marketstate@$i.service")
     done
-    for unit in $wanted; do
+    for unit in $(further_workers); do
+        if [ -z "$workers" ]; then
+            wanted+=("$unit")
+        elif ! grep -qxF "$unit" < <(printf '%s\n' "${wanted[@]}"); then
+            run systemctl --quiet disable --now "$unit"
+        fi
+    done
+    for unit in "${wanted[@]}"; do
         run systemctl --quiet enable "$unit"
     done
 }
@@ -241,7 +248,7 @@ start_workers() {
     local unit
     step "Starting the workers; each says when it is ready"
     run systemctl reset-failed 'quantum-marketstate*' || true
-    for unit in "$first" $(further_workers); do
+    for unit in "${wanted[@]}"; do
         if is_older_than_what_it_reads "$unit"; then
             run systemctl restart "$unit" || return 1
         else
@@ -291,7 +298,7 @@ show_result() {
         echo "deploy.sh: the workers run, but verify.sh found something wrong (see above)." >&2
         exit 4
     }
-    step "Release $(basename "$(linked current)") runs with $(($(further_workers | wc -l) + 1)) worker(s)"
+    step "Release $(basename "$(linked current)") runs with ${#wanted[@]} worker(s)"
 }
 
 # --- Small things ------------------------------------------------------------------------------------

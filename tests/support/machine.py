@@ -32,8 +32,12 @@ def missing() -> str:
     """Why no machine can be booted here; an empty text where one can."""
     if not SYSTEMD.exists() or os.geteuid() != 0:
         return "booting systemd needs root on a Linux with systemd"
-    tools = [tool for tool in NEEDED if shutil.which(tool) is None]
-    return f"not installed: {', '.join(tools)}" if tools else ""
+    if tools := [tool for tool in NEEDED if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(tools)}"
+    tried = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
+    )
+    return "" if tried.returncode == 0 else "this root may not make namespaces"
 
 
 class Machine:
