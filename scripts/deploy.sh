@@ -284,7 +284,7 @@ remove_old_releases() {
 }
 
 show_result() {
-    local verdict=0
+    local i verdict=0
     if [ -n "$dry_run" ]; then
         echo "would: scripts/verify.sh; show status and log"
         return
@@ -292,6 +292,11 @@ show_result() {
     step "Status and log"
     systemctl --no-pager --lines=0 status "$first" 'quantum-marketstate@*.service' || true
     journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*"
+    step "Waiting until the backlog is worked off"
+    for ((i = 0; i < 60; i++)); do
+        "$command" status --max-lag 500 >/dev/null && break
+        sleep 1
+    done
     step "Verifying"
     "$checkout/scripts/verify.sh" "${verify_options[@]}" || verdict=$?
     [ "$verdict" -eq 0 ] || {
