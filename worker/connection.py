@@ -163,6 +163,7 @@ def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
 
 
 def reason(error: Exception) -> str:
-    """In one line, and without what Redis adds of the inside of a script."""
+    """In one line, without what Redis adds of the inside of a script, and redis-py of clients."""
     text = re.sub(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$", "", str(error))
+    text = re.sub(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>", r"\1:\2", text)
     return " ".join(text.split()) or type(error).__name__

@@ -159,4 +159,4 @@ def test_sentinels_that_know_no_such_master_are_one_clear_line(
         failed = check.log.splitlines()[-1]
         assert failed.startswith("FAIL Redis at redis+sentinel://127.0.0.1:"), failed
         assert told in failed
-        assert "Redis<" not in failed
+        assert "redis.client" not in failed
