@@ -1,6 +1,7 @@
 """deploy/redis/users.acl: the worker's user does all its work, and each user nothing else."""
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +32,9 @@ from tests.support.worker_process import (
 from worker.embedded import EmbeddedRedis, wheel_server
 from worker.keys import shard_name, shard_of
 
-USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+ROOT = Path(__file__).parents[2]
+USERS = ROOT / "deploy" / "redis" / "users.acl"
+README = ROOT / "deploy" / "redis" / "README.md"
 PASSWORD = "of-all-users"
 STATE = "quantum:marketstate:BTCUSDT"
 CACHE = "candles:BTCUSDT:1m"
@@ -306,3 +309,32 @@ def test_a_server_starts_with_the_file(
     text = "".join(f"user {name} {rule}\n" for name, rule in rules.items())
     with EmbeddedRedis(server_binary, *how(tmp_path, text)) as server, server.client() as client:
         assert {"default", *rules} == set(client.acl_users())
+
+
+def test_the_password_is_set_as_the_readme_says(any_server_binary: Path, tmp_path: Path) -> None:
+    lines = README.read_text().splitlines()
+    first, last = (
+        lines.index("    umask 077"),
+        next(
+            i for i, line in enumerate(lines) if line.startswith("    sed") and "users.acl" in line
+        ),
+    )
+    script = "\n".join(lines[first : last + 1])
+    for folder in ("/etc/quantum", "/etc/redis"):
+        assert folder in script
+        script = script.replace(folder, str(tmp_path))
+    if any_server_binary == wheel_server():
+        script += f"\nsed -i 's/%R~/~/g' {tmp_path}/users-marketstate.conf"
+    subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True)
+    with (
+        EmbeddedRedis(
+            any_server_binary, "--include", str(tmp_path / "users-marketstate.conf")
+        ) as server,
+        WorkerProcess(
+            server.port,
+            tmp_path,
+            redis_username="marketstate",
+            redis_password_file=tmp_path / "marketstate.password",
+        ) as worker,
+    ):
+        worker.wait_for_log("holding 16 of 16 shards")
