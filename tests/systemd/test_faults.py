@@ -212,23 +212,26 @@ def test_a_worker_that_hangs_longer_than_the_watchdog_allows_is_restarted(trial:
     assert 0 == trial.restarts(FIRST), "one that only waits for candles does not hang"
 
 
-def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial) -> None:
-    trial.machine.run("systemctl", "stop", SECOND)
+@BOTH
+def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial, unit: str) -> None:
+    """The other one works on, also where it is restarted with the first."""
+    (other,) = {FIRST, SECOND} - {unit}
+    trial.machine.run("systemctl", "stop", FIRST)
     trial.machine.run("systemctl", "reset-failed")
     trial.feed()
-    trial.machine.run("systemctl", "start", SECOND)
+    trial.machine.run("systemctl", "start", FIRST, SECOND)
     crashes = 0
-    while trial.deployment.show(SECOND, "ActiveState") != "failed":
-        pid = trial.deployment.pid(SECOND)
+    while trial.deployment.show(unit, "ActiveState") != "failed":
+        pid = trial.deployment.pid(unit)
         if pid and trial.machine.run("kill", "-KILL", str(pid), check=False).returncode == 0:
             crashes += 1
-            wait_until(lambda pid=pid: trial.deployment.pid(SECOND) != pid, "it is seen")  # type: ignore[misc]
+            wait_until(lambda pid=pid: trial.deployment.pid(unit) != pid, "it is seen")  # type: ignore[misc]
     assert 5 == crashes
-    said = trial.machine.run("systemctl", "status", SECOND, check=False).stdout
+    said = trial.machine.run("systemctl", "status", unit, check=False).stdout
     assert "Start request repeated too quickly" in said
-    assert "active" == trial.deployment.show(FIRST, "ActiveState")
     trial.feed()
-    wait_until(lambda: {FIRST: SHARDS} == holders(trial.redis), "the other holds all shards")
+    wait_until(lambda: {other: SHARDS} == holders(trial.redis), "the other holds all shards")
+    assert "active" == trial.deployment.show(other, "ActiveState")
 
 
 def test_a_worker_over_its_memory_is_killed_and_restarted_and_nothing_is_lost(
