@@ -25,7 +25,7 @@ readonly home=/opt/quantum/marketstate
 readonly configuration=/etc/quantum
 readonly units=/etc/systemd/system
 readonly first=quantum-marketstate.service
-readonly command=/usr/local/sbin/quantum-marketstate
+readonly program=/usr/local/sbin/quantum-marketstate
 readonly releases_kept=3
 
 action=deploy
@@ -34,9 +34,9 @@ wheels=
 assume_yes=
 dry_run=
 verify_options=()
-wanted=()     # the units of the workers
-old=          # the release that runs, and the one before that
-older=
+wanted=()   # the units of the workers
+old=        # the release that runs ...
+older=      # ... and the one before that
 unfinished= # what is to be removed should a step fail
 
 main() {
@@ -86,7 +86,7 @@ uninstall() {
     run rmdir --ignore-fail-on-non-empty "$units/$first.d" "$units/quantum-marketstate@.service.d" || true
     run systemctl daemon-reload
     run systemctl reset-failed 'quantum-marketstate*' || true
-    run rm -rf "$home" "$command"
+    run rm -rf "$home" "$program"
     run rmdir --ignore-fail-on-non-empty /opt/quantum || true
     if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate.password too?"; then
         run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name marketstate.password \) -delete
@@ -215,7 +215,7 @@ switch_to() {
 install_units() {
     local from=$1
     [ -d "$from" ] || from=$checkout/deploy/systemd # in a dry run
-    put "$from/quantum-marketstate" "$command" 755
+    put "$from/quantum-marketstate" "$program" 755
     put "$from/$first" "$units/$first" 644
     put "$from/quantum-marketstate@.service" "$units/quantum-marketstate@.service" 644
     put "$from/worker.conf" "$units/$first.d/10-worker.conf" 644
@@ -303,7 +303,7 @@ show_result() {
     journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*"
     step "Waiting until the backlog is worked off"
     for ((i = 0; i < 60; i++)); do
-        "$command" status --max-lag 500 >/dev/null && break
+        "$program" status --max-lag 500 >/dev/null && break
         sleep 1
     done
     step "Verifying"
