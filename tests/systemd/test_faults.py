@@ -38,7 +38,7 @@ from tests.support.worker_process import (
 
 SECRET = "kept-s3cret"
 ENTRIES = 6_000
-PER_STEP = 150
+PER_STEP = 60
 LEASE_S = 2
 SETTINGS = f"""
 MARKETSTATE_THETA_FILE=/etc/quantum/theta.json
@@ -46,7 +46,7 @@ MARKETSTATE_WINDOW_SIZE={WINDOW_SIZE}
 MARKETSTATE_START=replay
 MARKETSTATE_BACKFILL_KEYS=none
 MARKETSTATE_LEASE_SECONDS={LEASE_S}
-MARKETSTATE_BATCH=50
+MARKETSTATE_BATCH=10
 MARKETSTATE_OUTPUT_MAXLEN=1000000
 MARKETSTATE_DEAD_MAXLEN=1000000
 """
@@ -146,7 +146,7 @@ def trial(stream: Trial) -> Iterator[Trial]:
 
 
 def test_a_second_worker_shares_the_work_and_the_lag_stays_0(trial: Trial) -> None:
-    for _ in range(6):
+    for _ in range(15):
         trial.feed()  # until most symbols have closes enough for a state
     wait_until_finished(trial.redis, trial.fed)
     group = group_info(trial.redis)
