@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "worker": ("worker.service", "work until SIGTERM or SIGINT"),
     "check": ("worker.check", "look whether a worker could work here"),
     "status": ("worker.status_view", "how far behind the group is, and who holds what"),
+    "verify": ("worker.verify", "is what is published right and fresh? a line per check"),
     "demo": ("worker.demo", "see it work: a Redis of its own, a worker, and a table of states"),
 }
 

@@ -5,11 +5,13 @@
 """
 
 import difflib
+import math
 import os
 import re
 import socket
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -19,7 +21,7 @@ from core.theta import Theta, merged_theta, minimum_length
 from worker.errors import ConfigurationError
 from worker.keys import Keys
 from worker.redis_url import check_url, has_password, masked_url
-from worker.setting_files import password_from, theta_from
+from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
 _INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
@@ -32,6 +34,7 @@ _INTERVAL_UNITS_MS: Final = {
 }
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
+_CREDENTIAL: Final = "the systemd credential redis-password"
 
 Name = Annotated[
     str,
@@ -76,8 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[
         str,
         Meta(
-            pattern=r"^(redis|rediss|unix)://",
-            description="a URL that starts with redis://, rediss:// or unix://",
+            pattern=r"^(rediss?(\+sentinel)?|unix)://",
+            description="a URL that starts with redis://, rediss://, unix:// or redis+sentinel://",
         ),
     ] = ""
     input_stream: Name = "quantum:stream:market.klines"
@@ -110,8 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9@._-]{1,64}$",
-            description="1 to 64 letters, digits and @ . _ -",
+            pattern=r"^[A-Za-z0-9@._-]{1,128}$",
+            description="1 to 128 letters, digits and @ . _ -",
         ),
     ] = "worker"
     log_level: Annotated[
@@ -184,7 +187,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
         check_url(values.get("redis_url", ""))
     except ValueError as error:
         raise ConfigurationError(f"{PREFIX}REDIS_URL {error}") from None
-    _read_password(values)
+    _read_password(values, _credential(environ))
     values.setdefault("worker_id", _default_worker_id())
     if values.get("candle_interval", "1m") != "1m":
         # The default caches hold 1-minute candles.
@@ -206,6 +209,15 @@ def interval_ms(text: str) -> int | None:
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
     """systemd sets JOURNAL_STREAM where standard error goes to the journal."""
     return "JOURNAL_STREAM" in environ
+
+
+def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float]:
+    """Where systemd wants to be notified (empty: nowhere), and its watchdog in seconds."""
+    watchdog_us = int(environ.get("WATCHDOG_USEC", "0"))
+    is_watched = watchdog_us > 0 and environ.get("WATCHDOG_PID", str(os.getpid())) == str(
+        os.getpid()
+    )
+    return environ.get("NOTIFY_SOCKET", ""), watchdog_us / 1e6 if is_watched else math.inf
 
 
 def _parsed(variable: str, text: str) -> Any:
@@ -234,22 +246,29 @@ def _unknown(variable: str) -> str:
     return f"{PREFIX}{variable} is no setting; {hint}"
 
 
-def _read_password(values: dict[str, Any]) -> None:
+def _read_password(values: dict[str, Any], credential: str) -> None:
     sources = [
         name
         for name, found in {
-            "REDIS_URL": has_password(values.get("redis_url", "")),
-            "REDIS_PASSWORD": values.get("redis_password"),
-            "REDIS_PASSWORD_FILE": values.get("redis_password_file"),
+            f"{PREFIX}REDIS_URL": has_password(values.get("redis_url", "")),
+            f"{PREFIX}REDIS_PASSWORD": values.get("redis_password"),
+            f"{PREFIX}REDIS_PASSWORD_FILE": values.get("redis_password_file"),
+            _CREDENTIAL: credential,
         }.items()
         if found
     ]
     if len(sources) > 1:
-        raise ConfigurationError(
-            f"a password is given by {PREFIX}{f' and {PREFIX}'.join(sources)}; give it once"
-        )
+        raise ConfigurationError(f"a password is given by {' and '.join(sources)}; give it once")
     if path := values.get("redis_password_file"):
         values["redis_password"] = password_from(f"{PREFIX}REDIS_PASSWORD_FILE", path)
+    elif credential:
+        values["redis_password"] = credential
+
+
+def _credential(environ: Mapping[str, str]) -> str:
+    """The password that systemd's LoadCredential= has put there; empty where there is none."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    return credential_from(_CREDENTIAL, Path(folder, "redis-password")) if folder else ""
 
 
 def _default_worker_id() -> str:

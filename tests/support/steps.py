@@ -6,6 +6,7 @@ from typing import Any
 from core.theta import merged_theta
 from worker.embedded import EmbeddedRedis
 from worker.loop import Session
+from worker.notify import Notify
 from worker.settings import Settings
 
 
@@ -23,7 +24,7 @@ class SteppedWorker(Session):
         }
         self.settings = Settings(**(given | changes))
         self.keys = self.settings.keys
-        super().__init__(self.settings, incarnation or uuid.uuid4().hex)
+        super().__init__(self.settings, incarnation or uuid.uuid4().hex, Notify())
         self.pace.most = self.settings.batch
 
     def keep(self) -> list[int]:

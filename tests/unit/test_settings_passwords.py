@@ -73,6 +73,10 @@ URLS = {
     f"unix:///run/redis.sock?password={QUOTED}&db=1": "/run/redis.sock?password=***&db=1",
     f"unix:///run/redis.sock?db=1&p%61ssword={QUOTED}": "/run/redis.sock?db=1&password=***",
     f"unix://user:{QUOTED}@/run/redis.sock": "user:***@/run/redis.sock",
+    f"redis+sentinel://user:{QUOTED}@a:26379,b/main/1": "user:***@a:26379,b/main/1",
+    f"rediss+sentinel://:{QUOTED}@a,b/main?sentinel_password={QUOTED}&ssl_ca_certs=a": (
+        "a,b/main?sentinel_password=***&ssl_ca_certs=a"
+    ),
 }
 
 
@@ -119,7 +123,7 @@ def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
 def test_a_url_of_another_kind_is_refused_without_showing_it(url: str) -> None:
     expected = (
         "MARKETSTATE_REDIS_URL is ***; "
-        "allowed: a URL that starts with redis://, rediss:// or unix://"
+        "allowed: a URL that starts with redis://, rediss://, unix:// or redis+sentinel://"
     )
     assert expected == refusal(redis_url=url)
 
@@ -133,6 +137,14 @@ UNUSABLE = {
     "a slash in the password": "redis://:s3cr/et@host:6379/0",
     "a hash sign in the password": "redis://:s3cr#et@host:6379/0",
     "a question mark in the password": "redis://:s3cr?et@host:6379/0",
+    "sentinels without the name of a master": "redis+sentinel://:s3cret@host,host2",
+    "sentinels without a host": "redis+sentinel://:s3cret@/main",
+    "a sentinel's port that is none": "redis+sentinel://:s3cret@host:abc/main/0",
+    "a sentinel's port that cannot be": "redis+sentinel://:s3cret@host,b:65536/main/0",
+    "a database that is no number": "redis+sentinel://:s3cret@host/main/db0",
+    "a slash in the password, with sentinels": "redis+sentinel://:s3cr/et@host/main/0",
+    "a bracket in the password, with sentinels": "redis+sentinel://:s3cr[et@host/main/0",
+    "an unknown parameter, with sentinels": "redis+sentinel://:s3cret@host/main?sentinel=1",
 }
 
 
@@ -166,3 +178,32 @@ def test_the_name_of_a_mistyped_variable_is_told_but_not_what_it_holds() -> None
     found = refusal(redis_pasword=SECRET)
     assert "did you mean MARKETSTATE_REDIS_PASSWORD?" in found
     assert not shows_secret(found)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_password_from_a_systemd_credential(tmp_path: Path, end: str) -> None:
+    (tmp_path / "redis-password").write_text(SECRET + end)
+    found = settings_from({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert SECRET == password_used(found)
+    assert not shows_secret(found.described())
+
+
+def test_an_empty_or_missing_credential_is_no_password(tmp_path: Path) -> None:
+    """The units always give one: with a line end alone where there is no password file."""
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert password_used(settings_from(given)) is None
+    (tmp_path / "redis-password").write_text("\n")
+    assert password_used(settings_from(given)) is None
+    given[f"{PREFIX}REDIS_PASSWORD"] = SECRET
+    assert SECRET == password_used(settings_from(given))
+
+
+def test_a_credential_and_another_password_are_one_too_many(tmp_path: Path) -> None:
+    (tmp_path / "redis-password").write_text(SECRET)
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path), f"{PREFIX}REDIS_PASSWORD": SECRET}
+    with pytest.raises(ConfigurationError) as refused:
+        settings_from(given)
+    assert (
+        "a password is given by MARKETSTATE_REDIS_PASSWORD and the systemd credential "
+        "redis-password; give it once" == str(refused.value)
+    )
