@@ -9,27 +9,19 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from functools import cache
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from core.theta import Theta, merged_theta, minimum_length
+from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys
 from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
-_INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
-_INTERVAL_UNITS_MS: Final = {
-    "s": 1_000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 
@@ -52,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     candle_interval: Annotated[
         str,
         Meta(
-            pattern=_INTERVAL_PATTERN,
+            pattern=INTERVAL_PATTERN,
             description="a number and s, m, h, d or w, such as 1m or 4h",
         ),
     ] = "1m"
@@ -187,13 +179,6 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     settings = Settings(**values, theta=theta)
     _check_together(settings)
     return settings
-
-
-@cache
-def interval_ms(text: str) -> int | None:
-    """The length of a candle interval such as `1m`; None for text that is none."""
-    match = re.match(_INTERVAL_PATTERN, text)
-    return int(text[:-1]) * _INTERVAL_UNITS_MS[text[-1]] if match else None
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:

@@ -1,0 +1,112 @@
+"""The examples for downstream, run as a Redis user who may read the outputs and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from schemas.market_state import MarketStateRecord, encode_record, hash_fields, stream_fields
+from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
+from tests.support.records import make_record
+from tests.support.worker_process import PATIENCE_S, wait_until
+from worker.embedded import EmbeddedRedis
+
+EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
+ALLOWED = ["+hgetall", "+xreadgroup", "+xack", "+xgroup", "+@connection"]
+
+
+@pytest.fixture
+def reader_url(server: EmbeddedRedis, client: redis.Redis) -> str:
+    client.acl_setuser(
+        "reader",
+        enabled=True,
+        passwords="+only-reads",
+        keys=[f"{OUTPUT_PREFIX}*", OUTPUT_STREAM],
+        commands=ALLOWED,
+    )
+    return f"redis://reader:only-reads@127.0.0.1:{server.port}"
+
+
+def start(name: str, url: str, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, EXAMPLES / name, *arguments],
+        env=os.environ | {"REDIS_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def publish(client: redis.Redis, records: Iterable[MarketStateRecord]) -> None:
+    for record in records:
+        encoded = encode_record(record)
+        for_hash: Any = msgspec.structs.asdict(hash_fields(record, encoded))
+        client.hset(f"{OUTPUT_PREFIX}{record.symbol}", mapping=for_hash)
+        for_stream: Any = msgspec.structs.asdict(stream_fields(record, encoded))
+        client.xadd(OUTPUT_STREAM, for_stream)
+
+
+def everything(client: redis.Redis) -> dict[bytes, Any]:
+    keys: Any = client.keys()
+    return {key: client.dump(key) for key in keys}
+
+
+def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
+    client: redis.Redis, reader_url: str
+) -> None:
+    now_ms = int(time.time() * 1_000)
+    quiet, wild, old = (
+        msgspec.structs.replace(make_record(symbol, 0, sigma=sigma, ts=ts), close_time_ms=close_ms)
+        for symbol, sigma, ts, close_ms in (
+            ("QUIET", 0.0001, 1.0, now_ms),
+            ("WILD", 0.001, 0.0, now_ms),
+            ("OLD", 0.001, 0.0, now_ms - 600_000),
+        )
+    )
+    publish(client, (quiet, wild, old))
+    before = everything(client)
+    example = start("size_by_volatility.py", reader_url, "QUIET", "WILD", "OLD", "NONE")
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (0, "") == (example.returncode, errors)
+    sized = [line.rpartition("would ")[2] for line in output.splitlines()]
+    kept = "keep what there is"
+    assert ["size to 100% of full size", "size to 25% of full size", kept, kept] == sized
+    assert before == everything(client)
+
+
+def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
+    client: redis.Redis, reader_url: str
+) -> None:
+    regimes = ("chop", "chop", "trend", "mr")
+    publish(client, (make_record("BTCUSDT", i, regime) for i, regime in enumerate(regimes)))
+    spikes = (1.0, 0.4, 0.3, 1.0, 1.6)
+    publish(client, (make_record("ETH", i, spike_proxy=spike) for i, spike in enumerate(spikes)))
+    example = start("watch_regimes.py", reader_url, "--from-start")
+
+    def is_through() -> bool:
+        assert example.poll() is None, example.communicate()
+        groups: Any = client.xinfo_groups(OUTPUT_STREAM)
+        end: Any = client.xinfo_stream(OUTPUT_STREAM)
+        return bool(groups) and (0, end["last-generated-id"]) == (
+            groups[0]["pending"],
+            groups[0]["last-delivered-id"],
+        )
+
+    wait_until(is_through, "the example has acknowledged all")
+    example.send_signal(signal.SIGTERM)
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (0, "") == (example.returncode, errors)
+    assert [
+        "BTCUSDT: chop -> trend: would let it run",
+        "BTCUSDT: trend -> mr: would harvest at the edges of its range",
+        "ETH: spike, spike_proxy 0.40: would widen the distances",
+        "ETH: calm, spike_proxy 1.60: would narrow the distances",
+    ] == output.splitlines()
