@@ -16,7 +16,7 @@ from schemas.market_state import (
 )
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
 from tests.support.records import make_record
-from tests.support.worker_process import wait_until
+from tests.support.worker_process import PATIENCE_S, wait_until
 from worker.embedded import EmbeddedRedis
 from worker.settings import settings_from
 
@@ -39,10 +39,13 @@ def reader_of(client: Any, **changes: Any) -> StateReader:
 def numbers(reader: StateReader, most: int) -> list[int]:
     """What comes until `most` states have come; the last is acknowledged too."""
     found = []
+    in_vain = threading.Timer(PATIENCE_S, reader.stop)
+    in_vain.start()
     for record in reader:
         found.append(record.buffer_size)
         if len(found) == most:
             reader.stop()
+    in_vain.cancel()
     return found
 
 

@@ -1,0 +1,69 @@
+"""What those who watch know of each market: its latest state, and how long its regime has held."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from schemas.market_state import MarketStateRecord, decode_market_state
+from worker.connection import Client
+
+_PAGE: Final = 1_000
+
+StreamEntry = tuple[bytes, dict[bytes, bytes]]
+
+
+class Market(NamedTuple):
+    record: MarketStateRecord
+    since_ms: int
+    """Close time at which the present regime began."""
+    since_known: bool
+    """False where it was there before the first state that is known: it has held longer."""
+
+    @property
+    def held_ms(self) -> int:
+        return self.record.close_time_ms - self.since_ms
+
+
+def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
+    """What is known of a market after one more state."""
+    if before is None:
+        return Market(record, record.close_time_ms, since_known=False)
+    if before.record.regime == record.regime:
+        return before._replace(record=record)
+    return Market(record, record.close_time_ms, since_known=True)
+
+
+def newest_entries(client: Client, stream: str, most: int) -> list[StreamEntry]:
+    """The last entries of an output stream, oldest first."""
+    found: list[StreamEntry] = []
+    before = "+"
+    while len(found) < most:
+        count = min(_PAGE, most - len(found))
+        page: Any = client.xrevrange(stream, max=before, count=count)
+        found += page
+        if len(page) < count:
+            break
+        before = "(" + page[-1][0].decode()
+    return found[::-1]
+
+
+def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:
+    """What has come since, oldest first."""
+    while True:
+        reply: Any = client.xread({stream: last_id}, count=_PAGE)
+        page = reply[0][1] if reply else []
+        yield from page
+        if len(page) < _PAGE:
+            return
+        last_id = page[-1][0]
+
+
+def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStateRecord | None]]:
+    """Each entry's id with its record; None for what is no record of this version.
+
+    The stream may hold what others wrote; whoever watches should see the rest all the same.
+    """
+    for entry_id, fields in entries:
+        try:
+            yield entry_id, decode_market_state(fields)
+        except (KeyError, ValueError):
+            yield entry_id, None

@@ -1,0 +1,77 @@
+"""`marketstate top`: all markets at a glance, live in the terminal, until `q` or Ctrl-C.
+
+It reads the output stream, and the group where it may; it writes nothing.
+"""
+
+import argparse
+import io
+import signal
+import sys
+import time
+from typing import Final
+
+import redis
+from rich.console import Console
+from rich.live import Live
+
+from worker import connection
+from worker.errors import ConfigurationError
+from worker.keyboard import Keyboard
+from worker.settings import Settings, settings_from
+from worker.top_feed import Feed
+from worker.top_look import Look
+from worker.top_screen import ASCII, Marks, Screen, marks_for, rows_on
+
+# How soon a new size of the terminal is seen, and how often ages are counted on.
+_TICK_S: Final = 0.25
+_REDRAW_S: Final = 1.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ascii", action="store_true", help="for terminals that show no bars made of blocks"
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    settings = settings_from()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigurationError(
+            "top needs a terminal; for programs there is marketstate status --json"
+        )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # The terminal must become what it was before.
+        signal.signal(number, signal.default_int_handler)
+    marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    _watch(settings, marks)
+    return 0
+
+
+def _watch(settings: Settings, marks: Marks) -> None:
+    feed, look, console = Feed(settings), Look(), Console(highlight=False)
+    screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
+    try:
+        feed.start()
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+    try:
+        with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+            drawn_s, drawn_size = 0.0, (0, 0)
+            keys: list[str] = []
+            while not look.done:
+                if feed.failure is not None:
+                    raise feed.failure
+                size, now_s = console.size, time.monotonic()
+                for key in keys:
+                    look.press(key, rows_on(size.height))
+                if keys or size != drawn_size or now_s - drawn_s >= _REDRAW_S:
+                    now_ms = time.time() * 1_000
+                    live.update(screen.draw(feed.view, look, size, now_ms), refresh=True)
+                    drawn_s, drawn_size = now_s, size
+                keys = keyboard.pressed(_TICK_S)
+    except EOFError:
+        return
+    finally:
+        feed.stop()
