@@ -67,3 +67,8 @@ def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStat
             yield entry_id, decode_market_state(fields)
         except (KeyError, ValueError):
             yield entry_id, None
+
+
+def shown(name: str) -> str:
+    """A symbol as people may see it: whoever wrote it cannot move the cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from worker.markets import Market
+from worker.markets import Market, shown
 
 T = TypeVar("T")
 
@@ -48,11 +48,6 @@ def duration(ms: float) -> str:
 
 def _price(value: float) -> str:
     return np.format_float_positional(value, precision=8, fractional=False, trim="-")
-
-
-def shown(name: str) -> str:
-    """A name as the terminal may show it: whoever wrote it cannot move the cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 COLUMNS: Final = (
