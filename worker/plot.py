@@ -1,29 +1,32 @@
 """`marketstate plot`: price with its regime, sigma, ts and the regime probabilities, as a file.
 
-The states come from the output stream, or with `--from` from files: recordings, or candles whose
-states are calculated here.
+The states come from the output stream, or with `--from` from candle files, whose states are
+calculated here.
 """
 
 import argparse
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import redis
 
-from worker import connection
+from schemas.market_state import MarketStateRecord
+from worker import connection, plot_states
+from worker.candle_files import read_by_time
 from worker.errors import ConfigurationError
-from worker.markets import newest_entries, readable
+from worker.markets import entries_after, readable, shown
 from worker.options import amount
-from worker.plot_figure import write_figure
-from worker.plot_page import write_page
-from worker.plot_states import Series, series_of_files, series_of_records
+from worker.plot_figure import figure_bytes
+from worker.plot_page import page_bytes
+from worker.plot_states import Series
 from worker.settings import Settings, settings_from
 
-WRITERS: Final = {".png": write_figure, ".svg": write_figure, ".html": write_page}
-# As many as the output stream keeps by default.
-_ENTRIES_READ: Final = 10_000
+_WRITERS: Final[Mapping[str, Callable[[Sequence[Series]], bytes]]] = {
+    ".png": lambda many: figure_bytes(many, "png"),
+    ".svg": lambda many: figure_bytes(many, "svg"),
+    ".html": page_bytes,
+}
 _MOST_SYMBOLS: Final = 20
 
 
@@ -34,9 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         dest="files",
         nargs="+",
         type=Path,
-        default=[],
         metavar="FILE",
-        help="recordings, or candle files (CSV); default: the output stream",
+        help="candle files (CSV); default: the output stream",
     )
     parser.add_argument(
         "--last", type=amount, default=1_440, metavar="N", help="states a symbol; default 1440"
@@ -46,14 +48,70 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"what to write, by its ending: {', '.join(WRITERS)}",
+        help=f"what to write, by its ending: {', '.join(_WRITERS)}",
     )
 
 
 def command(options: argparse.Namespace) -> int:
-    settings = settings_from()
-    write = WRITERS.get(options.out.suffix)
+    settings, last = settings_from(), max(1, int(options.last))
+    write = _WRITERS.get(options.out.suffix)
     if write is None:
+        raise ConfigurationError(f"--out {options.out} must end in {', '.join(_WRITERS)}")
+    if options.files:
+        found = _from_files(options.files, settings, last)
+        where = ", ".join(map(str, options.files))
+    else:
+        found = _from_stream(options.symbols, settings, last)
+        where = f"{settings.output_stream} at {connection.address(settings)}"
+    chosen = _chosen(options.symbols, found, where)
+    _save(options.out, write(chosen))
+    for series in chosen:
+        print(f"{shown(series.symbol)}: {len(series.times_ms)} states")
+    print(f"wrote {options.out}")
+    return 0
+
+
+def _from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str, Series]:
+    return plot_states.of_candles(read_by_time(files), settings.theta, last)
+
+
+def _from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:
+    if not symbols:
+        raise ConfigurationError("which symbols? marketstate plot SYMBOL... --out FILE")
+
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            return plot_states.of_records(_records(client, settings, symbols), last)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+
+
+def _records(
+    client: connection.Client, settings: Settings, symbols: Sequence[str]
+) -> Iterator[MarketStateRecord]:
+    for _, record in readable(entries_after(client, settings.output_stream, b"0-0")):
+        if record is not None and record.symbol in symbols:
+            yield record
+
+
+def _chosen(symbols: Sequence[str], found: Mapping[str, Series], where: str) -> list[Series]:
+    wanted = list(dict.fromkeys(symbols)) or sorted(found)
+    if missing := [symbol for symbol in wanted if symbol not in found]:
         raise ConfigurationError(
-            f"--out {options.out}: the name must end in {', '.join(WRITERS)}"
+            f"{where} has no state of {', '.join(missing)}; "
+            "names are as in the stream, and a state needs 257 closes"
         )
+    if not wanted:
+        raise ConfigurationError(f"{where} has no symbol with the 257 closes that a state needs")
+    if len(wanted) > _MOST_SYMBOLS:
+        raise ConfigurationError(
+            f"{len(wanted)} symbols are too many for one file; name up to {_MOST_SYMBOLS}"
+        )
+    return [found[symbol] for symbol in wanted]
+
+
+def _save(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
