@@ -74,9 +74,10 @@ def _imported(module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name not in VIEW_EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in VIEW_EXTRA:
             raise
         raise ConfigurationError(
-            f"this command needs {error.name}, which is not installed; "
+            f"this command needs {missing}, which is not installed; "
             "pip install 'marketstate-worker[view]' brings it"
         ) from None

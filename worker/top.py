@@ -50,28 +50,32 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _watch(settings: Settings, marks: Marks) -> None:
-    feed, look, console = Feed(settings), Look(), Console(highlight=False)
+    feed = Feed(settings)
     screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
     try:
         feed.start()
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
     try:
-        with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
-            drawn_s, drawn_size = 0.0, (0, 0)
-            keys: list[str] = []
-            while not look.done:
-                if feed.failure is not None:
-                    raise feed.failure
-                size, now_s = console.size, time.monotonic()
-                for key in keys:
-                    look.press(key, rows_on(size.height))
-                if keys or size != drawn_size or now_s - drawn_s >= _REDRAW_S:
-                    now_ms = time.time() * 1_000
-                    live.update(screen.draw(feed.view, look, size, now_ms), refresh=True)
-                    drawn_s, drawn_size = now_s, size
-                keys = keyboard.pressed(_TICK_S)
+        _display(feed, screen, Console(highlight=False))
     except EOFError:
-        return
+        return  # the terminal is gone
     finally:
         feed.stop()
+
+
+def _display(feed: Feed, screen: Screen, console: Console) -> None:
+    look, keys = Look(), list[str]()
+    drawn_s, drawn_size, drawn_view = 0.0, console.size, None
+    with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+        while not look.done:
+            if feed.failure is not None:
+                raise feed.failure
+            size, view, now_s = console.size, feed.view, time.monotonic()
+            for key in keys:
+                look.press(key, rows_on(size.height))
+            is_old = now_s - drawn_s >= _REDRAW_S
+            if keys or is_old or size != drawn_size or view is not drawn_view:
+                live.update(screen.draw(view, look, size, time.time() * 1_000), refresh=True)
+                drawn_s, drawn_size, drawn_view = now_s, size, view
+            keys = keyboard.pressed(_TICK_S)

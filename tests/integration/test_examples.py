@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import MarketStateRecord, encode_record, hash_fields, stream_fields
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
-from tests.support.records import make_record
+from tests.support.records import make_record, publish
 from tests.support.worker_process import PATIENCE_S, wait_until
 from worker.embedded import EmbeddedRedis
 
@@ -43,15 +41,6 @@ def start(name: str, url: str, *arguments: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def publish(client: redis.Redis, records: Iterable[MarketStateRecord]) -> None:
-    for record in records:
-        encoded = encode_record(record)
-        for_hash: Any = msgspec.structs.asdict(hash_fields(record, encoded))
-        client.hset(f"{OUTPUT_PREFIX}{record.symbol}", mapping=for_hash)
-        for_stream: Any = msgspec.structs.asdict(stream_fields(record, encoded))
-        client.xadd(OUTPUT_STREAM, for_stream)
 
 
 def everything(client: redis.Redis) -> dict[bytes, Any]:

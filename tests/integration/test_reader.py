@@ -8,14 +8,9 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import (
-    UnknownSchema,
-    encode_record,
-    hash_fields,
-    stream_fields,
-)
+from schemas.market_state import UnknownSchema
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
-from tests.support.records import make_record
+from tests.support.records import make_record, publish
 from tests.support.worker_process import PATIENCE_S, wait_until
 from worker.embedded import EmbeddedRedis
 from worker.settings import settings_from
@@ -24,11 +19,8 @@ PASSING = (redis.ConnectionError, redis.TimeoutError)
 MINUTE_MS = 60_000
 
 
-def publish(client: redis.Redis, count: int, first: int = 0, symbol: str = "BTCUSDT") -> None:
-    for number in range(first, first + count):
-        record = make_record(symbol, number)
-        fields: Any = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
-        client.xadd(OUTPUT_STREAM, fields)
+def publish_numbers(client: redis.Redis, count: int, first: int = 0) -> None:
+    publish(client, (make_record("BTCUSDT", number) for number in range(first, first + count)))
 
 
 def reader_of(client: Any, **changes: Any) -> StateReader:
@@ -68,8 +60,7 @@ def any_client(request: pytest.FixtureRequest, server: EmbeddedRedis) -> Iterato
 
 def test_the_latest_state_of_a_symbol_or_none(client: redis.Redis, any_client: redis.Redis) -> None:
     record = make_record("BTCUSDT", 3)
-    fields: Any = msgspec.structs.asdict(hash_fields(record, encode_record(record)))
-    client.hset(f"{OUTPUT_PREFIX}BTCUSDT", mapping=fields)
+    publish(client, [record])
     assert record == latest_state(any_client, "BTCUSDT")
     assert latest_state(any_client, "ETHUSDT") is None
 
@@ -77,7 +68,7 @@ def test_the_latest_state_of_a_symbol_or_none(client: redis.Redis, any_client: r
 def test_states_come_in_order_and_are_acknowledged_one_by_one(
     client: redis.Redis, any_client: redis.Redis
 ) -> None:
-    publish(client, 5)
+    publish_numbers(client, 5)
     assert [0, 1] == numbers(reader_of(any_client), 2)
     assert 3 == pending(client)
     assert [2, 3, 4] == numbers(reader_of(any_client), 3)
@@ -85,7 +76,7 @@ def test_states_come_in_order_and_are_acknowledged_one_by_one(
 
 
 def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.Redis) -> None:
-    publish(client, 3)
+    publish_numbers(client, 3)
 
     def fail_at_the_first() -> None:
         for record in reader_of(client):
@@ -96,20 +87,20 @@ def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.
     for record in reader_of(client):
         assert 0 == record.buffer_size
         break
-    publish(client, 1, first=3)
+    publish_numbers(client, 1, first=3)
     assert [0, 1, 2, 3] == numbers(reader_of(client), 4)
 
 
 def test_a_new_group_begins_at_the_end_of_the_stream_unless_told_otherwise(
     client: redis.Redis,
 ) -> None:
-    publish(client, 3)
+    publish_numbers(client, 3)
     reader = reader_of(client, start="$")
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(numbers(reader, 1)))
     thread.start()
     wait_until(lambda: client.xinfo_groups(OUTPUT_STREAM), "the group is there")
-    publish(client, 1, first=3)
+    publish_numbers(client, 1, first=3)
     thread.join()
     assert [3] == found
 
@@ -143,7 +134,7 @@ def test_lost_replies_lose_no_state_and_change_no_order(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("schemas.reader.RETRY_S", 0.001)
-    publish(client, 50)
+    publish_numbers(client, 50)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
         found = numbers(reader_of(breaking, passing=PASSING, count=7), 50)
     assert list(range(50)) == found
@@ -162,7 +153,7 @@ class Repeating(redis.Redis):
 def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    publish(client, 20)
+    publish_numbers(client, 20)
     with Repeating(host="127.0.0.1", port=server.port) as repeating:
         found = numbers(reader_of(repeating, count=3), 20)
     assert list(range(20)) == found
@@ -171,7 +162,7 @@ def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
 def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    publish(client, 3)
+    publish_numbers(client, 3)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
         reader = reader_of(breaking)
         found: list[int] = []
@@ -185,20 +176,20 @@ def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
 
 
 def test_a_group_that_was_lost_is_made_anew_where_the_reader_stands(client: redis.Redis) -> None:
-    publish(client, 4)
+    publish_numbers(client, 4)
     reader, found = reader_of(client), []
     for record in reader:
         found.append(record.buffer_size)
         if found == [0, 1]:
             client.xgroup_destroy(OUTPUT_STREAM, "sizing")
-            publish(client, 2, first=4)
+            publish_numbers(client, 2, first=4)
         if record.buffer_size == 5:
             reader.stop()
     assert list(range(6)) == found
 
 
 def test_entries_that_the_cap_removed_in_hand_are_counted(client: redis.Redis) -> None:
-    publish(client, 3)
+    publish_numbers(client, 3)
     for _ in reader_of(client):
         break
     client.xtrim(OUTPUT_STREAM, maxlen=1, approximate=False)

@@ -1,12 +1,22 @@
 """Published records for tests of those who read them."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import redis
+
 from schemas.market_state import (
     Features,
     MarketStateRecord,
     RegimeProbs,
     TsComponents,
     Windows,
+    encode_record,
+    hash_fields,
+    stream_fields,
 )
+from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
 from tests.support.candles import MINUTE_MS, START_MS
 
 
@@ -39,3 +49,13 @@ def make_record(
         buffer_size=number,
         theta_hash="0123456789abcdef",
     )
+
+
+def publish(client: redis.Redis, records: Iterable[MarketStateRecord]) -> None:
+    """As a worker does, hash and stream."""
+    for record in records:
+        encoded = encode_record(record)
+        for_hash: Any = msgspec.structs.asdict(hash_fields(record, encoded))
+        client.hset(f"{OUTPUT_PREFIX}{record.symbol}", mapping=for_hash)
+        for_stream: Any = msgspec.structs.asdict(stream_fields(record, encoded))
+        client.xadd(OUTPUT_STREAM, for_stream)
