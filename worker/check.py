@@ -29,7 +29,9 @@ KNOWN_STATE: Final = {
 
 class Finding(NamedTuple):
     verdict: str
-    """`ok` or `warn`; what is worse than that is raised."""
+    """`ok` or `warn`; what is worse than that, the preflight raises and `verify` calls `FAIL`.
+    `skip` is what it cannot judge.
+    """
     subject: str
     text: str
 

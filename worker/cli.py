@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "worker": ("worker.service", "work until SIGTERM or SIGINT"),
     "check": ("worker.check", "look whether a worker could work here"),
     "status": ("worker.status_view", "how far behind the group is, and who holds what"),
+    "verify": ("worker.verify", "is what is published right and fresh? a line per check"),
     "top": ("worker.top", "watch all markets live, in the terminal"),
     "plot": ("worker.plot", "draw price, regime and metrics of symbols into a file"),
     "state": ("worker.state_view", "the state of a price file, and what it means; needs no Redis"),

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import redis
 import tenacity
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from worker.errors import ConfigurationError, RedisUnusable
-from worker.redis_url import masked_url
+from worker.redis_url import SentinelUrl, masked_url, sentinel_url
 from worker.settings import Settings
 from worker.stop import Stop
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S: Final = 5.0
 REPLY_TIMEOUT_S: Final = 5.0
+SENTINEL_TIMEOUT_S: Final = 2.0
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 OLDEST_VERSION: Final = (6, 2)
@@ -69,13 +72,35 @@ def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPo
     given = {name: value for name, value in options.items() if value is not None}
     if urlsplit(settings.redis_url).scheme == "unix":
         given.pop("socket_keepalive")
+    sentinel = sentinel_url(settings.redis_url)
     try:
         # What is in the URL wins.
-        pool = redis.ConnectionPool.from_url(settings.redis_url, **given)
+        if sentinel:
+            from_url: Any = parse_url(sentinel.plain_url)  # type: ignore[no-untyped-call]
+            pool = _pool_of_master(sentinel, given | from_url)
+        else:
+            pool = redis.ConnectionPool.from_url(settings.redis_url, **given)
         pool.make_connection()
     except (TypeError, ValueError, redis.RedisError) as error:
         raise ConfigurationError(f"MARKETSTATE_REDIS_URL cannot be used: {error}") from None
     return pool
+
+
+def _pool_of_master(sentinel: SentinelUrl, options: dict[str, Any]) -> redis.ConnectionPool:
+    """Each connection asks the sentinels first where the master is. They are spoken to like the
+    master: with TLS or without.
+    """
+    for_master = {name: value for name, value in options.items() if name not in ("host", "port")}
+    for_master["ssl"] = for_master.pop("connection_class", None) is redis.SSLConnection
+    its_own = ("db", "username", "password", "client_name")
+    for_sentinels = {name: value for name, value in for_master.items() if name not in its_own}
+    timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_TIMEOUT_S)
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        sentinel.hosts, sentinel_kwargs=for_sentinels | sentinel.user | timeouts
+    )
+    return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        sentinel.master, sentinels, **for_master
+    )
 
 
 def address(settings: Settings) -> str:
@@ -138,6 +163,7 @@ def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
 
 
 def reason(error: Exception) -> str:
-    """In one line, and without what Redis adds of the inside of a script."""
+    """In one line, without what Redis adds of the inside of a script, and redis-py of clients."""
     text = re.sub(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$", "", str(error))
+    text = re.sub(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>", r"\1:\2", text)
     return " ".join(text.split()) or type(error).__name__

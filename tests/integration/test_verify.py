@@ -1,0 +1,284 @@
+"""`marketstate verify`: what is published equals what the windows give, or a line tells."""
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from msgspec.structs import replace
+
+from schemas.candle import Candle
+from schemas.market_state import decode_market_state
+from tests.support.candles import made_candles
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import (
+    DEAD,
+    NAMESPACE,
+    OUTPUT,
+    WorkerProcess,
+    expire_leases,
+    feed,
+    feed_fields,
+    finished,
+    wait_until,
+)
+from worker.check import Finding
+from worker.embedded import EmbeddedRedis
+from worker.keys import shard_of
+from worker.verify import verify
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+STATE = "quantum:marketstate:BTCUSDT"
+WINDOW = f"{NAMESPACE}:window:BTCUSDT"
+MARKS = f"{NAMESPACE}:shard:{shard_of('BTCUSDT', 16):02d}"
+
+
+def closing_now(candles: list[Candle]) -> list[Candle]:
+    """The same, moved in time so that the last closes now."""
+    shift = int(time.time() * 1_000) - candles[-1].close_time
+    return [replace(one, close_time=one.close_time + shift) for one in candles]
+
+
+def worked(server: EmbeddedRedis, closes: int, **settings: Any) -> SteppedWorker:
+    """A worker that holds all shards and has finished `closes` candles of each symbol."""
+    worker = SteppedWorker(server, "one", **settings)
+    worker.keep()
+    with server.client() as client:
+        feed(client, closing_now(made_candles(SYMBOLS, closes)))
+    worker.finish_all()
+    return worker
+
+
+def found(worker: SteppedWorker, **bounds: Any) -> list[Finding]:
+    return list(verify(worker.settings, **bounds))
+
+
+def verdicts(findings: list[Finding]) -> dict[str, str]:
+    return {finding.subject: finding.verdict for finding in findings}
+
+
+def text_of(findings: list[Finding], subject: str) -> str:
+    return "; ".join(finding.text for finding in findings if finding.subject == subject)
+
+
+def test_all_is_well_after_real_work(server: EmbeddedRedis) -> None:
+    """G2: a state follows from its window alone, with more closes than fit as well."""
+    findings = found(worked(server, 320))
+    assert {"ok"} == set(verdicts(findings).values())
+    assert "2 of 2 states equal what their window gives" in text_of(findings, "recomputed")
+
+
+def test_a_window_that_is_ahead_of_its_state_is_compared_up_to_it(server: EmbeddedRedis) -> None:
+    """The last state is 4 closes old, with a window that fills and with a full one."""
+    for closes in (257 + 4, 257 + 50 + 4):
+        with server.client() as client:
+            client.flushall()
+        worker = worked(server, closes, publish_interval=300)
+        with server.client() as client:
+            newest = struct.unpack("<qd", client.lindex(WINDOW, -1) or b"")[0]
+            emitted = int(client.hget(MARKS, "BTCUSDT") or 0)
+        assert 4 * 60_000 == newest - emitted
+        assert "ok" == verdicts(found(worker))["recomputed"]
+
+
+def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedRedis) -> None:
+    """A verdict of its own: neither right nor wrong."""
+    worker = worked(server, 257 + 40, publish_interval=3_600, window_size=257)
+    findings = found(worker)
+    assert "skip" == verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"]
+    assert "its window has moved on: 217 closes up to its state, 257 needed" == text_of(
+        findings, "BTCUSDT"
+    )
+
+
+def test_symbols_whose_window_still_fills_have_no_state_to_judge(server: EmbeddedRedis) -> None:
+    findings = found(worked(server, 5))
+    assert {"ok", "skip"} == set(verdicts(findings).values())
+    assert "2 more symbols have no state yet" in text_of(findings, "recomputed")
+
+
+def _another_close(client: redis.Redis) -> None:
+    packed: Any = client.lindex(WINDOW, -100)
+    time_ms, close = struct.unpack("<qd", packed)
+    changed: Any = struct.pack("<qd", time_ms, close * 1.001)
+    client.lset(WINDOW, -100, changed)
+
+
+def _another_record(client: redis.Redis) -> None:
+    """All fields agree, but the window gives something else."""
+    fields: Any = client.hgetall(STATE)
+    sigma = decode_market_state(fields).sigma
+    record = fields[b"record"].replace(repr(sigma).encode(), repr(sigma * (1 + 1e-15)).encode())
+    assert record != fields[b"record"]
+    client.hset(STATE, "record", record)
+
+
+def _reordered_record(client: redis.Redis) -> None:
+    fields: Any = client.hgetall(STATE)
+    client.hset(STATE, "record", json.dumps(json.loads(fields[b"record"])))
+
+
+def _older_state(client: redis.Redis) -> None:
+    entries: Any = client.xrange(OUTPUT)
+    first = next(fields for _, fields in entries if fields[b"symbol"] == b"BTCUSDT")
+    client.hset(STATE, "record", first[b"record"])
+
+
+BREAKAGES: dict[str, tuple[Callable[[redis.Redis], object], str, str]] = {
+    "another close": (_another_close, "recomputed", "is published as"),
+    "another bit": (_another_record, "recomputed", "sigma is published as"),
+    "another notation": (_reordered_record, "recomputed", "not written as a worker writes it"),
+    "an older state": (_older_state, "complete", "its record says"),
+    "no hash": (lambda client: client.delete(STATE), "complete", "its hash is missing"),
+    "no record": (
+        lambda client: client.hdel(STATE, "record"),
+        "complete",
+        "its hash has no field 'record'",
+    ),
+    "a field less": (lambda c: c.hdel(STATE, "vr"), "complete", "its hash has no field 'vr'"),
+    "another field": (lambda c: c.hset(STATE, "ts", "9"), "complete", "ts of its hash is b'9'"),
+    "no JSON": (lambda c: c.hset(STATE, "record", b"\xff{"), "complete", "cannot be read"),
+    "another mark": (
+        lambda c: c.hincrby(MARKS, "BTCUSDT", 1),
+        "complete",
+        "something else has written to it",
+    ),
+    "half a candle": (lambda c: c.rpush(WINDOW, b"half"), "recomputed", "its window is damaged"),
+    "no window": (lambda c: c.delete(WINDOW), "recomputed", "its window has no close at"),
+    "its close missing": (lambda c: c.rpop(WINDOW), "recomputed", "its window has no close at"),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_what_does_not_agree_is_told_with_its_symbol(
+    breakage: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(server, 259)
+    broken, check, expected = BREAKAGES[breakage]
+    broken(client)
+    findings = found(worker)
+    assert ("FAIL", "FAIL") == (verdicts(findings)["BTCUSDT"], verdicts(findings)[check])
+    assert expected in text_of(findings, "BTCUSDT")
+    assert "ETHUSDT" not in verdicts(findings)
+
+
+def test_states_must_be_fresh_and_the_output_stream_must_grow(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(server, 258)
+    assert "ok" == verdicts(found(worker, max_state_age_s=60))["fresh"]
+    wait_until(lambda: "FAIL" in verdicts(found(worker, max_state_age_s=0.5)).values(), "it ages")
+    findings = found(worker, max_state_age_s=0.5)
+    assert ("FAIL", "FAIL") == (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"])
+    assert "no candle has come since: see the upstream" in text_of(findings, "ETHUSDT")
+    gone = {"max_state_age_s": 0.5, "ignored": frozenset(SYMBOLS)}
+    assert "skip" == verdicts(found(worker, **gone))["fresh"]
+    client.delete(OUTPUT)
+    assert "FAIL" == verdicts(found(worker))["output stream"]
+    client.xadd(OUTPUT, {"symbol": "BTCUSDT", "record": "{}"})
+    assert "differs from the hash of BTCUSDT" in text_of(found(worker), "output stream")
+
+
+def test_a_state_that_has_expired_is_not_missing(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """With a publish interval of 1 s and 1-minute candles, hashes are gone most of the time."""
+    worker = worked(server, 258, publish_interval=1)
+    client.delete(STATE)
+    assert "FAIL" == verdicts(found(worker))["BTCUSDT"]
+    client.hincrby(MARKS, "BTCUSDT", -11_000)
+    findings = found(worker)
+    assert "its hash has expired, after 10 s" in text_of(findings, "BTCUSDT")
+    assert ("skip", "ok") == (verdicts(findings)["BTCUSDT"], verdicts(findings)["fresh"])
+
+
+def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5, G8."""
+    worker = worked(server, 3)
+    feed_fields(client, [{"symbol": "BTCUSDT", "close": "none"}])
+    worker.finish_all()
+    client.hincrby(f"{NAMESPACE}:counters", "lost", 2)
+    feed(client, made_candles(SYMBOLS, 2, seed=8))
+    findings = found(worker, max_lag=4)
+    warned = {"dead": "warn", "lost": "warn", "backlog": "ok", "workers": "ok"}
+    assert warned == {name: verdicts(findings)[name] for name in warned}
+    assert f"1 entries could not be read; see {DEAD}" == text_of(findings, "dead")
+    assert "lag 4, pending 0" in text_of(findings, "backlog")
+    assert "FAIL" == verdicts(found(worker, max_lag=3))["backlog"]
+    assert "FAIL" == verdicts(found(worker, max_age_s=0))["backlog"]
+    expire_leases(client)
+    assert "nobody holds a shard: start a worker" == text_of(found(worker), "workers")
+
+
+def test_parameters_that_have_changed_make_old_states_incomparable(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """All workers stopped, theta changed, one started: the old states stand for now."""
+    worked(server, 258).shards.release()
+    theta = tmp_path / "theta.json"
+    theta.write_text('{"vol": {"ewma_lambda": 0.9}}')
+    with WorkerProcess(server.port, tmp_path, theta_file=theta) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        code, output = verify_command(server, tmp_path, theta_file=theta)
+        assert (0, 2) == (code, output.count("was published with other parameters"))
+        code, output = verify_command(server, tmp_path)
+        assert (2, True) == (code, "FAIL verify: the group" in output), output
+    assert client.exists(STATE)
+
+
+def verify_command(
+    server: EmbeddedRedis, folder: Path, *options: str, **settings: object
+) -> tuple[int, str]:
+    with WorkerProcess(server.port, folder, "verify", *options, **settings) as process:
+        return process.exit_code(), process.log
+
+
+def test_verify_beside_running_workers_finds_nothing_wrong(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """What is compared is read in one transaction; and reading changes nothing."""
+    candles = closing_now(made_candles(SYMBOLS, 900))
+    feed(client, candles[:2])
+    with WorkerProcess(server.port, tmp_path, batch=3) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, candles[2:])
+        stepped = SteppedWorker(server, "reader")
+        rounds = 0
+        while finished(client) < len(candles):
+            findings = found(stepped, max_age_s=60, max_state_age_s=float("inf"))
+            assert "FAIL" not in verdicts(findings).values(), findings
+            rounds += finished(client) > 2 * 257
+    assert rounds > 3
+
+
+def test_verify_prints_a_line_per_check_or_an_object_and_exits_with_4_where_one_fails(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    worked(server, 258)
+    code, output = verify_command(server, tmp_path)
+    assert (0, 8) == (code, len(output.splitlines())), output
+    client.hset(STATE, "ts", "9")
+    code, output = verify_command(server, tmp_path, "--json")
+    findings = [Finding(**json.loads(line)) for line in output.splitlines()]
+    assert (4, "FAIL") == (code, verdicts(findings)["complete"])
+    client.flushall()
+    code, output = verify_command(server, tmp_path)
+    assert (3, 1) == (code, output.count("FAIL verify: "))
+
+
+def test_symbols_that_are_wanted_and_never_came_are_told(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    findings = found(worked(server, 258, symbols="BTCUSDT,BTCUSD"))
+    assert ("warn", "no candle of it has come yet") == (
+        verdicts(findings)["BTCUSD"],
+        text_of(findings, "BTCUSD"),
+    )
+    assert "1 of 1 states" in text_of(findings, "recomputed")
+    assert client.exists(STATE)
