@@ -19,3 +19,8 @@ def interval_ms(text: str) -> int | None:
     """The length of a candle interval such as `1m`; None for text that is none."""
     match = re.match(INTERVAL_PATTERN, text)
     return int(text[:-1]) * _UNITS_MS[text[-1]] if match else None
+
+
+def state_step_ms(candle_interval_ms: int, publish_interval_ms: int) -> int:
+    """From one state of a symbol to the next, where no candle is missing: whole candles."""
+    return -(-publish_interval_ms // candle_interval_ms) * candle_interval_ms

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from schemas.interval import interval_ms
+from schemas.interval import interval_ms, state_step_ms
 from schemas.market_state import MarketStateRecord, decode_market_state
 
 OUTPUT_PREFIX: Final = "quantum:marketstate:"
@@ -63,8 +63,7 @@ def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int 
 
     States come a publish interval apart, and only with a candle.
     """
-    candle_ms = interval_ms(record.interval) or 1
-    step_ms = -(-publish_interval_ms // candle_ms) * candle_ms
+    step_ms = state_step_ms(interval_ms(record.interval) or 1, publish_interval_ms)
     return now_ms - record.close_time_ms > 2 * step_ms
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import redis
 
+from schemas.interval import state_step_ms
 from worker import connection
 from worker.check import Finding
 from worker.connection import Client
@@ -109,7 +110,8 @@ def verify(
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
-        max_state_age_s = MAX_STATE_AGE_IN_STEPS * _step_s(settings)
+        step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
+        max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
     try:
         with connection.open_client(settings, block_s=0) as client:
             status = _status(client, settings)
@@ -121,12 +123,6 @@ def verify(
             yield from _symbols(client, settings, symbols, Judge(settings, max_state_age_s))
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-
-
-def _step_s(settings: Settings) -> float:
-    """Seconds from one state of a symbol to the next, where no candle is missing."""
-    candles = math.ceil(settings.publish_interval_ms / settings.candle_interval_ms)
-    return candles * settings.candle_interval_ms / 1_000
 
 
 def _status(client: Client, settings: Settings) -> Status:

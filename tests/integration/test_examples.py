@@ -1,4 +1,4 @@
-"""The examples for downstream, run as a Redis user who may read the outputs and nothing else."""
+"""The examples for downstream, run as users of deploy/redis who may only read the outputs."""
 
 import os
 import signal
@@ -9,28 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import redis
 
-from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
+from schemas.reader import OUTPUT_STREAM
+from tests.support.acl import set_user
 from tests.support.records import make_record, publish
 from tests.support.worker_process import PATIENCE_S, wait_until
 from worker.embedded import EmbeddedRedis
 
 EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
-ALLOWED = ["+hgetall", "+xreadgroup", "+xack", "+xgroup", "+@connection"]
 
 
-@pytest.fixture
-def reader_url(server: EmbeddedRedis, client: redis.Redis) -> str:
-    client.acl_setuser(
-        "reader",
-        enabled=True,
-        passwords="+only-reads",
-        keys=[f"{OUTPUT_PREFIX}*", OUTPUT_STREAM],
-        commands=ALLOWED,
-    )
-    return f"redis://reader:only-reads@127.0.0.1:{server.port}"
+def url_of(server: EmbeddedRedis, client: redis.Redis, user: str) -> str:
+    set_user(client, user, "only-reads")
+    return f"redis://{user}:only-reads@127.0.0.1:{server.port}"
 
 
 def start(name: str, url: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -49,7 +41,7 @@ def everything(client: redis.Redis) -> dict[bytes, Any]:
 
 
 def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
-    client: redis.Redis, reader_url: str
+    server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     now_ms = int(time.time() * 1_000)
     quiet, wild, old = (
@@ -62,7 +54,8 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
     )
     publish(client, (quiet, wild, old))
     before = everything(client)
-    example = start("size_by_volatility.py", reader_url, "QUIET", "WILD", "OLD", "NONE")
+    url = url_of(server, client, "marketstate-reader")
+    example = start("size_by_volatility.py", url, "QUIET", "WILD", "OLD", "NONE")
     output, errors = example.communicate(timeout=PATIENCE_S)
     assert (0, "") == (example.returncode, errors)
     sized = [line.rpartition("would ")[2] for line in output.splitlines()]
@@ -72,13 +65,14 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
 
 
 def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
-    client: redis.Redis, reader_url: str
+    server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     regimes = ("chop", "chop", "trend", "mr")
     publish(client, (make_record("BTCUSDT", i, regime) for i, regime in enumerate(regimes)))
     spikes = (1.0, 0.4, 0.3, 1.0, 1.6)
     publish(client, (make_record("ETH", i, spike_proxy=spike) for i, spike in enumerate(spikes)))
-    example = start("watch_regimes.py", reader_url, "--from-start")
+    url = url_of(server, client, "marketstate-consumer")
+    example = start("watch_regimes.py", url, "--from-start")
 
     def is_through() -> bool:
         assert example.poll() is None, example.communicate()

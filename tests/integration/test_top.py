@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from schemas.reader import OUTPUT_STREAM
+from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
@@ -93,14 +93,9 @@ def test_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
 ) -> None:
     SteppedWorker(server, "one").keep()
     publish(client, [make_record("BTCUSDT", 0)])
-    client.acl_setuser(
-        "reader",
-        enabled=True,
-        passwords="+only-reads",
-        keys=[OUTPUT_STREAM],
-        commands=["+@read", "+@connection"],
-    )
-    with top(server, redis_username="reader", redis_password="only-reads") as terminal:
+    user = "marketstate-reader"
+    set_user(client, user, "only-reads")
+    with top(server, redis_username=user, redis_password="only-reads") as terminal:
         terminal.wait_for("BTCUSDT")
         assert "workers -  lag -  pending -" in terminal.screen[1]
         assert "this user may not read the group" in terminal.screen[1]
