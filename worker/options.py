@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 
 
 def amount(text: str) -> float:
@@ -13,3 +14,10 @@ def amount(text: str) -> float:
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
     return value
+
+
+def count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)

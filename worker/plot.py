@@ -16,7 +16,7 @@ from worker import connection, plot_states
 from worker.candle_files import read_by_time
 from worker.errors import ConfigurationError
 from worker.markets import entries_after, readable, shown
-from worker.options import amount
+from worker.options import count
 from worker.plot_figure import figure_bytes
 from worker.plot_page import page_bytes
 from worker.plot_states import Series
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="candle files (CSV); default: the output stream",
     )
     parser.add_argument(
-        "--last", type=amount, default=1_440, metavar="N", help="states a symbol; default 1440"
+        "--last", type=count, default=1_440, metavar="N", help="states a symbol; default 1440"
     )
     parser.add_argument(
         "--out",
@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    settings, last = settings_from(), max(1, int(options.last))
+    settings, last = settings_from(), options.last
     write = _WRITERS.get(options.out.suffix)
     if write is None:
         raise ConfigurationError(f"--out {options.out} must end in {', '.join(_WRITERS)}")

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 
@@ -76,21 +77,24 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
     assert before == out.read_bytes()
 
 
-@pytest.mark.usefixtures("published")
-def test_a_page_loads_nothing_and_shows_names_without_obeying_them(tmp_path: Path) -> None:
+def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
+    published: redis.Redis, tmp_path: Path
+) -> None:
+    evil = msgspec.structs.replace(make_record(EVIL, 40), regime="</script><img>")
+    publish(published, [evil])
     out = tmp_path / "page.html"
     assert 0 == main(["plot", EVIL, "BTCUSDT", "--out", str(out)])
     page = out.read_text()
     assert "<script>alert" not in page
+    assert "<img" not in page
     assert "&lt;script&gt;alert" in page
     assert "default-src 'none'" in page
     assert [] == re.findall(r"""(?:src|href)=["'](?!#)""", page)
     assert [] == re.findall(r"@import|url\((?!#)", page)
     data = re.findall(r'<script type="application/json">(.*?)</script>', page)
     assert 2 == len(data)
-    for text in data:
-        found = json.loads(text)
-        assert 40 == len(found["times"]) == len(found["regimes"]) == len(found["numbers"]["ts"])
+    for count, found in zip((41, 40), map(json.loads, data), strict=True):
+        assert count == len(found["times"]) == len(found["regimes"]) == len(found["numbers"]["ts"])
     assert 2 == page.count("<svg")
     assert "<?xml" not in page
 
@@ -122,6 +126,9 @@ def test_what_cannot_be_drawn_is_one_clear_line(
         publish(published, [make_record(f"SYM{i}", 0)])
     many = [f"SYM{i}" for i in range(21)]
     assert "21 symbols are too many" in refused(capsys, *many, "--out", out)
+    for last in ("0", "1.5", "inf"):
+        with pytest.raises(SystemExit):
+            main(["plot", "BTCUSDT", "--out", out, "--last", last])
     assert not Path(out).exists()
     published.shutdown(nosave=True)
     assert 3 == main(["plot", "BTCUSDT", "--out", out])
