@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """What size each market would get, from its latest state: smaller where prices move more, larger
 where they move one way. Prints proposals and sends nothing.
 
-    REDIS_URL=redis://localhost:6379 scripts/examples/size_by_volatility.py BTCUSDT ETHUSDT
+    REDIS_URL=redis://localhost:6379 python size_by_volatility.py BTCUSDT ETHUSDT
 """
 
 import argparse

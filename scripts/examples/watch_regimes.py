@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Tells when a market changes its regime, and when its moves grow or calm down of a sudden.
 Prints proposals and sends nothing; ends with Ctrl-C or SIGTERM.
 
-    REDIS_URL=redis://localhost:6379 scripts/examples/watch_regimes.py --consumer host-1
+    REDIS_URL=redis://localhost:6379 python watch_regimes.py --consumer host-1
 """
 
 import argparse
