@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -157,6 +158,22 @@ def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
     with Repeating(host="127.0.0.1", port=server.port) as repeating:
         found = numbers(reader_of(repeating, count=3), 20)
     assert list(range(20)) == found
+
+
+def test_a_redis_that_is_killed_and_started_again_is_gone_on_with(any_server_binary: Path) -> None:
+    durable = ("--appendonly", "yes", "--appendfsync", "always")
+    with EmbeddedRedis(any_server_binary, *durable) as server, server.client() as client:
+        publish_numbers(client, 6)
+        reader, found = reader_of(client, passing=PASSING, count=4), list[int]()
+        for record in reader:
+            found.append(record.buffer_size)
+            if record.buffer_size in (1, 4):
+                server.kill()
+                server.start()
+            if record.buffer_size == 5:
+                reader.stop()
+        assert list(range(6)) == found
+        assert 0 == pending(client)
 
 
 def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
