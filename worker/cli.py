@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "check": ("worker.check", "look whether a worker could work here"),
     "status": ("worker.status_view", "how far behind the group is, and who holds what"),
     "verify": ("worker.verify", "is what is published right and fresh? a line per check"),
+    "record": ("worker.record", "write the entries of a stream to a file"),
+    "replay": ("worker.replay", "feed recordings or candle files, beside the live system"),
     "demo": ("worker.demo", "see it work: a Redis of its own, a worker, and a table of states"),
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 
 
 def amount(text: str) -> float:
@@ -13,3 +14,19 @@ def amount(text: str) -> float:
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
     return value
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--namespace",
+        type=_namespace,
+        default="",
+        metavar="NAME",
+        help="work on the keys of the replay NAME (or: MARKETSTATE_REPLAY_NAMESPACE=NAME)",
+    )
+
+
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits and . _ -")
+    return text
