@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "top": ("worker.top", "watch all markets live, in the terminal"),
     "plot": ("worker.plot", "draw price, regime and metrics of symbols into a file"),
     "state": ("worker.state_view", "the state of a price file, and what it means; needs no Redis"),
+    "record": ("worker.record", "write the entries of a stream to a file"),
+    "replay": ("worker.replay", "feed recordings or candle files, beside the live system"),
     "demo": ("worker.demo", "see it work: a Redis of its own, a worker, and a table of states"),
 }
 

@@ -155,7 +155,8 @@ class _Feeder:
     def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
         self._client = server.client()
         self._stream = settings.keys.input
-        by_time = groupby(read_by_time(files), key=lambda candle: candle.close_time)
+        candles = (read.candle for read in read_by_time(files))
+        by_time = groupby(candles, key=lambda candle: candle.close_time)
         self._steps: Iterator[list[Candle]] = (list(candles) for _, candles in by_time)
         self._next_step_s = 0.0
         self.exhausted = False

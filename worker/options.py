@@ -21,3 +21,19 @@ def count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
     return int(text)
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--namespace",
+        type=_namespace,
+        default="",
+        metavar="NAME",
+        help="work on the keys of the replay NAME (or: MARKETSTATE_REPLAY_NAMESPACE=NAME)",
+    )
+
+
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits and . _ -")
+    return text

@@ -72,7 +72,8 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str, Series]:
-    return plot_states.of_candles(read_by_time(files), settings.theta, last)
+    candles = (read.candle for read in read_by_time(files))
+    return plot_states.of_candles(candles, settings.theta, last)
 
 
 def _from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:

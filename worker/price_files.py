@@ -7,11 +7,9 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
-from schemas.candle import Candle
 from worker.candle_files import read_file
 from worker.errors import ConfigurationError
 
@@ -29,20 +27,10 @@ class Prices(NamedTuple):
 def read_prices(path: Path) -> Prices:
     """Raises ConfigurationError, which names file, line and what is wrong with it."""
     if _has_columns(path):
-        candles = list(read_file(path))
-        _check_times(path, candles)
+        candles = [read.candle for read in read_file(path)]
         closes = [candle.close for candle in candles]
         return Prices(candles[-1].symbol, closes, candles[-1].close_time)
     return Prices(path.name.partition(".")[0], list(_prices(path)), None)
-
-
-def _check_times(path: Path, candles: list[Candle]) -> None:
-    for before, candle in pairwise(candles):
-        if candle.close_time <= before.close_time:
-            raise ConfigurationError(
-                f"{path}: a candle that closes at {candle.close_time} follows one that closes at "
-                f"{before.close_time}; candles must be in order of time, each once"
-            )
 
 
 def _has_columns(path: Path) -> bool:

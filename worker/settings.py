@@ -17,7 +17,7 @@ from msgspec import Meta
 from core.theta import Theta, merged_theta, minimum_length
 from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
-from worker.keys import Keys
+from worker.keys import Keys, internals, replay_names
 from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import password_from, theta_from
 
@@ -108,6 +108,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Meta(description="DEBUG, INFO, WARNING or ERROR"),
     ] = "INFO"
+    replay_namespace: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,64}$",
+            description="the name of a replay: 1 to 64 letters, digits and . _ -",
+        ),
+    ] = ""
     # No variables of their own: what theta_file says, merged with the defaults.
     theta: Theta
 
@@ -142,7 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             output_prefix=self.output_prefix,
             output_stream=self.output_stream,
             dead_stream=self.dead_stream,
-            namespace=f"quantum:marketstate-worker:{self.group}{suffix}",
+            namespace=internals(self.group + suffix),
         )
 
     def described(self) -> str:
@@ -154,10 +161,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
+def settings_from(environ: Mapping[str, str] = os.environ, *, namespace: str = "") -> Settings:
     """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
 
-    Raises ConfigurationError, which names the variable, what it holds and what is allowed.
+    `namespace` wins over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError, which names
+    the variable, what it holds and what is allowed.
     """
     given = {
         name.removeprefix(PREFIX): value.strip()
@@ -174,6 +182,9 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     if values.get("candle_interval", "1m") != "1m":
         # The default caches hold 1-minute candles.
         values.setdefault("backfill_keys", "none")
+    values["replay_namespace"] = namespace or values.get("replay_namespace", "")
+    if values["replay_namespace"]:
+        values |= _of_a_replay(values["replay_namespace"])
     path = values.get("theta_file")
     theta = theta_from(f"{PREFIX}THETA_FILE", path) if path else merged_theta()
     settings = Settings(**values, theta=theta)
@@ -181,9 +192,23 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
+def environment_with(**changes: str) -> dict[str, str]:
+    """The environment of a process that shall have our settings but for `changes`."""
+    return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
+
+
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
     """systemd sets JOURNAL_STREAM where standard error goes to the journal."""
     return "JOURNAL_STREAM" in environ
+
+
+def _of_a_replay(name: str) -> dict[str, Any]:
+    """Every key is the replay's own, all that is fed is published, and all of that is kept. Caches
+    hold the candles of today, so they are left alone.
+    """
+    keep_all = {"output_maxlen": 10**9, "dead_maxlen": 10**9}
+    same_answer = {"start": "replay", "backfill_keys": "none", "source": "candles"}
+    return replay_names(name) | keep_all | same_answer
 
 
 def _parsed(variable: str, text: str) -> Any:

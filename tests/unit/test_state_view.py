@@ -77,7 +77,7 @@ def test_it_says_in_words_what_the_numbers_mean(capsys: pytest.CaptureFixture[st
         ("zero.csv", "price\n0\n", "line 2: '0' is no price"),
         ("nan.csv", "nan\n1\n", "line 1: 'nan' is no price"),
         ("empty.csv", "", "has 0 prices"),
-        ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "in order of time"),
+        ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "line 3: close time"),
         ("zip.csv.gz", "no gzip", "cannot read"),
         ("bytes.csv", "\udcff", "no price file"),
     ],
