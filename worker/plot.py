@@ -1,26 +1,22 @@
 """`marketstate plot`: price with its regime, sigma, ts and the regime probabilities, as a file.
 
-The states come from the output stream, or with `--from` from candle files, whose states are
-calculated here.
+The states come from the output stream, or with `--from` from files.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import redis
-
-from schemas.market_state import MarketStateRecord
-from worker import connection, plot_states
-from worker.candle_files import read_by_time
+from worker import connection
 from worker.errors import ConfigurationError
-from worker.markets import entries_after, readable, shown
+from worker.markets import shown
 from worker.options import count
 from worker.plot_figure import figure_bytes
 from worker.plot_page import page_bytes
+from worker.plot_sources import from_files, from_stream
 from worker.plot_states import Series
-from worker.settings import Settings, settings_from
+from worker.settings import settings_from
 
 _WRITERS: Final[Mapping[str, Callable[[Sequence[Series]], bytes]]] = {
     ".png": lambda many: figure_bytes(many, "png"),
@@ -38,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="candle files (CSV); default: the output stream",
+        help="recordings, or candle files (CSV); default: the output stream",
     )
     parser.add_argument(
         "--last", type=count, default=1_440, metavar="N", help="states a symbol; default 1440"
@@ -58,10 +54,10 @@ def command(options: argparse.Namespace) -> int:
     if write is None:
         raise ConfigurationError(f"--out {options.out} must end in {', '.join(_WRITERS)}")
     if options.files:
-        found = _from_files(options.files, settings, last)
+        found = from_files(options.files, settings, last)
         where = ", ".join(map(str, options.files))
     else:
-        found = _from_stream(options.symbols, settings, last)
+        found = from_stream(options.symbols, settings, last)
         where = f"{settings.output_stream} at {connection.address(settings)}"
     chosen = _chosen(options.symbols, found, where)
     _save(options.out, write(chosen))
@@ -69,30 +65,6 @@ def command(options: argparse.Namespace) -> int:
         print(f"{shown(series.symbol)}: {len(series.times_ms)} states")
     print(f"wrote {options.out}")
     return 0
-
-
-def _from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str, Series]:
-    candles = (read.candle for read in read_by_time(files))
-    return plot_states.of_candles(candles, settings.theta, last)
-
-
-def _from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:
-    if not symbols:
-        raise ConfigurationError("which symbols? marketstate plot SYMBOL... --out FILE")
-
-    try:
-        with connection.open_client(settings, block_s=0) as client:
-            return plot_states.of_records(_records(client, settings, symbols), last)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
-
-
-def _records(
-    client: connection.Client, settings: Settings, symbols: Sequence[str]
-) -> Iterator[MarketStateRecord]:
-    for _, record in readable(entries_after(client, settings.output_stream, b"0-0")):
-        if record is not None and record.symbol in symbols:
-            yield record
 
 
 def _chosen(symbols: Sequence[str], found: Mapping[str, Series], where: str) -> list[Series]:

@@ -76,8 +76,8 @@ def figure_bytes(many: Sequence[Series], kind: str) -> bytes:
 def _draw(part: SubFigure, series: Series) -> None:
     first, last = (np.datetime64(int(ms) // 1_000, "s").item() for ms in series.times_ms[[0, -1]])
     part.suptitle(
-        f"{shown(series.symbol)}: {len(series.times_ms)} states of {shown(series.interval)} "
-        f"candles, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC",
+        f"{shown(series.symbol)}: {len(series.times_ms)} states of "
+        f"{shown(series.interval)} candles, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC",
         parse_math=False,
         fontsize=12,
     )

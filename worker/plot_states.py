@@ -106,7 +106,7 @@ def _calculated(candles: list[Candle], market_state: MarketState) -> Series:
     ]
     return Series(
         ends[0].symbol,
-        ends[0].interval or "",
+        ends[0].interval or "closed",
         np.array([candle.close_time for candle in ends], np.int64),
         np.array([regime_of(state["regime_probs"]) for state in states]),
         _columns(rows),

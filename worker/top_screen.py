@@ -35,8 +35,8 @@ class Marks(NamedTuple):
 
 UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲")
 ASCII: Final = Marks(("#", "=", "."), "v", "^")
-# Told apart by those who do not see red and green apart.
-_STYLES: Final = {"trend": "bright_blue", "mr": "yellow", "chop": "white"}
+# Told apart by those who do not see red and green apart, on dark and on light.
+_STYLES: Final = {"trend": "bright_blue", "mr": "dark_orange", "chop": ""}
 
 
 def marks_for(encoding: str) -> Marks:

@@ -1,15 +1,20 @@
 """`marketstate plot`: from the output stream and from files, in each form that it writes."""
 
+import gzip
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 import pytest
 import redis
 
+from schemas.candle import encode_envelope
+from schemas.market_state import encode_record, stream_fields
+from schemas.recording import RecordedEntry, encode_entry, encode_header
 from tests.support.candles import made_candles
 from tests.support.records import make_record, publish
 from worker.cli import main
@@ -38,8 +43,8 @@ def write_csv(folder: Path, symbol: str, count: int) -> Path:
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert 2 == main(["plot", *arguments])
-    error = capsys.readouterr().err
-    assert 1 == len(error.splitlines())
+    lines = capsys.readouterr().err.splitlines()
+    (error,) = (line for line in lines if line.startswith("marketstate: "))
     return error
 
 
@@ -111,6 +116,50 @@ def test_candle_files_are_calculated_and_drawn(
     assert "AAAUSDT" not in out.read_text()
 
 
+def write_recording(path: Path, entries: Iterable[Mapping[str, str | bytes]]) -> Path:
+    content = encode_header("a stream")
+    for number, fields in enumerate(entries, start=1):
+        flat = [text.encode() if isinstance(text, str) else text for text in chain(*fields.items())]
+        content += encode_entry(RecordedEntry(f"{number}-0", flat))
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def test_a_recording_of_states_is_drawn_without_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [make_record("BTCUSDT", i) for i in range(20)]
+    states = [
+        msgspec.structs.asdict(stream_fields(record, encode_record(record))) for record in records
+    ]
+    path = write_recording(tmp_path / "states.jsonl.gz", [*states, {"other": "entry"}])
+    out = tmp_path / "out.svg"
+    assert 0 == main(["plot", "--from", str(path), "--out", str(out)])
+    output, errors = capsys.readouterr()
+    assert "BTCUSDT: 20 states" in output
+    assert [
+        "1 lines or entries were left out:",
+        f"  {path}, entry 21-0: no record of this version",
+    ] == errors.splitlines()
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(gzip.decompress(path.read_bytes())[:-20])
+    assert 0 == main(["plot", "--from", str(torn), "--out", str(out)])
+    assert f"{torn}, line 22: the line is cut off" in capsys.readouterr().err
+
+
+def test_a_recording_of_candles_gives_what_their_file_gives(tmp_path: Path) -> None:
+    candles = made_candles(("AAAUSDT",), 280)
+    other = msgspec.structs.replace(candles[-1], interval="5m", close=1.0)
+    entries = [encode_envelope(one, source="test") for one in (*candles, other)]
+    path = write_recording(tmp_path / "candles.jsonl", [{"no": "candle"}, *entries])
+    drawn = []
+    for source in (path, write_csv(tmp_path, "AAAUSDT", 280)):
+        out = tmp_path / f"{source.suffix[1:]}.svg"
+        assert 0 == main(["plot", "--from", str(source), "--out", str(out)])
+        drawn.append(out.read_bytes())
+    assert drawn[0] == drawn[1]
+
+
 def test_what_cannot_be_drawn_is_one_clear_line(
     published: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +171,9 @@ def test_what_cannot_be_drawn_is_one_clear_line(
     assert f"cannot write {missing}" in refused(capsys, "BTCUSDT", "--out", missing)
     short = str(write_csv(tmp_path, "SHORTUSDT", 256))
     assert "257 closes" in refused(capsys, "--from", short, "--out", out)
+    (tmp_path / "notes.txt").write_text("something else")
+    notes = str(tmp_path / "notes.txt")
+    assert f"{notes}, line 1: no recording" in refused(capsys, "--from", notes, "--out", out)
     for i in range(21):
         publish(published, [make_record(f"SYM{i}", 0)])
     many = [f"SYM{i}" for i in range(21)]
