@@ -34,6 +34,6 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
 
 
 def _namespace(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits and . _ -")
     return text

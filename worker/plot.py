@@ -11,7 +11,7 @@ from typing import Final
 from worker import connection
 from worker.errors import ConfigurationError
 from worker.markets import shown
-from worker.options import count
+from worker.options import add_namespace, count
 from worker.plot_figure import figure_bytes
 from worker.plot_page import page_bytes
 from worker.plot_sources import from_files, from_stream
@@ -46,10 +46,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"what to write, by its ending: {', '.join(_WRITERS)}",
     )
+    add_namespace(parser)
 
 
 def command(options: argparse.Namespace) -> int:
-    settings, last = settings_from(), options.last
+    settings, last = settings_from(namespace=options.namespace), options.last
     write = _WRITERS.get(options.out.suffix)
     if write is None:
         raise ConfigurationError(f"--out {options.out} must end in {', '.join(_WRITERS)}")

@@ -17,6 +17,7 @@ from rich.live import Live
 from worker import connection
 from worker.errors import ConfigurationError
 from worker.keyboard import Keyboard
+from worker.options import add_namespace
 from worker.settings import Settings, settings_from
 from worker.top_feed import Feed
 from worker.top_look import Look
@@ -31,10 +32,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ascii", action="store_true", help="for terminals that show no bars made of blocks"
     )
+    add_namespace(parser)
 
 
 def command(options: argparse.Namespace) -> int:
-    settings = settings_from()
+    settings = settings_from(namespace=options.namespace)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigurationError(
             "top needs a terminal; for programs there is marketstate status --json"
