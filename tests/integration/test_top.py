@@ -30,7 +30,9 @@ def one_client(one_server: EmbeddedRedis) -> Iterator[redis.Redis]:
 
 
 def top(server: EmbeddedRedis, *options: str, **settings: object) -> Terminal:
-    environ = {"PYTHONIOENCODING": str(settings.pop("encoding", "utf-8"))}
+    encoding = str(settings.pop("encoding", "utf-8"))
+    # Some shells export their size, which is old after the first change of it.
+    environ = {"PYTHONIOENCODING": encoding, "COLUMNS": "30", "LINES": "7"}
     return Terminal("top", *options, environ=environ, redis_port=server.port, **settings)
 
 
