@@ -1,8 +1,10 @@
 """What those who watch know of each market: its latest state, and how long its regime has held."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES
 from schemas.market_state import MarketStateRecord, decode_market_state
 from worker.connection import Client
 
@@ -63,10 +65,23 @@ def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStat
     The stream may hold what others wrote; whoever watches should see the rest all the same.
     """
     for entry_id, fields in entries:
-        try:
-            yield entry_id, decode_market_state(fields)
-        except (KeyError, ValueError):
-            yield entry_id, None
+        yield entry_id, _record(fields)
+
+
+def _record(fields: dict[bytes, bytes]) -> MarketStateRecord | None:
+    if len(fields.get(b"record", b"")) > MAX_DOCUMENT_BYTES:
+        return None
+    try:
+        record = decode_market_state(fields)
+    except (KeyError, ValueError, RecursionError):
+        return None
+    probs = record.regime_probs
+    numbers = (
+        *(record.close, record.sigma, record.mu, record.ts),
+        *(probs.trend, probs.mr, probs.chop),
+    )
+    is_time = EARLIEST_CLOSE_TIME_MS <= record.close_time_ms < LATEST_CLOSE_TIME_MS
+    return record if is_time and all(map(math.isfinite, numbers)) else None
 
 
 def shown(name: str) -> str:

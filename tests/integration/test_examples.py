@@ -1,5 +1,6 @@
 """The examples for downstream, run as users of deploy/redis who may only read the outputs."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -93,3 +94,14 @@ def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
         "ETH: spike, spike_proxy 0.40: would widen the distances",
         "ETH: calm, spike_proxy 1.60: would narrow the distances",
     ] == output.splitlines()
+
+
+def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> None:
+    """G7"""
+    allowed = {"argparse", "collections.abc", "os", "redis", "signal", "time"}
+    for path in EXAMPLES.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= allowed, path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module in allowed | {"schemas.reader", "schemas.market_state"}, path

@@ -6,16 +6,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.market_state import MarketStateRecord
+from schemas.market_state import MarketStateRecord, encode_record
 from tests.support.records import make_record
 from worker.keyboard import keys_in
-from worker.markets import Market, moved_on
+from worker.markets import Market, moved_on, readable
 from worker.settings import settings_from
 from worker.top_feed import Rate, View
 from worker.top_look import COLUMNS, Look, duration
 from worker.top_screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
 
 MINUTE_MS = 60_000
+GOOD = make_record("BTCUSDT", 0)
+GOOD_BYTES = encode_record(GOOD).encode()
 
 
 def markets_of(*records: MarketStateRecord) -> dict[str, Market]:
@@ -157,6 +159,21 @@ def test_names_of_others_are_shown_and_not_obeyed() -> None:
     assert "EVIL?[2J???" in text
     assert "币安人生USDT" in text
     assert not {"\x1b", "\x07", "\r", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"schema":2}', b'{"schema":1}'),
+        *(b'{"schema":' + b"[" * 60_000, b" " * 70_000 + GOOD_BYTES),
+        encode_record(GOOD).replace('"close":100.0', '"close":1e999').encode(),
+        encode_record(msgspec.structs.replace(GOOD, close_time_ms=2**63)).encode(),
+        encode_record(msgspec.structs.replace(GOOD, close_time_ms=-1)).encode(),
+    ],
+)
+def test_what_is_no_sound_record_is_told_from_those_beside_it(record: bytes) -> None:
+    entries = [(b"1-0", {b"record": record}), (b"2-0", {}), (b"3-0", {b"record": GOOD_BYTES})]
+    assert [(b"1-0", None), (b"2-0", None), (b"3-0", GOOD)] == list(readable(entries))
 
 
 def test_an_old_state_is_marked() -> None:
