@@ -1,73 +1,51 @@
-"""How far something is, on standard error: a bar on a terminal, else a line now and then."""
+"""How the worker gets on, for the service manager: when it is ready, and its status in one line."""
 
-import sys
 import time
-from collections import deque
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any
 
-BAR_CHARACTERS: Final = 30
-ON_TERMINAL_S: Final = 0.1
-IN_LOG_S: Final = 10.0
-RATE_OVER_S: Final = 10.0
+from worker.connection import Client
+from worker.notify import Notify
+from worker.settings import Settings
+from worker.shards import Shards
+from worker.status import unread
 
 
 class Progress:
-    def __init__(self, total: int, unit: str) -> None:
-        self._total = total
-        self._unit = unit
-        self._on_terminal = sys.stderr.isatty()
-        self._every_s = ON_TERMINAL_S if self._on_terminal else IN_LOG_S
-        self._shown_s = time.monotonic()
-        self._seen: deque[tuple[float, int]] = deque()
-        self._width = 0
+    def __init__(self, notify: Notify, settings: Settings, client: Client, shards: Shards) -> None:
+        self._notify = notify
+        self._settings = settings
+        self._client = client
+        self._shards = shards
+        self._surplus_from_s = time.monotonic() + settings.lease_seconds
 
-    def show(self, done: int, note: str = "", left_s: float | None = None) -> None:
-        """`left_s` where it is known; else the rate of the last seconds tells the time left."""
-        now_s = time.monotonic()
-        if not self._seen or now_s - self._seen[-1][0] > ON_TERMINAL_S:
-            self._seen.append((now_s, done))
-        while now_s - self._seen[0][0] > RATE_OVER_S:
-            self._seen.popleft()
-            if not self._seen:
-                self._seen.append((now_s, done))
-        if now_s - self._shown_s < self._every_s:
-            return
-        self._shown_s = now_s
-        began_s, before = self._seen[0]
-        rate = (done - before) / max(now_s - began_s, 1e-9)
-        if left_s is None and rate > 0:
-            left_s = (self._total - done) / rate
-        self._print(self._line(done, rate, left_s, note))
+    def tell(self) -> None:
+        """Once per turn of the loop, after the reading."""
+        # Shares even out within a lease time. Whoever has none by then is one worker more than
+        # there are shards: as ready as it will be, and there when another dies.
+        if any(True for _ in self._shards) or time.monotonic() > self._surplus_from_s:
+            self._notify.ready()
+        self._notify.beat(self._status)
 
-    def end(self) -> None:
-        """Leave the terminal's line to whoever prints next."""
-        if self._width:
-            print(file=sys.stderr)
-            self._width = 0
-
-    def _line(self, done: int, rate: float, left_s: float | None, note: str) -> str:
-        share = done / self._total if self._total else 1.0
-        filled = int(share * BAR_CHARACTERS)
-        bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] " if self._on_terminal else ""
-        left = "" if left_s is None else f", {duration(left_s)} left"
+    def _status(self) -> str:
+        held, of = len(list(self._shards)), self._settings.shards
+        remembered = list(self._shards.remembered())
+        last_ms, symbol = max(
+            ((memory.last_emitted_ms, name) for name, memory in remembered), default=(0, "")
+        )
+        last = f"{symbol} {_utc(last_ms)}" if last_ms else "none yet"
         return (
-            f"{bar}{share:4.0%}  {done:,} of {self._total:,} {self._unit}, {rate:,.0f}/s{left}"
-            f"{note and f'; {note}'}"
+            f"holding {held} of {of} shards, {len(remembered)} symbols, lag {self._lag()}, "
+            f"last emission {last}"
         )
 
-    def _print(self, line: str) -> None:
-        if not self._on_terminal:
-            print(line, file=sys.stderr, flush=True)
-            return
-        print(f"\r{line.ljust(self._width)}", end="", file=sys.stderr, flush=True)
-        self._width = len(line)
+    def _lag(self) -> int:
+        keys = self._settings.keys
+        groups: Any = self._client.xinfo_groups(keys.input)
+        ours = (group for group in groups if group["name"] == keys.group.encode())
+        # Where the group has just been deleted, the next reading says it better.
+        return next((unread(self._client, keys, group)[0] for group in ours), 0)
 
 
-def duration(seconds: float) -> str:
-    """`7 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60:02d} min"
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms // 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

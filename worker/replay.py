@@ -23,7 +23,7 @@ from worker.crew import OwnWorker
 from worker.errors import ConfigurationError
 from worker.feeding import Feeding
 from worker.options import add_namespace, amount, positive
-from worker.progress import Progress, duration
+from worker.progress_bar import Progress, duration
 from worker.replay_sources import Item, Sources
 from worker.settings import Settings, environment_with, settings_from
 from worker.stop import Stop

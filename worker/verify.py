@@ -17,10 +17,11 @@ from worker import connection
 from worker.check import Finding
 from worker.connection import Client
 from worker.errors import CheckFailed, RedisUnusable, WorkerError
-from worker.group import settings_differ, shared_settings
+from worker.group import look
 from worker.keys import shard_of
 from worker.options import amount
 from worker.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from worker.scripts import Scripts
 from worker.settings import Settings, settings_from
 from worker.status import Status, read_status
 
@@ -62,6 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "output stream has not grown for so long; default: twice the time between two states; "
         "inf for a replay, or while markets are closed",
     )
+    parser.add_argument(
+        "--ignore",
+        default="",
+        metavar="SYMBOLS",
+        help="with commas between them: markets that are gone, whose last state is for ever old",
+    )
 
 
 def command(options: argparse.Namespace) -> int:
@@ -73,6 +80,7 @@ def command(options: argparse.Namespace) -> int:
             max_lag=options.max_lag,
             max_age_s=options.max_age,
             max_state_age_s=options.max_state_age,
+            ignored=frozenset(options.ignore.split(",")),
         ):
             failed += finding.verdict == "FAIL"
             _show(finding, options.json)
@@ -93,6 +101,7 @@ def verify(
     max_lag: float = math.inf,
     max_age_s: float | None = None,
     max_state_age_s: float | None = None,
+    ignored: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
     """Raises RedisUnusable when there is no group, ConfigurationMismatch when its workers have
     other settings: nothing could be recomputed then.
@@ -103,7 +112,13 @@ def verify(
         max_state_age_s = MAX_STATE_AGE_IN_STEPS * _step_s(settings)
     try:
         with connection.open_client(settings, block_s=0) as client:
-            yield from _findings(client, settings, max_lag, max_age_s, max_state_age_s)
+            status = _status(client, settings)
+            yield _backlog(status, max_lag, max_age_s)
+            yield _holders(status)
+            yield from _lost_and_dead(status, settings)
+            yield _output_stream(client, settings, status, max_state_age_s)
+            symbols = {one.symbol for one in status.symbols} - ignored
+            yield from _symbols(client, settings, symbols, Judge(settings, max_state_age_s))
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
 
@@ -114,27 +129,16 @@ def _step_s(settings: Settings) -> float:
     return candles * settings.candle_interval_ms / 1_000
 
 
-def _findings(
-    client: Client, settings: Settings, max_lag: float, max_age_s: float, max_state_age_s: float
-) -> Iterator[Finding]:
+def _status(client: Client, settings: Settings) -> Status:
+    """Of a group that a worker with our settings fits to."""
     try:
         status = read_status(client, settings)
     except ValueError as error:
         raise RedisUnusable(
             f"a key below {settings.keys.namespace} is damaged: {error}; compare with README"
         ) from error
-    _refuse_other_settings(client, settings)
-    yield _backlog(status, max_lag, max_age_s)
-    yield _holders(status)
-    yield from _lost_and_dead(status, settings)
-    yield _output_stream(client, settings, status, max_state_age_s)
-    yield from _symbols(client, settings, status, max_state_age_s)
-
-
-def _refuse_other_settings(client: Client, settings: Settings) -> None:
-    found: Any = client.hget(settings.keys.meta, "settings")
-    if found is not None and found.decode() != shared_settings(settings):
-        raise settings_differ(settings, found.decode(), "verify with those of the workers")
+    look(Scripts(client), settings)
+    return status
 
 
 def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
@@ -205,17 +209,16 @@ def _output_stream(
 
 
 def _symbols(
-    client: Client, settings: Settings, status: Status, max_state_age_s: float
+    client: Client, settings: Settings, symbols: set[str], judge: Judge
 ) -> Iterator[Finding]:
     """What is wrong with single symbols, then a line for each check."""
     wanted = settings.wanted_symbols
-    tracked = {one.symbol for one in status.symbols if wanted is None or one.symbol in wanted}
+    tracked = symbols if wanted is None else symbols & wanted
     for symbol in sorted((wanted or frozenset()) - tracked):
         yield Finding("warn", symbol, "no candle of it has come yet")
-    judge = Judge(settings, max_state_age_s)
     counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
     for symbol in sorted(tracked):
-        for check, verdict, text in judge.judge(_held(client, settings, symbol, status)):
+        for check, verdict, text in judge.judge(_held(client, settings, symbol)):
             counts[check][verdict] += 1
             if text:
                 yield Finding(verdict, symbol, text)
@@ -223,11 +226,11 @@ def _symbols(
         yield _summary(check, meaning, counts[check], len(tracked))
 
 
-def _held(client: Client, settings: Settings, symbol: str, status: Status) -> Held:
+def _held(client: Client, settings: Settings, symbol: str) -> Held:
     keys = settings.keys
     with client.pipeline(transaction=True) as reads:
         reads.time()
-        reads.hget(keys.marks(shard_of(symbol, len(status.shards))), symbol)
+        reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
         reads.hgetall(keys.state(symbol))
         reads.lrange(keys.window(symbol), 0, -1)
         (seconds, microseconds), mark, fields, window = reads.execute()

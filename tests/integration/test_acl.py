@@ -1,6 +1,7 @@
 """deploy/redis/users.acl: the worker's user does all its work, and each user nothing else."""
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,15 +24,17 @@ from tests.support.worker_process import (
     counters,
     feed,
     feed_fields,
+    finished,
     group_info,
     published,
     wait_until,
-    wait_until_finished,
 )
 from worker.embedded import EmbeddedRedis, wheel_server
 from worker.keys import shard_name, shard_of
 
-USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+ROOT = Path(__file__).parents[2]
+USERS = ROOT / "deploy" / "redis" / "users.acl"
+README = ROOT / "deploy" / "redis" / "README.md"
 PASSWORD = "of-all-users"
 STATE = "quantum:marketstate:BTCUSDT"
 CACHE = "candles:BTCUSDT:1m"
@@ -88,6 +91,12 @@ def refusals(client: redis.Redis) -> list[tuple[str, str]]:
     ]
 
 
+def wait_until_finished_or_refused(client: redis.Redis, entries: int) -> None:
+    """The first refusal says more than a wait in vain."""
+    wait_until(lambda: finished(client) >= entries or refusals(client), f"{entries} are finished")
+    assert ([], entries) == (refusals(client), finished(client))
+
+
 @pytest.mark.usefixtures("with_users")
 def test_the_workers_user_does_all_its_work(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
@@ -108,11 +117,11 @@ def test_the_workers_user_does_all_its_work(
             return stack.enter_context(process)
 
         first = start(worker_id="first")
-        wait_until_finished(client, len(old))
+        wait_until_finished_or_refused(client, len(old))
         new = [candle(symbol, 258, 100.0) for symbol in SYMBOLS]
         feed(client, new)
         feed_fields(client, [{"symbol": "BTCUSDT", "close": "none"}])
-        wait_until_finished(client, len(old) + 5)
+        wait_until_finished_or_refused(client, len(old) + 5)
         second = start(worker_id="second")
         second.wait_for_log("holding 8 of 16 shards")
         first.terminate()
@@ -148,7 +157,7 @@ def test_entries_that_were_taken_away_are_restored_by_the_workers_user(
     feed(client, candles[20:])
     client.xreadgroup(GROUP, "stray", {INPUT: ">"}, count=10)
     with WorkerProcess(server.port, tmp_path, worker_id="second", **WHO) as worker:
-        wait_until_finished(client, len(candles))
+        wait_until_finished_or_refused(client, len(candles))
         assert "the consumer 'stray' held entries" in worker.log
         assert "unfinished entries were not pending for it" in worker.log
         assert 0 == worker.terminate()
@@ -306,3 +315,32 @@ def test_a_server_starts_with_the_file(
     text = "".join(f"user {name} {rule}\n" for name, rule in rules.items())
     with EmbeddedRedis(server_binary, *how(tmp_path, text)) as server, server.client() as client:
         assert {"default", *rules} == set(client.acl_users())
+
+
+def test_the_password_is_set_as_the_readme_says(any_server_binary: Path, tmp_path: Path) -> None:
+    lines = README.read_text().splitlines()
+    first, last = (
+        lines.index("    umask 077"),
+        next(
+            i for i, line in enumerate(lines) if line.startswith("    sed") and "users.acl" in line
+        ),
+    )
+    script = "\n".join(lines[first : last + 1])
+    for folder in ("/etc/quantum", "/etc/redis"):
+        assert folder in script
+        script = script.replace(folder, str(tmp_path))
+    if any_server_binary == wheel_server():
+        script += f"\nsed -i 's/%R~/~/g' {tmp_path}/users-marketstate.conf"
+    subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True)
+    with (
+        EmbeddedRedis(
+            any_server_binary, "--include", str(tmp_path / "users-marketstate.conf")
+        ) as server,
+        WorkerProcess(
+            server.port,
+            tmp_path,
+            redis_username="marketstate",
+            redis_password_file=tmp_path / "marketstate.password",
+        ) as worker,
+    ):
+        worker.wait_for_log("holding 16 of 16 shards")

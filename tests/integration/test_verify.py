@@ -53,7 +53,7 @@ def worked(server: EmbeddedRedis, closes: int, **settings: Any) -> SteppedWorker
     return worker
 
 
-def found(worker: SteppedWorker, **bounds: float) -> list[Finding]:
+def found(worker: SteppedWorker, **bounds: Any) -> list[Finding]:
     return list(verify(worker.settings, **bounds))
 
 
@@ -175,6 +175,8 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     findings = found(worker, max_state_age_s=0.5)
     assert ("FAIL", "FAIL") == (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"])
     assert "no candle has come since: see the upstream" in text_of(findings, "ETHUSDT")
+    gone = {"max_state_age_s": 0.5, "ignored": frozenset(SYMBOLS)}
+    assert "skip" == verdicts(found(worker, **gone))["fresh"]
     client.delete(OUTPUT)
     assert "FAIL" == verdicts(found(worker))["output stream"]
     client.xadd(OUTPUT, {"symbol": "BTCUSDT", "record": "{}"})
@@ -226,7 +228,7 @@ def test_parameters_that_have_changed_make_old_states_incomparable(
         code, output = verify_command(server, tmp_path, theta_file=theta)
         assert (0, 2) == (code, output.count("was published with other parameters"))
         code, output = verify_command(server, tmp_path)
-        assert (2, True) == (code, "verify with those of the workers" in output)
+        assert (2, True) == (code, "FAIL verify: the group" in output), output
     assert client.exists(STATE)
 
 
