@@ -172,7 +172,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def settings_from(environ: Mapping[str, str] = os.environ, *, namespace: str = "") -> Settings:
+def settings_from(
+    environ: Mapping[str, str] = os.environ, *, namespace: str | None = None
+) -> Settings:
     """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
 
     `namespace` wins over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError, which names
