@@ -1,8 +1,10 @@
 """The whole way of a candle on one screen: keep the leases, fetch, read, advance, commit."""
 
 import logging
+import math
 import time
 import uuid
+from typing import Final
 
 import redis
 
@@ -15,21 +17,25 @@ from worker.errors import GroupDeleted, LeaseLost, WorkerIdInUse
 from worker.group import join
 from worker.intake import Intake
 from worker.log import log
+from worker.notify import Notify
 from worker.pace import Pace
 from worker.pipeline import Pipeline
+from worker.progress import Progress
 from worker.scripts import Scripts
 from worker.settings import Settings
 from worker.shards import KEEPS_PER_LEASE, Shards
 from worker.stop import Stop
 from worker.synthetic import Feeder
 
+WAITING_FOR_ID: Final = "waiting for the lease of an earlier worker to run out"
 
-def run(settings: Settings, stop: Stop) -> None:
+
+def run(settings: Settings, stop: Stop, notify: Notify) -> None:
     """Work until `stop` is requested. Raises WorkerError for what waiting cannot mend."""
     log.info("Initialized with %s", settings.described())
     incarnation = uuid.uuid4().hex
     try:
-        session = _enter(settings, stop, incarnation)
+        session = _enter(settings, stop, incarnation, notify)
         if session is None:
             return
         try:
@@ -39,6 +45,7 @@ def run(settings: Settings, stop: Stop) -> None:
                 except redis.RedisError as error:
                     session = _recover(error, session, settings, stop, incarnation)
         finally:
+            notify.stopping()
             session.leave()
     except redis.RedisError as error:
         if "NOGROUP" in str(error):
@@ -56,7 +63,7 @@ class Session:
     carried over: leases are taken anew, and everything else is loaded from Redis.
     """
 
-    def __init__(self, settings: Settings, incarnation: str) -> None:
+    def __init__(self, settings: Settings, incarnation: str, notify: Notify) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
         scripts = Scripts(client)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings))
@@ -65,11 +72,15 @@ class Session:
         self.backfill = Backfill(settings, client)
         self.commit = Commit(settings, scripts, self.shards)
         self.feeder = Feeder(settings, client) if settings.source == "synthetic" else None
+        self.notify = notify
+        self.progress = Progress(notify, settings, client, self.shards)
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
 
     def work(self, stop: Stop) -> None:
         while not stop.requested:
-            if not self.work_on_a_batch():
+            found_work = self.work_on_a_batch()
+            self.progress.tell()
+            if not found_work:
                 self.intake.wait(self._seconds_to_wait(), stop)
 
     def work_on_a_batch(self) -> bool:
@@ -107,11 +118,11 @@ class Session:
             )
 
     def _seconds_to_wait(self) -> float:
-        to_keep = self.shards.seconds_to_keep
-        return min(to_keep, self.feeder.seconds_to_feed) if self.feeder else to_keep
+        to_feed = self.feeder.seconds_to_feed if self.feeder else math.inf
+        return min(self.shards.seconds_to_keep, to_feed, self.notify.longest_wait_s)
 
 
-def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session | None:
+def _enter(settings: Settings, stop: Stop, incarnation: str, notify: Notify) -> Session | None:
     """The first session; None if stopped before. A Redis that cannot be used is an error at once.
 
     The id of a worker that was killed stays taken until its leases run out; only one that is
@@ -123,15 +134,16 @@ def _enter(settings: Settings, stop: Stop, incarnation: str) -> Session | None:
     waiting = False
     while not stop.requested:
         try:
-            session = Session(settings, incarnation)
+            session = Session(settings, incarnation, notify)
             session.shards.keep()
             return session
         except WorkerIdInUse as error:
             if time.monotonic() > give_up_s:
                 raise
             if not waiting:
-                log.info("waiting for the lease of an earlier worker to run out: %s", error)
+                log.info("%s: %s", WAITING_FOR_ID, error)
             waiting = True
+            notify.beat(lambda: WAITING_FOR_ID)
             stop.sleep(0.2)
     return None
 
@@ -145,11 +157,13 @@ def _recover(
     """
     if not connection.passes_by_itself(error):
         raise error
-    log.warning("lost Redis at %s: %s", connection.address(settings), connection.reason(error))
+    lost = f"lost Redis at {connection.address(settings)}: {connection.reason(error)}"
+    log.warning("%s", lost)
     began_s = time.monotonic()
 
     def attempt() -> Session:
-        session = Session(settings, incarnation)
+        old.notify.beat(lambda: lost)
+        session = Session(settings, incarnation, old.notify)
         session.work_on_a_batch()
         return session
 

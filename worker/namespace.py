@@ -23,13 +23,16 @@ def refuse_foreign(client: Client, settings: Settings) -> None:
         )
 
 
-def last_id(client: Client, stream: str) -> str:
-    """Of the newest entry ever added; `0-0` without any."""
-    if not client.exists(stream):
-        return "0-0"
-    info: Any = client.xinfo_stream(stream)
-    found: bytes = info["last-generated-id"]
-    return found.decode()
+def refuse_used(client: Client, settings: Settings) -> None:
+    """An empty stream is fit: workers may have been started before it is fed."""
+    if not client.exists(settings.keys.input):
+        return
+    info: Any = client.xinfo_stream(settings.keys.input)
+    if info["last-generated-id"] != b"0-0":
+        raise ConfigurationError(
+            f"the namespace {settings.replay_namespace!r} has an earlier replay in it; --resume "
+            "goes on with it, --clean without a FILE removes it"
+        )
 
 
 def remove(client: Client, settings: Settings) -> int:

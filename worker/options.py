@@ -23,17 +23,23 @@ def count(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> float:
+    value = amount(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
 def add_namespace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace",
         type=_namespace,
-        default="",
         metavar="NAME",
         help="work on the keys of the replay NAME (or: MARKETSTATE_REPLAY_NAMESPACE=NAME)",
     )
 
 
 def _namespace(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits and . _ -")
     return text

@@ -8,12 +8,12 @@ import argparse
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import redis
 
 from schemas.recording import RecordedEntry
-from worker import connection
+from worker import connection, raw_entries
 from worker.connection import Client
 from worker.log import configure, log
 from worker.options import add_namespace
@@ -34,11 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="input (the default), output, dead, or the key of any stream",
     )
     when = "an entry id, or a time such as 2026-11-24 or 2026-11-24T15:40 (UTC)"
-    parser.add_argument(
-        "--from", type=_moment, dest="first", default="-", metavar="WHEN", help=when
-    )
+    parser.add_argument("--from", type=_moment, dest="first", metavar="WHEN", help=when)
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("--to", type=_moment, dest="last", default="+", metavar="WHEN", help=when)
+    end.add_argument("--to", type=_moment, dest="last", metavar="WHEN", help=when)
     end.add_argument("--follow", action="store_true", help="go on with what comes, until a signal")
     parser.add_argument(
         "--resume", action="store_true", help="go on after the last entry of FILE, if it is there"
@@ -59,7 +57,7 @@ def command(options: argparse.Namespace) -> int:
         writer = RecordingWriter.create(options.file, stream)
     recorder = Recorder(settings, stream, writer, stop, last)
     try:
-        recorder.record(options.first, options.last, follow=options.follow)
+        recorder.record(options.first or "-", options.last or "+", follow=options.follow)
     finally:
         writer.close()
         log.info("%s", recorder.told(options.file))
@@ -137,16 +135,12 @@ class Recorder:
         return f"{path}: {self._count:,} entries of {self._stream} recorded{upto}"
 
     def _open(self) -> Client:
-        client = connection.open_client(self._settings, block_s=BLOCK_S)
-        # As Redis sends them: redis-py makes a dict of the fields, in which a name comes once.
-        client.set_response_callback("XRANGE", _as_sent)
-        client.ping()
-        return client
+        return raw_entries.open_client(self._settings, block_s=BLOCK_S)
 
     def _record_some(self, client: Client, first: str, last: str) -> bool:
         """False when there is nothing more for now."""
-        reply: Any = client.xrange(self._stream, self._last_id or first, last, ENTRIES_AT_ONCE + 1)
-        entries = [RecordedEntry(entry_id.decode(), fields) for entry_id, fields in reply]
+        since = self._last_id or first
+        entries = raw_entries.read(client, self._stream, since, last, ENTRIES_AT_ONCE + 1)
         if self._last_id:
             if entries and entries[0].id == self._last_id:
                 del entries[0]
@@ -169,7 +163,3 @@ class Recorder:
         after = self._last_id or "$"
         block_ms = int(BLOCK_S * 1_000)
         self._stop.breaks_off(lambda: client.xread({self._stream: after}, 1, block_ms))
-
-
-def _as_sent(reply: Any, **_options: Any) -> Any:
-    return reply

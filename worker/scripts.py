@@ -32,3 +32,4 @@ class Scripts:
         self.restore = script("stream", "symbol", "restore")
         self.commit = script("commit")
         self.unread = script("unread")
+        self.feed = script("feed")

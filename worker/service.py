@@ -3,8 +3,10 @@
 import argparse
 
 from worker import log
+from worker.errors import WorkerError
 from worker.loop import run
-from worker.settings import settings_from, under_journal
+from worker.notify import Notify
+from worker.settings import service_manager, settings_from, under_journal
 from worker.stop import Stop
 
 
@@ -13,9 +15,14 @@ def add_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def command(_options: argparse.Namespace) -> int:
-    settings = settings_from()
-    log.configure(settings.log_level, for_journal=under_journal())
-    stop = Stop()
-    stop.listen()
-    run(settings, stop)
+    notify = Notify(*service_manager())
+    try:
+        settings = settings_from()
+        log.configure(settings.log_level, for_journal=under_journal())
+        stop = Stop()
+        stop.listen()
+        run(settings, stop, notify)
+    except WorkerError as error:
+        notify.failed(error)
+        raise
     return 0

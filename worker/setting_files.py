@@ -18,6 +18,11 @@ def password_from(variable: str, path: str) -> str:
     return password
 
 
+def credential_from(name: str, path: Path) -> str:
+    """A password that may be missing or empty: our units always give one, if only a line end."""
+    return _text(name, str(path)).strip("\r\n") if path.exists() else ""
+
+
 def theta_from(variable: str, path: str) -> Theta:
     try:
         overrides: Any = msgspec.json.decode(_text(variable, path))

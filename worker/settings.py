@@ -5,10 +5,12 @@
 """
 
 import difflib
+import math
 import os
 import re
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -19,11 +21,12 @@ from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internals, replay_names
 from worker.redis_url import check_url, has_password, masked_url
-from worker.setting_files import password_from, theta_from
+from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
+_CREDENTIAL: Final = "the systemd credential redis-password"
 
 Name = Annotated[
     str,
@@ -100,8 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9@._-]{1,64}$",
-            description="1 to 64 letters, digits and @ . _ -",
+            pattern=r"^[A-Za-z0-9@._-]{1,128}$",
+            description="1 to 128 letters, digits and @ . _ -",
         ),
     ] = "worker"
     log_level: Annotated[
@@ -161,7 +164,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def settings_from(environ: Mapping[str, str] = os.environ, *, namespace: str = "") -> Settings:
+def settings_from(
+    environ: Mapping[str, str] = os.environ, *, namespace: str | None = None
+) -> Settings:
     """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
 
     `namespace` wins over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError, which names
@@ -177,7 +182,7 @@ def settings_from(environ: Mapping[str, str] = os.environ, *, namespace: str = "
         check_url(values.get("redis_url", ""))
     except ValueError as error:
         raise ConfigurationError(f"{PREFIX}REDIS_URL {error}") from None
-    _read_password(values)
+    _read_password(values, _credential(environ))
     values.setdefault("worker_id", _default_worker_id())
     if values.get("candle_interval", "1m") != "1m":
         # The default caches hold 1-minute candles.
@@ -211,6 +216,15 @@ def _of_a_replay(name: str) -> dict[str, Any]:
     return replay_names(name) | keep_all | same_answer
 
 
+def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float]:
+    """Where systemd wants to be notified (empty: nowhere), and its watchdog in seconds."""
+    watchdog_us = int(environ.get("WATCHDOG_USEC", "0"))
+    is_watched = watchdog_us > 0 and environ.get("WATCHDOG_PID", str(os.getpid())) == str(
+        os.getpid()
+    )
+    return environ.get("NOTIFY_SOCKET", ""), watchdog_us / 1e6 if is_watched else math.inf
+
+
 def _parsed(variable: str, text: str) -> Any:
     """`variable` without its prefix, as it was spelt."""
     name = variable.lower()
@@ -237,22 +251,29 @@ def _unknown(variable: str) -> str:
     return f"{PREFIX}{variable} is no setting; {hint}"
 
 
-def _read_password(values: dict[str, Any]) -> None:
+def _read_password(values: dict[str, Any], credential: str) -> None:
     sources = [
         name
         for name, found in {
-            "REDIS_URL": has_password(values.get("redis_url", "")),
-            "REDIS_PASSWORD": values.get("redis_password"),
-            "REDIS_PASSWORD_FILE": values.get("redis_password_file"),
+            f"{PREFIX}REDIS_URL": has_password(values.get("redis_url", "")),
+            f"{PREFIX}REDIS_PASSWORD": values.get("redis_password"),
+            f"{PREFIX}REDIS_PASSWORD_FILE": values.get("redis_password_file"),
+            _CREDENTIAL: credential,
         }.items()
         if found
     ]
     if len(sources) > 1:
-        raise ConfigurationError(
-            f"a password is given by {PREFIX}{f' and {PREFIX}'.join(sources)}; give it once"
-        )
+        raise ConfigurationError(f"a password is given by {' and '.join(sources)}; give it once")
     if path := values.get("redis_password_file"):
         values["redis_password"] = password_from(f"{PREFIX}REDIS_PASSWORD_FILE", path)
+    elif credential:
+        values["redis_password"] = credential
+
+
+def _credential(environ: Mapping[str, str]) -> str:
+    """The password that systemd's LoadCredential= has put there; empty where there is none."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    return credential_from(_CREDENTIAL, Path(folder, "redis-password")) if folder else ""
 
 
 def _default_worker_id() -> str:

@@ -69,6 +69,11 @@ class Shards:
     def memory(self, shard: int, symbol: str) -> Memory | None:
         return self._held[shard].symbols.get(symbol)
 
+    def remembered(self) -> Iterator[tuple[str, Memory]]:
+        """Every symbol of the shards held, and what is remembered of it."""
+        for shard in self._held.values():
+            yield from shard.symbols.items()
+
     @property
     def seconds_to_keep(self) -> float:
         """How long nothing needs to be done about the leases."""

@@ -80,7 +80,7 @@ def read_status(client: Client, settings: Settings) -> Status:
         _shard(shard, *of_shards[3 * shard : 3 * shard + 3], pending)  # type: ignore[call-arg]
         for shard in every
     ]
-    lag, first_unread = _unread(client, keys, group)
+    lag, first_unread = unread(client, keys, group)
     unfinished = [entry_id for entry_id in (summary["min"], first_unread) if entry_id]
     return Status(
         group=keys.group,
@@ -134,7 +134,7 @@ def _shard(
     )
 
 
-def _unread(client: Client, keys: Keys, group: Mapping[str, Any]) -> tuple[int, bytes | None]:
+def unread(client: Client, keys: Keys, group: Mapping[str, Any]) -> tuple[int, bytes | None]:
     """How many entries nobody has taken, and the id of the first of them."""
     after = b"(" + group["last-delivered-id"]
     first: Any = client.xrange(keys.input, after, count=1)

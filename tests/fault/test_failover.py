@@ -35,7 +35,7 @@ requirepass {sentinel_password}
 sentinel monitor main 127.0.0.1 {master} 2
 sentinel auth-pass main {password}
 sentinel sentinel-pass {sentinel_password}
-sentinel down-after-milliseconds main 300
+sentinel down-after-milliseconds main 1000
 sentinel failover-timeout main 2000
 """
 

@@ -25,10 +25,10 @@ from tests.support.worker_process import (
     counters,
     feed,
     feed_fields,
+    finished,
     group_info,
     published,
     wait_until,
-    wait_until_finished,
 )
 from worker.embedded import EmbeddedRedis, wheel_server
 from worker.keys import shard_name, shard_of
@@ -83,6 +83,12 @@ def refusals(client: redis.Redis) -> list[tuple[str, str]]:
     ]
 
 
+def wait_until_finished_or_refused(client: redis.Redis, entries: int) -> None:
+    """The first refusal says more than a wait in vain."""
+    wait_until(lambda: finished(client) >= entries or refusals(client), f"{entries} are finished")
+    assert ([], entries) == (refusals(client), finished(client))
+
+
 @pytest.mark.usefixtures("with_users")
 def test_the_workers_user_does_all_its_work(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
@@ -103,11 +109,11 @@ def test_the_workers_user_does_all_its_work(
             return stack.enter_context(process)
 
         first = start(worker_id="first")
-        wait_until_finished(client, len(old))
+        wait_until_finished_or_refused(client, len(old))
         new = [candle(symbol, 258, 100.0) for symbol in SYMBOLS]
         feed(client, new)
         feed_fields(client, [{"symbol": "BTCUSDT", "close": "none"}])
-        wait_until_finished(client, len(old) + 5)
+        wait_until_finished_or_refused(client, len(old) + 5)
         second = start(worker_id="second")
         second.wait_for_log("holding 8 of 16 shards")
         first.terminate()
@@ -143,7 +149,7 @@ def test_entries_that_were_taken_away_are_restored_by_the_workers_user(
     feed(client, candles[20:])
     client.xreadgroup(GROUP, "stray", {INPUT: ">"}, count=10)
     with WorkerProcess(server.port, tmp_path, worker_id="second", **WHO) as worker:
-        wait_until_finished(client, len(candles))
+        wait_until_finished_or_refused(client, len(candles))
         assert "the consumer 'stray' held entries" in worker.log
         assert "unfinished entries were not pending for it" in worker.log
         assert 0 == worker.terminate()

@@ -7,6 +7,7 @@ from core.theta import merged_theta
 from worker.changes import Entry
 from worker.embedded import EmbeddedRedis
 from worker.loop import Session
+from worker.notify import Notify
 from worker.settings import Settings
 
 
@@ -24,7 +25,7 @@ class SteppedWorker(Session):
         }
         self.settings = Settings(**(given | changes))
         self.keys = self.settings.keys
-        super().__init__(self.settings, incarnation or uuid.uuid4().hex)
+        super().__init__(self.settings, incarnation or uuid.uuid4().hex, Notify())
 
     def keep(self) -> list[int]:
         """Renew now, however recent the last time was; the shards held."""

@@ -109,7 +109,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "lease_seconds": ("0", "0.99", "-10", "3601", "nan", "inf", "-inf", "10s", "true"),
     "batch": ("0", "-1", "2001", "1.5", "all"),
     "max_pending": ("0", "-1", "10000001", "1.5", "all"),
-    "worker_id": ("a b", "a:b", "a" * 65, "é", "a/b"),
+    "worker_id": ("a b", "a:b", "a" * 129, "é", "a/b"),
     "log_level": ("debug", "TRACE", "20"),
 }
 # Refused with *** in place of the value: tests/unit/test_settings_passwords.py.

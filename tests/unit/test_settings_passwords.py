@@ -178,3 +178,32 @@ def test_the_name_of_a_mistyped_variable_is_told_but_not_what_it_holds() -> None
     found = refusal(redis_pasword=SECRET)
     assert "did you mean MARKETSTATE_REDIS_PASSWORD?" in found
     assert not shows_secret(found)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_password_from_a_systemd_credential(tmp_path: Path, end: str) -> None:
+    (tmp_path / "redis-password").write_text(SECRET + end)
+    found = settings_from({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert SECRET == password_used(found)
+    assert not shows_secret(found.described())
+
+
+def test_an_empty_or_missing_credential_is_no_password(tmp_path: Path) -> None:
+    """The units always give one: with a line end alone where there is no password file."""
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert password_used(settings_from(given)) is None
+    (tmp_path / "redis-password").write_text("\n")
+    assert password_used(settings_from(given)) is None
+    given[f"{PREFIX}REDIS_PASSWORD"] = SECRET
+    assert SECRET == password_used(settings_from(given))
+
+
+def test_a_credential_and_another_password_are_one_too_many(tmp_path: Path) -> None:
+    (tmp_path / "redis-password").write_text(SECRET)
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path), f"{PREFIX}REDIS_PASSWORD": SECRET}
+    with pytest.raises(ConfigurationError) as refused:
+        settings_from(given)
+    assert (
+        "a password is given by MARKETSTATE_REDIS_PASSWORD and the systemd credential "
+        "redis-password; give it once" == str(refused.value)
+    )

@@ -1,0 +1,411 @@
+#!/usr/bin/env bash
+# Puts the worker of this checkout into service under systemd, as root; run it again at will.
+#
+#   scripts/deploy.sh [--workers N] [--wheels DIR] [--dry-run] [-- OPTIONS OF verify.sh]
+#   scripts/deploy.sh --rollback            to the release before; again: forth
+#   scripts/deploy.sh --uninstall [--yes]   --yes: without asking, the configuration too
+#
+#   --workers N    how many workers run on this machine; without it, as many as before, or 1
+#   --wheels DIR   install from the wheels in DIR alone, without a package index. To fill it:
+#                  python3 -m pip wheel --wheel-dir DIR . hatchling
+#   --dry-run      say what would be done, change nothing
+#
+# A release is a folder of its own under /opt/quantum/marketstate/releases; a symbolic link says
+# which one runs. Until the new one has passed `marketstate check` nothing of the running one is
+# touched, and when the new one does not get ready, the one before runs again.
+#
+# Exit codes: 0 done, 1 a step failed (what ran before runs), 2 options or something is missing,
+# 4 deployed, but verify.sh has found something wrong.
+set -euo pipefail
+umask 022
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly checkout
+readonly home=/opt/quantum/marketstate
+readonly configuration=/etc/quantum
+readonly units=/etc/systemd/system
+readonly first=quantum-marketstate.service
+readonly command=/usr/local/sbin/quantum-marketstate
+readonly releases_kept=3
+
+action=deploy
+workers=
+wheels=
+assume_yes=
+dry_run=
+verify_options=()
+wanted=()     # the units of the workers
+unfinished= # what is to be removed should a step fail
+
+main() {
+    read_options "$@"
+    look_for_what_is_missing
+    trap 'rm -rf ${unfinished:+"$unfinished"}' EXIT
+    if [ -z "$dry_run" ]; then
+        exec 9>/run/lock/quantum-marketstate.lock
+        flock --nonblock 9 || fail "another deploy.sh is at work"
+    fi
+    "$action"
+}
+
+deploy() {
+    local release old
+    release=$(release_of_checkout)
+    old=$(linked current)
+    build "$release"
+    write_environment
+    preflight "$release"
+    switch_to "$release"
+    choose_workers
+    start_workers || go_back "$old"
+    remove_old_releases
+    show_result
+}
+
+rollback() {
+    local old
+    old=$(linked current)
+    [ -n "$(linked previous)" ] || fail "there is no release before ${old:-this} to go back to"
+    preflight "$(linked previous)"
+    switch_to "$(linked previous)"
+    choose_workers
+    start_workers || go_back "$old"
+    show_result
+}
+
+uninstall() {
+    local unit
+    step "Removing units and releases"
+    for unit in $(further_workers) "$first"; do
+        run systemctl --quiet disable --now "$unit" || true
+    done
+    run rm -rf "$units/$first" "$units/$first.d/10-worker.conf" \
+        "$units/quantum-marketstate@.service" "$units/quantum-marketstate@.service.d/10-worker.conf"
+    # Drop-ins of yours stay; folders without any go.
+    run rmdir --ignore-fail-on-non-empty "$units/$first.d" "$units/quantum-marketstate@.service.d" || true
+    run systemctl daemon-reload
+    run systemctl reset-failed 'quantum-marketstate*' || true
+    run rm -rf "$home" "$command"
+    run rmdir --ignore-fail-on-non-empty /opt/quantum || true
+    if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate.password too?"; then
+        run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name marketstate.password \) -delete
+        run rmdir --ignore-fail-on-non-empty "$configuration" || true
+    else
+        echo "The configuration in $configuration is kept."
+    fi
+    echo "Streams, states and windows in Redis are kept: see README, Keys."
+}
+
+# --- Steps, in their order -------------------------------------------------------------------------
+
+look_for_what_is_missing() {
+    local missing=() tool
+    [ "$(id -u)" -eq 0 ] || missing+=("root: use sudo")
+    [ -d /run/systemd/system ] || missing+=("a running systemd")
+    for tool in systemctl systemd-run journalctl flock setpriv sha256sum; do
+        command -v "$tool" >/dev/null || missing+=("the command $tool")
+    done
+    if [ "$action" = deploy ]; then
+        python=$("$checkout/scripts/python" --for-services 2>&1) || missing+=("$python")
+        [ -z "$wheels" ] || compgen -G "$wheels/*.whl" >/dev/null || missing+=("wheels in $wheels")
+    elif [ ! -d "$home/releases" ] && [ "$action" = rollback ]; then
+        missing+=("a release in $home: run scripts/deploy.sh first")
+    fi
+    [ ${#missing[@]} -eq 0 ] && return
+    echo "deploy.sh: this is missing:" >&2
+    printf '  %s\n' "${missing[@]}" >&2
+    exit 2
+}
+
+# The same checkout is the same release: running deploy.sh again finds it built.
+release_of_checkout() {
+    local version digest
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$checkout/pyproject.toml")
+    digest=$(cd "$checkout" && {
+        "$python" -VV
+        echo "$python"
+        find pyproject.toml README.md core schemas worker deploy/systemd -type f \
+            -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+    } | sha256sum)
+    echo "$home/releases/$version-${digest:0:12}"
+}
+
+# At its final path, for virtual environments cannot be moved; "complete" is written last.
+build() {
+    local release=$1 index=()
+    if [ -e "$release/complete" ]; then
+        step "Release $(basename "$release") is built already"
+        return
+    fi
+    step "Building release $(basename "$release") with $python"
+    [ -z "$wheels" ] || index=(--no-index --find-links "$wheels")
+    [ -n "$dry_run" ] || unfinished=$release
+    run rm -rf "$release"
+    run mkdir -p "$release/wheel"
+    run "$python" -m venv "$release/venv"
+    run "$release/venv/bin/pip" wheel --quiet --disable-pip-version-check "${index[@]}" \
+        --no-deps --wheel-dir "$release/wheel" "$checkout"
+    run_pip_install "$release" "${index[@]}"
+    run cp -R "$checkout/deploy/systemd" "$checkout/README.md" "$release/"
+    run touch "$release/complete"
+    unfinished=
+}
+
+run_pip_install() {
+    local release=$1
+    shift
+    if [ -n "$dry_run" ]; then
+        echo "would: install the wheel and what it needs"
+        return
+    fi
+    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$release"/wheel/*.whl
+}
+
+write_environment() {
+    local settings=$configuration/marketstate.env template=$checkout/deploy/systemd/marketstate.env
+    local line name news=()
+    if [ ! -e "$settings" ]; then
+        step "Writing $settings"
+        run install -D --mode=600 "$template" "$settings"
+        return
+    fi
+    while IFS= read -r line; do
+        name=${line%%=*}
+        grep -q "${name#\#}=" "$settings" || news+=("$line")
+    done < <(grep '^#MARKETSTATE_' "$template")
+    [ ${#news[@]} -gt 0 ] || return 0
+    step "Settings that are new since $settings was written, with their defaults"
+    printf '    %s\n' "${news[@]}"
+}
+
+# With a copy of nothing: the settings of the services, and their rights.
+preflight() {
+    local release=$1 found
+    step "Checking release $(basename "$release") with the settings of the services"
+    if [ -n "$dry_run" ]; then
+        echo "would: marketstate check"
+        return
+    fi
+    found=$(MARKETSTATE_RELEASE=$release "$release/systemd/quantum-marketstate" check 2>&1) && {
+        echo "$found"
+        return
+    }
+    echo "$found"
+    # Changed settings do not agree with those that our own workers still run with; they will be
+    # restarted. With workers elsewhere there is no agreement to be had.
+    grep -q "^FAIL the group .* stop '$(uname -n)-quantum-marketstate" <<<"$found" ||
+        fail "the check has failed; what ran before still runs"
+    echo "Those are workers of this machine; they are restarted with the new settings."
+}
+
+switch_to() {
+    local release=$1 old
+    old=$(linked current)
+    if [ "$release" != "$old" ]; then
+        step "Switching to release $(basename "$release")"
+        [ -z "$old" ] || link "$old" previous
+        link "$release" current
+    fi
+    install_units "$release/systemd"
+}
+
+install_units() {
+    local from=$1
+    [ -d "$from" ] || from=$checkout/deploy/systemd # in a dry run
+    put "$from/quantum-marketstate" "$command" 755
+    put "$from/$first" "$units/$first" 644
+    put "$from/quantum-marketstate@.service" "$units/quantum-marketstate@.service" 644
+    put "$from/worker.conf" "$units/$first.d/10-worker.conf" 644
+    if [ ! -L "$units/quantum-marketstate@.service.d/10-worker.conf" ]; then
+        run mkdir -p "$units/quantum-marketstate@.service.d"
+        run ln -sf "../$first.d/10-worker.conf" "$units/quantum-marketstate@.service.d/10-worker.conf"
+    fi
+    run systemctl daemon-reload
+}
+
+# Enables what shall run; what is to run no more is stopped.
+choose_workers() {
+    local unit i
+    wanted=("$first")
+    for ((i = 2; i <= ${workers:-1}; i++)); do
+        wanted+=("quantum-marketstate@$i.service")
+    done
+    for unit in $(further_workers); do
+        if [ -z "$workers" ]; then
+            wanted+=("$unit")
+        elif ! grep -qxF "$unit" < <(printf '%s\n' "${wanted[@]}"); then
+            run systemctl --quiet disable --now "$unit"
+        fi
+    done
+    for unit in "${wanted[@]}"; do
+        run systemctl --quiet enable "$unit"
+    done
+}
+
+# Restarts what is older than something it reads; starts what does not run. `systemctl` comes back
+# when the unit is ready, or has failed.
+start_workers() {
+    local unit
+    step "Starting the workers; each says when it is ready"
+    run systemctl reset-failed 'quantum-marketstate*' || true
+    for unit in "${wanted[@]}"; do
+        if is_older_than_what_it_reads "$unit"; then
+            run systemctl restart "$unit" || return 1
+        else
+            run systemctl start "$unit" || return 1
+        fi
+    done
+}
+
+go_back() {
+    local old=$1 failed
+    failed=$(linked current)
+    journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*" >&2 || true
+    [ -n "$old" ] || fail "the workers do not get ready; systemd goes on trying"
+    [ "$old" != "$failed" ] || fail "the workers do not get ready with these settings"
+    echo "The workers do not get ready; going back to release $(basename "$old")." >&2
+    link "$old" current
+    link "$failed" previous
+    install_units "$old/systemd"
+    start_workers || fail "release $(basename "$old") does not get ready any more either"
+    fail "release $(basename "$failed") did not get ready; $(basename "$old") runs again"
+}
+
+remove_old_releases() {
+    local release count=0
+    while IFS= read -r release; do
+        count=$((count + 1))
+        if [ "$count" -gt "$releases_kept" ] && [ "$release" != "$(linked current)" ] &&
+            [ "$release" != "$(linked previous)" ]; then
+            run rm -rf "$release"
+        fi
+    done < <(find "$home/releases" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' 2>/dev/null |
+        sort -rn | cut -d' ' -f2-)
+}
+
+show_result() {
+    local i verdict=0
+    if [ -n "$dry_run" ]; then
+        echo "would: scripts/verify.sh; show status and log"
+        return
+    fi
+    step "Status and log"
+    systemctl --no-pager --lines=0 status "$first" 'quantum-marketstate@*.service' || true
+    journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*"
+    step "Waiting until the backlog is worked off"
+    for ((i = 0; i < 60; i++)); do
+        "$command" status --max-lag 500 >/dev/null && break
+        sleep 1
+    done
+    step "Verifying"
+    "$checkout/scripts/verify.sh" "${verify_options[@]}" || verdict=$?
+    [ "$verdict" -eq 0 ] || {
+        echo "deploy.sh: the workers run, but verify.sh found something wrong (see above)." >&2
+        exit 4
+    }
+    step "Release $(basename "$(linked current)") runs with ${#wanted[@]} worker(s)"
+}
+
+# --- Small things ------------------------------------------------------------------------------------
+
+# Enabled, or running without being so.
+further_workers() {
+    {
+        find "$units/$first.wants" -name 'quantum-marketstate@?*.service' -printf '%f\n' 2>/dev/null
+        systemctl list-units --plain --no-legend 'quantum-marketstate@*.service' | cut -d' ' -f1
+    } | sort -Vu
+}
+
+is_older_than_what_it_reads() {
+    local unit=$1 since newer instance
+    systemctl --quiet is-active "$unit" || return 1
+    since=$(systemctl show --timestamp=us+utc --property=ExecMainStartTimestamp --value "$unit")
+    instance=$(sed -n 's/^quantum-marketstate@\(.*\)\.service$/@\1/p' <<<"$unit")
+    newer=$(find "$home/current" "$units/$first" "$units/$first.d" \
+        "$units/quantum-marketstate@.service" "$units/quantum-marketstate@.service.d" \
+        "$configuration/marketstate.env" "$configuration/marketstate.password" \
+        "$configuration/marketstate$instance.env" \
+        -newermt "$since" 2>/dev/null) || true
+    [ -n "$newer" ]
+}
+
+# Where a link of ours points to; nothing when there is none.
+linked() {
+    [ ! -L "$home/$1" ] || echo "$home/$(readlink "$home/$1")"
+}
+
+# In one step, so that there is never a moment without it.
+link() {
+    run ln -sfn "releases/$(basename "$1")" "$home/.$2"
+    run mv -T "$home/.$2" "$home/$2"
+}
+
+# Leaves a file alone that is the same already: what is newer than a worker restarts it.
+put() {
+    cmp --silent "$1" "$2" || run install -D --mode="$3" "$1" "$2"
+}
+
+run() {
+    if [ -n "$dry_run" ]; then
+        echo "would: $*"
+    else
+        "$@"
+    fi
+}
+
+is_yes() {
+    local answer=
+    [ -z "$assume_yes" ] || return 0
+    [ -z "$dry_run" ] || return 1
+    [ -t 0 ] || return 1
+    read -r -p "$1 [y/N] " answer
+    [ "$answer" = y ] || [ "$answer" = yes ]
+}
+
+step() {
+    echo "==> $*"
+}
+
+fail() {
+    echo "deploy.sh: $*" >&2
+    exit 1
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --workers)
+            [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || usage "--workers takes a number from 1 to 99"
+            workers=$2
+            shift
+            ;;
+        --wheels)
+            [ -d "${2:-}" ] || usage "--wheels takes a folder"
+            wheels=$(cd "$2" && pwd)
+            shift
+            ;;
+        --rollback) action=rollback ;;
+        --uninstall) action=uninstall ;;
+        --yes) assume_yes=yes ;;
+        --dry-run) dry_run=yes ;;
+        --help | -h)
+            sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "${BASH_SOURCE[0]}"
+            exit
+            ;;
+        --)
+            shift
+            verify_options=("$@")
+            break
+            ;;
+        *) usage "$1 is no option" ;;
+        esac
+        shift
+    done
+}
+
+usage() {
+    echo "deploy.sh: $1; see scripts/deploy.sh --help" >&2
+    exit 2
+}
+
+main "$@"

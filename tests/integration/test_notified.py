@@ -1,0 +1,105 @@
+"""A worker with a service manager: when it is ready, and that only a loop that goes on is heard."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.worker_process import NAMESPACE, WorkerProcess, wait_until
+from worker.embedded import EmbeddedRedis
+
+
+class Manager:
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+        self._seen = ""
+
+    @property
+    def heard(self) -> str:
+        """All messages, one after the other."""
+        while True:
+            try:
+                self._seen += self._socket.recv(65_536).decode() + "\n"
+            except BlockingIOError:
+                return self._seen
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        wait_until(lambda: self.heard.count(text) >= times, f"{text!r} is heard:\n{self.heard}")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+def test_ready_with_the_first_shards_and_stopping_before_they_are_given_back(
+    server: EmbeddedRedis, client: redis.Redis, manager: Manager, tmp_path: Path
+) -> None:
+    with WorkerProcess(server.port, tmp_path) as worker:
+        manager.wait_for("READY=1")
+        assert client.exists(f"{NAMESPACE}:lease:00")
+        manager.wait_for(
+            "WATCHDOG=1\nSTATUS=holding 16 of 16 shards, 0 symbols, lag 0, last emission none yet"
+        )
+        assert 0 == worker.terminate()
+    assert 1 == manager.heard.count("READY=1")
+    assert manager.heard.endswith("STOPPING=1\nSTATUS=giving all shards back\n")
+
+
+def test_one_worker_more_than_there_are_shards_gets_ready_too(
+    server: EmbeddedRedis, manager: Manager, tmp_path: Path
+) -> None:
+    settings = {"shards": 1, "lease_seconds": 1}
+    with WorkerProcess(server.port, tmp_path, worker_id="a", **settings):
+        manager.wait_for("READY=1")
+        with WorkerProcess(server.port, tmp_path, worker_id="b", **settings):
+            manager.wait_for("READY=1", times=2)
+            manager.wait_for("STATUS=holding 0 of 1 shards")
+
+
+def test_a_worker_that_waits_for_redis_is_alive_and_says_what_for(
+    any_server_binary: Path, manager: Manager, tmp_path: Path
+) -> None:
+    with (
+        EmbeddedRedis(any_server_binary) as server,
+        WorkerProcess(server.port, tmp_path) as worker,
+    ):
+        manager.wait_for("READY=1")
+        server.stop()
+        manager.wait_for("WATCHDOG=1\nSTATUS=lost Redis at localhost:", times=3)
+        assert 0 == worker.terminate()
+
+
+def test_a_worker_that_hangs_is_not_heard(
+    server: EmbeddedRedis, client: redis.Redis, manager: Manager, tmp_path: Path
+) -> None:
+    """No thread beats in its place. The lease lasts as long as four beats."""
+    with WorkerProcess(server.port, tmp_path, lease_seconds=1) as worker:
+        manager.wait_for("WATCHDOG=1")
+        worker.process.send_signal(signal.SIGSTOP)
+        status = Path(f"/proc/{worker.process.pid}/stat")
+        wait_until(lambda: ") T " in status.read_text(), "it hangs")
+        before = manager.heard
+        wait_until(lambda: not client.exists(f"{NAMESPACE}:lease:00"), "its lease has run out")
+        assert before == manager.heard
+        worker.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: before != manager.heard, "it is heard again")
+
+
+def test_what_is_wrong_with_the_settings_is_said(manager: Manager, tmp_path: Path) -> None:
+    with WorkerProcess(1, tmp_path, batch="many") as worker:
+        assert 2 == worker.exit_code()
+    assert "STATUS=MARKETSTATE_BATCH is 'many'; allowed: a number of entries" in manager.heard
+    assert "READY=1" not in manager.heard

@@ -1,0 +1,39 @@
+"""One booted systemd for all tests of this folder; they run in one process, in order of files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import Deployment, make_wheels
+from tests.support.machine import Machine, missing
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("systemd"))
+    # What takes the deployment away comes last.
+    items.sort(key=lambda item: item.path == HERE / "test_uninstall.py")
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """Booted, with Debian's redis-server running as a unit, and nothing of ours."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Machine() as machine:
+        machine.start_redis()
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def deployed(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """One worker, as scripts/deploy.sh leaves it on a clean system."""
+    folder = tmp_path_factory.mktemp("deployment")
+    make_wheels(folder)
+    deployment = Deployment(machine, folder / "wheels")
+    deployment.deploy()
+    return deployment

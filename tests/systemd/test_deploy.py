@@ -1,0 +1,160 @@
+"""scripts/deploy.sh on a clean system, and what it has put there."""
+
+from typing import Any
+
+import pytest
+
+from schemas.market_state import decode_market_state
+from tests.support.candles import (
+    SHARED,
+    expected_by_oracle,
+    expected_real,
+    made_candles,
+    real_candles,
+)
+from tests.support.deployment import ENVIRONMENT, FIRST, SECOND, WHEELS, Deployment
+from tests.support.machine import Machine
+from tests.support.worker_process import feed, published, wait_until_finished
+
+BOTH = pytest.mark.parametrize("unit", [FIRST, SECOND])
+
+
+def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment) -> None:
+    """G2, G3: what systemd runs publishes the same as any other worker."""
+    if SHARED.exists():
+        candles, rows = real_candles(300), expected_real()
+    else:
+        candles = made_candles(("BTCUSDT", "ETHUSDT", "1000PEPEUSDT"), 290)
+        rows = expected_by_oracle(candles)
+    last_ms = candles[-1].close_time
+    with deployed.machine.redis() as client:
+        feed(client, candles)
+        wait_until_finished(client, len(candles))
+        expected = {
+            symbol: [row["sigma"] for row in many if int(row["close_time_ms"]) <= last_ms]
+            for symbol, many in rows.items()
+        }
+        assert expected == {
+            symbol: [fields[b"sigma"].decode() for fields in many]
+            for symbol, many in published(client).items()
+        }
+        for symbol in expected:
+            fields: Any = client.hgetall(f"quantum:marketstate:{symbol}")
+            assert last_ms == decode_market_state(fields).close_time_ms
+    states = deployed.machine.run(f"{deployed.checkout}/scripts/verify.sh", "--max-state-age=inf")
+    assert f"recomputed: {len(rows)} of {len(rows)} states" in states.stdout
+
+
+def test_to_deploy_the_same_again_restarts_nothing(deployed: Deployment) -> None:
+    before = deployed.machine.show(FIRST, "MainPID", "InvocationID")
+    said = deployed.deploy("--", "--max-state-age=inf").stdout
+    assert "is built already" in said
+    assert before == deployed.machine.show(FIRST, "MainPID", "InvocationID")
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(deployed: Deployment) -> None:
+    said = deployed.deploy("--dry-run", "--workers", "3").stdout
+    assert "would: systemctl --quiet enable quantum-marketstate@3.service" in said
+    assert "would: systemctl start quantum-marketstate@3.service" in said
+    assert "disabled" == deployed.show("quantum-marketstate@3.service", "UnitFileState")
+    assert "inactive" == deployed.show("quantum-marketstate@3.service", "ActiveState")
+
+
+def test_what_is_missing_is_all_said_at_once(deployed: Deployment) -> None:
+    done = deployed.machine.run(
+        *("setpriv", "--reuid=65534", "--clear-groups", f"{deployed.checkout}/scripts/deploy.sh"),
+        *("--wheels", "/srv"),
+        check=False,
+    )
+    assert 2 == done.returncode
+    assert ["deploy.sh: this is missing:", "  root: use sudo"] == done.stdout.splitlines()[:2]
+    assert "  wheels in /srv" in done.stdout.splitlines()
+
+
+def test_a_python_in_a_home_folder_is_none_for_services(deployed: Deployment) -> None:
+    """It works for root, and is hidden from the service by ProtectHome."""
+    machine = deployed.machine
+    machine.run("sh", "-c", "mkdir -p /root/bin && cp /usr/bin/python3.11 /root/bin/python3.11")
+    script = f"{deployed.checkout}/scripts/python"
+    asked_for = machine.run("env", "PATH=/root/bin:/usr/bin:/bin", script, "--for-services")
+    assert "/root" not in asked_for.stdout
+    # Where there is no other one.
+    only = "mount --bind /dev/null /usr/bin/python3.11; export PATH=/root/bin:/usr/bin:/bin; exec "
+    done = machine.run(
+        "unshare", "--mount", "sh", "-c", f"{only} {script} --for-services", check=False
+    )
+    assert 2 == done.returncode, done.stdout
+    assert "python3-venv (one in a home folder is hidden from services)" in done.stdout
+
+
+def test_settings_that_are_new_are_reported_and_the_file_is_left_alone(
+    deployed: Deployment,
+) -> None:
+    path = deployed.machine.path(ENVIRONMENT)
+    original = path.read_text()
+    try:
+        mine = original.replace("#MARKETSTATE_BATCH=500\n", "").replace("#MARKETSTATE_DB", "")
+        path.write_text(mine)
+        said = deployed.deploy("--dry-run").stdout
+        assert ["    #MARKETSTATE_BATCH=500"] == [
+            line for line in said.splitlines() if "#MARKETSTATE" in line
+        ]
+        assert mine == path.read_text()
+    finally:
+        path.write_text(original)
+
+
+@BOTH
+def test_the_units_are_as_the_people_who_run_them_expect(deployed: Deployment, unit: str) -> None:
+    expected = {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "Restart": "always",
+        "RestartUSec": "10s",
+        "RestartPreventExitStatus": "2",
+        "StartLimitBurst": "5",
+        "StartLimitIntervalUSec": "5min",
+        "MemoryMax": str(512 * 2**20),
+        "CPUQuotaPerSecUSec": "500ms",
+        "DynamicUser": "yes",
+        "CapabilityBoundingSet": "",
+        "PartOf": FIRST if unit == SECOND else "",
+    }
+    assert expected == {name: deployed.show(unit, name) for name in expected}
+
+
+def test_systemd_has_nothing_to_say_of_the_units(deployed: Deployment) -> None:
+    assert "" == deployed.machine.run("systemd-analyze", "verify", FIRST, SECOND).stdout
+
+
+@BOTH
+def test_the_units_are_hardened(deployed: Deployment, unit: str) -> None:
+    said = deployed.machine.run("systemd-analyze", "security", "--no-pager", unit).stdout
+    exposure = float(said.rpartition("level for ")[2].partition(": ")[2].split()[0])
+    assert exposure <= 1.5
+
+
+def test_the_service_is_not_root_and_listens_on_no_port(
+    machine: Machine, deployed: Deployment
+) -> None:
+    user = machine.run("ps", "-o", "user:32=", "-p", str(deployed.pid(FIRST))).stdout.strip()
+    assert "quantum-marketstate" == user
+    listening = machine.run("ss", "--no-header", "--listening", "--tcp", "--udp", "-n").stdout
+    ports = {line.split()[4].rpartition(":")[2] for line in listening.splitlines()}
+    assert {"6379"} == ports, "Redis alone"
+
+
+def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deployment) -> None:
+    other = "/srv/other"
+    checkout = deployed.copy_checkout(other)
+    (checkout / "README.md").write_text("another release")
+    before = deployed.machine.show(FIRST, "InvocationID"), deployed.current()
+    empty = deployed.machine.path("/srv/empty")
+    empty.mkdir(exist_ok=True)
+    (empty / "nothing-1.0-py3-none-any.whl").touch()
+    done = deployed.machine.run(f"{other}/scripts/deploy.sh", "--wheels", "/srv/empty", check=False)
+    assert done.returncode != 0
+    assert before == (deployed.machine.show(FIRST, "InvocationID"), deployed.current())
+    releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout.split()
+    assert [deployed.current().rpartition("/")[2]] == releases, "nothing unfinished is left"
+    assert WHEELS not in done.stdout

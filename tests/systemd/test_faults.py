@@ -1,0 +1,315 @@
+"""Workers under systemd through kills, pauses, crashes and restarts: what is published is as if
+nothing had happened, and the checker of the fault harness judges it.
+
+Redis asks for a password here, and the settings are small, so that every candle counts. Times of
+the units are shortened where a test would only wait for them.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from core.theta import merged_theta
+from tests.fault.chaos import history as histories
+from tests.fault.chaos.checker import violations
+from tests.fault.chaos.entries import entries
+from tests.fault.chaos.history import History
+from tests.fault.chaos.reference import SMALL_THETA, WINDOW_SIZE
+from tests.support.deployment import (
+    ENVIRONMENT,
+    FIRST,
+    PASSWORD,
+    SECOND,
+    SHARDS,
+    Deployment,
+    holders,
+)
+from tests.support.machine import Machine
+from tests.support.worker_process import (
+    feed_fields,
+    finished,
+    group_info,
+    wait_until,
+    wait_until_finished,
+)
+
+SECRET = "kept-s3cret"
+ENTRIES = 6_000
+PER_STEP = 150
+LEASE_S = 2
+SETTINGS = f"""
+MARKETSTATE_THETA_FILE=/etc/quantum/theta.json
+MARKETSTATE_WINDOW_SIZE={WINDOW_SIZE}
+MARKETSTATE_START=replay
+MARKETSTATE_BACKFILL_KEYS=none
+MARKETSTATE_LEASE_SECONDS={LEASE_S}
+MARKETSTATE_BATCH=50
+MARKETSTATE_OUTPUT_MAXLEN=1000000
+MARKETSTATE_DEAD_MAXLEN=1000000
+"""
+BOTH = pytest.mark.parametrize("unit", [FIRST, SECOND])
+
+
+class Trial:
+    """Two workers, a stream that goes on, and the verdict on all that has been."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.machine = deployment.machine
+        self.redis = self.machine.redis(password=SECRET)
+        self._entries = entries(seed=5, count=ENTRIES)
+        self.fed = 0
+
+    def feed(self, *, padding: bytes = b"") -> None:
+        """`padding` makes entries large with a field that nobody reads."""
+        some = self._entries[self.fed : self.fed + PER_STEP]
+        feed_fields(self.redis, [fields | {b"padding": padding} for fields in some])
+        self.fed += PER_STEP
+
+    def judge(self) -> list[str]:
+        """Once everything fed is finished."""
+        wait_until_finished(self.redis, self.fed)
+        history = History(
+            settings={
+                "entries": self.fed,
+                "theta": merged_theta(SMALL_THETA),
+                "window_size": WINDOW_SIZE,
+                "publish_interval_ms": 60_000,
+                "interval": "1m",
+                "interval_ms": 60_000,
+            }
+        )
+        histories.collect(self.redis, history)
+        return violations(history)
+
+    def wait_until_even(self) -> None:
+        half = SHARDS // 2
+        wait_until(lambda: {FIRST: half, SECOND: half} == holders(self.redis), "shards are even")
+
+    def restarts(self, unit: str) -> int:
+        return int(self.deployment.show(unit, "NRestarts"))
+
+    @contextmanager
+    def environment_with(self, line: str) -> Iterator[None]:
+        """In the file; afterwards all run again without it."""
+        environment = self.machine.path(ENVIRONMENT)
+        original = environment.read_text()
+        environment.write_text(f"{original}{line}\n")
+        try:
+            yield
+        finally:
+            environment.write_text(original)
+            self.machine.run("systemctl", "reset-failed")
+            self.machine.run("systemctl", "restart", FIRST, SECOND)
+
+
+@pytest.fixture(scope="module")
+def stream(machine: Machine, deployed: Deployment) -> Iterator[Trial]:
+    """Settings and password as above, an empty Redis to begin with; afterwards all as before."""
+    environment = machine.path(ENVIRONMENT)
+    original = environment.read_text()
+    machine.run("systemctl", "stop", FIRST)
+    with machine.redis() as client:
+        client.flushall()
+        client.config_set("requirepass", SECRET)
+        client.config_rewrite()
+    environment.write_text(original + SETTINGS)
+    machine.path("/etc/quantum/theta.json").write_text(json.dumps(SMALL_THETA))
+    machine.path(PASSWORD).touch(mode=0o600)
+    machine.path(PASSWORD).write_text(SECRET + "\n")
+    yield Trial(deployed)
+    machine.run("systemctl", "stop", FIRST)
+    with machine.redis(password=SECRET) as client:
+        client.flushall()
+        client.config_set("requirepass", "")
+        client.config_rewrite()
+    environment.write_text(original)
+    machine.path(PASSWORD).unlink()
+    machine.path("/etc/quantum/theta.json").unlink()
+    deployed.shorten()
+    machine.run("systemctl", "reset-failed")
+    machine.run("systemctl", "start", FIRST)
+
+
+@pytest.fixture
+def trial(stream: Trial) -> Iterator[Trial]:
+    """Both at work and even; the stream goes on from test to test, and the verdict is on all."""
+    stream.deployment.shorten("RestartSec=200ms")
+    stream.machine.run("systemctl", "reset-failed")
+    stream.machine.run("systemctl", "start", FIRST, SECOND)
+    stream.wait_until_even()
+    yield stream
+    assert [] == stream.judge()
+
+
+def test_a_second_worker_shares_the_work_and_the_lag_stays_0(trial: Trial) -> None:
+    for _ in range(6):
+        trial.feed()  # until most symbols have closes enough for a state
+    wait_until_finished(trial.redis, trial.fed)
+    group = group_info(trial.redis)
+    assert (0, 0) == (group["lag"], group["pending"])
+    wanted = rf"holding 8 of {SHARDS} shards, \d+ symbols, lag 0, last emission \w+ .* UTC"
+    wait_until(
+        lambda: all(
+            re.fullmatch(wanted, trial.deployment.show(unit, "StatusText"))
+            for unit in (FIRST, SECOND)
+        ),
+        f"the status of both is {wanted}",
+    )
+
+
+def test_the_log_shows_the_settings_and_nothing_shows_the_password(trial: Trial) -> None:
+    machine = trial.machine
+    for unit in (FIRST, SECOND):
+        said = machine.journal(unit)
+        assert f"window_size={WINDOW_SIZE} " in said
+        assert f"lease_seconds={float(LEASE_S)} " in said
+        assert "redis_password=*** " in said
+        environment = machine.path(f"/proc/{trial.deployment.pid(unit)}/environ").read_text()
+        assert "MARKETSTATE_WORKER_ID=" in environment
+        shown = machine.run("systemctl", "show", unit).stdout
+        for text in (said, environment, shown):
+            assert SECRET not in text
+    assert SECRET not in machine.run("ps", "axeww").stdout
+
+
+@BOTH
+def test_when_one_is_killed_the_other_takes_over_until_systemd_has_brought_it_back(
+    trial: Trial, unit: str
+) -> None:
+    """G3, G6: twice the lease time is left between, which is what RestartSec=10 means for 5 s."""
+    trial.deployment.shorten(f"RestartSec={2 * LEASE_S}")
+    (other,) = {FIRST, SECOND} - {unit}
+    restarts = trial.restarts(unit)
+    trial.feed()
+    wait_until(lambda: finished(trial.redis) > trial.fed - PER_STEP, "it is in the midst of work")
+    trial.machine.run("systemctl", "kill", "--signal=KILL", unit)
+    trial.feed()
+    wait_until(lambda: {other: SHARDS} == holders(trial.redis), "the other holds all shards")
+    wait_until_finished(trial.redis, trial.fed)
+    trial.feed()
+    wait_until(lambda: trial.restarts(unit) == restarts + 1, "systemd has brought it back")
+    trial.wait_until_even()
+
+
+def test_a_worker_that_hangs_longer_than_the_watchdog_allows_is_restarted(trial: Trial) -> None:
+    """G4: the shards it held go to the other; the 60 s of the watchdog are 3 here."""
+    trial.deployment.shorten("RestartSec=200ms", "WatchdogSec=3")
+    trial.machine.run("systemctl", "restart", FIRST)
+    trial.deployment.wait_until_active(FIRST, SECOND)
+    trial.wait_until_even()
+    hung = trial.deployment.pid(SECOND)
+    trial.feed()
+    trial.machine.run("kill", "-STOP", str(hung))
+    trial.feed()
+    wait_until(lambda: trial.deployment.pid(SECOND) not in (0, hung), "another process is there")
+    assert "Watchdog timeout" in trial.machine.journal(SECOND)
+    assert "File " in trial.machine.journal(SECOND), "where it hung"
+    trial.wait_until_even()
+    assert 0 == trial.restarts(FIRST), "one that only waits for candles does not hang"
+
+
+def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial) -> None:
+    trial.machine.run("systemctl", "stop", SECOND)
+    trial.machine.run("systemctl", "reset-failed")
+    trial.feed()
+    trial.machine.run("systemctl", "start", SECOND)
+    crashes = 0
+    while trial.deployment.show(SECOND, "ActiveState") != "failed":
+        pid = trial.deployment.pid(SECOND)
+        if pid and trial.machine.run("kill", "-KILL", str(pid), check=False).returncode == 0:
+            crashes += 1
+            wait_until(lambda pid=pid: trial.deployment.pid(SECOND) != pid, "it is seen")  # type: ignore[misc]
+    assert 5 == crashes
+    said = trial.machine.run("systemctl", "status", SECOND, check=False).stdout
+    assert "Start request repeated too quickly" in said
+    assert "active" == trial.deployment.show(FIRST, "ActiveState")
+    trial.feed()
+    wait_until(lambda: {FIRST: SHARDS} == holders(trial.redis), "the other holds all shards")
+
+
+def test_a_worker_over_its_memory_is_killed_and_restarted_and_nothing_is_lost(
+    trial: Trial,
+) -> None:
+    """The limit comes down to what it has, for 512 MB of candles would take their time."""
+    restarts = trial.restarts(FIRST)
+    trial.deployment.shorten("RestartSec=1")
+    before = len(trial.machine.journal(FIRST))
+    limit = int(trial.deployment.show(FIRST, "MemoryCurrent")) + 2**20
+    trial.machine.run("systemctl", "set-property", "--runtime", FIRST, f"MemoryMax={limit}")
+    try:
+        trial.feed(padding=bytes(60_000))
+        wait_until(lambda: trial.restarts(FIRST) > restarts, "it is killed and restarted")
+    finally:
+        trial.machine.run("systemctl", "set-property", "--runtime", FIRST, "MemoryMax=512M")
+    assert "status=9/KILL" in trial.machine.journal(FIRST)[before:]
+    trial.wait_until_even()
+
+
+def test_no_unit_fails_when_redis_is_restarted(trial: Trial) -> None:
+    before = [trial.deployment.show(unit, "InvocationID") for unit in (FIRST, SECOND)]
+    trial.feed()
+    trial.machine.run("systemctl", "stop", "redis-server")
+    wait_until(
+        lambda: "lost Redis at " in trial.deployment.show(FIRST, "StatusText"),
+        "the status shows that Redis is away",
+    )
+    trial.machine.run("systemctl", "start", "redis-server")
+    trial.feed()
+    trial.wait_until_even()
+    assert before == [trial.deployment.show(unit, "InvocationID") for unit in (FIRST, SECOND)]
+    assert "0 loaded units listed" in trial.machine.run("systemctl", "--failed").stdout
+
+
+def test_a_stop_of_the_first_drains_and_stops_all_and_a_start_starts_all(trial: Trial) -> None:
+    trial.feed()
+    trial.machine.run("systemctl", "stop", FIRST)
+    for unit in (FIRST, SECOND):
+        assert ["inactive", "success"] == trial.machine.show(unit, "ActiveState", "Result")
+    assert {} == holders(trial.redis), "all shards are given back"
+    trial.feed()
+    trial.machine.run("systemctl", "enable", SECOND)
+    trial.machine.run("systemctl", "start", FIRST)
+    trial.wait_until_even()
+    trial.machine.run("systemctl", "disable", SECOND)
+
+
+def test_a_restart_gives_all_workers_the_new_settings_at_once(trial: Trial) -> None:
+    """Workers with different settings would refuse to work together."""
+    # Steps of 60 and 30 s are due, or not, as with 60.
+    with trial.environment_with("MARKETSTATE_PUBLISH_INTERVAL=59"):
+        trial.feed()
+        trial.machine.run("systemctl", "restart", FIRST)
+        trial.wait_until_even()
+        for unit in (FIRST, SECOND):
+            assert "publish_interval=59 " in trial.machine.journal(unit)
+
+
+def test_a_bad_value_fails_at_once_with_the_message_of_check_and_is_not_tried_again(
+    trial: Trial,
+) -> None:
+    with trial.environment_with("MARKETSTATE_PUBLISH_INTERVAL=soon"):
+        assert 0 != trial.machine.run("systemctl", "restart", FIRST, check=False).returncode
+        checked = trial.machine.run("quantum-marketstate", "check", check=False)
+        assert 2 == checked.returncode
+        message = checked.stdout.strip().removeprefix("FAIL ")
+        assert "MARKETSTATE_PUBLISH_INTERVAL is 'soon'" in message
+        state = trial.machine.show(FIRST, "ActiveState", "ExecMainStatus", "NRestarts")
+        assert ["failed", "2", "0"] == state
+        said = trial.machine.run("systemctl", "status", FIRST, check=False).stdout
+        assert f'Status: "{message}"' in said
+        assert f"marketstate: {message}" in said
+
+
+def test_settings_of_one_worker_alone_win_over_those_for_all(trial: Trial) -> None:
+    own = trial.machine.path("/etc/quantum/marketstate@2.env")
+    try:
+        own.write_text("MARKETSTATE_LOG_LEVEL=DEBUG\n")
+        trial.machine.run("systemctl", "restart", SECOND)
+        assert "log_level=DEBUG" in trial.machine.journal(SECOND)
+        assert "log_level=DEBUG" not in trial.machine.journal(FIRST)
+    finally:
+        own.unlink()

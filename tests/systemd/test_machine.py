@@ -1,0 +1,20 @@
+"""The booted machine itself: what other tests here take for granted."""
+
+from pathlib import Path
+
+from tests.support.machine import Machine
+
+
+def test_a_systemd_boots_and_runs_redis_as_a_unit(machine: Machine) -> None:
+    assert "running" == machine.run("systemctl", "is-system-running").stdout.strip()
+    assert ["active", "running"] == machine.show("redis-server", "ActiveState", "SubState")
+    with machine.redis() as client:
+        assert client.ping()
+
+
+def test_nothing_of_it_is_seen_outside(machine: Machine) -> None:
+    machine.run("touch", "/etc/only-inside", "/tmp/only-inside")
+    assert machine.path("/etc/only-inside").exists()
+    assert not Path("/etc/only-inside").exists()
+    assert not Path("/tmp/only-inside").exists()
+    assert ["lo"] == machine.run("ls", "/sys/class/net").stdout.split()

@@ -1,0 +1,28 @@
+"""scripts/deploy.sh --uninstall. Comes last, for it takes away what the others look at."""
+
+from tests.support.deployment import ENVIRONMENT, FIRST, SECOND, Deployment
+
+
+def test_uninstall_leaves_the_configuration_until_it_is_told_otherwise(
+    deployed: Deployment,
+) -> None:
+    machine = deployed.machine
+    machine.run("systemctl", "enable", "--now", SECOND)
+    own = machine.path("/etc/systemd/system/quantum-marketstate.service.d/override.conf")
+    own.write_text("[Service]\nNice=5\n")
+    said = deployed.deploy("--uninstall").stdout
+    assert "The configuration in /etc/quantum is kept" in said
+    assert machine.path(ENVIRONMENT).exists()
+    assert "Nice=5" in own.read_text(), "what is not ours is kept"
+    own.unlink()
+    for unit in (FIRST, SECOND):
+        assert ["not-found", "inactive"] == machine.show(unit, "LoadState", "ActiveState")
+    for path in ("/opt/quantum/marketstate", "/usr/local/sbin/quantum-marketstate"):
+        assert not machine.path(path).exists(), path
+    with machine.redis() as client:
+        assert client.exists("quantum:marketstate-worker:marketstate:meta")
+
+    deployed.deploy("--uninstall", "--yes")
+    assert not machine.path("/etc/quantum").exists()
+    names = ("find", "/etc", "/opt", "/usr/local", "-name", "*quantum-marketstate*")
+    assert "" == machine.run(*names).stdout

@@ -1,0 +1,108 @@
+"""What is sent to the service manager: read from a real datagram socket, as systemd reads it."""
+
+import math
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.notify import BETWEEN_S, Notify
+from worker.settings import service_manager
+
+
+class Manager:
+    """The other end."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._socket.setblocking(False)
+
+    def heard(self) -> list[list[str]]:
+        """The lines of each message since the last time."""
+        messages = []
+        while True:
+            try:
+                messages.append(self._socket.recv(65_536).decode().splitlines())
+            except BlockingIOError:
+                return messages
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["a path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    is_path = request.param == "a path"
+    manager = Manager(str(tmp_path / "notify") if is_path else f"@marketstate-test-{os.getpid()}")
+    yield manager
+    manager.close()
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1_000.0
+        monkeypatch.setattr("worker.notify.time.monotonic", lambda: self.now_s)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_from_the_start_to_the_end(manager: Manager, clock: Clock) -> None:
+    notify = Notify(manager.address, 60)
+    notify.beat(lambda: "waiting")
+    assert [["WATCHDOG=1", "STATUS=waiting", "EXTEND_TIMEOUT_USEC=60000000"]] == manager.heard()
+    notify.ready()
+    notify.ready()
+    notify.beat(lambda: "at\nwork")
+    assert [["READY=1"], ["WATCHDOG=1", "STATUS=at work"]] == manager.heard()
+    clock.now_s += BETWEEN_S
+    notify.beat(lambda: "still")
+    assert [["WATCHDOG=1", "STATUS=still"]] == manager.heard()
+    notify.stopping()
+    notify.failed("this\nis wrong")
+    assert [
+        ["STOPPING=1", "STATUS=giving all shards back"],
+        ["STATUS=this is wrong"],
+    ] == manager.heard()
+
+
+@pytest.mark.parametrize(("watchdog_s", "between_s"), [(60, 5), (8, 2), (math.inf, 5)])
+def test_beats_are_some_seconds_apart_and_four_to_a_watchdog(
+    watchdog_s: float, between_s: float, tmp_path: Path, clock: Clock
+) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    notify = Notify(manager.address, watchdog_s)
+    assert between_s == notify.longest_wait_s
+    asked = []
+    for _ in range(100):
+        notify.beat(lambda: asked.append(1) or "")  # type: ignore[func-returns-value]
+        clock.now_s += between_s / 10
+    assert 10 == len(manager.heard()) == len(asked), "the status is asked for only when it is sent"
+    manager.close()
+
+
+def test_without_a_manager_nothing_is_done_and_no_wait_is_cut() -> None:
+    notify = Notify()
+    notify.ready()
+    notify.beat(lambda: pytest.fail("nobody wants to know"))
+    notify.stopping()
+    assert math.inf == notify.longest_wait_s
+
+
+def test_a_manager_that_is_gone_does_not_end_the_work(tmp_path: Path) -> None:
+    Notify(str(tmp_path / "nobody")).ready()
+
+
+def test_what_systemd_puts_into_the_environment() -> None:
+    own = str(os.getpid())
+    assert ("", math.inf) == service_manager({})
+    given = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "60000000"}
+    assert ("/run/systemd/notify", 60) == service_manager(given)
+    assert 60 == service_manager(given | {"WATCHDOG_PID": own})[1]
+    assert math.inf == service_manager(given | {"WATCHDOG_PID": own + "0"})[1], "another's"

@@ -1,0 +1,74 @@
+"""What the service manager hears of the worker: sd_notify(3), with the standard library alone.
+
+Every message comes out of the loop's own turns, never from a thread or a timer: what the watchdog
+watches is that the loop goes on.
+"""
+
+import math
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+from worker.log import log
+
+BETWEEN_S: Final = 5.0
+BEATS_PER_WATCHDOG: Final = 4
+START_EXTENSION_S: Final = 60
+"""A start may take as long as it goes on: it may have to wait for a lease to run out."""
+
+
+class Notify:
+    """Tells whom `address` names; without one, nobody. `watchdog_s` is how long it may be quiet."""
+
+    def __init__(self, address: str = "", watchdog_s: float = math.inf) -> None:
+        self._address = address
+        self._between_s = min(BETWEEN_S, watchdog_s / BEATS_PER_WATCHDOG)
+        self._next_s = 0.0
+        self._is_ready = False
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long the loop may wait for work between two beats."""
+        return self._between_s if self._address else math.inf
+
+    def ready(self) -> None:
+        """The start is over. Only the first call says so."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._next_s = 0.0
+            self._send("READY=1")
+
+    def beat(self, status: Callable[[], str]) -> None:
+        """The loop goes on. `status` is asked for only when it is time to tell: it may cost."""
+        if not self._address or time.monotonic() < self._next_s:
+            return
+        lines = ["WATCHDOG=1", _status(status())]
+        if not self._is_ready:
+            lines.append(f"EXTEND_TIMEOUT_USEC={START_EXTENSION_S * 1_000_000}")
+        self._send(*lines)
+        self._next_s = time.monotonic() + self._between_s
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1", _status("giving all shards back"))
+
+    def failed(self, error: object) -> None:
+        """`systemctl status` shows this after the end, until the next start."""
+        self._send(_status(error))
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        # A name that begins with @ stands for one in the abstract namespace.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto("\n".join(lines).encode(), address)
+        except OSError as error:
+            # The work goes on: who watches will see that nothing was heard.
+            log.warning("cannot notify the service manager at %s: %s", self._address, error)
+
+
+def _status(text: object) -> str:
+    """In one line: each line of a message is a variable of its own."""
+    return "STATUS=" + " ".join(str(text).split())
