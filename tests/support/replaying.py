@@ -1,15 +1,20 @@
 """Recordings and replays in tests: commands as processes, and what Redis holds of a replay."""
 
+import contextlib
+import io
 import json
+import os
+import signal
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import redis
 
 from schemas.candle import Candle
 from tests.support.candles import made_candles
-from tests.support.worker_process import WorkerProcess
+from worker.cli import main
 from worker.embedded import EmbeddedRedis
 from worker.settings import settings_from
 
@@ -32,10 +37,24 @@ def small(folder: Path) -> dict[str, object]:
 def run(
     server: EmbeddedRedis, folder: Path, *command: object, **settings: object
 ) -> tuple[int, str]:
-    """A command to its end: exit code, and all it said."""
-    words = map(str, command)
-    with WorkerProcess(server.port, folder, *words, **small(folder), **settings) as process:
-        return process.exit_code(), process.log
+    """A command to its end, in this process, which saves its start: exit code, and all it said."""
+    given = {"redis_port": server.port} | small(folder) | settings
+    variables = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in given.items()}
+    said = io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (
+            patch.dict(os.environ, variables),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            code = main([str(word) for word in command])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return code, said.getvalue()
 
 
 def dumps(client: redis.Redis) -> dict[bytes, Any]:
