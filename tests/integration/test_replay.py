@@ -30,6 +30,8 @@ from tests.support.worker_process import (
 )
 from worker.embedded import EmbeddedRedis
 from worker.recording_files import read_recording
+from worker.replay_sources import packed
+from worker.scripts import Scripts
 
 COUNT = 40
 FILLING = 8
@@ -148,6 +150,84 @@ def test_a_replay_that_broke_off_goes_on_to_the_same_states(
     assert 0 == run(server, tmp_path, *broken, "--resume")[0]
     assert states_of(client, "whole") == states_of(client, "broken")
     assert 1_200 == client.xlen(stream_of("broken"))
+
+
+def test_the_group_is_never_further_behind_than_allowed(
+    server_binary: Path, tmp_path: Path
+) -> None:
+    """G8, on a Redis that has no `lag` as well. Without a group, all that was fed is behind."""
+    folder = candle_folder(tmp_path, 20)
+    feeding = ("replay", str(folder), "--namespace", "a", "--max-backlog", "14")
+    own = small(tmp_path) | {"replay_namespace": "a", "max_pending": 5}
+    with (
+        EmbeddedRedis(server_binary) as server,
+        server.client() as client,
+        WorkerProcess(server.port, tmp_path, *feeding, **small(tmp_path)) as replay,
+    ):
+        wait_until(lambda: client.xlen(stream_of("a")) == 14, "as much is fed as is allowed")
+        assert "MARKETSTATE_REPLAY_NAMESPACE=a marketstate worker" in replay.log
+        with WorkerProcess(server.port, tmp_path, **own) as worker:
+            assert 0 == replay.exit_code(), replay.log
+            counters = "quantum:marketstate-worker:replay-a:counters"
+            wait_until(lambda: client.hget(counters, "applied") == b"60", "all is applied")
+            assert 0 == worker.terminate()
+
+
+def test_a_paced_replay_keeps_the_gaps_and_a_signal_ends_them(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 4)
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--speed", "600")
+    entries: Any = client.xrange(stream_of("a"))
+    times_ms = [int(entry_id.partition(b"-")[0]) for entry_id, _ in entries]
+    assert (0, 12) == (code, len(entries)), log
+    assert times_ms[-1] - times_ms[0] >= 3 * 60_000 / 600 - 1  # Redis's clock counts whole ones
+    real_time = ("replay", str(folder), "--namespace", "b", "--speed", "1")
+    with WorkerProcess(server.port, tmp_path, *real_time) as replay:
+        wait_until(lambda: client.xlen(stream_of("b")) == 3, "the first minute is fed")
+        replay.process.send_signal(signal.SIGINT)
+        assert 130 == replay.exit_code(), replay.log
+        assert "stopped by a signal; --resume goes on from here" in replay.log
+    assert 3 == client.xlen(stream_of("b"))
+
+
+def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
+    """G5: what was fed when the connection broke is neither left out nor fed again."""
+    folder = candle_folder(tmp_path, 4)
+    feeding = ("replay", str(folder), "--namespace", "a", "--speed", "100")
+    with EmbeddedRedis(any_server_binary, "--appendonly", "yes") as server:
+        with WorkerProcess(server.port, tmp_path, *feeding) as replay:
+            with server.client() as client:
+                wait_until(lambda: client.xlen(stream_of("a")) == 3, "the first minute is fed")
+            server.stop()
+            server.start()
+            assert 0 == replay.exit_code(), replay.log
+        with server.client() as client:
+            assert 12 == client.xlen(stream_of("a"))
+
+
+def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.Redis) -> None:
+    """G2: and one from elsewhere, or one that Redis refuses, changes nothing."""
+    feed_batch = Scripts(client).feed
+    batch = packed([b"5-0", b"a", b"\x00"]) + packed([b"6-0", b"a", b"", b"a", b"b"])
+    keys = ["stream", "position"]
+    assert [b"fed"] == feed_batch(keys=keys, args=["", "2:x", batch])
+    assert [b"fed"] == feed_batch(keys=keys, args=["", "2:x", batch])
+    assert [b"elsewhere", b"2:x"] == feed_batch(keys=keys, args=["1:y", "3:z", batch])
+    refused: Any = feed_batch(keys=keys, args=["2:x", "4:z", batch])
+    assert (b"refused", True) == (refused[0], b"equal or smaller" in refused[1])
+    assert (2, b"2:x") == (client.xlen("stream"), client.get("position"))
+    assert [(b"5-0", {b"a": b"\x00"}), (b"6-0", {b"a": b"b"})] == client.xrange("stream")
+
+
+def test_a_worker_that_cannot_work_ends_the_replay(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 4)
+    client.set("quantum:replay:a:stream:marketstate", "in the way")
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--workers", "1")
+    assert (1, True) == (code, "the worker ended with exit code 3" in log), log
+    assert "quantum:replay:a:stream:marketstate holds a string" in log
 
 
 def test_only_the_files_that_were_fed_can_be_gone_on_with(
