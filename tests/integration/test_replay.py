@@ -32,6 +32,7 @@ from worker.embedded import EmbeddedRedis
 from worker.recording_files import read_recording
 from worker.replay_sources import packed
 from worker.scripts import Scripts
+from worker.settings import settings_from
 
 COUNT = 40
 FILLING = 8
@@ -147,6 +148,8 @@ def test_a_replay_that_broke_off_goes_on_to_the_same_states(
         expected = 130 if end is signal.SIGINT else -signal.SIGKILL
         assert expected == replay.exit_code(), replay.log
     assert client.xlen(stream_of("broken")) < 1_200
+    members = settings_from({}, namespace="broken").keys.members
+    wait_until(lambda: client.hlen(members) == 0, "its worker has ended with it")
     assert 0 == run(server, tmp_path, *broken, "--resume")[0]
     assert states_of(client, "whole") == states_of(client, "broken")
     assert 1_200 == client.xlen(stream_of("broken"))
@@ -170,6 +173,7 @@ def test_the_group_is_never_further_behind_than_allowed(
             assert 0 == replay.exit_code(), replay.log
             counters = "quantum:marketstate-worker:replay-a:counters"
             wait_until(lambda: client.hget(counters, "applied") == b"60", "all is applied")
+            assert (20 - FILLING) * len(SYMBOLS) == client.xlen(stream_of("a", output=True))
             assert 0 == worker.terminate()
 
 
