@@ -24,7 +24,7 @@ from schemas.recording import RecordedEntry
 from worker import connection, raw_entries
 from worker.check import Finding
 from worker.connection import Client
-from worker.errors import CheckFailed, FileUnusable
+from worker.errors import CheckFailed, FileUnusable, WorkerError
 from worker.recompute import leaves
 from worker.recording_files import read_recording
 from worker.settings import PREFIX, Settings
@@ -53,10 +53,10 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     """Raises FileUnusable for what is no recording of an output stream."""
     try:
         with raw_entries.open_client(settings, block_s=0) as client:
-            recorded = _states(settings, _recorded(path))
+            recorded = _states(settings, _recorded(path), FileUnusable)
             if not recorded:
                 raise FileUnusable(f"{path} has no states{_of_wanted(settings)}")
-            published = _states(settings, _published(settings, client))
+            published = _states(settings, _published(settings, client), CheckFailed)
             yield from _Comparison(settings, path, client).findings(recorded, published)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
@@ -152,11 +152,21 @@ def _published(settings: Settings, client: Client) -> Iterator[tuple[str, Record
         after = f"({entries[-1].id}"
 
 
-def _states(settings: Settings, entries: Iterator[tuple[str, RecordedEntry]]) -> _States:
+def _states(
+    settings: Settings, entries: Iterator[tuple[str, RecordedEntry]], unreadable: type[WorkerError]
+) -> _States:
     wanted = settings.wanted_symbols
     states: _States = {}
     for place, entry in entries:
-        record = _record(place, entry)
+        try:
+            record = decode_market_state(_fields(entry))
+        except KeyError:
+            raise unreadable(
+                f"{place}: no state: it has no field 'record'; states are recorded with "
+                "--stream output"
+            ) from None
+        except ValueError as error:  # what cannot be decoded is a ValueError
+            raise unreadable(f"{place}: no state: {error}") from None
         if wanted is not None and record.symbol not in wanted:
             continue
         of_symbol = states.setdefault(record.symbol, {})
@@ -167,17 +177,6 @@ def _states(settings: Settings, entries: Iterator[tuple[str, RecordedEntry]]) ->
             )
         of_symbol[record.close_time_ms] = _state(place, entry, record)
     return states
-
-
-def _record(place: str, entry: RecordedEntry) -> MarketStateRecord:
-    try:
-        return decode_market_state(_fields(entry))
-    except KeyError:
-        raise FileUnusable(
-            f"{place}: no state: it has no field 'record'; states are recorded with --stream output"
-        ) from None
-    except ValueError as error:  # what cannot be decoded is a ValueError
-        raise FileUnusable(f"{place}: no state: {error}") from None
 
 
 def _state(place: str, entry: RecordedEntry, record: MarketStateRecord) -> _State:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 BAR_CHARACTERS: Final = 30
@@ -12,18 +13,19 @@ RATE_OVER_S: Final = 10.0
 
 
 class Progress:
-    def __init__(self, total: int, unit: str) -> None:
+    def __init__(self, total: int, unit: str, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
         self._total = total
         self._unit = unit
         self._on_terminal = sys.stderr.isatty()
         self._every_s = ON_TERMINAL_S if self._on_terminal else IN_LOG_S
-        self._shown_s = time.monotonic()
+        self._shown_s = now_s()
         self._seen: deque[tuple[float, int]] = deque()
         self._width = 0
 
     def show(self, done: int, note: str = "", left_s: float | None = None) -> None:
         """`left_s` where it is known; else the rate of the last seconds tells the time left."""
-        now_s = time.monotonic()
+        now_s = self._now_s()
         if not self._seen or now_s - self._seen[-1][0] > ON_TERMINAL_S:
             self._seen.append((now_s, done))
         while now_s - self._seen[0][0] > RATE_OVER_S:

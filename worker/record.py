@@ -50,6 +50,7 @@ def command(options: argparse.Namespace) -> int:
     stop = Stop()
     stop.listen()
     stream = _stream(options.stream, settings)
+    _look_first(settings, stream)
     last = None
     if options.resume and options.file.exists():
         writer, last = RecordingWriter.resume(options.file, stream)
@@ -62,6 +63,16 @@ def command(options: argparse.Namespace) -> int:
         writer.close()
         log.info("%s", recorder.told(options.file))
     return 130 if stop.requested and not options.follow else 0
+
+
+def _look_first(settings: Settings, stream: str) -> None:
+    """Before a file is begun."""
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            if not client.exists(stream):
+                log.warning("there is no stream %s yet", stream)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
 
 
 def _stream(text: str, settings: Settings) -> str:

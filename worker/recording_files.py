@@ -45,8 +45,8 @@ def read_recording(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadEntry]:
     """
     with _opened(path) as file:
         read_header(path, file)
-        number, last = 1, (-1, -1)
-        for number, line in enumerate(_lines(path, file, on_bad), start=2):
+        last = (-1, -1)
+        for number, line in _lines(path, file, on_bad):
             where = f"{path}, line {number}"
             try:
                 entry = decode_entry(line)
@@ -69,17 +69,18 @@ def read_header(path: Path, file: IO[bytes]) -> Header:
         raise FileUnusable(f"{path}, line 1: no recording: {error}") from None
 
 
-def _lines(path: Path, file: IO[bytes], on_bad: OnBad) -> Iterator[bytes]:
-    """Those after the header; one that is too long is an empty line to the caller."""
+def _lines(path: Path, file: IO[bytes], on_bad: OnBad) -> Iterator[tuple[int, bytes]]:
+    """Those after the header, with their numbers."""
     number = 1
     try:
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
-            if len(line) > MAX_LINE_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE_BYTES)
-                line = b"\n"
-            yield line
+            if len(line) <= MAX_LINE_BYTES:
+                yield number, line
+                continue
+            on_bad(f"{path}, line {number}", f"it has more than {MAX_LINE_BYTES:,} bytes")
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
     except EOFError:
         on_bad(f"{path}, line {number + 1}", _TORN)
     except (zlib.error, gzip.BadGzipFile) as error:
@@ -117,16 +118,7 @@ class RecordingWriter:
 
     @classmethod
     def create(cls, path: Path, stream: str) -> Self:
-        try:
-            raw = path.open("xb")
-        except FileExistsError:
-            raise FileUnusable(
-                f"{path} is there already; --resume goes on with it, or choose another name"
-            ) from None
-        except OSError as error:
-            raise FileUnusable(f"cannot write {path}: {error.strerror}") from None
-        _lock(path, raw)
-        writer = cls(path, raw)
+        writer = cls(path, _opened_alone(path, "xb"))
         writer._write(encode_header(stream))
         writer.flush()
         return writer
@@ -136,14 +128,16 @@ class RecordingWriter:
         """Also the last entry, if there is any. Raises FileUnusable for what is no recording of
         `stream`, and for one that is damaged elsewhere than at its end.
         """
+        raw = _opened_alone(path, "r+b")
         try:
-            raw: IO[bytes] = path.open("r+b")
-        except OSError as error:
-            raise FileUnusable(f"cannot write {path}: {error.strerror}") from None
-        _lock(path, raw)
-        last, torn = _survey(path, stream)
-        if torn:
-            raw = _without_torn_end(path, stream)
+            last, torn = _survey(path, stream)
+            if torn:
+                # The torn one stays locked until the other has taken its place.
+                raw, torn_raw = _without_torn_end(path, stream), raw
+                torn_raw.close()
+        except BaseException:
+            raw.close()
+            raise
         raw.seek(0, os.SEEK_END)
         return cls(path, raw), last
 
@@ -184,11 +178,21 @@ class RecordingWriter:
             raise FileUnusable(f"cannot write {self._path}: {error.strerror}") from None
 
 
-def _lock(path: Path, raw: IO[bytes]) -> None:
+def _opened_alone(path: Path, mode: str) -> IO[bytes]:
+    try:
+        raw = path.open(mode)
+    except FileExistsError:
+        raise FileUnusable(
+            f"{path} is there already; --resume goes on with it, or choose another name"
+        ) from None
+    except OSError as error:
+        raise FileUnusable(f"cannot write {path}: {error.strerror}") from None
     try:
         fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        raw.close()
         raise FileUnusable(f"another recorder is writing {path}") from None
+    return raw
 
 
 def _survey(path: Path, stream: str) -> tuple[RecordedEntry | None, bool]:
@@ -227,7 +231,6 @@ def _without_torn_end(path: Path, stream: str) -> IO[bytes]:
     if _has_whole_header(path):
         writer.add(entry for entry, _ in read_recording(path, lambda _where, _what: None))
     writer.close()
-    raw = whole.open("r+b")
-    _lock(whole, raw)
+    raw = _opened_alone(whole, "r+b")
     whole.replace(path)
     return raw

@@ -23,7 +23,7 @@ from worker.crew import OwnWorker
 from worker.errors import ConfigurationError
 from worker.feeding import Feeding
 from worker.options import add_namespace, amount, positive
-from worker.progress_bar import Progress, duration
+from worker.progress_bar import Progress
 from worker.replay_sources import Item, Sources
 from worker.settings import Settings, environment_with, settings_from
 from worker.stop import Stop
@@ -134,6 +134,9 @@ class _Replay:
         """
         skipped = Skipped() if self._options.skip_bad else refuse
         self._summary = self._survey(self._sources.read(skipped))  # 1
+        if self._stop.requested:
+            return
+        _tell(f"{self._summary.total:,} entries to feed")
         items = self._sources.read(lambda _where, _what: None)
         self._begin(items)  # 2
         self._progress = Progress(self._summary.total, "entries")
@@ -232,8 +235,8 @@ class _Replay:
             yield f"{self._before:,} entries had been fed before"
         yield (
             f"{fed:,} of {total:,} entries fed into {self._settings.keys.input} in "
-            f"{duration(self._fed_s)} ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
-            f"{duration(self._held_up_s)} waiting for the group"
+            f"{self._fed_s:.1f} s ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
+            f"{self._held_up_s:.1f} s waiting for the group"
         )
         if self._stop.requested:
             yield "stopped by a signal; --resume goes on from here"
