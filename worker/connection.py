@@ -154,7 +154,7 @@ def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
     """Do `action`, again and again with growing waits while its errors pass by themselves."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(passes_by_itself),
-        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=0.1),
+        wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, 0.1),
         sleep=stop.sleep,
         stop=lambda _state: stop.requested,
         reraise=True,

@@ -7,24 +7,21 @@ neither a Redis that runs already nor MARKETSTATE_* variables.
 import argparse
 import math
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby, islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import redis
 
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
 from worker.candle_files import find_files, interval_of, read_by_time
+from worker.crew import OwnWorker
 from worker.embedded import EmbeddedRedis
-from worker.errors import WorkerError
 from worker.options import amount
 from worker.settings import PREFIX, Settings, settings_from
 
@@ -69,7 +66,7 @@ def demo(files: list[Path], seconds: float) -> None:
         with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
             variables = _variables(files, server.port)
             settings = settings_from(variables)
-            with _Worker(variables, Path(folder) / "worker.log") as worker:
+            with OwnWorker(variables, Path(folder) / "worker.log") as worker:
                 _greet(server, settings, files)
                 _show(server, settings, worker, _Feeder(server, settings, files), seconds)
     except KeyboardInterrupt:
@@ -99,7 +96,7 @@ def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None
 
 
 def _show(
-    server: EmbeddedRedis, settings: Settings, worker: "_Worker", feeder: "_Feeder", seconds: float
+    server: EmbeddedRedis, settings: Settings, worker: OwnWorker, feeder: "_Feeder", seconds: float
 ) -> None:
     """A row per state; where many come at once, the newest of each symbol."""
     end_s = time.monotonic() + seconds
@@ -155,7 +152,8 @@ class _Feeder:
     def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
         self._client = server.client()
         self._stream = settings.keys.input
-        by_time = groupby(read_by_time(files), key=lambda candle: candle.close_time)
+        candles = (read.candle for read in read_by_time(files))
+        by_time = groupby(candles, key=lambda candle: candle.close_time)
         self._steps: Iterator[list[Candle]] = (list(candles) for _, candles in by_time)
         self._next_step_s = 0.0
         self.exhausted = False
@@ -173,39 +171,3 @@ class _Feeder:
                 writes.xadd(self._stream, fields, maxlen=KEPT_ENTRIES)
             writes.execute()
         self._next_step_s = now_s + STEP_S
-
-
-class _Worker:
-    """A worker process with nothing but our variables in its environment."""
-
-    def __init__(self, variables: dict[str, str], log_path: Path) -> None:
-        self._variables = variables
-        self._log_path = log_path
-
-    def check(self) -> None:
-        if self._process.poll() is not None:
-            tail = self._log_path.read_text()[-2_000:]
-            raise WorkerError(
-                f"the worker ended with exit code {self._process.returncode}:\n{tail}"
-            )
-
-    def __enter__(self) -> Self:
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker", "worker"],
-                env=self._variables,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal goes to the whole process group; this one is ours to stop.
-                start_new_session=True,
-            )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.wait()

@@ -13,6 +13,10 @@ class ConfigurationError(WorkerError):
     exit_code = 2
 
 
+class FileUnusable(ConfigurationError):
+    """A file of candles, or a recording, that cannot be read or written."""
+
+
 class ConfigurationMismatch(ConfigurationError):
     """This worker's settings differ from those that its group was created or is running with."""
 

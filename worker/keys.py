@@ -1,6 +1,7 @@
 """Every Redis key and consumer name: nothing else in the project builds one."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +19,27 @@ def shard_name(shard: int) -> str:
 def shard_of(symbol: str, shards: int) -> int:
     """The shard of a symbol, for good; `worker/lua/symbol.lua` calculates the same."""
     return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards
+
+
+def replay_names(name: str) -> dict[str, str]:
+    """The settings that name keys, for a replay that shares none with anybody.
+
+    Nothing here matches `quantum:marketstate:*`, and a colon ends the name, so that one replay's
+    prefix is never the start of another's.
+    """
+    prefix = f"quantum:replay:{name}:"
+    return {
+        "group": f"replay-{name}",
+        "input_stream": f"{prefix}stream:market.klines",
+        "output_prefix": f"{prefix}marketstate:",
+        "output_stream": f"{prefix}stream:marketstate",
+        "dead_stream": f"{prefix}stream:marketstate.dead",
+    }
+
+
+def internals(group: str) -> str:
+    """What the keys start with that the workers of a group keep for themselves."""
+    return f"quantum:marketstate-worker:{group}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,11 @@ class Keys:
     def counters(self) -> str:
         return f"{self.namespace}:counters"
 
+    @property
+    def fed(self) -> str:
+        """How far a replay has fed the input stream."""
+        return f"{self.namespace}:fed"
+
     def lease(self, shard: int) -> str:
         return f"{self.namespace}:lease:{shard:02d}"
 
@@ -75,3 +102,12 @@ class Keys:
     def state(self, symbol: str) -> str:
         """The published hash of a symbol."""
         return f"{self.output_prefix}{symbol}"
+
+    def every(self, shards: int, symbols: Iterable[str]) -> list[str]:
+        """All keys above, for a group with so many shards that knows these symbols."""
+        of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
+        of_group += [self.epoch, self.notices, self.unfinished, self.finished_ids]
+        of_group += [self.counters, self.fed]
+        of_shards = [(self.lease(shard), self.marks(shard)) for shard in range(shards)]
+        of_symbols = [(self.window(symbol), self.state(symbol)) for symbol in symbols]
+        return [*of_group, *(key for pair in of_shards + of_symbols for key in pair)]

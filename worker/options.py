@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 
 
 def amount(text: str) -> float:
@@ -13,3 +14,32 @@ def amount(text: str) -> float:
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
     return value
+
+
+def count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    value = amount(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--namespace",
+        type=_namespace,
+        metavar="NAME",
+        help="work on the keys of the replay NAME (or: MARKETSTATE_REPLAY_NAMESPACE=NAME)",
+    )
+
+
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits and . _ -")
+    return text

@@ -15,6 +15,7 @@ from core.state import MarketState, State
 from core.theta import theta_hash
 from core.window import Window
 from schemas.candle import Candle, CandleRejected, decode_candle
+from schemas.interval import interval_ms
 from schemas.market_state import (
     Features,
     MarketStateRecord,
@@ -36,7 +37,7 @@ from worker.changes import (
 )
 from worker.keys import shard_of
 from worker.mark import Mark
-from worker.settings import Settings, interval_ms
+from worker.settings import Settings
 
 
 class _Close(NamedTuple):

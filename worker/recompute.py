@@ -175,16 +175,17 @@ class Judge:
 
 
 def _first_difference(published: MarketStateRecord, expected: MarketStateRecord) -> str:
-    found = dict(_leaves(msgspec.to_builtins(published)))
-    for name, value in _leaves(msgspec.to_builtins(expected)):
+    found = dict(leaves(msgspec.to_builtins(published)))
+    for name, value in leaves(msgspec.to_builtins(expected)):
         if found.get(name) != value:
             return f"{name} is published as {found.get(name)!r}; its window gives {value!r}"
     return "its record has the right values, but is not written as a worker writes it"
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of a decoded record under its path: `regime_probs.trend`."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _leaves(inner, f"{path}.{name}" if path else name)
+            yield from leaves(inner, f"{path}.{name}" if path else name)
     else:
         yield path, value

@@ -10,7 +10,6 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
@@ -18,20 +17,13 @@ import msgspec
 from msgspec import Meta
 
 from core.theta import Theta, merged_theta, minimum_length
+from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
-from worker.keys import Keys
+from worker.keys import Keys, internals, replay_names
 from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
-_INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
-_INTERVAL_UNITS_MS: Final = {
-    "s": 1_000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
@@ -55,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     candle_interval: Annotated[
         str,
         Meta(
-            pattern=_INTERVAL_PATTERN,
+            pattern=INTERVAL_PATTERN,
             description="a number and s, m, h, d or w, such as 1m or 4h",
         ),
     ] = "1m"
@@ -121,6 +113,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Meta(description="DEBUG, INFO, WARNING or ERROR"),
     ] = "INFO"
+    replay_namespace: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,64}$",
+            description="the name of a replay: 1 to 64 letters, digits and . _ -",
+        ),
+    ] = ""
     # No variables of their own: what theta_file says, merged with the defaults.
     theta: Theta
 
@@ -160,7 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             output_prefix=self.output_prefix,
             output_stream=self.output_stream,
             dead_stream=self.dead_stream,
-            namespace=f"quantum:marketstate-worker:{self.group}{suffix}",
+            namespace=internals(self.group + suffix),
         )
 
     def described(self) -> str:
@@ -172,10 +171,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
+def settings_from(
+    environ: Mapping[str, str] = os.environ, *, namespace: str | None = None
+) -> Settings:
     """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
 
-    Raises ConfigurationError, which names the variable, what it holds and what is allowed.
+    `namespace` wins over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError, which names
+    the variable, what it holds and what is allowed.
     """
     given = {
         name.removeprefix(PREFIX): value.strip()
@@ -192,6 +194,9 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     if values.get("candle_interval", "1m") != "1m":
         # The default caches hold 1-minute candles.
         values.setdefault("backfill_keys", "none")
+    values["replay_namespace"] = namespace or values.get("replay_namespace", "")
+    if values["replay_namespace"]:
+        values |= _of_a_replay(values["replay_namespace"])
     path = values.get("theta_file")
     theta = theta_from(f"{PREFIX}THETA_FILE", path) if path else merged_theta()
     settings = Settings(**values, theta=theta)
@@ -199,16 +204,23 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-@lru_cache(maxsize=1_024)
-def interval_ms(text: str) -> int | None:
-    """The length of a candle interval such as `1m`; None for text that is none."""
-    match = re.match(_INTERVAL_PATTERN, text)
-    return int(text[:-1]) * _INTERVAL_UNITS_MS[text[-1]] if match else None
+def environment_with(**changes: str) -> dict[str, str]:
+    """The environment of a process that shall have our settings but for `changes`."""
+    return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
     """systemd sets JOURNAL_STREAM where standard error goes to the journal."""
     return "JOURNAL_STREAM" in environ
+
+
+def _of_a_replay(name: str) -> dict[str, Any]:
+    """Every key is the replay's own, all that is fed is published, and all of that is kept. Caches
+    hold the candles of today, so they are left alone.
+    """
+    keep_all = {"output_maxlen": 10**9, "dead_maxlen": 10**9}
+    same_answer = {"start": "replay", "backfill_keys": "none", "source": "candles"}
+    return replay_names(name) | keep_all | same_answer
 
 
 def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float]:

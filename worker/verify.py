@@ -8,19 +8,22 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import redis
 
+from schemas.interval import state_step_ms
 from worker import connection
+from worker.against import compare
 from worker.check import Finding
 from worker.connection import Client
 from worker.errors import CheckFailed, RedisUnusable, WorkerError
 from worker.group import look
 from worker.keys import shard_of
 from worker.mark import parse_mark
-from worker.options import amount
+from worker.options import add_namespace, amount
 from worker.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
 from worker.scripts import Scripts
 from worker.settings import Settings, settings_from
@@ -70,25 +73,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SYMBOLS",
         help="with commas between them: markets that are gone, whose last state is for ever old",
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="RECORDING",
+        help="only compare the output stream with a recording of one: are they the same records?",
+    )
+    add_namespace(parser)
 
 
 def command(options: argparse.Namespace) -> int:
     failed = 0
     try:
-        settings = settings_from()
-        for finding in verify(
-            settings,
-            max_lag=options.max_lag,
-            max_age_s=options.max_age,
-            max_state_age_s=options.max_state_age,
-            ignored=frozenset(options.ignore.split(",")),
-        ):
+        settings = settings_from(namespace=options.namespace)
+        for finding in _chosen(settings, options):
             failed += finding.verdict == "FAIL"
             _show(finding, options.json)
     except WorkerError as error:
         _show(Finding("FAIL", "verify", str(error)), options.json)
         return error.exit_code
     return CheckFailed.exit_code if failed else 0
+
+
+def _chosen(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]:
+    if options.against:
+        return compare(settings, options.against)
+    return verify(
+        settings,
+        max_lag=options.max_lag,
+        max_age_s=options.max_age,
+        max_state_age_s=options.max_state_age,
+        ignored=frozenset(options.ignore.split(",")),
+    )
 
 
 def _show(finding: Finding, as_json: bool) -> None:
@@ -110,7 +126,8 @@ def verify(
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
-        max_state_age_s = MAX_STATE_AGE_IN_STEPS * _step_s(settings)
+        step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
+        max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
     try:
         with connection.open_client(settings, block_s=0) as client:
             status = _status(client, settings)
@@ -122,12 +139,6 @@ def verify(
             yield from _symbols(client, settings, symbols, Judge(settings, max_state_age_s))
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-
-
-def _step_s(settings: Settings) -> float:
-    """Seconds from one state of a symbol to the next, where no candle is missing."""
-    candles = math.ceil(settings.publish_interval_ms / settings.candle_interval_ms)
-    return candles * settings.candle_interval_ms / 1_000
 
 
 def _status(client: Client, settings: Settings) -> Status:

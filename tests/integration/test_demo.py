@@ -120,8 +120,8 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_candles_of_several_files_come_in_order_of_time(tmp_path: Path) -> None:
     paths = [write_csv(tmp_path, symbol, 5) for symbol in ("AAAUSDT", "BBBUSDT")]
-    assert made_candles(("AAAUSDT",), 5) == list(read_file(paths[0]))
-    times = [one.close_time for one in read_by_time(find_files(tmp_path))]
+    assert made_candles(("AAAUSDT",), 5) == [read.candle for read in read_file(paths[0])]
+    times = [read.candle.close_time for read in read_by_time(find_files(tmp_path))]
     assert sorted(times) == times
     assert "1m" == interval_of(paths)
     with pytest.raises(ConfigurationError, match="candles of one interval are needed"):

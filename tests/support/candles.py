@@ -56,7 +56,10 @@ def candle(symbol: str, number: int, close: float) -> Candle:
 
 def real_candles(count: int) -> list[Candle]:
     """The first `count` candles of each symbol in shared/data, interleaved by time."""
-    by_symbol = [list(islice(read_file(path), count)) for path in find_files(SHARED / "data")]
+    by_symbol = [
+        [read.candle for read in islice(read_file(path), count)]
+        for path in find_files(SHARED / "data")
+    ]
     return [one for step in zip(*by_symbol, strict=True) for one in step]
 
 

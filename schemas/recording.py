@@ -1,0 +1,116 @@
+"""The recording: the entries of a stream as lines of JSON, readable with `zcat` and `jq`.
+
+The first line says what the file is, each further one is an entry, in stream order:
+
+    {"format":"marketstate-recording","version":1,"stream":"quantum:stream:market.klines"}
+    {"id":"1746373260000-0","fields":[["symbol","BTCUSDT"],["close","95459.2"]]}
+
+`fields` are pairs in the entry's own order; a name may come twice, as Redis allows it. A name or
+value that is not UTF-8 text stands as `{"base64":"..."}` where the text would. Lines end in a line
+feed, so one without is torn. Files whose name ends in `.gz` are gzipped, in one or more members.
+
+Lines come from outside: whoever reads them bounds them to MAX_LINE_BYTES before they are decoded.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+FORMAT: Final = "marketstate-recording"
+VERSION: Final = 1
+# A dead letter can have a hundred fields of 128 kB; in base64 they are a third longer.
+MAX_LINE_BYTES: Final = 32 * 1024 * 1024
+CUT_OFF: Final = "the line is cut off: its recorder was killed, or the file was copied in part"
+
+
+class RecordingError(ValueError):
+    """A line is not what a recording has there; the text says what was found."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    format: str
+    version: int
+    stream: str
+
+
+class Binary(msgspec.Struct, frozen=True):
+    """Bytes that are no text."""
+
+    base64: str
+
+
+class RecordedEntry(NamedTuple):
+    id: str
+    fields: list[bytes]
+    """Name, value, name, value, ... as XADD takes them."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        ms, _, seq = self.id.partition("-")
+        return int(ms), int(seq)
+
+
+class _Line(msgspec.Struct):
+    id: Annotated[str, Meta(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$")]
+    fields: Annotated[list[tuple[str | Binary, str | Binary]], Meta(min_length=1)]
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_LINE_DECODER: Final = msgspec.json.Decoder(_Line)
+_HEADER_DECODER: Final = msgspec.json.Decoder(Header)
+
+
+def encode_header(stream: str) -> bytes:
+    return _ENCODER.encode(Header(FORMAT, VERSION, stream)) + b"\n"
+
+
+def decode_header(line: bytes) -> Header:
+    """Raises RecordingError for another format, or a version that this one cannot read."""
+    try:
+        header = _HEADER_DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        shown = line[:60].decode(errors="replace")
+        raise RecordingError(f"no recording: it starts with {shown!r}") from None
+    if header.format != FORMAT:
+        raise RecordingError(f"no recording: its format is {header.format[:60]!r}, not {FORMAT!r}")
+    if header.version != VERSION:
+        raise RecordingError(
+            f"a recording of version {header.version}; this program reads version {VERSION}"
+        )
+    return header
+
+
+def encode_entry(entry: RecordedEntry) -> bytes:
+    flat = [_from_bytes(part) for part in entry.fields]
+    pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    return _ENCODER.encode(_Line(entry.id, pairs)) + b"\n"
+
+
+def decode_entry(line: bytes) -> RecordedEntry:
+    """Raises RecordingError."""
+    if not line.endswith(b"\n"):
+        raise RecordingError(CUT_OFF)
+    try:
+        found = _LINE_DECODER.decode(line)
+        return RecordedEntry(found.id, list(_flat(found.fields)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise RecordingError(f"no entry: {error}") from None
+
+
+def _from_bytes(raw: bytes) -> str | Binary:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return Binary(b64encode(raw).decode())
+
+
+def _flat(pairs: Iterable[tuple[str | Binary, str | Binary]]) -> Iterator[bytes]:
+    for pair in pairs:
+        for part in pair:
+            if isinstance(part, str):
+                yield part.encode()
+            else:
+                yield b64decode(part.base64, validate=True)

@@ -1,0 +1,155 @@
+"""`marketstate record`: from any stream to a file, and on after whatever broke off."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.replaying import run
+from tests.support.worker_process import INPUT, WorkerProcess, wait_until
+from worker.embedded import EmbeddedRedis
+from worker.errors import FileUnusable
+from worker.recording_files import read_recording
+
+
+@pytest.fixture(scope="module")
+def server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(any_server_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with server.client() as client:
+        client.flushall()
+        yield client
+
+
+def add(client: redis.Redis, *numbers: int, stream: str = INPUT) -> None:
+    for i in numbers:
+        client.xadd(stream, {"number": i, "raw": b"\xff%d" % i}, id=f"{i}-0")
+
+
+def ids_in(path: Path) -> list[str]:
+    """Of the entries that can be read so far."""
+    try:
+        return [read.entry.id for read in read_recording(path, lambda _where, _what: None)]
+    except FileUnusable:
+        return []
+
+
+def expected_ids(*numbers: int) -> list[str]:
+    return [f"{i}-0" for i in numbers]
+
+
+def test_every_field_is_recorded_in_its_order_and_nothing_in_redis_changes(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    fields = [b"b", b"\x00\xff", b"a", "é\n".encode(), b"b", b"again", b"\xfe", b""]
+    raw: Any = client  # its xadd takes a dict, in which a name comes once
+    raw.execute_command("XADD", INPUT, "7-3", *fields)
+    client.xgroup_create(INPUT, "marketstate", "0")
+    before: Any = client.dump(INPUT), client.xinfo_groups(INPUT)
+    path = tmp_path / "a.jsonl.gz"
+    code, log = run(server, tmp_path, "record", path)
+    assert (0, True) == (code, f"1 entries of {INPUT} recorded; the last one is 7-3" in log), log
+    assert [("7-3", fields)] == [read.entry for read in read_recording(path)]
+    assert before == (client.dump(INPUT), client.xinfo_groups(INPUT))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--from", "3"), (3, 4, 5)),
+        (("--to", "3-0"), (1, 2, 3)),
+        (("--from", "1970-01-01T00:00:00.002", "--to", "1970-01-01T01:00:00.004+01:00"), (2, 3, 4)),
+        (("--stream", "quantum:other"), (9,)),
+        (("--stream", "output"), ()),
+    ],
+)
+def test_a_range_of_ids_or_times_of_any_stream(
+    options: tuple[str, ...],
+    expected: tuple[int, ...],
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    tmp_path: Path,
+) -> None:
+    add(client, 1, 2, 3, 4, 5)
+    add(client, 9, stream="quantum:other")
+    code, log = run(server, tmp_path, "record", tmp_path / "a.jsonl", *options)
+    assert 0 == code, log
+    assert expected_ids(*expected) == ids_in(tmp_path / "a.jsonl")
+
+
+def test_following_ends_on_a_signal_and_goes_on_after_a_kill(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    add(client, 1, 2)
+    with WorkerProcess(server.port, tmp_path, "record", str(path), "--follow") as recorder:
+        wait_until(lambda: len(ids_in(path)) == 2, "what is there is recorded")
+        add(client, 3)
+        wait_until(lambda: len(ids_in(path)) == 3, "what comes is recorded")
+        recorder.process.send_signal(signal.SIGINT)
+        assert 0 == recorder.exit_code(), recorder.log
+    assert expected_ids(1, 2, 3) == [read.entry.id for read in read_recording(path)]
+    add(client, 4)
+    resumed = ("record", str(path), "--follow", "--resume")
+    with WorkerProcess(server.port, tmp_path, *resumed) as recorder:
+        wait_until(lambda: len(ids_in(path)) == 4, "it goes on after the last entry")
+        recorder.kill()
+    with pytest.raises(FileUnusable, match="the file ends in the middle"):
+        list(read_recording(path))
+    add(client, 5)
+    code, log = run(server, tmp_path, "record", path, "--resume")
+    assert 0 == code, log
+    assert expected_ids(1, 2, 3, 4, 5) == [read.entry.id for read in read_recording(path)]
+
+
+def test_it_says_when_entries_may_have_been_trimmed_before_they_were_recorded(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5"""
+    path = tmp_path / "a.jsonl.gz"
+    add(client, 1, 2)
+    assert 0 == run(server, tmp_path, "record", path)[0]
+    add(client, 3, 4, 5)
+    client.xtrim(INPUT, minid="4", approximate=False)
+    code, log = run(server, tmp_path, "record", path, "--resume")
+    assert (0, True) == (code, "between 2-0 and 4-0 may have been trimmed" in log), log
+    assert expected_ids(1, 2, 4, 5) == ids_in(path)
+
+
+def test_following_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    with EmbeddedRedis(any_server_binary, "--appendonly", "yes") as server:
+        with server.client() as client:
+            add(client, 1)
+        with WorkerProcess(server.port, tmp_path, "record", str(path), "--follow") as recorder:
+            wait_until(lambda: len(ids_in(path)) == 1, "what is there is recorded")
+            server.stop()
+            recorder.wait_for_log("lost Redis")
+            server.start()
+            with server.client() as client:
+                add(client, 2)
+            wait_until(lambda: len(ids_in(path)) == 2, "it goes on")
+            assert 0 == recorder.terminate(), recorder.log
+
+
+def test_mistakes_are_one_clear_line(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    add(client, 1)
+    path = tmp_path / "a.jsonl"
+    assert 0 == run(server, tmp_path, "record", path)[0]
+    code, log = run(server, tmp_path, "record", path)
+    assert (2, 1, True) == (code, len(log.splitlines()), "--resume goes on with it" in log), log
+    code, log = run(server, tmp_path, "record", tmp_path / "no" / "b.jsonl")
+    assert (2, True) == (code, "No such file or directory" in log), log
+    code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", redis_port=1)
+    assert (3, False) == (code, (tmp_path / "b.jsonl").exists()), log
+    code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", "--from", "noon")
+    assert (2, True) == (code, "'noon' is neither an entry id" in log), log

@@ -1,0 +1,352 @@
+"""`marketstate replay`: yesterday again, the same states, and nothing live is touched."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from schemas.market_state import decode_market_state, encode_record
+from tests.support.candles import made_candles
+from tests.support.replaying import (
+    SYMBOLS,
+    candle_folder,
+    dumps,
+    run,
+    small,
+    states_of,
+    stream_of,
+)
+from tests.support.worker_process import (
+    INPUT,
+    OUTPUT,
+    WorkerProcess,
+    feed,
+    wait_until,
+    wait_until_finished,
+)
+from worker.embedded import EmbeddedRedis
+from worker.recording_files import read_recording
+from worker.replay_sources import packed
+from worker.scripts import Scripts
+from worker.settings import settings_from
+
+COUNT = 40
+FILLING = 8
+
+
+@pytest.fixture(scope="module")
+def server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(any_server_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with server.client() as client:
+        client.flushall()
+        yield client
+
+
+def live_run(server: EmbeddedRedis, client: redis.Redis, folder: Path) -> None:
+    """A live worker that has worked on COUNT candles of each symbol."""
+    candles = made_candles(SYMBOLS, COUNT)
+    with WorkerProcess(server.port, folder, **small(folder)) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, candles)
+        wait_until_finished(client, len(candles))
+        assert 0 == worker.terminate()
+
+
+def recorded(server: EmbeddedRedis, folder: Path, name: str, *options: str) -> Path:
+    path = folder / f"{name}.jsonl.gz"
+    code, log = run(server, folder, "record", path, *options)
+    assert 0 == code, log
+    return path
+
+
+def test_a_replay_publishes_what_live_workers_did_and_leaves_no_trace(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: one worker or four, at full speed or paced, twice; every live key stays as it was."""
+    live_run(server, client, tmp_path)
+    states = recorded(server, tmp_path, "states", "--stream", "output")
+    candles = recorded(server, tmp_path, "candles")
+    before = dumps(client)
+    runs: dict[str, tuple[str, ...]] = {
+        "one": ("--workers", "1"),
+        "four": ("--workers", "4"),
+        # Ids are a millisecond apart or none: at a thousandth of real time that takes a moment.
+        "paced": ("--workers", "2", "--speed", "0.1"),
+    }
+    for name, options in runs.items():
+        code, log = run(server, tmp_path, "replay", candles, "--namespace", name, *options)
+        assert (0, True) == (code, f"applied {COUNT * len(SYMBOLS)}, emitted " in log), log
+        compared = ("verify", "--against", states, "--namespace", name)
+        code, log = run(server, tmp_path, *compared)
+        assert 0 == code, log
+        same = (COUNT - FILLING) * len(SYMBOLS)
+        assert f"ok   against: {same} of {same} states are the same" in log
+        assert "filling" not in log
+    assert before == {key: value for key, value in dumps(client).items() if key in before}
+    for name in runs:
+        assert 0 == run(server, tmp_path, "replay", "--namespace", name, "--clean")[0]
+    assert before == dumps(client)
+
+
+def test_candle_files_give_the_same_states_as_a_recording_of_their_replay(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, COUNT)
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "csv", "--workers", "1")
+    assert 0 == code, log
+    path = recorded(server, tmp_path, "candles", "--namespace", "csv")
+    options = ("--namespace", "again", "--workers", "1", "--clean")
+    expected = states_of(client, "csv")
+    code, log = run(server, tmp_path, "replay", path, *options[:-1])
+    assert (0, expected) == (code, states_of(client, "again")), log
+    assert COUNT - FILLING == len(expected[b"AAAUSDT"])
+
+
+def test_recorded_replayed_and_recorded_again_entries_are_equal(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """But for their ids; with --keep-ids in all."""
+    raw: Any = client  # its xadd takes a dict, in which a name comes once
+    raw.execute_command("XADD", INPUT, "7-3", "a", b"\xff\x00", "a", "", "b", "é\n")
+    feed(client, made_candles(SYMBOLS, 5))
+    path = recorded(server, tmp_path, "first")
+    entries = [read.entry for read in read_recording(path)]
+    feeding = ("replay", path, "--max-backlog", "inf")
+    for name, options in {"new": (), "kept": ("--keep-ids",)}.items():
+        code, log = run(server, tmp_path, *feeding, "--namespace", name, *options)
+        assert 0 == code, log
+        again = recorded(server, tmp_path, name, "--namespace", name)
+        found = [read.entry for read in read_recording(again)]
+        assert [entry.fields for entry in entries] == [entry.fields for entry in found]
+        assert (name == "kept") == (entries == found)
+    code, log = run(server, tmp_path, *feeding, "--live", "--keep-ids")
+    assert (2, True) == (code, f"{INPUT} has newer entries than this recording" in log), log
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_replay_that_broke_off_goes_on_to_the_same_states(
+    end: signal.Signals, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: in the middle of it, by a signal between batches or by a kill at any moment."""
+    folder = candle_folder(tmp_path, 400)
+    options = ("--workers", "1", "--max-backlog", "50")
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "whole", "--workers", "1")
+    assert 0 == code, log
+    broken = ("replay", str(folder), "--namespace", "broken", *options)
+    with WorkerProcess(server.port, tmp_path, *broken, **small(tmp_path)) as replay:
+        wait_until(lambda: client.xlen(stream_of("broken", output=True)) > 100, "it is on its way")
+        replay.process.send_signal(end)
+        expected = 130 if end is signal.SIGINT else -signal.SIGKILL
+        assert expected == replay.exit_code(), replay.log
+    assert client.xlen(stream_of("broken")) < 1_200
+    members = settings_from({}, namespace="broken").keys.members
+    wait_until(lambda: client.hlen(members) == 0, "its worker has ended with it")
+    assert 0 == run(server, tmp_path, *broken, "--resume")[0]
+    assert states_of(client, "whole") == states_of(client, "broken")
+    assert 1_200 == client.xlen(stream_of("broken"))
+
+
+def test_the_group_is_never_further_behind_than_allowed(
+    server_binary: Path, tmp_path: Path
+) -> None:
+    """G8, on a Redis that has no `lag` as well. Without a group, all that was fed is behind."""
+    folder = candle_folder(tmp_path, 20)
+    feeding = ("replay", str(folder), "--namespace", "a", "--max-backlog", "14")
+    own = small(tmp_path) | {"replay_namespace": "a", "max_pending": 5}
+    with (
+        EmbeddedRedis(server_binary) as server,
+        server.client() as client,
+        WorkerProcess(server.port, tmp_path, *feeding, **small(tmp_path)) as replay,
+    ):
+        wait_until(lambda: client.xlen(stream_of("a")) == 14, "as much is fed as is allowed")
+        assert "MARKETSTATE_REPLAY_NAMESPACE=a marketstate worker" in replay.log
+        with WorkerProcess(server.port, tmp_path, **own) as worker:
+            assert 0 == replay.exit_code(), replay.log
+            counters = "quantum:marketstate-worker:replay-a:counters"
+            wait_until(lambda: client.hget(counters, "applied") == b"60", "all is applied")
+            assert (20 - FILLING) * len(SYMBOLS) == client.xlen(stream_of("a", output=True))
+            assert 0 == worker.terminate()
+
+
+def test_a_paced_replay_keeps_the_gaps_and_a_signal_ends_them(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 4)
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--speed", "600")
+    entries: Any = client.xrange(stream_of("a"))
+    times_ms = [int(entry_id.partition(b"-")[0]) for entry_id, _ in entries]
+    assert (0, 12) == (code, len(entries)), log
+    assert times_ms[-1] - times_ms[0] >= 3 * 60_000 / 600 - 1  # Redis's clock counts whole ones
+    real_time = ("replay", str(folder), "--namespace", "b", "--speed", "1")
+    with WorkerProcess(server.port, tmp_path, *real_time) as replay:
+        wait_until(lambda: client.xlen(stream_of("b")) == 3, "the first minute is fed")
+        replay.process.send_signal(signal.SIGINT)
+        assert 130 == replay.exit_code(), replay.log
+        assert "stopped by a signal; --resume goes on from here" in replay.log
+    assert 3 == client.xlen(stream_of("b"))
+
+
+def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
+    """G5: what was fed when the connection broke is neither left out nor fed again."""
+    folder = candle_folder(tmp_path, 4)
+    feeding = ("replay", str(folder), "--namespace", "a", "--speed", "100")
+    with EmbeddedRedis(any_server_binary, "--appendonly", "yes") as server:
+        with WorkerProcess(server.port, tmp_path, *feeding) as replay:
+            with server.client() as client:
+                wait_until(lambda: client.xlen(stream_of("a")) == 3, "the first minute is fed")
+            server.stop()
+            server.start()
+            assert 0 == replay.exit_code(), replay.log
+        with server.client() as client:
+            assert 12 == client.xlen(stream_of("a"))
+
+
+def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.Redis) -> None:
+    """G2: and one from elsewhere, or one that Redis refuses, changes nothing."""
+    feed_batch = Scripts(client).feed
+    batch = packed([b"5-0", b"a", b"\x00"]) + packed([b"6-0", b"a", b"", b"a", b"b"])
+    keys = ["stream", "position"]
+    assert [b"fed"] == feed_batch(keys=keys, args=["", "2:x", batch])
+    assert [b"fed"] == feed_batch(keys=keys, args=["", "2:x", batch])
+    assert [b"elsewhere", b"2:x"] == feed_batch(keys=keys, args=["1:y", "3:z", batch])
+    refused: Any = feed_batch(keys=keys, args=["2:x", "4:z", batch])
+    assert (b"refused", True) == (refused[0], b"equal or smaller" in refused[1])
+    assert (2, b"2:x") == (client.xlen("stream"), client.get("position"))
+    assert [(b"5-0", {b"a": b"\x00"}), (b"6-0", {b"a": b"b"})] == client.xrange("stream")
+
+
+def test_a_worker_that_cannot_work_ends_the_replay(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 4)
+    client.set("quantum:replay:a:stream:marketstate", "in the way")
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--workers", "1")
+    assert (1, True) == (code, "the worker ended with exit code 3" in log), log
+    assert "quantum:replay:a:stream:marketstate holds a string" in log
+
+
+def test_only_the_files_that_were_fed_can_be_gone_on_with(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 5)
+    feeding = ("--namespace", "a", "--max-backlog", "inf")
+    assert 0 == run(server, tmp_path, "replay", folder, *feeding)[0]
+    code, log = run(server, tmp_path, "replay", folder, *feeding)
+    assert (2, True) == (code, "'a' has an earlier replay in it; --resume" in log), log
+    code, log = run(server, tmp_path, "replay", folder, *feeding, "--resume")
+    assert (0, True) == (code, "0 of 15 entries fed" in log), log
+    one = next(folder.iterdir())
+    code, log = run(server, tmp_path, "replay", one, *feeding, "--resume")
+    assert (2, True) == (code, "not the first 15 of these files" in log), log
+    assert 15 == client.xlen(stream_of("a"))
+
+
+def test_nothing_is_fed_of_files_that_cannot_all_be_fed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5: with --skip-bad the rest is, and what is not is counted."""
+    folder = candle_folder(tmp_path, 5)
+    path = sorted(folder.iterdir())[1]
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*rows[:3], "some text\n", rows[4]]))
+    feeding = ("replay", folder, "--namespace", "a", "--max-backlog", "inf")
+    code, log = run(server, tmp_path, *feeding)
+    assert (2, True) == (code, f"{path}, line 4: Expected 12 columns" in log), log
+    assert 0 == client.exists(stream_of("a"))
+    code, log = run(server, tmp_path, *feeding, "--skip-bad")
+    assert (0, 14) == (code, client.xlen(stream_of("a"))), log
+    assert "2 lines were skipped, or have a gap before them:" in log
+    assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
+
+
+def test_the_live_stream_is_fed_only_when_told_to(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 5)
+    refused: dict[tuple[str, ...], str] = {
+        (): "--namespace NAME; or, with --live",
+        ("--live", "--namespace", "a"): "--namespace NAME; or, with --live",
+        ("--live", "--clean"): "go with --namespace",
+        ("--live", "--workers", "1"): "go with --namespace",
+        ("--namespace", "a*"): "'a*' is not 1 to 64 letters",
+        ("--namespace", "a", "--keep-ids"): "candle files have no ids",
+    }
+    for options, says in refused.items():
+        code, log = run(server, tmp_path, "replay", folder, *options)
+        assert (2, True) == (code, says in log), log
+    assert [] == client.keys()
+    code, log = run(server, tmp_path, "replay", folder, "--live")
+    assert (0, 15) == (code, client.xlen(INPUT)), log
+    assert {INPUT.encode(), b"quantum:marketstate-worker:marketstate:fed"} == {*client.keys()}
+
+
+def test_a_namespace_that_is_worked_in_or_belongs_to_others_is_not_removed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    clean = ("replay", "--namespace", "a", "--clean")
+    settings = small(tmp_path) | {"replay_namespace": "a", "worker_id": "busy"}
+    with WorkerProcess(server.port, tmp_path, **settings) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        before = {*client.keys()}
+        code, log = run(server, tmp_path, *clean)
+        assert (3, True) == (code, "busy still work for the replay 'a'" in log), log
+        assert before <= {*client.keys()}
+        assert 0 == worker.terminate()
+    assert (0, []) == (run(server, tmp_path, *clean)[0], client.keys())
+    client.hset("quantum:marketstate-worker:replay-a:meta", "input_stream", "quantum:other")
+    code, log = run(server, tmp_path, *clean)
+    assert (2, True) == (code, "belongs to a group that reads quantum:other" in log), log
+    assert 1 == client.dbsize()
+
+
+def test_verify_shows_the_first_difference_from_a_recording(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    live_run(server, client, tmp_path)
+    states = recorded(server, tmp_path, "states", "--stream", "output")
+    compare = ("verify", "--against", states)
+    code, log = run(server, tmp_path, *compare)
+    assert (0, True) == (code, "ok   against: 96 of 96 states are the same" in log), log
+    entries: Any = client.xrange(OUTPUT)
+    late: list[Any] = [fields for _, fields in entries[50:]]
+    client.delete(OUTPUT)
+    for _, fields in entries[:50]:
+        client.xadd(OUTPUT, fields)
+    state = decode_market_state(late[0])
+    other = encode_record(msgspec.structs.replace(state, mu=0.5))
+    changed = late[0] | {b"record": other.encode()}
+    for fields in (changed, *late[2:]):
+        client.xadd(OUTPUT, fields)
+    code, log = run(server, tmp_path, *compare)
+    symbol = late[0][b"symbol"].decode()
+    assert (4, True) == (code, f"FAIL {symbol}: at the close " in log), log
+    assert f"mu is recorded as {state.mu!r} ({states}, line 52); {OUTPUT} has 0.5" in log, log
+    assert "FAIL against: 94 of 96 states are the same" in log, log
+    code, log = run(server, tmp_path, *compare, symbols="AAAUSDT,NOUSDT")
+    assert "of 32 states" in log, log
+
+
+def test_states_of_a_window_that_still_fills_differ_in_nothing_else(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """A replay of the later candles alone begins with fewer closes than the live worker had."""
+    live_run(server, client, tmp_path)
+    states = recorded(server, tmp_path, "states", "--stream", "output")
+    entries: Any = client.xrange(INPUT)
+    since = entries[len(SYMBOLS) * 20][0].decode()
+    candles = recorded(server, tmp_path, "candles", "--from", since)
+    options = ("--namespace", "late", "--workers", "1")
+    code, log = run(server, tmp_path, "replay", candles, *options)
+    assert 0 == code, log
+    code, log = run(server, tmp_path, "verify", "--against", states, "--namespace", "late")
+    assert (0, True) == (code, "36 of 36 states are the same" in log), log
+    assert "in 9 of them one window was still filling; 60 more are recorded" in log, log

@@ -1,0 +1,142 @@
+"""Candle files, in the forms that Binance and others publish, and what may be wrong with them."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from schemas.candle import Candle
+from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
+from tests.support.replaying import SYMBOLS, binance_row, candle_folder
+from worker.bad_lines import Skipped, refuse
+from worker.candle_files import BINANCE_COLUMNS, PLAIN_COLUMNS, read_file
+from worker.errors import ConfigurationError, FileUnusable
+from worker.replay_sources import Sources
+from worker.settings import settings_from
+
+CANDLES = made_candles(("BTCUSDT",), 5)
+ROWS = [binance_row(one) for one in CANDLES]
+NAMES = ",".join(BINANCE_COLUMNS) + "\n"
+
+
+def read(path: Path) -> list[Candle]:
+    return [found.candle for found in read_file(path)]
+
+
+def written(folder: Path, content: str, name: str = "BTCUSDT-1m-2025-05-04.csv") -> Path:
+    path = folder / name
+    path.write_text(content)
+    return path
+
+
+def sources(*paths: Path) -> Sources:
+    return Sources(paths, settings_from({}), keep_ids=False)
+
+
+def plain(one: Candle, unit: int = 1) -> str:
+    assert one.open_time is not None
+    return f"{one.open_time * unit},{one.open},{one.high},{one.low},{one.close},{one.volume}\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "".join(ROWS),
+        NAMES + "".join(ROWS),
+        "\ufeff" + NAMES.title().replace("_", " ") + "\r\n".join(ROWS),
+        "".join(map(plain, CANDLES)),
+        ",".join(PLAIN_COLUMNS) + "\n" + "".join(map(plain, CANDLES)),
+        "".join(plain(one, 1_000) for one in CANDLES),
+        "".join(
+            row.replace(f"{one.open_time},", f"{one.open_time}000,").replace(
+                f"{one.close_time},", f"{one.close_time}999,"
+            )
+            for row, one in zip(ROWS, CANDLES, strict=True)
+        ),
+    ],
+    ids=["12 columns", "named", "named oddly", "6 columns", "6 named", "6 in us", "12 in us"],
+)
+def test_every_published_form_gives_the_same_candles(content: str, tmp_path: Path) -> None:
+    assert CANDLES == read(written(tmp_path, content))
+
+
+def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
+    broken = {
+        2: ("some text\n", "Expected 12 columns, found 1"),
+        3: (ROWS[0], "comes after"),
+        4: (ROWS[3].replace("0.0,7", "0.0,7,8"), "Expected 12 columns, found 13"),
+        5: (ROWS[4].replace(str(CANDLES[4].close), "high"), "got `str` - at `$.open`"),
+    }
+    path = written(tmp_path, ROWS[0] + "".join(row for row, _ in broken.values()))
+    skipped = Skipped()
+    assert CANDLES[:1] == [found.candle for found in read_file(path, skipped)]
+    told = list(skipped.told())
+    for line, (_, says) in broken.items():
+        assert any(f"{path}, line {line}: " in each and says in each for each in told), says
+    with pytest.raises(FileUnusable, match=f"{path}, line 2: Expected 12 columns"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("noon,1,1,1,1,1\n", "open_time is 'noon', not a whole number"),
+        ("1746373260,1,1,1,1,1\n", "is it in seconds"),
+        (f"{START_MS},1,1,1,nan,1\n", "close is nan"),
+        (f"{START_MS},1,1,1,-1,1\n", "close is -1"),
+        (f"{START_MS},1,1,1,1\n", "Expected 6 columns, found 5"),
+        (f"{START_MS},1,1,1,{'1' * 70_000},1\n", "a line has more than 65,536 characters"),
+    ],
+)
+def test_a_row_with_something_else_in_it_is_refused(row: str, says: str, tmp_path: Path) -> None:
+    path = written(tmp_path, plain(candle("BTCUSDT", -1, 1.0)) + row)
+    with pytest.raises(FileUnusable, match=f"{path}, line 2: .*{says}"):
+        read(path)
+
+
+def test_columns_without_names_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(FileUnusable, match="line 1: 3 columns without names; expected 6 or 12"):
+        read(written(tmp_path, f"{START_MS},1,2\n"))
+    with pytest.raises(FileUnusable, match="no column close and close_time among"):
+        read(written(tmp_path, "time,price\n1,2\n"))
+
+
+def test_a_file_that_is_cut_off_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "BTCUSDT-1m.csv.gz"
+    path.write_bytes(gzip.compress("".join(ROWS).encode())[:-4])
+    skipped = Skipped()
+    assert CANDLES == [found.candle for found in read_file(path, skipped)]
+    assert 1 == skipped.count
+    with pytest.raises(FileUnusable, match=f"{path}, line 6: no candle file from here on"):
+        read(path)
+
+
+def test_missing_candles_are_told_or_counted_across_files(tmp_path: Path) -> None:
+    first = written(tmp_path, "".join(ROWS[:2]), "BTCUSDT-1m-2025-05-04.csv")
+    second = written(tmp_path, ROWS[1] + ROWS[4], "BTCUSDT-1m-2025-05-05.csv")
+    with pytest.raises(FileUnusable, match=f"{second}, line 1: BTCUSDT at .* is in two files"):
+        list(sources(first, second).read(refuse))
+    skipped = Skipped()
+    assert 3 == len(list(sources(first, second).read(skipped)))
+    told = "\n".join(skipped.told())
+    assert f"{second}, line 2: 2 candles of BTCUSDT are missing between" in told
+    assert 2 == skipped.count
+
+
+def test_several_symbols_are_merged_by_time(tmp_path: Path) -> None:
+    times = [item.time_ms for item in sources(candle_folder(tmp_path, 4)).read(refuse)]
+    closes = [START_MS + (i + 1) * MINUTE_MS - 1 for i in range(4)]
+    assert [ms for ms in closes for _ in SYMBOLS] == times
+
+
+def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    minutes = written(tmp_path, ROWS[0])
+    hours = written(tmp_path, ROWS[0], "BTCUSDT-1h.csv")
+    with pytest.raises(ConfigurationError, match="candles of one interval are needed"):
+        sources(minutes, hours)
+    with pytest.raises(
+        ConfigurationError, match="candles of 1h, MARKETSTATE_CANDLE_INTERVAL is 1m"
+    ):
+        sources(hours)
+    with pytest.raises(ConfigurationError, match="either candle files"):
+        sources(minutes, tmp_path / "a.jsonl.gz")

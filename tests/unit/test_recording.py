@@ -1,0 +1,74 @@
+"""The format of recordings, line by line."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.recording import (
+    RecordedEntry,
+    RecordingError,
+    decode_entry,
+    decode_header,
+    encode_entry,
+    encode_header,
+)
+
+PARTS = st.binary(max_size=20) | st.text(max_size=20).map(lambda text: text.encode())
+FIELDS = st.lists(st.tuples(PARTS, PARTS), min_size=1, max_size=6)
+
+
+@given(FIELDS)
+def test_an_entry_comes_back_as_it_was_in_one_line(pairs: list[tuple[bytes, bytes]]) -> None:
+    """Binary or text, in its order, with names that come twice."""
+    entry = RecordedEntry("1746373260000-7", [part for pair in pairs for part in pair])
+    line = encode_entry(entry)
+    assert entry == decode_entry(line)
+    assert (1, b"\n") == (line.count(b"\n"), line[-1:])
+
+
+def test_lines_are_what_the_documentation_says() -> None:
+    fields = [b"symbol", b"BTCUSDT", b"raw", b"\xff\x00", b"symbol", b""]
+    expected = {
+        "id": "5-0",
+        "fields": [["symbol", "BTCUSDT"], ["raw", {"base64": "/wA="}], ["symbol", ""]],
+    }
+    assert expected == json.loads(encode_entry(RecordedEntry("5-0", fields)))
+    header = {"format": "marketstate-recording", "version": 1, "stream": "quantum:stream:x"}
+    assert header == json.loads(encode_header("quantum:stream:x"))
+    assert "quantum:stream:x" == decode_header(encode_header("quantum:stream:x")).stream
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"", "no recording: it starts with ''"),
+        (b"open_time,open\n", "no recording: it starts with 'open_time,open"),
+        (b'{"format":"other","version":1,"stream":"s"}\n', "its format is 'other'"),
+        (b'{"format":"marketstate-recording","version":2,"stream":"s"}\n', "version 2; this"),
+    ],
+)
+def test_what_is_no_recording_is_told_from_its_first_line(line: bytes, says: str) -> None:
+    with pytest.raises(RecordingError, match=says):
+        decode_header(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"[]\n",
+        b'{"id":"5-0","fields":[]}\n',
+        b'{"id":"5","fields":[["a","b"]]}\n',
+        b'{"id":"5-0","fields":[["a"]]}\n',
+        b'{"id":"5-0","fields":[["a",1]]}\n',
+        b'{"id":"5-0","fields":[["a",{"base64":"?"}]]}\n',
+        b'{"id":"5-0","fields":[["a","\xff"]]}\n',
+        b"[" * 5_000 + b"\n",
+        b'{"id":"5-0","fields":[["a","b"]]}',
+    ],
+)
+def test_what_is_no_entry_is_refused(line: bytes) -> None:
+    with pytest.raises(RecordingError):
+        decode_entry(line)

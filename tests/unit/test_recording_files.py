@@ -1,0 +1,120 @@
+"""Files of recordings: what is broken is told with its line, and a torn end can be mended."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from schemas.recording import RecordedEntry, encode_entry, encode_header
+from worker import recording_files
+from worker.bad_lines import Skipped
+from worker.errors import FileUnusable
+from worker.recording_files import RecordingWriter, read_recording
+
+STREAM = "quantum:stream:market.klines"
+ENTRIES = [RecordedEntry(f"{i}-0", [b"number", b"%d" % i]) for i in range(1, 21)]
+LINES = [encode_header(STREAM), *map(encode_entry, ENTRIES)]
+
+
+def entries_in(path: Path) -> list[RecordedEntry]:
+    return [read.entry for read in read_recording(path)]
+
+
+def written(path: Path, lines: list[bytes]) -> Path:
+    content = b"".join(lines)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
+def test_a_recording_is_written_read_and_gone_on_with(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    writer = RecordingWriter.create(path, STREAM)
+    writer.add(ENTRIES[:5])
+    writer.close()
+    writer, last = RecordingWriter.resume(path, STREAM)
+    assert ENTRIES[4] == last
+    writer.add(ENTRIES[5:])
+    writer.close()
+    assert ENTRIES == entries_in(path)
+    open_file = gzip.open if name.endswith(".gz") else open
+    with open_file(path, "rb") as file:
+        assert LINES == file.read().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
+def test_wherever_a_recording_is_torn_its_whole_entries_are_read_and_gone_on_with(
+    name: str, tmp_path: Path
+) -> None:
+    whole = written(tmp_path / name, LINES).read_bytes()
+    path = tmp_path / f"torn-{name}"
+    for length in range(0, len(whole), 3):
+        path.write_bytes(whole[:length])
+        skipped = Skipped()
+        try:
+            found = [read.entry for read in read_recording(path, skipped)]
+        except FileUnusable as error:
+            assert f"{path}, line 1: " in str(error)  # noqa: PT017, any length may end in the header
+            found = []
+        assert ENTRIES[: len(found)] == found
+        writer, last = RecordingWriter.resume(path, STREAM)
+        assert (found[-1] if found else None) == last, length
+        writer.add(ENTRIES[len(found) :])
+        writer.close()
+        assert ENTRIES == entries_in(path), length
+    assert {path, tmp_path / name} == set(tmp_path.iterdir())
+
+
+def test_a_torn_end_is_told_with_file_and_line(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl.gz", LINES)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(FileUnusable, match=rf"{path}, line 22: the file ends in the middle"):
+        entries_in(path)
+    plain = written(tmp_path / "a.jsonl", [*LINES[:3], LINES[3][:-1]])
+    with pytest.raises(FileUnusable, match=rf"{plain}, line 4: the line is cut off"):
+        entries_in(plain)
+
+
+def test_broken_lines_are_told_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_files, "MAX_LINE_BYTES", 100)
+    broken = {
+        2: (b"text\n", "no entry"),
+        5: (LINES[2], "entry 2-0 comes after 3-0"),
+        9: (b"x" * 350 + b"\n", "it has more than 100 bytes"),
+    }
+    lines = list(LINES)
+    for line, (content, _) in broken.items():
+        lines[line - 1] = content
+    path = written(tmp_path / "a.jsonl.gz", lines)
+    skipped = Skipped()
+    assert len(ENTRIES) - 3 == len(list(read_recording(path, skipped)))
+    told = "\n".join(skipped.told())
+    for line, (_, says) in broken.items():
+        assert f"{path}, line {line}: {says}" in told
+    with pytest.raises(FileUnusable, match=f"{path}, line 2: no entry"):
+        entries_in(path)
+
+
+def test_a_recording_damaged_in_the_middle_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", [*LINES[:3], b"text\n", *LINES[4:]])
+    before = path.read_bytes()
+    with pytest.raises(FileUnusable, match=r"line 4: no entry.* record into another file"):
+        RecordingWriter.resume(path, STREAM)
+    assert before == path.read_bytes()
+
+
+def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl.gz", LINES)
+    with pytest.raises(FileUnusable, match="is there already; --resume"):
+        RecordingWriter.create(path, STREAM)
+    with pytest.raises(FileUnusable, match=f"is a recording of {STREAM}, not of other"):
+        RecordingWriter.resume(path, "other")
+    writer, _ = RecordingWriter.resume(path, STREAM)
+    with pytest.raises(FileUnusable, match="another recorder is writing"):
+        RecordingWriter.resume(path, STREAM)
+    writer.close()
+    other = tmp_path / "notes.txt"
+    other.write_text("dear diary\n")
+    with pytest.raises(FileUnusable, match=r"line 1: no recording: it starts with 'dear diary"):
+        RecordingWriter.resume(other, STREAM)
+    assert "dear diary\n" == other.read_text()

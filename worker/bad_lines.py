@@ -1,0 +1,35 @@
+"""What becomes of a line of a file that cannot be used: an error, or a count and a report."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from worker.errors import FileUnusable
+
+OnBad = Callable[[str, str], None]
+"""Called with where (file and line) and what is wrong; raises, or counts it."""
+
+SHOWN: Final = 5
+
+
+def refuse(where: str, what: str) -> None:
+    raise FileUnusable(f"{where}: {what}")
+
+
+class Skipped:
+    """Counts what is skipped, and keeps the first few for the report."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def __call__(self, where: str, what: str) -> None:
+        self.count += 1
+        if len(self._first) < SHOWN:
+            self._first.append(f"{where}: {what}")
+
+    def told(self, what: str = "lines were skipped, or have a gap before them") -> Iterator[str]:
+        if self.count:
+            yield f"{self.count:,} {what}:"
+            yield from (f"  {line}" for line in self._first)
+            if self.count > SHOWN:
+                yield f"  ... and {self.count - SHOWN:,} more"

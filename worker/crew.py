@@ -1,0 +1,58 @@
+"""Worker processes of one's own: started, watched and ended by whoever needs them."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from worker.errors import WorkerError
+
+_PR_SET_PDEATHSIG: Final = 1
+_PRCTL: Final = ctypes.CDLL(None).prctl
+
+
+class OwnWorker:
+    """`marketstate worker` in the environment given; entered to start, left to stop."""
+
+    def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
+        self._environment = environment
+        self._log_path = log_path
+
+    def check(self) -> None:
+        """Raises WorkerError, with the end of its log, when it has ended."""
+        if self._process.poll() is not None:
+            tail = self._log_path.read_text(errors="replace")[-2_000:]
+            raise WorkerError(
+                f"the worker ended with exit code {self._process.returncode}:\n{tail}"
+            )
+
+    def __enter__(self) -> Self:
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "worker", "worker"],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal goes to the whole process group; this one is ours to stop.
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509, one thread calls one function of C
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def _end_with_parent() -> None:
+    """Linux sends SIGTERM when whoever started us is gone, even by SIGKILL."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)

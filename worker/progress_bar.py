@@ -1,0 +1,75 @@
+"""How far something is, on standard error: a bar on a terminal, else a line now and then."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+BAR_CHARACTERS: Final = 30
+ON_TERMINAL_S: Final = 0.1
+IN_LOG_S: Final = 10.0
+RATE_OVER_S: Final = 10.0
+
+
+class Progress:
+    def __init__(self, total: int, unit: str, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._total = total
+        self._unit = unit
+        self._on_terminal = sys.stderr.isatty()
+        self._every_s = ON_TERMINAL_S if self._on_terminal else IN_LOG_S
+        self._shown_s = now_s()
+        self._seen: deque[tuple[float, int]] = deque()
+        self._width = 0
+
+    def show(self, done: int, note: str = "", left_s: float | None = None) -> None:
+        """`left_s` where it is known; else the rate of the last seconds tells the time left."""
+        now_s = self._now_s()
+        if not self._seen or now_s - self._seen[-1][0] > ON_TERMINAL_S:
+            self._seen.append((now_s, done))
+        while now_s - self._seen[0][0] > RATE_OVER_S:
+            self._seen.popleft()
+            if not self._seen:
+                self._seen.append((now_s, done))
+        if now_s - self._shown_s < self._every_s:
+            return
+        self._shown_s = now_s
+        began_s, before = self._seen[0]
+        rate = (done - before) / max(now_s - began_s, 1e-9)
+        if left_s is None and rate > 0:
+            left_s = (self._total - done) / rate
+        self._print(self._line(done, rate, left_s, note))
+
+    def end(self) -> None:
+        """Leave the terminal's line to whoever prints next."""
+        if self._width:
+            print(file=sys.stderr)
+            self._width = 0
+
+    def _line(self, done: int, rate: float, left_s: float | None, note: str) -> str:
+        share = done / self._total if self._total else 1.0
+        filled = int(share * BAR_CHARACTERS)
+        bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] " if self._on_terminal else ""
+        left = "" if left_s is None else f", {duration(left_s)} left"
+        return (
+            f"{bar}{share:4.0%}  {done:,} of {self._total:,} {self._unit}, {rate:,.0f}/s{left}"
+            f"{note and f'; {note}'}"
+        )
+
+    def _print(self, line: str) -> None:
+        if not self._on_terminal:
+            print(line, file=sys.stderr, flush=True)
+            return
+        print(f"\r{line.ljust(self._width)}", end="", file=sys.stderr, flush=True)
+        self._width = len(line)
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3_600} h {whole % 3_600 // 60:02d} min"

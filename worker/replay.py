@@ -1,0 +1,261 @@
+"""`marketstate replay`: feeds recordings or candle files, and may run the workers for them.
+
+All files are read through first, so that nothing is fed unless all of it can be, and the progress
+knows its end. With --namespace every key is the replay's own; the live stream is fed only with
+--live.
+"""
+
+import argparse
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import redis
+
+from worker import connection, namespace
+from worker.bad_lines import Skipped, refuse
+from worker.crew import OwnWorker
+from worker.errors import ConfigurationError
+from worker.feeding import Feeding
+from worker.options import add_namespace, amount, positive
+from worker.progress_bar import Progress
+from worker.replay_sources import Item, Sources
+from worker.settings import Settings, environment_with, settings_from
+from worker.stop import Stop
+
+ENTRIES_AT_ONCE: Final = 1_000
+BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+MOST_WORKERS: Final = 256
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="recordings, or candle files such as BTCUSDT-1m-2025-05.csv (a folder: all of them)",
+    )
+    add_namespace(parser)
+    parser.add_argument("--live", action="store_true", help="feed the live input stream")
+    parser.add_argument(
+        "--workers", type=_workers, default=0, metavar="N", help="run N workers until all is done"
+    )
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="remove the namespace, after the replay is done if there are FILEs",
+    )
+    parser.add_argument(
+        "--speed",
+        type=positive,
+        default=math.inf,
+        metavar="N",
+        help="N times real time; 1 keeps the original gaps; default: as fast as it goes",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where a replay of the same files broke off"
+    )
+    parser.add_argument(
+        "--keep-ids", action="store_true", help="the entries of recordings keep their ids"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="skip and count lines that cannot be used, and gaps; default: refuse the file",
+    )
+    parser.add_argument(
+        "--max-backlog",
+        type=amount,
+        default=10_000,
+        metavar="N",
+        help="wait while the group has more than N entries unfinished; inf: never wait; "
+        "default: 10000",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    settings = settings_from(namespace=options.namespace)
+    _refuse_mistakes(options, settings)
+    stop = Stop()
+    stop.listen()
+    try:
+        if options.files:
+            _Replay(options, settings, stop).run()
+        if options.clean and not stop.requested:
+            with connection.open_client(settings, block_s=0) as client:
+                count = namespace.remove(client, settings)
+            _tell(f"the namespace {settings.replay_namespace} is removed: {count} keys")
+    except redis.RedisError as error:
+        if not stop.requested:
+            raise connection.unusable(error, settings) from error
+    return 130 if stop.requested else 0
+
+
+def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
+    inside = bool(settings.replay_namespace)
+    if inside == options.live:
+        raise ConfigurationError(
+            "replay feeds a namespace of its own: --namespace NAME; or, with --live alone, the "
+            f"live stream {settings.keys.input}"
+        )
+    if not inside and (options.workers or options.clean):
+        raise ConfigurationError("--workers and --clean go with --namespace, not with --live")
+    if not options.files and not options.clean:
+        raise ConfigurationError("no FILE to replay")
+    if not options.files and options.workers:
+        raise ConfigurationError("--workers needs a FILE to replay")
+
+
+class _Summary(NamedTuple):
+    total: int
+    end_ms: int
+    """The time of the last item."""
+
+
+class _Replay:
+    def __init__(self, options: argparse.Namespace, settings: Settings, stop: Stop) -> None:
+        self._options = options
+        self._settings = settings
+        self._stop = stop
+        self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
+        self._feeding = Feeding(settings, stop, self._on_wait)
+        self._workers: list[OwnWorker] = []
+        self._time_ms = 0
+
+    def run(self) -> None:
+        """1. read all files through; 2. see that the target is fit; 3. start workers; 4. feed;
+        5. wait until they are done, and stop them; 6. tell.
+        """
+        skipped = Skipped() if self._options.skip_bad else refuse
+        self._summary = self._survey(self._sources.read(skipped))  # 1
+        if self._stop.requested:
+            return
+        _tell(f"{self._summary.total:,} entries to feed")
+        items = self._sources.read(lambda _where, _what: None)
+        self._begin(items)  # 2
+        self._progress = Progress(self._summary.total, "entries")
+        self._before = self._feeding.count
+        self._began_s = time.monotonic()
+        with ExitStack() as stack:
+            self._start_workers(stack)  # 3
+            for batch in self._batches(items):  # 4
+                self._feeding.feed(batch, self._options.max_backlog)
+                self._time_ms = batch[-1].time_ms
+                self._show()
+                if self._stop.requested:
+                    break
+            self._fed_s = time.monotonic() - self._began_s
+            self._held_up_s = self._feeding.waited_s
+            if self._workers or self._options.clean:
+                self._feeding.wait_until_finished()  # 5
+            self._progress.end()
+        for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
+            _tell(line)  # 6
+
+    def _survey(self, items: Iterator[Item]) -> _Summary:
+        total = end_ms = 0
+        for item in items:
+            total, end_ms = total + 1, item.time_ms
+            if self._stop.requested:
+                break
+        return _Summary(total, end_ms)
+
+    def _begin(self, items: Iterator[Item]) -> None:
+        settings, feeding = self._settings, self._feeding
+        if settings.replay_namespace:
+            feeding.with_redis(lambda client: namespace.refuse_foreign(client, settings))
+            if not self._options.resume:
+                feeding.with_redis(lambda client: namespace.refuse_used(client, settings))
+        if self._options.resume:
+            feeding.go_on(items)
+        else:
+            feeding.begin_anew()
+
+    def _start_workers(self, stack: ExitStack) -> None:
+        if not self._options.workers:
+            if self._settings.replay_namespace:
+                _tell(
+                    "workers for it, unless some run: MARKETSTATE_REPLAY_NAMESPACE="
+                    f"{self._settings.replay_namespace} marketstate worker (or: --workers N)"
+                )
+            return
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for i in range(self._options.workers):
+            environment = environment_with(
+                replay_namespace=self._settings.replay_namespace,
+                worker_id=f"replay-{os.getpid()}-{i}",
+                log_level="WARNING",
+            )
+            worker = OwnWorker(environment, folder / f"worker-{i}.log")
+            self._workers.append(stack.enter_context(worker))
+
+    def _batches(self, items: Iterator[Item]) -> Iterator[list[Item]]:
+        """What is due, as much as goes at once; waits for what is not."""
+        most = int(max(1, min(ENTRIES_AT_ONCE, self._options.max_backlog)))
+        batch: list[Item] = []
+        size = 0
+        first_ms, began_s = None, time.monotonic()
+        for item in items:
+            first_ms = item.time_ms if first_ms is None else first_ms
+            due_s = began_s + (item.time_ms - first_ms) / 1_000 / self._options.speed
+            if batch and (len(batch) >= most or size >= BYTES_AT_ONCE or due_s > time.monotonic()):
+                yield batch
+                batch, size = [], 0
+            while (wait_s := due_s - time.monotonic()) > 0 and not self._stop.requested:
+                self._show()
+                self._stop.sleep(min(wait_s, 1.0))
+            if self._stop.requested:
+                return
+            batch.append(item)
+            size += len(item.packed)
+        if batch:
+            yield batch
+
+    def _on_wait(self) -> None:
+        self._show("waiting for the workers")
+
+    def _show(self, note: str = "") -> None:
+        for worker in self._workers:
+            worker.check()
+        left_s = None
+        if self._options.speed < math.inf and self._time_ms:
+            left_s = (self._summary.end_ms - self._time_ms) / 1_000 / self._options.speed
+        self._progress.show(self._feeding.count, note, left_s)
+
+    def _told(self) -> Iterator[str]:
+        feeding, total = self._feeding, self._summary.total
+        fed = feeding.count - self._before
+        if self._before:
+            yield f"{self._before:,} entries had been fed before"
+        yield (
+            f"{fed:,} of {total:,} entries fed into {self._settings.keys.input} in "
+            f"{self._fed_s:.1f} s ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
+            f"{self._held_up_s:.1f} s waiting for the group"
+        )
+        if self._stop.requested:
+            yield "stopped by a signal; --resume goes on from here"
+        elif feeding.count != total:
+            yield "the files have changed while they were read: what came later may be missing"
+        if self._workers:
+            took_s = time.monotonic() - self._began_s
+            yield f"{len(self._workers)} workers, from their start to their end: {took_s:.1f} s"
+        found: Any = feeding.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
+        if self._settings.replay_namespace and found:
+            counts = (f"{name.decode()} {int(found[name]):,}" for name in sorted(found))
+            yield f"the group so far: {', '.join(counts)}"
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers, 1 to {MOST_WORKERS}")
+    return int(text)
