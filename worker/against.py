@@ -80,7 +80,8 @@ class _Comparison:
             common = {ms for ms in ours.keys() | theirs.keys() if first_ms <= ms <= last_ms}
             if not common:
                 yield Finding("FAIL", symbol, "recording and stream have no close time in common")
-            counts["outside"] += len(theirs.keys() - common)
+            counts["before"] += sum(ms < first_ms for ms in theirs)
+            counts["after"] += sum(ms > last_ms for ms in theirs)
             times_ms += (first_ms, last_ms) if common else ()
             for ms in common:
                 verdict = _verdict(ours.get(ms), theirs.get(ms))
@@ -92,6 +93,13 @@ class _Comparison:
             text = self._difference(recorded[symbol].get(ms), published[symbol].get(ms))
             yield Finding("FAIL", symbol, f"at the close {_shown(ms)} {text}")
         yield self._summary(counts, times_ms)
+        if counts["before"] or counts["after"]:
+            yield Finding(
+                "skip",
+                SUBJECT,
+                f"{counts['before']:,} are recorded of closes before those, {counts['after']:,} of "
+                f"closes after them, which {self._stream} does not reach",
+            )
 
     def _of_one_side(self, symbols: set[str], where: str) -> Iterator[Finding]:
         if symbols:
@@ -122,11 +130,6 @@ class _Comparison:
             text += f", of closes from {_shown(min(times_ms))} to {_shown(max(times_ms))}"
         if counts["filling"]:
             text += f"; in {counts['filling']:,} of them one window was still filling"
-        if counts["outside"]:
-            text += (
-                f"; {counts['outside']:,} more are recorded of closes before or after those that "
-                f"{self._stream} has"
-            )
         return Finding("ok" if compared and not counts["differ"] else "FAIL", SUBJECT, text)
 
 

@@ -98,14 +98,14 @@ class Feeding:
         return connection.until_it_passes(attempt, self._stop)
 
     def _wait_until_unfinished(self, most: float) -> None:
+        began_s = time.monotonic()
         while not self._stop.requested:
             self._unfinished = self.with_redis(self._backlog)
             if self._unfinished <= most:
-                return
-            began_s = time.monotonic()
+                break
             self._on_wait()
             self._stop.sleep(POLL_S)
-            self.waited_s += time.monotonic() - began_s
+        self.waited_s += time.monotonic() - began_s
 
     def _backlog(self, client: Client) -> int:
         """What the group has not finished; without a group, all that is in the stream."""
