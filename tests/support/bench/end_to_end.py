@@ -11,7 +11,7 @@ from tests.support.bench.rig import BareLoop, Run, WithoutCalculation, rig
 from tests.support.worker_process import WorkerProcess
 
 SYMBOLS: Final = 100
-CLOSES: Final = 10_000
+CLOSES: Final = 15_000
 TURNS: Final = 4
 ONCE_AN_HOUR: Final = {"publish_interval": 3_600}
 

@@ -78,21 +78,20 @@ class Rig:
 
     def wait_until_it_waits(self) -> None:
         """For new entries, in a read that blocks; it is the only one who does."""
-        wait_until(self._it_waits, f"the reader waits for entries:\n{self.reader.log[-2_000:]}")
+        wait_until(self._it_waits, "the reader waits for entries")
 
     def wait_until_finished(self) -> None:
         last: Any = self.client.xrevrange(INPUT, count=1)
 
         def all_is_acknowledged() -> bool:
             group = group_info(self.client)
-            return group["pending"] == 0 and group["last-delivered-id"] == last[0][0]
+            return (0, last[0][0]) == (group["pending"], group["last-delivered-id"])
 
         wait_until(all_is_acknowledged, "all is acknowledged")
 
     def _it_waits(self) -> bool:
         info: Any = self.client.info("clients")
-        blocked: int = info["blocked_clients"]
-        return blocked == 1
+        return int(info["blocked_clients"]) == 1
 
 
 @contextmanager
@@ -111,5 +110,9 @@ def rig(
         process = stack.enter_context(reader(server.port, folder, **settings))
         pin(process.process.pid, READER_CORE)
         made = Rig(server, client, market, process)
-        made.wait_until_it_waits()
-        yield made
+        try:
+            made.wait_until_it_waits()
+            yield made
+        except AssertionError as error:
+            error.add_note(f"the end of the reader's log:\n{process.log[-2_000:]}")
+            raise

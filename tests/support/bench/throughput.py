@@ -20,29 +20,27 @@ def throughput(quick: bool) -> list[Row]:
     fed while they work. x: compared with one worker.
     """
     counts, closes = (WORKERS[:2], 500) if quick else (WORKERS, CLOSES)
-    rows: list[Row] = []
-    alone_us = 0.0
-    for count in counts:
-        market = Market(SYMBOLS)
-        with EmbeddedRedis() as server, server.client() as client:
-            market.fill(client)
-            entries = market.entries(closes)
-            with crew(server, count) as workers:
-                pids = [server.pid, *(worker.process.pid for worker in workers)]
-                before, began_s = sum(map(cpu_s, pids)), time.monotonic()
-                feed_fields(client, entries)
-                fed_s = time.monotonic() - began_s
-                wait_until(lambda c=client: finished(c) == closes, "all is finished")  # type: ignore[misc]
-                took_s = time.monotonic() - began_s
-                cpu_us = (sum(map(cpu_s, pids)) - before) / closes * 1e6
-        alone_us = alone_us or cpu_us
-        rows.append(
-            {
-                "workers": count,
-                "closes_per_s": closes / took_s,
-                "fed_in_s": fed_s,
-                "cpu_us_per_close": cpu_us,
-                "x_one_worker": cpu_us / alone_us,
-            }
-        )
-    return rows
+    rows = [_row(count, closes) for count in counts]
+    alone_us = float(rows[0]["cpu_us_per_close"])
+    return [row | {"x_one_worker": float(row["cpu_us_per_close"]) / alone_us} for row in rows]
+
+
+def _row(count: int, closes: int) -> Row:
+    market = Market(SYMBOLS)
+    with EmbeddedRedis() as server, server.client() as client:
+        market.fill(client)
+        entries = market.entries(closes)
+        with crew(server, count) as workers:
+            pids = [server.pid, *(worker.process.pid for worker in workers)]
+            before, began_s = sum(map(cpu_s, pids)), time.monotonic()
+            feed_fields(client, entries)
+            fed_s = time.monotonic() - began_s
+            wait_until(lambda: finished(client) == closes, "all is finished")
+            took_s = time.monotonic() - began_s
+            cpu_us = (sum(map(cpu_s, pids)) - before) / closes * 1e6
+    return {
+        "workers": count,
+        "closes_per_s": closes / took_s,
+        "fed_in_s": fed_s,
+        "cpu_us_per_close": cpu_us,
+    }
