@@ -80,10 +80,18 @@ def breakdown(quick: bool) -> list[Row]:
         watch = _watched(session)
         redis_s = cpu_s(server.pid) - redis_before
         session.leave()
-    return [
-        *_rows(watch, closes),
-        {"part": "Redis, meanwhile", "cpu_us": redis_s / closes * 1e6},
+    cpu = watch.cpu_s | {"sum": sum(watch.cpu_s.values())}
+    elapsed = watch.elapsed_s | {"sum": sum(watch.elapsed_s.values())}
+    us_per_close = 1e6 / closes
+    rows: list[Row] = [
+        {
+            "part": part,
+            "cpu_us": cpu[part] * us_per_close,
+            "elapsed_us": elapsed[part] * us_per_close,
+        }
+        for part in cpu
     ]
+    return [*rows, {"part": "Redis, meanwhile", "cpu_us": redis_s * us_per_close}]
 
 
 def _session(port: int) -> Session:
@@ -130,18 +138,6 @@ def _watched(session: Session) -> Stopwatch:
         _work(session)
         watch.go_over_to(REST)
     return watch
-
-
-def _rows(watch: Stopwatch, closes: int) -> Iterator[Row]:
-    cpu_s, elapsed_s = sum(watch.cpu_s.values()), sum(watch.elapsed_s.values())
-    watch.cpu_s["sum"], watch.elapsed_s["sum"] = cpu_s, elapsed_s
-    for part, part_s in watch.elapsed_s.items():
-        yield {
-            "part": part,
-            "cpu_us": watch.cpu_s[part] / closes * 1e6,
-            "elapsed_us": part_s / closes * 1e6,
-            "elapsed_percent": part_s / elapsed_s * 100,
-        }
 
 
 @contextmanager

@@ -45,11 +45,13 @@ def machine() -> Row:
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         **{name: _version(name) for name in ("numpy", "scipy", "msgspec", "redis", "hiredis")},
-        "redis_server": _output(str(server), "--version") if server else "none",
+        "redis_server": _output(str(server), "--version").partition(" sha=")[0]
+        if server
+        else "none",
         "kernel": "compiled" if kernel.is_compiled() else "numpy only",
     }
 
