@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import signal
 import sys
 import textwrap
 import time
@@ -102,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # So that servers and workers are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -134,7 +134,6 @@ def _watched(session: Session) -> Stopwatch:
     with ExitStack() as stack:
         for owner, name, part, function in parts:
             stack.enter_context(patch.object(owner, name, watch.times(part, function)))
-        watch.go_over_to(REST)
         _work(session)
         watch.go_over_to(REST)
     return watch
