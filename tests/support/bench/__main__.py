@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="What a state, a close and a worker cost, as tables and as JSON. All benches "
-        "take about six minutes on a quiet machine. Ratios mean something on any machine, other "
+        "take about five minutes on a quiet machine. Ratios mean something on any machine, other "
         "figures only beside those of the same run.",
     )
     parser.add_argument(

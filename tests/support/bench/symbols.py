@@ -13,7 +13,7 @@ from tests.support.bench.rig import Run, rig
 SYMBOLS: Final = (30, 600, 10_000)
 BATCHES: Final = (30, 500)
 CLOSES: Final = 6_000
-TURNS: Final = 3
+TURNS: Final = 5
 
 
 def symbols(quick: bool) -> list[Row]:
