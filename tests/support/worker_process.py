@@ -35,6 +35,9 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
 class WorkerProcess:
     """`marketstate worker` (or another command) with settings for a Redis on `port`."""
 
+    module = "worker"
+    """What Python is to run."""
+
     def __init__(self, port: int, folder: Path, *command: str, **settings: object) -> None:
         self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
         variables = {
@@ -48,7 +51,7 @@ class WorkerProcess:
         }
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker", *(command or ("worker",))],
+                [sys.executable, "-m", self.module, *(command or ("worker",))],
                 env=inherited | variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
