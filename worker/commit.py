@@ -2,14 +2,15 @@
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+import redis
 
 from schemas.candle import MAX_DOCUMENT_BYTES
 from schemas.market_state import encode_record, hash_fields, journal_line, stream_fields
-from worker import mirror
+from worker import mirror, scripts
 from worker.changes import Changes, DeadLetter, SymbolChange
 from worker.errors import LeaseLost, WrongKeyType
 from worker.keys import shard_name
@@ -29,8 +30,8 @@ class Commit:
         self._scripts = scripts
         self._shards = shards
 
-    def apply(self, changes: Changes) -> None:
-        """Write, then move, then tell:
+    def apply(self, changes: Changes, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Write, then move, then tell, and do `meanwhile` while Redis writes:
 
         1. one script checks every lease concerned and all key types, and only then writes
            windows, states, outputs, dead letters, counters and marks, and acknowledges;
@@ -41,14 +42,24 @@ class Commit:
         leaves open whether it was written; the caller must load from Redis what is true, and
         never send the changes again.
         """
-        reply = self._scripts.commit(keys=self._key_list(changes), args=self._plan(changes))  # 1
+        reply = self._write(changes, meanwhile)  # 1
         committed_ms = self._check(reply, list(changes.finished))
         self._shards.move(changes, committed_ms)  # 2
         for warning in changes.warnings:  # 3
             log.warning(warning)
-        if log.isEnabledFor(logging.INFO):
-            for record in changes.records:
-                log.info(journal_line(record))
+        if changes.records and log.isEnabledFor(logging.INFO):
+            # At once: a call for each would cost more than half of what the commit does.
+            log.info("\n".join(map(journal_line, changes.records)))
+
+    def _write(self, changes: Changes, meanwhile: Callable[[], None]) -> Any:
+        keys, args = self._key_list(changes), self._plan(changes)
+        scripts.send(self._scripts.commit, keys, args)
+        meanwhile()
+        try:
+            return scripts.receive(self._scripts.commit)
+        except redis.exceptions.NoScriptError:
+            # Redis does not know it (any more), so it has carried nothing out: load it.
+            return self._scripts.commit(keys, args)
 
     def _key_list(self, changes: Changes) -> list[str]:
         keys = self._keys

@@ -42,8 +42,17 @@ class Intake:
         has taken from the group, or that are pending for nobody any more.
         """
         while True:
-            keys, args = self._question(shards, most, ())
-            entries = self._understood(self._scripts.route(keys, args))
+            reply = self._scripts.route(*self._question(shards, most, ()))
+            match reply:
+                case [b"meta gone"]:
+                    raise GroupDeleted(
+                        f"{self._keys.meta} is gone; see README, When the group is gone"
+                    )
+                case [b"missing", *missing]:
+                    for shard in missing:
+                        self._restore(shard)
+                    continue
+            entries = self._understood(reply)
             if entries is not None:
                 return entries
 
@@ -52,11 +61,17 @@ class Intake:
         scripts.send(self._scripts.route, *self._question(shards, most, in_hand))
 
     def answer(self) -> list[Entry]:
-        """What `ask_ahead` has asked for, or nothing where `fetch` must see to more than that."""
+        """What `ask_ahead` has asked for; nothing where more must be seen to, which is left to the
+        next `fetch`: no command may be sent here, for the reply to another may be on its way.
+        """
         try:
-            return self._understood(scripts.receive(self._scripts.route)) or []
+            reply = scripts.receive(self._scripts.route)
         except redis.exceptions.NoScriptError:
             return []
+        match reply:
+            case [b"meta gone"] | [b"missing", *_]:
+                return []
+        return self._understood(reply) or []
 
     def now_ms(self) -> int:
         """The time of Redis's clock: never later than it is, at most a reply's way behind."""
@@ -97,15 +112,10 @@ class Intake:
             ],
         )
 
-    def _understood(self, reply: Any) -> list[Entry] | None:
-        """The entries in a reply; None when the question must be asked again."""
-        match reply:
-            case [b"meta gone"]:
-                raise GroupDeleted(f"{self._keys.meta} is gone; see README, When the group is gone")
-            case [b"missing", *missing]:
-                for shard in missing:
-                    self._restore(shard)
-                return None
+    def _understood(self, reply: list[Any]) -> list[Entry] | None:
+        """The entries in a reply, after a line in the log for what else it tells; None when
+        entries that somebody else had taken were handed over first.
+        """
         routed, lost, self._last_seen_id, suspect, stray, self.last_notice, now_ms, *packed = reply
         self._clock_ahead_ms = now_ms - time.monotonic() * 1_000
         self._tell(routed, lost, suspect, stray)

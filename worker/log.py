@@ -15,17 +15,27 @@ _PRIORITIES: Final = {
 }
 
 
-class _JournalFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Puts the same before each line of a message: a priority, or a time."""
+
+    def __init__(self, *, for_journal: bool) -> None:
+        super().__init__("%(message)s")
+        self._before = self._priority if for_journal else self._time
+
     def format(self, record: logging.LogRecord) -> str:
-        return _PRIORITIES.get(record.levelno, "<6>") + super().format(record)
+        before = self._before(record)
+        return "\n".join(before + line for line in super().format(record).split("\n"))
+
+    def _priority(self, record: logging.LogRecord) -> str:
+        return _PRIORITIES.get(record.levelno, "<6>")
+
+    def _time(self, record: logging.LogRecord) -> str:
+        return f"{self.formatTime(record)} {record.levelname:<7} "
 
 
 def configure(level: str, *, for_journal: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    if for_journal:
-        handler.setFormatter(_JournalFormatter("%(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setFormatter(_Formatter(for_journal=for_journal))
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(level)

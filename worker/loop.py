@@ -10,7 +10,7 @@ import redis
 
 from worker import connection
 from worker.backfill import Backfill
-from worker.changes import Changes, Entry
+from worker.changes import Changes, Reading
 from worker.check import preflight
 from worker.commit import Commit
 from worker.errors import GroupDeleted, LeaseLost, WorkerIdInUse
@@ -79,8 +79,9 @@ class Session:
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
         self._looks_for_overdue = settings.rate_clock == "wall"
         self._next_look_s = 0.0
-        self._ahead: list[Entry] = []
+        self._ahead: list[Reading] = []
         self._asked_under = 0
+        self._answer_is_due = False
 
     def work(self, stop: Stop) -> None:
         while not stop.requested:
@@ -95,44 +96,55 @@ class Session:
         if self.feeder:
             self.feeder.feed()
         began_s = time.monotonic()
-        entries = self.fetch()
+        readings = self.fetch()
         self.shards.heed(self.intake.last_notice)
-        if entries:
-            self._apply(self.advance(entries, ask_ahead=len(entries) >= self.pace.most))
-            self.pace.took(time.monotonic() - began_s, len(entries))
+        if readings:
+            self._commit(self.advance(readings, ask_ahead=len(readings) >= self.pace.most))
+            self.pace.took(time.monotonic() - began_s, len(readings))
         if self._looks_for_overdue and time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + LOOK_FOR_OVERDUE_S
-            self.publish_overdue()
-        return bool(entries)
+            self._commit(self.overdue())
+        return bool(readings)
 
-    def fetch(self) -> list[Entry]:
+    def fetch(self) -> list[Reading]:
         ahead, self._ahead = self._ahead, []
         # What was asked for under other leases may be finished by others since.
         if ahead and self._asked_under == self.shards.version:
             return ahead
-        return self.intake.fetch(self.shards, self.pace.most)
+        return self.pipeline.read(self.intake.fetch(self.shards, self.pace.most))
 
-    def advance(self, entries: list[Entry], *, ask_ahead: bool = False) -> Changes:
-        """With `ask_ahead`, Redis looks up the next entries while we calculate."""
-        readings = self.pipeline.read(entries)
+    def advance(self, readings: list[Reading], *, ask_ahead: bool = False) -> Changes:
+        """With `ask_ahead`, Redis looks up the next entries while we calculate. Whoever asks must
+        `apply` next: the answer is on its way, and comes before any other.
+        """
         histories = self.backfill.histories(readings, self.shards.memory)
         if ask_ahead:
-            self.intake.ask_ahead(self.shards, self.pace.most, entries)
-            self._asked_under = self.shards.version
+            in_hand = [reading.entry for reading in readings]
+            self.intake.ask_ahead(self.shards, self.pace.most, in_hand)
+            self._asked_under, self._answer_is_due = self.shards.version, True
         now_ms = self.intake.now_ms()
-        changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
-        if ask_ahead:
-            self._ahead = self.intake.answer()
-        return changes
+        return self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
 
-    def publish_overdue(self) -> None:
-        changes = self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms())
-        if changes.symbols:
-            self._apply(changes)
+    def overdue(self) -> Changes:
+        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms())
 
-    def _apply(self, changes: Changes) -> None:
+    def apply(self, changes: Changes) -> None:
+        """Commit; and read what was asked ahead while Redis is at it. Raises LeaseLost."""
         try:
-            self.commit.apply(changes)
+            self.commit.apply(changes, meanwhile=self._hear)
+        finally:
+            self._hear()
+
+    def _hear(self) -> None:
+        if self._answer_is_due:
+            self._answer_is_due = False
+            self._ahead = self.pipeline.read(self.intake.answer())
+
+    def _commit(self, changes: Changes) -> None:
+        if not changes.finished:
+            return
+        try:
+            self.apply(changes)
         except LeaseLost as lost:
             log.warning("%s; the next holder has its candles", lost)
             self.shards.drop(lost.shards)

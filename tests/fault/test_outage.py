@@ -109,16 +109,16 @@ def test_a_redis_that_comes_back_with_older_data_is_noticed_before_anything_is_w
         worker.keep()
         with server.client() as client:
             feed(client, CANDLES)
-            worker.commit.apply(worker.advance(worker.fetch()))
+            worker.apply(worker.advance(worker.fetch()))
             client.save()
-            worker.commit.apply(worker.advance(worker.fetch()))
+            worker.apply(worker.advance(worker.fetch()))
         in_hand = worker.advance([])
         server.kill()
         server.start()
         steps: dict[str, Callable[[], object]] = {
             "keep": worker.keep,
             "fetch": worker.fetch,
-            "commit": lambda: worker.commit.apply(in_hand),
+            "commit": lambda: worker.apply(in_hand),
         }
         with pytest.raises(redis.ConnectionError):
             steps[step]()

@@ -22,10 +22,10 @@ def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
     worker.keep()
     feed(client, [candle(symbol, i, 1.0) for i in range(5) for symbol in SYMBOLS])
     seen: dict[int, list[tuple[int, int]]] = {}
-    while entries := worker.fetch():
-        for entry in entries:
-            seen.setdefault(entry.shard, []).append(entry.order)
-        worker.commit.apply(worker.advance(entries, ask_ahead=True))
+    while readings := worker.fetch():
+        for reading in readings:
+            seen.setdefault(reading.entry.shard, []).append(reading.order)
+        worker.apply(worker.advance(readings, ask_ahead=True))
     assert all(sorted(set(orders)) == orders for orders in seen.values())
     assert 100 == sum(map(len, seen.values())) == counters(client)["applied"]
     assert {"applied": 100} == counters(client)
@@ -59,7 +59,7 @@ def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
     assert 15 == two.finish_all()
     two.shards.release()
     with pytest.raises(LeaseLost) as lost:
-        one.commit.apply(changes)
+        one.apply(changes)
     one.shards.drop(lost.value.shards)
     one.keep()
     assert [] == one.fetch()
@@ -72,9 +72,9 @@ def test_scripts_that_redis_forgot_are_loaded_again(
     worker = SteppedWorker(server, "one", batch=5)
     worker.keep()
     feed(client, made_candles((ONE_SHARD,), 15))
-    entries = worker.fetch()
+    readings = worker.fetch()
     client.script_flush()
-    worker.commit.apply(worker.advance(entries, ask_ahead=True))
+    worker.apply(worker.advance(readings, ask_ahead=True))
     assert 10 == worker.finish_all(ask_ahead=True)
     assert {"applied": 15} == counters(client)
 
@@ -86,11 +86,11 @@ def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_noth
     worker = SteppedWorker(server, "one", batch=5)
     worker.keep()
     feed(client, made_candles((ONE_SHARD,), 15))
-    entries = worker.fetch()
+    readings = worker.fetch()
     feed(client, [candle(ONE_SHARD, i, 1.0) for i in range(15, 20)])
     worker.intake.fetch(worker.shards, 10)
     client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard_of(ONE_SHARD, 16)))
-    worker.commit.apply(worker.advance(entries, ask_ahead=True))
+    worker.apply(worker.advance(readings, ask_ahead=True))
     assert 15 == worker.finish_all(ask_ahead=True)
     assert {"applied": 20} == counters(client)
     assert 0 == group_info(client)["pending"]

@@ -62,7 +62,7 @@ def test_a_commit_without_the_lease_changes_nothing_at_all(
     happens(client)
     before = everything(client)
     with pytest.raises(LeaseLost) as lost:
-        worker.commit.apply(changes)
+        worker.apply(changes)
     assert [shard_of("BTCUSDT", 16)] == lost.value.shards
     assert before == everything(client)
     assert worker.shards.memory(shard_of("ETHUSDT", 16), "ETHUSDT") is None
@@ -82,10 +82,10 @@ def test_one_lease_of_many_that_is_lost_stops_the_whole_commit(
         client.set(lease, "other:99")
         before = everything(client)
         with pytest.raises(LeaseLost):
-            worker.commit.apply(changes)
+            worker.apply(changes)
         assert before == everything(client)
         client.set(lease, token)
-    worker.commit.apply(changes)
+    worker.apply(changes)
     assert {"applied": 9} == counters(client)
 
 
@@ -100,7 +100,7 @@ def test_a_commit_after_the_group_was_deleted_changes_nothing(
     client.xgroup_destroy(INPUT, GROUP)
     before = everything(client)
     with pytest.raises(redis.ResponseError, match="NOGROUP"):
-        worker.commit.apply(changes)
+        worker.apply(changes)
     assert before == everything(client)
 
 
@@ -115,7 +115,7 @@ def test_a_counter_that_is_no_number_is_found_before_the_first_write(
     client.hset(f"{NAMESPACE}:counters", "applied", "many")
     before = everything(client)
     with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is no number"):
-        worker.commit.apply(changes)
+        worker.apply(changes)
     assert before == everything(client)
 
 
@@ -134,14 +134,14 @@ def test_the_next_holder_does_what_the_fenced_worker_could_not(
     paused = SteppedWorker(server, "paused", batch=100)
     paused.keep()
     feed(client, candles)
-    paused.commit.apply(paused.advance(paused.fetch()))
+    paused.apply(paused.advance(paused.fetch()))
     in_hand = paused.advance(paused.fetch())
     expire_leases(client)
     successor = SteppedWorker(server, "successor", batch=100)
     assert list(range(16)) == successor.keep()
     successor.finish_all()
     with pytest.raises(LeaseLost):
-        paused.commit.apply(in_hand)
+        paused.apply(in_hand)
     assert expected == (published(client), counters(client))
     assert 0 == group_info(client)["pending"]
 
@@ -180,7 +180,7 @@ def test_a_key_of_the_wrong_type_is_found_before_the_first_write(
     client.sadd(key, "x")
     before = everything(client)
     with pytest.raises(WrongKeyType, match=f"the key {key} holds a set"):
-        worker.commit.apply(changes)
+        worker.apply(changes)
     assert before == everything(client)
 
 
@@ -196,7 +196,7 @@ def test_a_full_redis_refuses_a_commit_as_a_whole(
     client.config_set("maxmemory", "1mb")
     try:
         with pytest.raises(redis.RedisError):
-            worker.commit.apply(changes)
+            worker.apply(changes)
     finally:
         client.config_set("maxmemory", "0")
     assert before == everything(client)

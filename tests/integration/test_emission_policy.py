@@ -144,12 +144,12 @@ def test_the_wall_clock_goes_on_after_a_takeover(
 
     def all_newer() -> bool:
         two.fetch()  # tells the time
-        two.publish_overdue()
+        two.apply(two.overdue())
         return all(at > before[symbol] for symbol, at in latest(client).items())
 
     wait_until(all_newer, "the newest states are published")
     assert 3 * 2 == client.xlen(OUTPUT)
-    two.publish_overdue()
+    two.apply(two.overdue())
     assert 3 * 2 == client.xlen(OUTPUT), "nothing newer to publish"
 
 
@@ -160,7 +160,7 @@ def test_candles_that_only_warm_the_windows_are_not_published_later_either(
     worker = SteppedWorker(server, "one", rate_clock="wall", publish_interval=1, start="warm")
     worker.keep()
     assert 3 * NEEDED == worker.finish_all()
-    worker.publish_overdue()
+    worker.apply(worker.overdue())
     assert 0 == client.xlen(OUTPUT)
 
 

@@ -40,11 +40,11 @@ def test_each_shard_gets_its_symbols_in_stream_order_and_the_intake_keeps_nothin
     symbols = [f"SYM{i}USDT" for i in range(40)]
     feed(client, [candle(symbol, i, 1.0) for i in range(3) for symbol in symbols])
     seen: dict[int, list[tuple[int, int]]] = {}
-    while entries := worker.fetch():
-        assert 7 >= len(entries)
-        for entry in entries:
-            seen.setdefault(entry.shard, []).append(entry.order)
-        worker.commit.apply(worker.advance(entries))
+    while readings := worker.fetch():
+        assert 7 >= len(readings)
+        for reading in readings:
+            seen.setdefault(reading.entry.shard, []).append(reading.order)
+        worker.apply(worker.advance(readings))
     assert all(sorted(orders) == orders for orders in seen.values())
     assert 120 == sum(map(len, seen.values())) == counters(client)["applied"]
     assert seen.keys() == {shard_of(symbol, 16) for symbol in symbols}
@@ -157,11 +157,11 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
     candles = made_candles(("BTCUSDT", "ETHUSDT"), 20)
     feed(client, candles[:30])
     for _ in range(3):
-        worker.commit.apply(worker.advance(worker.fetch()))
+        worker.apply(worker.advance(worker.fetch()))
     in_hand = worker.advance(worker.fetch())
     for symbol in ("BTCUSDT", "ETHUSDT"):
         client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard_of(symbol, 16)))
-    worker.commit.apply(in_hand)
+    worker.apply(in_hand)
     feed(client, candles[30:])
     if trimmed:
         while backlog(client)[1] < 40 - counters(client)["applied"]:

@@ -75,7 +75,7 @@ def test_a_worker_that_starts_anew_in_the_middle_of_warming_up_emits_nothing_of_
     feed(client, OLD)
     first = SteppedWorker(server, "first", batch=100)
     first.keep()
-    first.commit.apply(first.advance(first.fetch()))
+    first.apply(first.advance(first.fetch()))
     first.shards.release()
     feed(client, NEW)
     second = SteppedWorker(server, "second", batch=100)

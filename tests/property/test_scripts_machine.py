@@ -114,10 +114,10 @@ class ScriptsMachine(RuleBasedStateMachine):
         )
         before = self.everything()
         if may:
-            worker.commit.apply(changes)
+            worker.apply(changes)
             return
         with pytest.raises(LeaseLost) as lost:
-            worker.commit.apply(changes)
+            worker.apply(changes)
         assert before == self.everything()
         worker.shards.drop(lost.value.shards)
 

@@ -36,7 +36,7 @@ class SteppedWorker(Session):
     def finish_all(self, *, ask_ahead: bool = False) -> int:
         """Batches until nothing is left; how many entries."""
         done = 0
-        while entries := self.fetch():
-            self.commit.apply(self.advance(entries, ask_ahead=ask_ahead))
-            done += len(entries)
+        while readings := self.fetch():
+            self.apply(self.advance(readings, ask_ahead=ask_ahead))
+            done += len(readings)
         return done

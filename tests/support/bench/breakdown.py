@@ -21,6 +21,7 @@ from worker import commit, intake
 from worker.embedded import EmbeddedRedis
 from worker.log import log
 from worker.loop import Session
+from worker.notify import Notify
 from worker.pipeline import Pipeline
 from worker.settings import settings_from
 from worker.shards import Shards
@@ -100,7 +101,7 @@ def _session(port: int) -> Session:
         "MARKETSTATE_START": "replay",
         "MARKETSTATE_LEASE_SECONDS": "600",
     }
-    session = Session(settings_from(environ), "bench")
+    session = Session(settings_from(environ), "bench", Notify())
     session.shards.keep()
     return session
 
@@ -125,7 +126,7 @@ def _watched(session: Session) -> Stopwatch:
         (MarketState, "get_states", "states", MarketState.get_states),
         (commit.Commit, "_key_list", "plan of the commit", commit.Commit._key_list),
         (commit.Commit, "_plan", "plan of the commit", commit.Commit._plan),
-        (session.commit._scripts, "commit", "commit, and wait", session.commit._scripts.commit),
+        (commit.Commit, "_write", "commit, and wait", commit.Commit._write),
         (Shards, "move", "windows in memory move", Shards.move),
         (commit, "journal_line", "journal lines", journal_line),
         (log, "info", "journal lines", log.info),

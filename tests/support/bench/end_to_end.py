@@ -28,6 +28,11 @@ WAYS: Final = (
     Way("every close emitted, no line in the log", WorkerProcess, {"log_level": "WARNING"}),
     Way("every close emitted, without the calculation", WithoutCalculation, {}),
     Way("one in 60 emitted", WorkerProcess, ONCE_AN_HOUR),
+    Way(
+        "one in 60 emitted, a state on each close",
+        WorkerProcess,
+        ONCE_AN_HOUR | {"emit_on_regime_change": "true"},
+    ),
     Way("one in 60 emitted, without the calculation", WithoutCalculation, ONCE_AN_HOUR),
 )
 
