@@ -1,4 +1,4 @@
-"""One booted systemd for all tests of this folder; they run in one process, in order of files."""
+"""One booted systemd for all tests of this folder: they run in one process, one after the other."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,6 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("systemd"))
     # What takes the deployment away comes last.
     items.sort(key=lambda item: item.path == HERE / "test_uninstall.py")
 

@@ -46,7 +46,7 @@ MARKETSTATE_WINDOW_SIZE={WINDOW_SIZE}
 MARKETSTATE_START=replay
 MARKETSTATE_BACKFILL_KEYS=none
 MARKETSTATE_LEASE_SECONDS={LEASE_S}
-MARKETSTATE_BATCH=10
+MARKETSTATE_BATCH=50
 MARKETSTATE_OUTPUT_MAXLEN=1000000
 MARKETSTATE_DEAD_MAXLEN=1000000
 """
@@ -63,11 +63,11 @@ class Trial:
         self._entries = entries(seed=5, count=ENTRIES)
         self.fed = 0
 
-    def feed(self, *, padding: bytes = b"") -> None:
+    def feed(self, count: int = PER_STEP, *, padding: bytes = b"") -> None:
         """`padding` makes entries large with a field that nobody reads."""
-        some = self._entries[self.fed : self.fed + PER_STEP]
+        some = self._entries[self.fed : self.fed + count]
         feed_fields(self.redis, [fields | {b"padding": padding} for fields in some])
-        self.fed += PER_STEP
+        self.fed += count
 
     def judge(self) -> list[str]:
         """Once everything fed is finished."""
@@ -146,8 +146,7 @@ def trial(stream: Trial) -> Iterator[Trial]:
 
 
 def test_a_second_worker_shares_the_work_and_the_lag_stays_0(trial: Trial) -> None:
-    for _ in range(15):
-        trial.feed()  # until most symbols have closes enough for a state
+    trial.feed(15 * PER_STEP)  # most symbols then have closes enough for a state
     wait_until_finished(trial.redis, trial.fed)
     group = group_info(trial.redis)
     assert (0, 0) == (group["lag"], group["pending"])
@@ -231,7 +230,7 @@ def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial, un
     assert "Start request repeated too quickly" in said
     trial.feed()
     wait_until(lambda: {other: SHARDS} == holders(trial.redis), "the other holds all shards")
-    assert "active" == trial.deployment.show(other, "ActiveState")
+    trial.deployment.wait_until_active(other)
 
 
 def test_a_worker_over_its_memory_is_killed_and_restarted_and_nothing_is_lost(
@@ -244,7 +243,7 @@ def test_a_worker_over_its_memory_is_killed_and_restarted_and_nothing_is_lost(
     limit = int(trial.deployment.show(FIRST, "MemoryCurrent")) + 2**20
     trial.machine.run("systemctl", "set-property", "--runtime", FIRST, f"MemoryMax={limit}")
     try:
-        trial.feed(padding=bytes(60_000))
+        trial.feed(5 * PER_STEP, padding=bytes(60_000))
         wait_until(lambda: trial.restarts(FIRST) > restarts, "it is killed and restarted")
     finally:
         trial.machine.run("systemctl", "set-property", "--runtime", FIRST, "MemoryMax=512M")
