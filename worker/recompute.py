@@ -15,7 +15,6 @@ from core.theta import theta_hash
 from schemas.candle import Candle
 from schemas.market_state import (
     MarketStateRecord,
-    UnknownSchema,
     decode_market_state,
     encode_record,
     hash_fields,
@@ -65,8 +64,8 @@ class Judge:
         self._pipeline = Pipeline(settings, warm_until=(0, 0))
 
     def judge(self, held: Held) -> Iterator[Judgement]:
-        """One for each check; none for a symbol without a state so far."""
-        if not held.last_emitted_ms and not held.fields:
+        """One for each check; none for a symbol of which this group has published nothing."""
+        if not held.last_emitted_ms:
             return
         yield self._fresh(held)
         complete, record = self._complete(held)
@@ -106,7 +105,7 @@ class Judge:
             record = decode_market_state(held.fields)
         except KeyError:
             return Judgement(COMPLETE, "FAIL", "its hash has no field 'record'"), None
-        except (UnknownSchema, ValueError) as error:  # what cannot be decoded is a ValueError
+        except ValueError as error:
             return Judgement(COMPLETE, "FAIL", f"its record cannot be read: {error}"), None
         return Judgement(COMPLETE, *self._hash_verdict(held, record)), record
 
@@ -145,7 +144,10 @@ class Judge:
         # many were at hand then cannot be told, only between which bounds.
         is_full = len(times_ms) >= self._settings.window_size
         buffer_size = max(at_hand, record.buffer_size) if is_full else at_hand
-        expected = self._record(record, closes[:at_hand], buffer_size)
+        try:
+            expected = self._record(record, closes[:at_hand], buffer_size)
+        except ValueError as error:
+            return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
         if encode_record(expected).encode() == held.fields[b"record"]:
             return Judgement(RECOMPUTED, "ok")
         return Judgement(RECOMPUTED, "FAIL", _first_difference(record, expected))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import redis
 
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
@@ -13,9 +14,12 @@ from tests.support.worker_process import (
     counters,
     feed,
     published,
+    wait_until,
     wait_until_finished,
 )
+from worker import connection
 from worker.embedded import EmbeddedRedis, free_port, wheel_server
+from worker.settings import Settings, settings_from
 
 CONF = Path(__file__).parents[2] / "deploy" / "redis" / "marketstate.conf"
 CANDLES = made_candles(("BTCUSDT",), 260)
@@ -128,3 +132,47 @@ def test_tls_that_is_not_trusted_is_refused(
     with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
         assert 3 == check.exit_code(), check.log
     assert told in check.log.splitlines()[-1]
+
+
+def test_sentinels_are_spoken_to_over_tls_as_well(
+    tls_server: tuple[EmbeddedRedis, int], certificates: Certificates, tmp_path: Path
+) -> None:
+    """Certificates hold names: the sentinels tell names, too, where they are set to."""
+    server, port = tls_server
+    sentinel_port = free_port()
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(
+        f"""\
+port 0
+tls-port {sentinel_port}
+tls-replication yes
+tls-ca-cert-file {certificates.ca}
+tls-cert-file {certificates.certificate}
+tls-key-file {certificates.key}
+dir {tmp_path}
+sentinel resolve-hostnames yes
+sentinel announce-hostnames yes
+sentinel monitor main localhost {port} 1
+"""
+    )
+    url = (
+        f"rediss+sentinel://localhost:{sentinel_port}/main/0?ssl_ca_certs={certificates.ca}"
+        f"&ssl_certfile={certificates.certificate}&ssl_keyfile={certificates.key}"
+    )
+    command = [str(server.binary), str(conf), "--sentinel"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as sentinel:
+        try:
+            settings = settings_from({"MARKETSTATE_REDIS_URL": url})
+            wait_until(lambda: _answers(settings), "the sentinel tells the master")
+            with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
+                assert 0 == check.exit_code(), check.log
+        finally:
+            sentinel.kill()
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:
+        return False

@@ -1,6 +1,7 @@
 """`marketstate verify`: what is published equals what the windows give, or a line tells."""
 
 import json
+import math
 import struct
 import time
 from collections.abc import Callable
@@ -128,7 +129,7 @@ def _older_state(client: redis.Redis) -> None:
     client.hset(STATE, "record", first[b"record"])
 
 
-BREAKAGES: dict[str, tuple[Callable[[redis.Redis], object], str, str]] = {
+BREAKAGES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     "another close": (_another_close, "recomputed", "is published as"),
     "another bit": (_another_record, "recomputed", "sigma is published as"),
     "another notation": (_reordered_record, "recomputed", "not written as a worker writes it"),
@@ -148,6 +149,11 @@ BREAKAGES: dict[str, tuple[Callable[[redis.Redis], object], str, str]] = {
         "something else has written to it",
     ),
     "half a candle": (lambda c: c.rpush(WINDOW, b"half"), "recomputed", "its window is damaged"),
+    "a close that is none": (
+        lambda c: c.lset(WINDOW, -9, c.lindex(WINDOW, -9)[:8] + struct.pack("<d", math.nan)),
+        "recomputed",
+        "its window is damaged",
+    ),
     "no window": (lambda c: c.delete(WINDOW), "recomputed", "its window has no close at"),
     "its close missing": (lambda c: c.rpop(WINDOW), "recomputed", "its window has no close at"),
 }
