@@ -218,7 +218,7 @@ class _Replay:
             yield batch
 
     def _on_wait(self) -> None:
-        self._show("waiting for the workers")
+        self._show(f"waiting for the workers: {self._feeding.unfinished:,} to be finished")
 
     def _show(self, note: str = "") -> None:
         for worker in self._workers:
