@@ -149,10 +149,14 @@ def _first_difference(
 
 
 def _difference(recorded: RecordedEntry, published: RecordedEntry, stream: str) -> str:
-    found = _named_values(published)
-    for name, value in _named_values(recorded).items():
-        if found.get(name) != value:
-            return f"{name} is recorded as {value!r}, {stream} has {found.get(name)!r}"
+    theirs, ours = _named_values(recorded), _named_values(published)
+    for name in theirs | ours:
+        if name not in ours:
+            return f"{name} is recorded, {stream} lacks it"
+        if name not in theirs:
+            return f"{stream} has {name} {ours[name]!r}, the recording lacks it"
+        if theirs[name] != ours[name]:
+            return f"{name} is recorded as {theirs[name]!r}, {stream} has {ours[name]!r}"
     return "the fields are written in another way"
 
 
@@ -235,9 +239,9 @@ def _digest(strings: list[bytes]) -> bytes:
 def _named_values(entry: RecordedEntry) -> dict[str, object]:
     """What the record says, value by value, then the other fields."""
     fields = _fields(entry)
-    values: dict[str, object] = dict(leaves(msgspec.json.decode(fields[b"record"])))
+    values: dict[str, object] = dict(leaves(msgspec.json.decode(fields.pop(b"record"))))
     for name, value in fields.items():
-        values.setdefault(name.decode(errors="replace"), value)
+        values[f"the field {name.decode(errors='replace')}"] = value
     return values
 
 
