@@ -6,13 +6,13 @@ so no result depends on how many rows are computed together. Nothing here may us
 einsum, whose association depends on the shape.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from core import kernel
 from core.dependence import direction_persistence, variance_ratio
 from core.regime import RegimeProbs, regime_probabilities
 from core.theta import DEFAULT_THETA, Theta, merged_theta, minimum_length
@@ -165,7 +165,7 @@ def market_states(windows: ArrayLike, theta: Mapping[str, Any] | None = None) ->
 def _states_of(prices: NDArray[np.float64], returns_n: int, theta: Theta) -> list[State]:
     """Return the states of `prices`, shape (S, minimum length)."""
     eps, regime_window = theta["eps"], theta["regime"]["window"]
-    log_prices = _logs(prices + eps)
+    log_prices = kernel.logs(prices + eps)
     returns = np.diff(log_prices, axis=-1)
     regime_returns = returns[:, -regime_window:]
     sigma, spike_proxy = volatility(returns, theta["vol"], eps)
@@ -176,16 +176,6 @@ def _states_of(prices: NDArray[np.float64], returns_n: int, theta: Theta) -> lis
     # tolist() makes plain Python floats: no numpy scalar leaves this package.
     rows = np.stack((sigma, mu, ts, dp, vr, spike_proxy), axis=-1).tolist()
     return [_state(row, returns_n, theta) for row in rows]
-
-
-def _logs(prices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return natural logarithms, elementwise.
-
-    By the C library: numpy's own log has versions for some processors (AVX-512) that differ from
-    it in the last bit, and workers on two machines should publish the same bytes.
-    """
-    logs = np.fromiter(map(math.log, prices.ravel().tolist()), np.float64, prices.size)
-    return logs.reshape(prices.shape)
 
 
 def _state(numbers: list[float], returns_n: int, theta: Theta) -> State:

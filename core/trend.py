@@ -1,11 +1,12 @@
 """mu: the weighted sum of the slopes of the log price over several windows."""
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.theil_sen import theil_sen_slopes
 from core.theta import TrendTheta
 
 HUBER_DELTA = 1.35
@@ -25,52 +26,12 @@ def trend(log_prices: NDArray[np.float64], theta: TrendTheta) -> NDArray[np.floa
     ndarray of shape (S,)
         Log price change per interval [1].
     """
-    slope = SLOPES[theta["method"]]
+    slopes = SLOPES[theta["method"]]
     total = math.fsum(theta["weights"])
     mu = np.zeros(len(log_prices))
     for window, weight in zip(theta["windows"], theta["weights"], strict=True):
-        mu += (weight / total) * np.array([slope(row) for row in log_prices[:, -window:]])
+        mu += (weight / total) * slopes(log_prices[:, -window:])
     return mu
-
-
-def theil_sen_slope(y: NDArray[np.float64]) -> float:
-    """Return the median of the slopes between all pairs of points.
-
-    Exact: the same double as ``scipy.stats.theilslopes(y).slope``.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Values at 0, 1, ..., n-1; n >= 2.
-
-    Returns
-    -------
-    float
-        Slope [y per step]; for an even number of pairs, the mean of the two middle slopes.
-
-    References
-    ----------
-    Theil, "A rank-invariant method of linear and polynomial regression analysis", Proc. Kon. Ned.
-    Akad. v. Wetensch. A 53, 1950. Sen, "Estimates of the regression coefficient based on
-    Kendall's tau", Journal of the American Statistical Association 63(324), 1968.
-    """
-    earlier, later, steps = _pairs(y.size)
-    slopes = y[later]
-    slopes -= y[earlier]
-    slopes /= steps
-    middle = slopes.size // 2
-    if slopes.size % 2:
-        slopes.partition(middle)
-        return float(slopes[middle])
-    slopes.partition((middle - 1, middle))
-    return float((slopes[middle - 1] + slopes[middle]) / 2.0)
-
-
-@lru_cache(maxsize=8)
-def _pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return i, j and j - i of all pairs i < j of n points."""
-    earlier, later = np.triu_indices(n, 1)
-    return earlier, later, (later - earlier).astype(np.float64)
 
 
 def ols_slope(y: NDArray[np.float64]) -> float:
@@ -128,4 +89,14 @@ def _centred_steps(n: int) -> NDArray[np.float64]:
     return np.arange(n, dtype=np.float64) - (n - 1) / 2.0
 
 
-SLOPES = {"theil_sen": theil_sen_slope, "ols": ols_slope, "huber": huber_slope}
+def _row_by_row(
+    slope: Callable[[NDArray[np.float64]], float],
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    return lambda rows: np.array([slope(row) for row in rows])
+
+
+SLOPES = {
+    "theil_sen": theil_sen_slopes,
+    "ols": _row_by_row(ols_slope),
+    "huber": _row_by_row(huber_slope),
+}

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from core import kernel
 from core.theta import VolTheta
 
 # The MAD of a normal sample times 1 / Phi^-1(3/4) = 1.48260... estimates its standard
@@ -56,8 +57,22 @@ def winsorised(x: NDArray[np.float64], q_low: float, q_high: float) -> NDArray[n
     Quantiles are linearly interpolated: definition 7 of Hyndman & Fan, "Sample quantiles in
     statistical packages", The American Statistician 50(4), 1996.
     """
-    low, high = np.quantile(x, (q_low, q_high), axis=-1, keepdims=True)
-    return np.clip(x, low, high)
+    ranked = np.sort(x, axis=-1)
+    low, high = _quantile(ranked, q_low), _quantile(ranked, q_high)
+    return np.clip(x, low[:, np.newaxis], high[:, np.newaxis])
+
+
+def _quantile(ranked: NDArray[np.float64], q: float) -> NDArray[np.float64]:
+    """As ``np.quantile(ranked, q, axis=-1)``, which takes ten times as long for sorted rows."""
+    position = q * (ranked.shape[-1] - 1)
+    below = math.floor(position)
+    part = position - below
+    lower, upper = ranked[:, below], ranked[:, math.ceil(position)]
+    step = upper - lower
+    quantile: NDArray[np.float64] = (
+        lower + step * part if part < 0.5 else upper - step * (1.0 - part)
+    )
+    return quantile
 
 
 def ewma_sigma(x: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
@@ -66,16 +81,8 @@ def ewma_sigma(x: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
     ``v = lam * v + (1 - lam) * x_i**2`` from the population variance of the first 10 values:
     RiskMetrics Technical Document, J.P. Morgan/Reuters, 4th ed., 1996, section 5.2.
     """
-    starts = np.var(x[:, :EWMA_START_N], axis=-1).tolist()
-    rows = zip(starts, x * x, strict=True)
-    return np.array([math.sqrt(_ewma(start, row.tolist(), lam)) for start, row in rows])
-
-
-def _ewma(start: float, squares: list[float], lam: float) -> float:
-    v = start
-    for square in squares:
-        v = lam * v + (1.0 - lam) * square
-    return v
+    starts = np.var(x[:, :EWMA_START_N], axis=-1)
+    return np.sqrt(kernel.ewma(x * x, lam, starts))
 
 
 def mad_sigma(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,9 +91,15 @@ def mad_sigma(x: NDArray[np.float64]) -> NDArray[np.float64]:
     Rousseeuw & Croux, "Alternatives to the median absolute deviation", Journal of the American
     Statistical Association 88(424), 1993.
     """
-    center = np.median(x, axis=-1, keepdims=True)
-    mad: NDArray[np.float64] = np.median(np.abs(x - center), axis=-1)
-    return MAD_TO_SIGMA * mad
+    deviations = np.abs(x - _median(np.sort(x, axis=-1))[:, np.newaxis])
+    return MAD_TO_SIGMA * _median(np.sort(deviations, axis=-1))
+
+
+def _median(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As ``np.median(ranked, axis=-1)``, which takes four times as long, sorting included."""
+    n = ranked.shape[-1]
+    middle: NDArray[np.float64] = (ranked[:, (n - 1) // 2] + ranked[:, n // 2]) / 2.0
+    return middle
 
 
 def logistic(z: float) -> float:

@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -86,6 +87,11 @@ class _KlineEvent(msgspec.Struct):
     kline: _Kline = msgspec.field(name="k")
 
 
+_CANDLE: Final = msgspec.json.Decoder(Candle, strict=False)
+# Without these bytes a document has neither of the names in _Shape, not even written with escapes.
+_SIGNS_OF_ANOTHER_SHAPE: Final = (b'"e"', b'"data"', b"\\")
+
+
 def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
     """Read the candle in an entry's `fields`; `entry_ms` is the time in the entry's id.
 
@@ -145,12 +151,14 @@ def _decode_document(name: str, raw: bytes) -> Candle:
 
 def _decode_json(raw: bytes | msgspec.Raw, where: str) -> Candle:
     try:
+        if not any(sign in raw for sign in _SIGNS_OF_ANOTHER_SHAPE):
+            return _CANDLE.decode(raw)
         shape = msgspec.json.decode(raw, type=_Shape)
         if shape.data is not msgspec.UNSET:
             raw = shape.data
             shape = msgspec.json.decode(raw, type=_Shape)
         if shape.e is msgspec.UNSET:
-            return msgspec.json.decode(raw, type=Candle, strict=False)
+            return _CANDLE.decode(raw)
         return _from_kline_event(msgspec.json.decode(raw, type=_KlineEvent, strict=False))
     except msgspec.DecodeError as error:
         hint = "; NaN and Infinity are no JSON" if _NOT_A_NUMBER.search(raw) else ""
@@ -197,6 +205,7 @@ def _decode_flat(fields: Mapping[bytes, bytes]) -> Candle:
         raise CandleRejected(f"flat fields are not a candle: {error}") from None
 
 
+@lru_cache(maxsize=65_536)
 def _check_symbol(symbol: str) -> None:
     # The symbol becomes part of key names and of log lines.
     if not 0 < len(symbol) <= MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
@@ -207,9 +216,10 @@ def _check_symbol(symbol: str) -> None:
 
 
 def _check_prices(candle: Candle) -> None:
-    for name in _PRICES:
-        price = getattr(candle, name)
-        if price is not None and not (math.isfinite(price) and price > 0):
+    prices = (candle.open, candle.high, candle.low, candle.close)
+    for price in prices:
+        if price is not None and not 0.0 < price < math.inf:
+            name = _PRICES[prices.index(price)]
             raise CandleRejected(f"{name} is {price!r}; a price must be finite and above 0")
 
 

@@ -38,7 +38,8 @@ class MarketStateRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one symbol after one close, at full precision.
 
     sigma and mu are per candle, in log price; ts and the rest are without a unit. `source` is
-    `candles`, or `synthetic` where the prices are invented.
+    `candles`, or `synthetic` where the prices are invented. `reason` is why it was published:
+    `interval` when it was time, `regime_change` when it was not, but the regime was another.
     """
 
     schema: int = SCHEMA_VERSION
@@ -57,6 +58,7 @@ class MarketStateRecord(msgspec.Struct, frozen=True, kw_only=True):
     ts_components: TsComponents
     buffer_size: int
     theta_hash: str
+    reason: str = "interval"
 
 
 class HashFields(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@
 #
 #   --workers N    how many workers run on this machine; without it, as many as before, or 1
 #   --wheels DIR   install from the wheels in DIR alone, without a package index. To fill it:
-#                  python3 -m pip wheel --wheel-dir DIR . hatchling
+#                  python3 -m pip wheel --wheel-dir DIR . setuptools
 #   --dry-run      say what would be done, change nothing
 #
 # A release is a folder of its own under /opt/quantum/marketstate/releases; a symbolic link says
@@ -25,7 +25,7 @@ readonly home=/opt/quantum/marketstate
 readonly configuration=/etc/quantum
 readonly units=/etc/systemd/system
 readonly first=quantum-marketstate.service
-readonly command=/usr/local/sbin/quantum-marketstate
+readonly program=/usr/local/sbin/quantum-marketstate
 readonly releases_kept=3
 
 action=deploy
@@ -34,42 +34,43 @@ wheels=
 assume_yes=
 dry_run=
 verify_options=()
-wanted=()     # the units of the workers
+wanted=()   # the units of the workers
+old=        # the release that runs ...
+older=      # ... and the one before that
 unfinished= # what is to be removed should a step fail
 
 main() {
     read_options "$@"
     look_for_what_is_missing
-    trap 'rm -rf ${unfinished:+"$unfinished"}' EXIT
+    trap leave_nothing_unfinished EXIT
     if [ -z "$dry_run" ]; then
         exec 9>/run/lock/quantum-marketstate.lock
         flock --nonblock 9 || fail "another deploy.sh is at work"
     fi
+    old=$(linked current)
+    older=$(linked previous)
     "$action"
 }
 
 deploy() {
-    local release old
+    local release
     release=$(release_of_checkout)
-    old=$(linked current)
     build "$release"
     write_environment
     preflight "$release"
     switch_to "$release"
     choose_workers
-    start_workers || go_back "$old"
+    start_workers || go_back
     remove_old_releases
     show_result
 }
 
 rollback() {
-    local old
-    old=$(linked current)
-    [ -n "$(linked previous)" ] || fail "there is no release before ${old:-this} to go back to"
-    preflight "$(linked previous)"
-    switch_to "$(linked previous)"
+    [ -n "$older" ] || fail "there is no release before ${old:-this} to go back to"
+    preflight "$older"
+    switch_to "$older"
     choose_workers
-    start_workers || go_back "$old"
+    start_workers || go_back
     show_result
 }
 
@@ -85,7 +86,7 @@ uninstall() {
     run rmdir --ignore-fail-on-non-empty "$units/$first.d" "$units/quantum-marketstate@.service.d" || true
     run systemctl daemon-reload
     run systemctl reset-failed 'quantum-marketstate*' || true
-    run rm -rf "$home" "$command"
+    run rm -rf "$home" "$program"
     run rmdir --ignore-fail-on-non-empty /opt/quantum || true
     if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate.password too?"; then
         run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name marketstate.password \) -delete
@@ -93,7 +94,7 @@ uninstall() {
     else
         echo "The configuration in $configuration is kept."
     fi
-    echo "Streams, states and windows in Redis are kept: see README, Keys."
+    echo "What is in Redis is kept: redis-cli --scan --pattern 'quantum:*marketstate*' shows it."
 }
 
 # --- Steps, in their order -------------------------------------------------------------------------
@@ -124,6 +125,7 @@ release_of_checkout() {
     digest=$(cd "$checkout" && {
         "$python" -VV
         echo "$python"
+        [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         find pyproject.toml README.md core schemas worker deploy/systemd -type f \
             -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum)
@@ -178,14 +180,16 @@ write_environment() {
     printf '    %s\n' "${news[@]}"
 }
 
-# With a copy of nothing: the settings of the services, and their rights.
+# With the settings, the password and the rights of the services.
 preflight() {
-    local release=$1 found
+    local release=$1 found password=$configuration/marketstate.password
     step "Checking release $(basename "$release") with the settings of the services"
     if [ -n "$dry_run" ]; then
         echo "would: marketstate check"
         return
     fi
+    [ -z "$(find "$password" -perm /077 2>/dev/null)" ] ||
+        echo "warn $password: others than root can read it; chmod 600 $password"
     found=$(MARKETSTATE_RELEASE=$release "$release/systemd/quantum-marketstate" check 2>&1) && {
         echo "$found"
         return
@@ -199,8 +203,7 @@ preflight() {
 }
 
 switch_to() {
-    local release=$1 old
-    old=$(linked current)
+    local release=$1
     if [ "$release" != "$old" ]; then
         step "Switching to release $(basename "$release")"
         [ -z "$old" ] || link "$old" previous
@@ -212,7 +215,7 @@ switch_to() {
 install_units() {
     local from=$1
     [ -d "$from" ] || from=$checkout/deploy/systemd # in a dry run
-    put "$from/quantum-marketstate" "$command" 755
+    put "$from/quantum-marketstate" "$program" 755
     put "$from/$first" "$units/$first" 644
     put "$from/quantum-marketstate@.service" "$units/quantum-marketstate@.service" 644
     put "$from/worker.conf" "$units/$first.d/10-worker.conf" 644
@@ -258,17 +261,23 @@ start_workers() {
 }
 
 go_back() {
-    local old=$1 failed
+    local failed
     failed=$(linked current)
     journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*" >&2 || true
     [ -n "$old" ] || fail "the workers do not get ready; systemd goes on trying"
     [ "$old" != "$failed" ] || fail "the workers do not get ready with these settings"
     echo "The workers do not get ready; going back to release $(basename "$old")." >&2
     link "$old" current
-    link "$failed" previous
+    [ -z "$older" ] || link "$older" previous
     install_units "$old/systemd"
     start_workers || fail "release $(basename "$old") does not get ready any more either"
     fail "release $(basename "$failed") did not get ready; $(basename "$old") runs again"
+}
+
+leave_nothing_unfinished() {
+    [ -n "$unfinished" ] || return 0
+    rm -rf "$unfinished"
+    echo "deploy.sh: the release could not be built; what ran before still runs" >&2
 }
 
 remove_old_releases() {
@@ -294,7 +303,7 @@ show_result() {
     journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*"
     step "Waiting until the backlog is worked off"
     for ((i = 0; i < 60; i++)); do
-        "$command" status --max-lag 500 >/dev/null && break
+        "$program" status --max-lag 500 >/dev/null && break
         sleep 1
     done
     step "Verifying"

@@ -35,7 +35,7 @@ class Backfill:
         if not self._patterns:
             return {}
         first_candles: dict[str, Candle] = {}
-        for entry, found in readings:
+        for entry, _, found in readings:
             if isinstance(found, Candle):
                 known = memory(entry.shard, found.symbol)
                 if known is None or len(known.window) == 0:

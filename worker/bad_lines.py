@@ -27,9 +27,9 @@ class Skipped:
         if len(self._first) < SHOWN:
             self._first.append(f"{where}: {what}")
 
-    def told(self) -> Iterator[str]:
+    def told(self, what: str = "lines were skipped, or have a gap before them") -> Iterator[str]:
         if self.count:
-            yield f"{self.count:,} lines were skipped, or have a gap before them:"
+            yield f"{self.count:,} {what}:"
             yield from (f"  {line}" for line in self._first)
             if self.count > SHOWN:
                 yield f"  ... and {self.count - SHOWN:,} more"

@@ -20,9 +20,9 @@ from typing import IO, Final, NamedTuple
 import msgspec
 
 from schemas.candle import LATEST_CLOSE_TIME_MS, Candle, CandleRejected, check_candle
+from schemas.interval import interval_ms
 from worker.bad_lines import OnBad, refuse
 from worker.errors import ConfigurationError, FileUnusable
-from worker.settings import interval_ms
 
 SUFFIXES: Final = (".csv", ".csv.gz")
 MAX_LINE_CHARACTERS: Final = 65_536

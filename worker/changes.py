@@ -8,6 +8,7 @@ from typing import NamedTuple
 from core.window import Window
 from schemas.candle import Candle, CandleRejected
 from schemas.market_state import MarketStateRecord
+from worker.mark import Mark
 
 History = tuple[Sequence[int], Sequence[float]]
 """Close times in ms and closes, oldest first."""
@@ -25,6 +26,9 @@ class Entry(NamedTuple):
         ms, _, seq = self.id.partition(b"-")
         return int(ms), int(seq)
 
+    def __str__(self) -> str:
+        return f"entry {self.id.decode()}"
+
 
 class Ignored(NamedTuple):
     """A candle that is none of ours, by a documented rule."""
@@ -36,6 +40,8 @@ class Lost(NamedTuple):
 
 class Reading(NamedTuple):
     entry: Entry
+    order: tuple[int, int]
+    """`entry.order`, which is asked for again and again."""
     found: Candle | Ignored | Lost | CandleRejected
 
 
@@ -44,7 +50,7 @@ class Memory:
     """What is remembered of a symbol: the same as Redis has."""
 
     window: Window
-    last_emitted_ms: int = 0
+    mark: Mark = field(default_factory=Mark)
 
 
 MemoryOf = Callable[[int, str], Memory | None]
@@ -56,7 +62,7 @@ class SymbolChange:
 
     shard: int
     before: Window
-    last_emitted_ms: int
+    mark: Mark
     close_times_ms: list[int] = field(default_factory=list)
     closes: list[float] = field(default_factory=list)
 

@@ -10,9 +10,10 @@ import os
 import sys
 import traceback
 from importlib.metadata import version
+from types import ModuleType
 from typing import Final
 
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError, WorkerError
 from worker.settings import under_journal
 
 COMMANDS: Final = {
@@ -20,16 +21,21 @@ COMMANDS: Final = {
     "check": ("worker.check", "look whether a worker could work here"),
     "status": ("worker.status_view", "how far behind the group is, and who holds what"),
     "verify": ("worker.verify", "is what is published right and fresh? a line per check"),
+    "top": ("worker.top", "watch all markets live, in the terminal"),
+    "plot": ("worker.plot", "draw price, regime and metrics of symbols into a file"),
+    "state": ("worker.state_view", "the state of a price file, and what it means; needs no Redis"),
     "record": ("worker.record", "write the entries of a stream to a file"),
     "replay": ("worker.replay", "feed recordings or candle files, beside the live system"),
     "demo": ("worker.demo", "see it work: a Redis of its own, a worker, and a table of states"),
 }
 
+VIEW_EXTRA: Final = ("matplotlib", "rich")
+
 
 def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
-    options = _parser(given).parse_args(given)
     try:
+        options = _parser(given).parse_args(given)
         exit_code: int = options.command(options)
         return exit_code
     except WorkerError as error:
@@ -61,7 +67,20 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         )
         # The first word that is no option is the command; the others only need a line of help.
         if name == next((word for word in given if not word.startswith("-")), None):
-            module = importlib.import_module(module_name)
+            module = _imported(module_name)
             module.add_options(command_parser)
             command_parser.set_defaults(command=module.command)
     return parser
+
+
+def _imported(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in VIEW_EXTRA:
+            raise
+        raise ConfigurationError(
+            f"this command needs {missing}, which is not installed; "
+            "pip install 'marketstate-worker[view]' brings it"
+        ) from None

@@ -1,5 +1,6 @@
 """Makes the changes of a batch true in Redis, all of them or none, and only while we may."""
 
+import logging
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -41,12 +42,13 @@ class Commit:
         never send the changes again.
         """
         reply = self._scripts.commit(keys=self._key_list(changes), args=self._plan(changes))  # 1
-        self._check(reply, list(changes.finished))
-        self._shards.move(changes)  # 2
+        committed_ms = self._check(reply, list(changes.finished))
+        self._shards.move(changes, committed_ms)  # 2
         for warning in changes.warnings:  # 3
             log.warning(warning)
-        for record in changes.records:
-            log.info(journal_line(record))
+        if log.isEnabledFor(logging.INFO):
+            for record in changes.records:
+                log.info(journal_line(record))
 
     def _key_list(self, changes: Changes) -> list[str]:
         keys = self._keys
@@ -64,13 +66,13 @@ class Commit:
 
     def _plan(self, changes: Changes) -> list[str | bytes]:
         encoded = [(record, encode_record(record)) for record in changes.records]
-        latest = {record.symbol: hash_fields(record, text) for record, text in encoded}
+        latest = {record.symbol: (record, text) for record, text in encoded}
         plan = {
             "shards": [
                 (
                     self._shards.token(shard),
                     shard_name(shard),
-                    _flat(_marks_of(shard, changes.symbols)),
+                    _flat(self._marks_of(shard, changes.symbols)),
                     _binary(entry_ids),
                 )
                 for shard, entry_ids in changes.finished.items()
@@ -78,7 +80,7 @@ class Commit:
             "symbols": [
                 (
                     _binary(mirror.pack(zip(change.close_times_ms, change.closes, strict=True))),
-                    _flat_struct(latest[symbol]) if symbol in latest else [],
+                    _flat_struct(hash_fields(*latest[symbol])) if symbol in latest else [],
                 )
                 for symbol, change in changes.symbols.items()
             ],
@@ -92,10 +94,19 @@ class Commit:
         }
         return [self._keys.group, msgspec.msgpack.encode(plan)]
 
-    def _check(self, reply: list[Any], shards: list[int]) -> None:
+    def _marks_of(
+        self, shard: int, symbols: Mapping[str, SymbolChange]
+    ) -> Iterator[tuple[str, str]]:
+        short = not self._settings.marks_are_long
+        for symbol, change in symbols.items():
+            if change.shard == shard:
+                yield symbol, change.mark.text(short=short)
+
+    def _check(self, reply: list[Any], shards: list[int]) -> int:
+        """Redis's time of the commit in ms."""
         match reply:
-            case [b"done"]:
-                return
+            case [b"done", committed_ms]:
+                return int(committed_ms)
             case [b"lease lost", *indexes]:
                 raise LeaseLost([shards[index] for index in indexes])
             case [b"wrong type", key, found]:
@@ -105,12 +116,6 @@ class Commit:
                 )
             case _:
                 raise AssertionError(f"commit.lua answered {reply!r}")
-
-
-def _marks_of(shard: int, symbols: Mapping[str, SymbolChange]) -> Iterator[tuple[str, str]]:
-    for symbol, change in symbols.items():
-        if change.shard == shard:
-            yield symbol, str(change.last_emitted_ms)
 
 
 def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
@@ -148,4 +153,4 @@ def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
 
 
 def _flat_struct(struct: msgspec.Struct) -> list[Any]:
-    return _flat(msgspec.structs.asdict(struct).items())
+    return _flat(zip(struct.__struct_fields__, msgspec.structs.astuple(struct), strict=True))

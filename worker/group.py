@@ -80,12 +80,19 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
 
 
 def shared_settings(settings: Settings) -> str:
-    """What all workers of a group must agree on at any time, as text."""
+    """What all workers of a group must agree on at any time, as text.
+
+    Settings that were added later show only where they are not at their default, so that a new
+    version fits to a group that the one before it has left.
+    """
+    later = {"rate_clock": "candle", "emit_on_regime_change": False}
+    found = {name: getattr(settings, name) for name in later}
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
         f"publish_interval={settings.publish_interval} window_size={settings.window_size} "
         f"theta={theta_hash(settings.theta)} output_prefix={settings.output_prefix} "
         f"output_stream={settings.output_stream} dead_stream={settings.dead_stream}"
+        + "".join(f" {name}={found[name]}" for name in later if found[name] != later[name])
     )
 
 

@@ -1,10 +1,17 @@
 """What comes in: routes new entries to their shards, reads those of our own, and waits for more."""
 
 import math
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
+import msgspec
+import redis
+
 from schemas.candle import MAX_DOCUMENT_BYTES
+from worker import scripts
 from worker.changes import Entry
 from worker.connection import Client
 from worker.errors import GroupDeleted
@@ -25,23 +32,35 @@ class Intake:
         self._turn = 0
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has given shards back."""
+        self._clock_ahead_ms = 0.0
 
     def fetch(self, shards: Iterable[int], most: int) -> list[Entry]:
-        """The oldest unfinished entries of our shards, `most` of them, each shard's in order.
+        """Route what is new; the oldest unfinished entries of our shards, `most` of them, each
+        shard's in order.
 
-        They are read from the start of each shard's pending list every time: what was finished
-        is gone from it, so there is no position to remember or to lose.
+        Nothing is routed before everything older is with its shard: entries that somebody else
+        has taken from the group, or that are pending for nobody any more.
         """
-        pending = self._route(most)
-        ready = [shard for shard in sorted(shards) if pending.get(shard)]
-        self._turn += 1
-        reads, room = [], most
-        for i in range(len(ready)):
-            shard = ready[(i + self._turn) % len(ready)]
-            if room > 0:
-                reads.append((shard, min(room, pending[shard])))
-                room -= pending[shard]
-        return self._read(reads)
+        while True:
+            keys, args = self._question(shards, most, ())
+            entries = self._understood(self._scripts.route(keys, args))
+            if entries is not None:
+                return entries
+
+    def ask_ahead(self, shards: Iterable[int], most: int, in_hand: Iterable[Entry]) -> None:
+        """Send for the entries behind those in hand, for Redis to look them up meanwhile."""
+        scripts.send(self._scripts.route, *self._question(shards, most, in_hand))
+
+    def answer(self) -> list[Entry]:
+        """What `ask_ahead` has asked for, or nothing where `fetch` must see to more than that."""
+        try:
+            return self._understood(scripts.receive(self._scripts.route)) or []
+        except redis.exceptions.NoScriptError:
+            return []
+
+    def now_ms(self) -> int:
+        """The time of Redis's clock: never later than it is, at most a reply's way behind."""
+        return int(self._clock_ahead_ms + time.monotonic() * 1_000)
 
     def wait(self, seconds: float, stop: Stop) -> None:
         """Block until an entry or a notice newer than all we have seen, a signal, or `seconds`."""
@@ -52,41 +71,45 @@ class Intake:
         }
         stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
 
-    def _route(self, most: int) -> dict[int, int]:
-        """Route what is new; the number of pending entries of each shard.
-
-        Not before everything older is with its shard: entries that somebody else has taken from
-        the group, or that are pending for nobody any more.
-        """
-        while True:
-            reply = self._ask_to_route(most)
-            match reply:
-                case [b"meta gone"]:
-                    raise GroupDeleted(
-                        f"{self._keys.meta} is gone; see README, When the group is gone"
-                    )
-                case [b"missing", *shards]:
-                    for shard in shards:
-                        self._restore(shard)
-                    continue
-            routed, lost, self._last_seen_id, suspect, stray, self.last_notice, *pairs = reply
-            self._tell(routed, lost, suspect, stray)
-            if not stray:
-                return dict(zip(pairs[::2], pairs[1::2], strict=True))
-
-    def _ask_to_route(self, most: int) -> Any:
+    def _question(
+        self, shards: Iterable[int], most: int, in_hand: Iterable[Entry]
+    ) -> tuple[list[str], list[Any]]:
         keys = self._keys
-        return self._scripts.route(
-            keys=[keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
-            args=[
+        last_ids = {entry.shard: entry.id for entry in in_hand}
+        counts = Counter(entry.shard for entry in in_hand)
+        held = sorted(shards)
+        self._turn += 1
+        first = self._turn % max(1, len(held))
+        own = [
+            (shard, last_ids.get(shard, b"0").decode(), counts[shard])
+            for shard in (*held[first:], *held[:first])
+        ]
+        return (
+            [keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
+            [
                 keys.group,
                 INTAKE,
                 most,
                 self._settings.max_pending,
                 MAX_DOCUMENT_BYTES,
+                msgspec.msgpack.encode(own),
                 *map(shard_name, range(self._settings.shards)),
             ],
         )
+
+    def _understood(self, reply: Any) -> list[Entry] | None:
+        """The entries in a reply; None when the question must be asked again."""
+        match reply:
+            case [b"meta gone"]:
+                raise GroupDeleted(f"{self._keys.meta} is gone; see README, When the group is gone")
+            case [b"missing", *missing]:
+                for shard in missing:
+                    self._restore(shard)
+                return None
+        routed, lost, self._last_seen_id, suspect, stray, self.last_notice, now_ms, *packed = reply
+        self._clock_ahead_ms = now_ms - time.monotonic() * 1_000
+        self._tell(routed, lost, suspect, stray)
+        return None if stray else list(_unpack(*packed))
 
     def _tell(self, routed: int, lost: int, suspect: bytes, stray: bytes) -> None:
         keys = self._keys
@@ -135,13 +158,12 @@ class Intake:
             lost,
         )
 
-    def _read(self, reads: list[tuple[int, int]]) -> list[Entry]:
-        with self._client.pipeline(transaction=False) as pipe:
-            for shard, count in reads:
-                pipe.xreadgroup(self._keys.group, shard_name(shard), {self._keys.input: "0"}, count)
-            replies = pipe.execute()
-        return [
-            Entry(shard, entry_id, fields)
-            for (shard, _), reply in zip(reads, replies, strict=True)
-            for entry_id, fields in reply[0][1]
-        ]
+
+def _unpack(heads: bytes, lengths: bytes, text: bytes) -> Iterator[Entry]:
+    """The entries as route.lua has laid them out."""
+    ends = [0, *accumulate(msgspec.msgpack.decode(lengths, type=list[int]))]
+    strings = iter([text[start:end] for start, end in pairwise(ends)])
+    numbers = iter(msgspec.msgpack.decode(heads, type=list[int]))
+    for shard, count in zip(numbers, numbers, strict=True):
+        entry_id, fields = next(strings), islice(strings, count)
+        yield Entry(shard, entry_id, dict(zip(fields, fields, strict=True)))

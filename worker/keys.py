@@ -3,8 +3,11 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 INTAKE = "intake"
+# More symbols than any market has; what comes in could name any number.
+CACHED_SYMBOLS = 65_536
 
 
 def shard_name(shard: int) -> str:
@@ -12,6 +15,7 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:02d}"
 
 
+@lru_cache(maxsize=CACHED_SYMBOLS)
 def shard_of(symbol: str, shards: int) -> int:
     """The shard of a symbol, for good; `worker/lua/symbol.lua` calculates the same."""
     return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards

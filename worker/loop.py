@@ -27,6 +27,8 @@ from worker.shards import KEEPS_PER_LEASE, Shards
 from worker.stop import Stop
 from worker.synthetic import Feeder
 
+# How late a state may be that is due by the wall clock.
+LOOK_FOR_OVERDUE_S: Final = 0.5
 WAITING_FOR_ID: Final = "waiting for the lease of an earlier worker to run out"
 
 
@@ -75,6 +77,10 @@ class Session:
         self.notify = notify
         self.progress = Progress(notify, settings, client, self.shards)
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
+        self._looks_for_overdue = settings.rate_clock == "wall"
+        self._next_look_s = 0.0
+        self._ahead: list[Entry] = []
+        self._asked_under = 0
 
     def work(self, stop: Stop) -> None:
         while not stop.requested:
@@ -89,23 +95,47 @@ class Session:
         if self.feeder:
             self.feeder.feed()
         began_s = time.monotonic()
-        entries = self.intake.fetch(self.shards, self.pace.most)
+        entries = self.fetch()
         self.shards.heed(self.intake.last_notice)
-        if not entries:
-            return False
-        changes = self.advance(entries)
+        if entries:
+            self._apply(self.advance(entries, ask_ahead=len(entries) >= self.pace.most))
+            self.pace.took(time.monotonic() - began_s, len(entries))
+        if self._looks_for_overdue and time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + LOOK_FOR_OVERDUE_S
+            self.publish_overdue()
+        return bool(entries)
+
+    def fetch(self) -> list[Entry]:
+        ahead, self._ahead = self._ahead, []
+        # What was asked for under other leases may be finished by others since.
+        if ahead and self._asked_under == self.shards.version:
+            return ahead
+        return self.intake.fetch(self.shards, self.pace.most)
+
+    def advance(self, entries: list[Entry], *, ask_ahead: bool = False) -> Changes:
+        """With `ask_ahead`, Redis looks up the next entries while we calculate."""
+        readings = self.pipeline.read(entries)
+        histories = self.backfill.histories(readings, self.shards.memory)
+        if ask_ahead:
+            self.intake.ask_ahead(self.shards, self.pace.most, entries)
+            self._asked_under = self.shards.version
+        now_ms = self.intake.now_ms()
+        changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
+        if ask_ahead:
+            self._ahead = self.intake.answer()
+        return changes
+
+    def publish_overdue(self) -> None:
+        changes = self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms())
+        if changes.symbols:
+            self._apply(changes)
+
+    def _apply(self, changes: Changes) -> None:
         try:
             self.commit.apply(changes)
         except LeaseLost as lost:
             log.warning("%s; the next holder has its candles", lost)
             self.shards.drop(lost.shards)
-        self.pace.took(time.monotonic() - began_s, len(entries))
-        return True
-
-    def advance(self, entries: list[Entry]) -> Changes:
-        readings = self.pipeline.read(entries)
-        histories = self.backfill.histories(readings, self.shards.memory)
-        return self.pipeline.advance(readings, self.shards.memory, histories)
 
     def leave(self) -> None:
         try:
@@ -119,7 +149,8 @@ class Session:
 
     def _seconds_to_wait(self) -> float:
         to_feed = self.feeder.seconds_to_feed if self.feeder else math.inf
-        return min(self.shards.seconds_to_keep, to_feed, self.notify.longest_wait_s)
+        to_look = LOOK_FOR_OVERDUE_S if self._looks_for_overdue else math.inf
+        return min(self.shards.seconds_to_keep, to_feed, to_look, self.notify.longest_wait_s)
 
 
 def _enter(settings: Settings, stop: Stop, incarnation: str, notify: Notify) -> Session | None:

@@ -16,6 +16,13 @@ def amount(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
 def positive(text: str) -> float:
     value = amount(text)
     if value == 0:

@@ -31,7 +31,7 @@ class Progress:
         held, of = len(list(self._shards)), self._settings.shards
         remembered = list(self._shards.remembered())
         last_ms, symbol = max(
-            ((memory.last_emitted_ms, name) for name, memory in remembered), default=(0, "")
+            ((memory.mark.close_time_ms, name) for _, name, memory in remembered), default=(0, "")
         )
         last = f"{symbol} {_utc(last_ms)}" if last_ms else "none yet"
         return (

@@ -171,7 +171,7 @@ class Judge:
         candle = Candle(
             symbol=published.symbol, close_time=published.close_time_ms, close=float(closes[-1])
         )
-        return self._pipeline.record(candle, buffer_size, state)
+        return self._pipeline.record(candle, buffer_size, state, published.reason)
 
 
 def _first_difference(published: MarketStateRecord, expected: MarketStateRecord) -> str:

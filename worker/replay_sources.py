@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from schemas.candle import encode_envelope
+from schemas.interval import interval_ms
 from worker.bad_lines import OnBad
 from worker.candle_files import SUFFIXES, find_files, interval_of, read_by_time
 from worker.errors import ConfigurationError
 from worker.recording_files import ReadEntry, read_recording
-from worker.settings import PREFIX, Settings, interval_ms
+from worker.settings import PREFIX, Settings
 
 # What Lua can pass to XADD at once is limited.
 MAX_STRINGS: Final = 7_000

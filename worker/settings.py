@@ -10,7 +10,6 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
@@ -18,20 +17,13 @@ import msgspec
 from msgspec import Meta
 
 from core.theta import Theta, merged_theta, minimum_length
+from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internals, replay_names
 from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
-_INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
-_INTERVAL_UNITS_MS: Final = {
-    "s": 1_000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
@@ -55,10 +47,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     candle_interval: Annotated[
         str,
         Meta(
-            pattern=_INTERVAL_PATTERN,
+            pattern=INTERVAL_PATTERN,
             description="a number and s, m, h, d or w, such as 1m or 4h",
         ),
     ] = "1m"
+    rate_clock: Annotated[Literal["candle", "wall"], Meta(description="candle or wall")] = "candle"
+    emit_on_regime_change: Annotated[bool, Meta(description="true or false")] = False
     source: Annotated[Literal["candles", "synthetic"], Meta(description="candles or synthetic")] = (
         "candles"
     )
@@ -138,6 +132,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.publish_interval * 1_000
 
     @property
+    def marks_are_long(self) -> bool:
+        """Whether more than the close time must be remembered of the last emission."""
+        return self.emit_on_regime_change or self.rate_clock == "wall"
+
+    @property
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1_000)
 
@@ -208,13 +207,6 @@ def settings_from(
 def environment_with(**changes: str) -> dict[str, str]:
     """The environment of a process that shall have our settings but for `changes`."""
     return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
-
-
-@cache
-def interval_ms(text: str) -> int | None:
-    """The length of a candle interval such as `1m`; None for text that is none."""
-    match = re.match(_INTERVAL_PATTERN, text)
-    return int(text[:-1]) * _INTERVAL_UNITS_MS[text[-1]] if match else None
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:

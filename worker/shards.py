@@ -33,6 +33,7 @@ from worker.changes import Changes, Memory
 from worker.errors import GroupDeleted, LeaseLost, RedisUnusable, WorkerIdInUse
 from worker.group import settings_differ, shared_settings
 from worker.log import log
+from worker.mark import parse_mark
 from worker.scripts import Scripts
 from worker.settings import Settings
 
@@ -56,6 +57,8 @@ class Shards:
         self._held: dict[int, Shard] = {}
         self._next_keep_s = 0.0
         self._notice = b"0-0"
+        self.version = 0
+        """Another one whenever a shard was taken, lost or given back."""
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)
@@ -69,10 +72,11 @@ class Shards:
     def memory(self, shard: int, symbol: str) -> Memory | None:
         return self._held[shard].symbols.get(symbol)
 
-    def remembered(self) -> Iterator[tuple[str, Memory]]:
-        """Every symbol of the shards held, and what is remembered of it."""
-        for shard in self._held.values():
-            yield from shard.symbols.items()
+    def remembered(self) -> Iterator[tuple[int, str, Memory]]:
+        """Every symbol of the shards held: its shard, its name, what is remembered of it."""
+        for number, shard in self._held.items():
+            for symbol, memory in shard.symbols.items():
+                yield number, symbol, memory
 
     @property
     def seconds_to_keep(self) -> float:
@@ -87,6 +91,7 @@ class Shards:
         for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
             log.info("the lease of shard %d was lost or given back", shard)
             del self._held[shard]
+            self.version += 1
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
         for shard in taken:
             self._load(shard, tokens[shard])
@@ -106,14 +111,18 @@ class Shards:
         """Forget shards whose lease is lost, and see at once what is left to take."""
         for shard in shards:
             self._held.pop(shard, None)
+            self.version += 1
         self._next_keep_s = 0.0
 
-    def move(self, changes: Changes) -> None:
-        """Carry out in memory what a commit has made true in Redis."""
+    def move(self, changes: Changes, committed_ms: int) -> None:
+        """Carry out in memory what a commit has made true in Redis, at this time of its clock."""
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
             change.before.extend(change.close_times_ms, change.closes)
-            symbols[symbol] = Memory(change.before, change.last_emitted_ms)
+            mark = change.mark
+            if mark.close_time_ms and not mark.published_ms:
+                mark = mark._replace(published_ms=committed_ms)
+            symbols[symbol] = Memory(change.before, mark)
 
     def release(self) -> None:
         """Give everything back, so that others take it without waiting for an expiry."""
@@ -163,6 +172,7 @@ class Shards:
     def _load(self, shard: int, token: str) -> None:
         """Read marks and windows of a newly taken shard; nobody else can change them by now."""
         found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
+        self.version += 1
         self._held[shard] = Shard(
             token,
             {
@@ -174,11 +184,11 @@ class Shards:
     def _memory(self, shard: int, symbol: str, mark: bytes, packed: bytes) -> Memory:
         window = Window(self._settings.window_size)
         try:
-            last_emitted_ms = int(mark)
+            parsed = parse_mark(mark)
             window.extend(*mirror.unpack(packed))
         except ValueError as error:
             raise RedisUnusable(
                 f"what {self._keys.marks(shard)} or {self._keys.window(symbol)} holds of {symbol} "
                 f"is damaged ({error}); remove both (HDEL, DEL), and the symbol starts anew"
             ) from None
-        return Memory(window, last_emitted_ms)
+        return Memory(window, parsed)

@@ -12,6 +12,7 @@ import redis
 from worker.connection import Client
 from worker.errors import RedisUnusable
 from worker.keys import Keys, shard_name
+from worker.mark import parse_mark
 from worker.scripts import Scripts
 from worker.settings import Settings
 
@@ -156,7 +157,7 @@ def _workers(
 def _symbols(marks: list[Mapping[bytes, bytes]], now_ms: float) -> Iterator[SymbolStatus]:
     for of_shard in marks:
         for symbol, mark in of_shard.items():
-            emitted_ms = int(mark)
+            emitted_ms = parse_mark(mark).close_time_ms
             yield SymbolStatus(
                 symbol.decode(),
                 emitted_ms or None,

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import redis
 
+from schemas.interval import state_step_ms
 from worker import connection
 from worker.against import compare
 from worker.check import Finding
@@ -21,6 +22,7 @@ from worker.connection import Client
 from worker.errors import CheckFailed, RedisUnusable, WorkerError
 from worker.group import look
 from worker.keys import shard_of
+from worker.mark import parse_mark
 from worker.options import add_namespace, amount
 from worker.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
 from worker.scripts import Scripts
@@ -124,7 +126,8 @@ def verify(
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
-        max_state_age_s = MAX_STATE_AGE_IN_STEPS * _step_s(settings)
+        step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
+        max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
     try:
         with connection.open_client(settings, block_s=0) as client:
             status = _status(client, settings)
@@ -136,12 +139,6 @@ def verify(
             yield from _symbols(client, settings, symbols, Judge(settings, max_state_age_s))
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-
-
-def _step_s(settings: Settings) -> float:
-    """Seconds from one state of a symbol to the next, where no candle is missing."""
-    candles = math.ceil(settings.publish_interval_ms / settings.candle_interval_ms)
-    return candles * settings.candle_interval_ms / 1_000
 
 
 def _status(client: Client, settings: Settings) -> Status:
@@ -250,7 +247,8 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held:
         reads.lrange(keys.window(symbol), 0, -1)
         (seconds, microseconds), mark, fields, window = reads.execute()
     now_ms = seconds * 1_000 + microseconds / 1_000
-    return Held(symbol, now_ms, int(mark or 0), fields, b"".join(window))
+    last_emitted_ms = parse_mark(mark or b"0").close_time_ms
+    return Held(symbol, now_ms, last_emitted_ms, fields, b"".join(window))
 
 
 def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:

@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.acl import users
 from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -33,7 +34,6 @@ from worker.embedded import EmbeddedRedis, wheel_server
 from worker.keys import shard_name, shard_of
 
 ROOT = Path(__file__).parents[2]
-USERS = ROOT / "deploy" / "redis" / "users.acl"
 README = ROOT / "deploy" / "redis" / "README.md"
 PASSWORD = "of-all-users"
 STATE = "quantum:marketstate:BTCUSDT"
@@ -44,14 +44,6 @@ WHO: dict[str, Any] = {
     "redis_password": PASSWORD,
     "lease_seconds": 1,
 }
-
-
-def users(version: str) -> dict[str, str]:
-    """Their rules; for 6.2 with the change that the README tells."""
-    text = USERS.read_text()
-    if version.startswith("6."):
-        text = text.replace("%R~", "~")
-    return {line.split()[1]: line.split(maxsplit=2)[2] for line in text.splitlines()}
 
 
 def call(client: redis.Redis, *command: object) -> Any:

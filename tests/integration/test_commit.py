@@ -222,7 +222,7 @@ def _remembered(worker: SteppedWorker, symbol: str) -> tuple[list[float], int, i
     memory = worker.shards.memory(shard_of(symbol, 16), symbol)
     assert memory is not None
     window = memory.window
-    return window.closes().tolist(), window.last_close_time_ms, memory.last_emitted_ms
+    return window.closes().tolist(), window.last_close_time_ms, memory.mark.close_time_ms
 
 
 def test_the_published_hash_expires_after_ten_publish_intervals(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import event, given, settings, target
 from hypothesis import strategies as st
@@ -71,7 +71,8 @@ CASES = st.builds(
     Case,
     st.builds(
         small_settings,
-        publish_interval=st.sampled_from([60, 60, 150]),
+        publish_interval=st.sampled_from([60, 150, 100_000]),
+        emit_on_regime_change=st.booleans(),
         window_size=st.sampled_from([9, 12]),
     ),
     st.tuples(st.sampled_from([0, 0, 15]), st.just(0)),
@@ -153,31 +154,37 @@ def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]
     assert whole(case) == answer(case, batches)
 
 
-@given(steps=STEPS, publish_interval=st.sampled_from([60, 150]))
-@settings(max_examples=60, deadline=None)
+@given(
+    steps=STEPS, publish_interval=st.sampled_from([60, 150, 600]), on_regime_change=st.booleans()
+)
+@settings(max_examples=100, deadline=None)
 def test_what_is_published_is_the_state_of_the_window_at_that_candle(
-    steps: list[tuple[str, int, float]], publish_interval: int
+    steps: list[tuple[str, int, float]], publish_interval: int, on_regime_change: bool
 ) -> None:
     """G2, against the rules read aloud: a list of closes, and a clock that is the candle's."""
-    case = Case(small_settings(publish_interval=publish_interval), (0, 0), {}, entries_of(steps))
+    chosen = small_settings(
+        publish_interval=publish_interval, emit_on_regime_change=on_regime_change
+    )
+    case = Case(chosen, (0, 0), {}, entries_of(steps))
     pipeline, twin = Pipeline(case.settings, case.warm_until), Twin(case.settings)
     records = twin.advance(pipeline, case.entries).records
     assert list(told_aloud(case)) == [figures_of(record) for record in records]
 
 
-Figures = tuple[str, int, int, float, float, float]
+Figures = tuple[str, int, int, float, float, float, str, str]
 
 
 def figures_of(record: MarketStateRecord) -> Figures:
     return (
         *(record.symbol, record.close_time_ms, record.buffer_size),
-        *(record.sigma, record.mu, record.features.vr),
+        *(record.sigma, record.mu, record.features.vr, record.regime, record.reason),
     )
 
 
 def told_aloud(case: Case) -> Iterable[Figures]:
     last_ms: dict[str, int] = defaultdict(int)
     emitted_ms: dict[str, int] = defaultdict(int)
+    emitted_regime: dict[str, str] = {}
     closes: dict[str, list[float]] = defaultdict(list)
     state_of = MarketState(SMALL_THETA).get_state
     for reading in Pipeline(case.settings, (0, 0)).read(case.entries):
@@ -189,11 +196,19 @@ def told_aloud(case: Case) -> Iterable[Figures]:
         last_ms[symbol] = close_ms
         closes[symbol] = [*closes[symbol], close][-case.settings.window_size :]
         state = state_of(symbol, closes[symbol])
-        if state and close_ms - emitted_ms[symbol] >= case.settings.publish_interval_ms:
-            emitted_ms[symbol] = close_ms
-            buffer_size = len(closes[symbol])
-            vr = state["features"]["vr"]
-            yield symbol, close_ms, buffer_size, state["sigma"], state["mu"], vr
+        if not state:
+            continue
+        probs: Any = state["regime_probs"]
+        regime = max(("trend", "mr", "chop"), key=lambda name: probs[name])
+        is_time = close_ms - emitted_ms[symbol] >= case.settings.publish_interval_ms
+        is_another = emitted_regime.get(symbol, regime) != regime
+        if is_time or (is_another and case.settings.emit_on_regime_change):
+            emitted_ms[symbol], emitted_regime[symbol] = close_ms, regime
+            yield (
+                *(symbol, close_ms, len(closes[symbol])),
+                *(state["sigma"], state["mu"], state["features"]["vr"]),
+                *(regime, "interval" if is_time else "regime_change"),
+            )
 
 
 def test_the_symbols_lie_on_several_shards() -> None:

@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
 
 from core.state import ROWS_AT_ONCE, MarketState
 from core.theta import merged_theta
-from core.trend import theil_sen_slope
 from core.window import Window
 from tests.support.oracle import oracle_state
 from tests.support.states import bits, differences, leaves
@@ -178,16 +176,6 @@ def test_core_agrees_with_the_oracle_at_the_default_parameters(seed: int) -> Non
     expected = oracle_state(prices, dict(merged_theta()))
     actual = MarketState().get_state("X", prices)
     assert [] == differences(expected, actual, rel=1e-9, absolute=1e-14)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    y=st.integers(2, 60).flatmap(
-        lambda n: arrays(np.float64, n, elements=st.floats(-1e3, 1e3, width=32))
-    )
-)
-def test_theil_sen_is_the_same_double_as_that_of_scipy(y: Prices) -> None:
-    assert float(theilslopes(y).slope) == theil_sen_slope(y)
 
 
 @settings(max_examples=60, deadline=None)

@@ -95,12 +95,12 @@ class ScriptsMachine(RuleBasedStateMachine):
         if worker.settings.worker_id not in self.in_hand:
             worker.keep()
 
-    @rule(data=st.data())
-    def a_worker_takes_a_batch_in_hand(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), ask_ahead=st.booleans())
+    def a_worker_takes_a_batch_in_hand(self, data: st.DataObject, ask_ahead: bool) -> None:
         worker = self.any_worker(data)
         name = worker.settings.worker_id
         if name not in self.in_hand and (entries := worker.fetch()):
-            self.in_hand[name] = worker.advance(entries)
+            self.in_hand[name] = worker.advance(entries, ask_ahead=ask_ahead)
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())

@@ -28,7 +28,7 @@ def make_wheels(folder: Path) -> None:
     ).stdout.strip()
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
     pip = [str(folder / "venv/bin/pip"), "wheel", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", str(ROOT), "hatchling"], check=True)
+    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", str(ROOT), "setuptools"], check=True)
 
 
 class Deployment:

@@ -11,6 +11,7 @@ from schemas.market_state import encode_record
 from worker import mirror
 from worker.changes import Changes, Entry, History, Memory
 from worker.keys import shard_of
+from worker.mark import parse_mark
 from worker.pipeline import Pipeline
 from worker.settings import Settings
 
@@ -54,7 +55,7 @@ class Twin:
         self._settings = settings
         self._histories = histories or {}
         self._windows: dict[str, list[bytes]] = defaultdict(list)
-        self._marks: dict[tuple[int, str], int] = {}
+        self._marks: dict[tuple[int, str], bytes] = {}
         self._memory: dict[tuple[int, str], Memory] = {}
         self.records: dict[str, list[str]] = defaultdict(list)
         self.counters: Counter[str] = Counter()
@@ -76,7 +77,8 @@ class Twin:
             window = self._windows[symbol]
             window += mirror.pack(zip(change.close_times_ms, change.closes, strict=True))
             del window[: -self._settings.window_size]
-            self._marks[change.shard, symbol] = change.last_emitted_ms
+            mark = change.mark.text(short=not self._settings.marks_are_long)
+            self._marks[change.shard, symbol] = mark.encode()
         for record in changes.records:
             self.records[record.symbol].append(encode_record(record))
         self.counters += changes.counters
@@ -85,7 +87,7 @@ class Twin:
         """In memory, as `Shards.move` does it."""
         for symbol, change in changes.symbols.items():
             change.before.extend(change.close_times_ms, change.closes)
-            self._memory[change.shard, symbol] = Memory(change.before, change.last_emitted_ms)
+            self._memory[change.shard, symbol] = Memory(change.before, change.mark)
 
     def crash(self) -> None:
         """Forget all, and load from Redis as `Shards` does it."""
@@ -93,7 +95,7 @@ class Twin:
         for (shard, symbol), mark in self._marks.items():
             window = Window(self._settings.window_size)
             window.extend(*mirror.unpack(b"".join(self._windows[symbol])))
-            self._memory[shard, symbol] = Memory(window, mark)
+            self._memory[shard, symbol] = Memory(window, parse_mark(mark))
 
 
 def fed(

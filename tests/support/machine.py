@@ -22,7 +22,7 @@ import redis
 BOOT: Final = Path(__file__).parent / "machine_boot.sh"
 CGROUPS: Final = Path("/sys/fs/cgroup")
 SYSTEMD: Final = Path("/lib/systemd/systemd")
-NEEDED: Final = ("unshare", "nsenter", "systemctl", "redis-server")
+NEEDED: Final = ("unshare", "nsenter", "setpriv", "systemctl", "redis-server")
 BOOT_TIMEOUT_S: Final = 60.0
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REDIS_SOCKET: Final = "/run/redis/redis-server.sock"
@@ -50,7 +50,16 @@ class Machine:
         (self._folder / "top").mkdir()
         self._outer = subprocess.Popen(
             [
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+                # Should the tests be killed, it goes with them.
+                *(
+                    "setpriv",
+                    "--pdeathsig=KILL",
+                    "unshare",
+                    "--mount",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                ),
                 *("--uts", "--ipc", "--net", "--cgroup"),
                 *(str(BOOT), str(self._folder / "top")),
             ],

@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 from core.theta import merged_theta
-from worker.changes import Entry
 from worker.embedded import EmbeddedRedis
 from worker.loop import Session
 from worker.notify import Notify
@@ -26,6 +25,7 @@ class SteppedWorker(Session):
         self.settings = Settings(**(given | changes))
         self.keys = self.settings.keys
         super().__init__(self.settings, incarnation or uuid.uuid4().hex, Notify())
+        self.pace.most = self.settings.batch
 
     def keep(self) -> list[int]:
         """Renew now, however recent the last time was; the shards held."""
@@ -33,13 +33,10 @@ class SteppedWorker(Session):
         self.shards.keep()
         return list(self.shards)
 
-    def fetch(self) -> list[Entry]:
-        return self.intake.fetch(self.shards, self.settings.batch)
-
-    def finish_all(self) -> int:
+    def finish_all(self, *, ask_ahead: bool = False) -> int:
         """Batches until nothing is left; how many entries."""
         done = 0
         while entries := self.fetch():
-            self.commit.apply(self.advance(entries))
+            self.commit.apply(self.advance(entries, ask_ahead=ask_ahead))
             done += len(entries)
         return done

@@ -10,8 +10,10 @@ def test_uninstall_leaves_the_configuration_until_it_is_told_otherwise(
     machine.run("systemctl", "enable", "--now", SECOND)
     own = machine.path("/etc/systemd/system/quantum-marketstate.service.d/override.conf")
     own.write_text("[Service]\nNice=5\n")
-    said = deployed.deploy("--uninstall").stdout
-    assert "The configuration in /etc/quantum is kept" in said
+    asking = f"{deployed.checkout}/scripts/deploy.sh --uninstall"
+    answered = machine.run("script", "-qec", asking, "/dev/null", text_in="n\n").stdout
+    assert "Remove the configuration" in answered
+    assert "The configuration in /etc/quantum is kept" in answered
     assert machine.path(ENVIRONMENT).exists()
     assert "Nice=5" in own.read_text(), "what is not ours is kept"
     own.unlink()

@@ -4,13 +4,13 @@
 -- KEYS[5] unfinished   KEYS[6] finished ids
 -- KEYS[7...] lease and marks of each shard of the plan, then window and state of each symbol
 -- ARGV[1] group   ARGV[2] the plan, a MessagePack map:
---   shards     array of {token, consumer, {symbol, last emitted close time, ...},
---              {entry id, ...} in stream order}
+--   shards     array of {token, consumer, {symbol, emission mark, ...},
+--              {entry id, ...} in stream order}; a mark that ends in ':' is given the time
 --   symbols    array of {{packed close, ...}, {field, value, ...} of the state or none}
 --   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
 --   counters   {name, increment, ...}             window_size, state_ttl_ms,
 --   output_maxlen, dead_maxlen
--- Returns {'done'}, {'lease lost', index in shards, ...} or {'wrong type', key, its type}.
+-- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...} or {'wrong type', key, its type}.
 --
 -- Protects G3 and G4. Redis carries a script out as a whole, but does not undo one that fails
 -- half-way: all that can fail is checked before the first write, and the first write is one that
@@ -70,6 +70,8 @@ for i = 1, #plan.counters, 2 do
 end
 if wrong then return wrong end
 
+local now_ms = now_in_ms()
+
 -- 3. Windows and states.
 for i, symbol in ipairs(plan.symbols) do
   local window, state = symbol_keys(i)
@@ -95,13 +97,18 @@ for i = 1, #plan.counters, 2 do
 end
 for i, shard in ipairs(plan.shards) do
   local _, marks = shard_keys(i)
+  for j = 2, #shard[3], 2 do
+    if string.sub(shard[3][j], -1) == ':' then shard[3][j] = shard[3][j] .. now_ms end
+  end
   in_chunks(shard[3], function(...) redis.call('HSET', marks, ...) end)
-  redis.call('HINCRBY', unfinished, shard[2], -#shard[4])
-  redis.call('HSET', finished_ids, shard[2], shard[4][#shard[4]])
+  if #shard[4] > 0 then
+    redis.call('HINCRBY', unfinished, shard[2], -#shard[4])
+    redis.call('HSET', finished_ids, shard[2], shard[4][#shard[4]])
+  end
 end
 
 -- 6. The acknowledgement comes last.
 for _, shard in ipairs(plan.shards) do
   in_chunks(shard[4], function(...) redis.call('XACK', input, group, ...) end)
 end
-return {'done'}
+return {'done', now_ms}

@@ -1,13 +1,8 @@
 -- The members of a group: a hash, worker id -> '<last seen, ms>:<lease time, ms>:<incarnation>'.
 --
--- No script of its own: put before those that need it. Time is Redis's own. Each member is judged
+-- No script of its own: put behind clock.lua and before those that need it. Each member is judged
 -- by its own lease time; one seen in the future (a clock set back, a failover) would live for
 -- long, so only the distance counts.
-
-local function now_in_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
 
 -- Whether it lives, how long it has been silent, and its incarnation.
 local function member(entry, now_ms)

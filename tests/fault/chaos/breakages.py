@@ -61,11 +61,11 @@ BREAKAGES: Final = {
             Edit("worker/lua/commit.lua", "ipairs(plan.outputs)", "ipairs({})"),
             Edit(
                 "worker/commit.py",
-                "self._shards.move(changes)  # 2",
+                "self._shards.move(changes, committed_ms)  # 2",
                 """for record in changes.records:
             fields = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
             self._scripts.commit.registered_client.xadd(self._keys.output_stream, fields)
-        self._shards.move(changes)  # 2""",
+        self._shards.move(changes, committed_ms)  # 2""",
             ),
         ],
         ["reply lost"],

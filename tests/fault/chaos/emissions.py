@@ -167,6 +167,7 @@ def expected_record(symbol: Symbol, index: int) -> dict[str, Any]:
         "regime": max(REGIMES, key=lambda name: probs[name]),
         "buffer_size": len(closes),
         "theta_hash": theta_hash(settings["theta"]),
+        "reason": "interval",
     }
 
 

@@ -1,0 +1,26 @@
+"""Candle intervals as they are written: a number and a unit, `1m` or `4h`."""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
+_UNITS_MS: Final = {
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+
+
+@lru_cache(maxsize=1_024)
+def interval_ms(text: str) -> int | None:
+    """The length of a candle interval such as `1m`; None for text that is none."""
+    match = re.match(INTERVAL_PATTERN, text)
+    return int(text[:-1]) * _UNITS_MS[text[-1]] if match else None
+
+
+def state_step_ms(candle_interval_ms: int, publish_interval_ms: int) -> int:
+    """From one state of a symbol to the next, where no candle is missing: whole candles."""
+    return -(-publish_interval_ms // candle_interval_ms) * candle_interval_ms

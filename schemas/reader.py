@@ -1,0 +1,198 @@
+"""Reading the published states downstream: the latest of a symbol, all as they come, and how fresh.
+
+    state = latest_state(client, "BTCUSDT")
+
+    passing = (redis.ConnectionError, redis.TimeoutError)
+    for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
+        ...
+
+The redis client is the caller's: with or without `decode_responses`, RESP2 or RESP3.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from schemas.interval import interval_ms, state_step_ms
+from schemas.market_state import MarketStateRecord, decode_market_state
+
+OUTPUT_PREFIX: Final = "quantum:marketstate:"
+OUTPUT_STREAM: Final = "quantum:stream:marketstate"
+
+RETRY_S: Final = 0.5
+
+
+class HashClient(Protocol):
+    """What `latest_state` needs of a client; `redis.Redis` has it."""
+
+    def hgetall(self, name: Any, /) -> Any: ...
+
+
+class StreamClient(Protocol):
+    """What `StateReader` needs of a client; `redis.Redis` has it."""
+
+    def xgroup_create(
+        self, name: Any, groupname: Any, id: Any = ..., mkstream: bool = ...
+    ) -> Any: ...
+
+    def xreadgroup(
+        self,
+        groupname: Any,
+        consumername: Any,
+        streams: Any,
+        count: int | None = ...,
+        block: int | None = ...,
+    ) -> Any: ...
+
+    def xack(self, name: Any, groupname: Any, /, *ids: Any) -> Any: ...
+
+
+def latest_state(
+    client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX
+) -> MarketStateRecord | None:
+    """The state published last; None when there is none, or its hash has expired.
+
+    Raises what `decode_market_state` raises.
+    """
+    fields = client.hgetall(f"{prefix}{symbol}")
+    return decode_market_state(fields) if fields else None
+
+
+def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int = 60_000) -> bool:
+    """Whether more than one state is overdue after `record`: one may be on its way.
+
+    States come a publish interval apart, and only with a candle.
+    """
+    step_ms = state_step_ms(interval_ms(record.interval) or 1, publish_interval_ms)
+    return now_ms - record.close_time_ms > 2 * step_ms
+
+
+class StateReader:
+    """Iterates over the output stream as one consumer of a group, without end.
+
+    An entry is acknowledged when the body of the loop has come back for the next. If the body
+    raises or breaks, or the process dies, the entry is the first to come again; so a state may
+    come twice (compare `close_time_ms`), and none is left out. `consumer` must therefore stay the
+    same over restarts, and no two running readers of a group may share one. The states of a group
+    are spread over its consumers: whoever wants all states has a group of his own.
+
+    The group is created where it is missing: at the end of the stream, or with `start="0"` at its
+    beginning; later on, should it be lost, where this reader stands.
+
+    Errors in `passing` are waited for; others go to the caller, who may iterate again. What
+    `decode_market_state` cannot read is raised too, and stays pending.
+    """
+
+    def __init__(
+        self,
+        client: StreamClient,
+        *,
+        group: str,
+        consumer: str,
+        stream: str = OUTPUT_STREAM,
+        start: str = "$",
+        passing: tuple[type[Exception], ...] = (),
+        count: int = 100,
+        block_ms: int = 1_000,
+    ) -> None:
+        """`passing` are errors that pass by themselves: `(redis.ConnectionError,
+        redis.TimeoutError)`. `count` is how many entries are taken at once. `block_ms` is how long
+        a read waits, which must be below the client's socket timeout.
+        """
+        self._client = client
+        self._group = group
+        self._consumer = consumer
+        self._stream = stream
+        self._position = start
+        self._passing = passing
+        self._count = count
+        self._block_ms = block_ms
+        self._stopped = False
+        self.trimmed = 0
+        """Entries that the stream's cap removed after this consumer had taken them."""
+
+    def stop(self) -> None:
+        """End the iteration, for good: after the body in hand, which is acknowledged, or the wait.
+
+        May be called from a signal handler, or from another thread.
+        """
+        self._stopped = True
+
+    def __iter__(self) -> Iterator[MarketStateRecord]:
+        while not self._stopped:
+            try:
+                entries = self._fetch()
+            except self._passing:
+                time.sleep(RETRY_S)
+                continue
+            for entry_id, fields in entries:
+                if fields:
+                    yield _decoded(fields, f"entry {_text(entry_id)} of {self._stream}")
+                else:
+                    self.trimmed += 1
+                self._acknowledge(entry_id)
+                if self._stopped:
+                    return
+
+    def _fetch(self) -> list[Any]:
+        """What is ours and not acknowledged, in stream order; else what is new.
+
+        New entries are only taken, and then read as ours: when the reply to the taking is lost,
+        and perhaps the client repeats it unseen, none is passed over, and none comes out of order.
+        """
+        try:
+            entries = self._read("0")
+            if not entries and self._read(">"):
+                entries = self._read("0")
+            return entries
+        except Exception as error:
+            if "NOGROUP" not in str(error):
+                raise
+        self._create_group()
+        return []
+
+    def _read(self, after: str) -> list[Any]:
+        reply = self._client.xreadgroup(
+            self._group,
+            self._consumer,
+            {self._stream: after},
+            count=self._count,
+            block=self._block_ms if after == ">" else None,
+        )
+        if not reply:
+            return []
+        if isinstance(reply, Mapping):  # RESP3
+            (batches,) = reply.values()
+            return [entry for batch in batches for entry in batch]
+        return list(reply[0][1])
+
+    def _create_group(self) -> None:
+        try:
+            self._client.xgroup_create(self._stream, self._group, id=self._position, mkstream=True)
+        except Exception as error:
+            if "BUSYGROUP" not in str(error):  # else another consumer was faster
+                raise
+
+    def _acknowledge(self, entry_id: Any) -> None:
+        """Again and again: an acknowledgement may be repeated."""
+        while True:
+            try:
+                self._client.xack(self._stream, self._group, entry_id)
+                self._position = _text(entry_id)
+                return
+            except self._passing:
+                if self._stopped:
+                    return
+                time.sleep(RETRY_S)
+
+
+def _decoded(fields: Mapping[Any, Any], where: str) -> MarketStateRecord:
+    try:
+        return decode_market_state(fields)
+    except Exception as error:
+        error.add_note(where)
+        raise
+
+
+def _text(entry_id: bytes | str) -> str:
+    return entry_id.decode() if isinstance(entry_id, bytes) else entry_id

@@ -1,0 +1,54 @@
+"""What size each market would get, from its latest state: smaller where prices move more, larger
+where they move one way. Prints proposals and sends nothing.
+
+    REDIS_URL=redis://localhost:6379 python size_by_volatility.py BTCUSDT ETHUSDT
+"""
+
+import argparse
+import os
+import time
+
+import redis
+
+from schemas.market_state import MarketStateRecord
+from schemas.reader import is_stale, latest_state
+
+
+def size(record: MarketStateRecord, wanted_sigma: float) -> float:
+    """A share of the full size, 0 to 1.
+
+    By sigma: so much that the moves of the holding stay near `wanted_sigma`. By ts: half of that
+    where the trend is lost in the noise, all of it where the trend is as strong as the noise.
+    """
+    by_sigma = min(1.0, wanted_sigma / record.sigma)
+    by_ts = 0.5 + 0.5 * min(1.0, record.ts)
+    return by_sigma * by_ts
+
+
+def proposal(record: MarketStateRecord | None, wanted_sigma: float, now_ms: float) -> str:
+    if record is None:
+        return "no state: would keep what there is"
+    if is_stale(record, now_ms):
+        age_s = (now_ms - record.close_time_ms) / 1_000
+        return f"state is {age_s:.0f} s old: would keep what there is"
+    return (
+        f"sigma {record.sigma:.6f}  ts {record.ts:.3f}  regime {record.regime}: "
+        f"would size to {size(record, wanted_sigma):.0%} of full size"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Propose sizes by sigma and ts; send nothing.")
+    parser.add_argument("symbols", nargs="+", metavar="SYMBOL")
+    parser.add_argument(
+        "--wanted-sigma", type=float, default=0.0005, help="per candle; default %(default)s"
+    )
+    options = parser.parse_args()
+    with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
+        for symbol in options.symbols:
+            state = latest_state(client, symbol)
+            print(f"{symbol}: {proposal(state, options.wanted_sigma, time.time() * 1_000)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Tells when a market changes its regime, and when its moves grow or calm down of a sudden.
+Prints proposals and sends nothing; ends with Ctrl-C or SIGTERM.
+
+    REDIS_URL=redis://localhost:6379 python watch_regimes.py --consumer host-1
+"""
+
+import argparse
+import os
+import signal
+from collections.abc import Iterator
+
+import redis
+
+from schemas.market_state import MarketStateRecord
+from schemas.reader import StateReader
+
+PROPOSALS = {
+    "trend": "would let it run",
+    "mr": "would harvest at the edges of its range",
+    "chop": "would size down and wait",
+}
+# spike_proxy is the usual move of the window over the recent one; 1 where they are equal.
+WILDER, CALMER = 0.5, 1.5
+
+
+def pace(record: MarketStateRecord) -> str:
+    spike_proxy = record.features.spike_proxy
+    return "wild" if spike_proxy < WILDER else "calm" if spike_proxy > CALMER else "usual"
+
+
+def news(before: MarketStateRecord, now: MarketStateRecord) -> Iterator[str]:
+    if before.regime != now.regime:
+        yield f"{before.regime} -> {now.regime}: {PROPOSALS.get(now.regime, 'would wait')}"
+    if pace(before) != pace(now) == "wild":
+        yield f"spike, spike_proxy {now.features.spike_proxy:.2f}: would widen the distances"
+    if pace(before) != pace(now) == "calm":
+        yield f"calm, spike_proxy {now.features.spike_proxy:.2f}: would narrow the distances"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Tell of regimes and spikes; send nothing.")
+    parser.add_argument("--group", default="watch-regimes")
+    parser.add_argument("--consumer", default="one", help="the same after each restart")
+    parser.add_argument(
+        "--from-start", action="store_true", help="a new group begins with what is there"
+    )
+    options = parser.parse_args()
+    with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
+        reader = StateReader(
+            client,
+            group=options.group,
+            consumer=options.consumer,
+            start="0" if options.from_start else "$",
+            passing=(redis.ConnectionError, redis.TimeoutError),
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: reader.stop())
+        latest: dict[str, MarketStateRecord] = {}
+        for state in reader:
+            for text in news(latest.get(state.symbol, state), state):
+                print(f"{state.symbol}: {text}", flush=True)
+            latest[state.symbol] = state
+
+
+if __name__ == "__main__":
+    main()

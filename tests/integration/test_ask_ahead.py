@@ -1,0 +1,96 @@
+"""Asking for the next entries while those in hand are calculated: none twice, none skipped."""
+
+import pytest
+import redis
+
+from tests.support.candles import candle, made_candles
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import GROUP, INPUT, counters, expire_leases, feed, group_info
+from worker.embedded import EmbeddedRedis
+from worker.errors import LeaseLost
+from worker.keys import shard_name, shard_of
+
+SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
+ONE_SHARD = "BTCUSDT"
+
+
+def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G1, G3."""
+    worker = SteppedWorker(server, "one", batch=7)
+    worker.keep()
+    feed(client, [candle(symbol, i, 1.0) for i in range(5) for symbol in SYMBOLS])
+    seen: dict[int, list[tuple[int, int]]] = {}
+    while entries := worker.fetch():
+        for entry in entries:
+            seen.setdefault(entry.shard, []).append(entry.order)
+        worker.commit.apply(worker.advance(entries, ask_ahead=True))
+    assert all(sorted(set(orders)) == orders for orders in seen.values())
+    assert 100 == sum(map(len, seen.values())) == counters(client)["applied"]
+    assert {"applied": 100} == counters(client)
+    assert 0 == group_info(client)["pending"]
+
+
+def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5: a batch takes but some of what is pending; the rest comes with the next ones."""
+    worker = SteppedWorker(server, "one", batch=100)
+    worker.keep()
+    feed(client, made_candles(SYMBOLS, 5))
+    worker.fetch()
+    worker.pace.most = 3
+    assert 100 == worker.finish_all(ask_ahead=True)
+    assert {"applied": 100} == counters(client)
+
+
+def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G4: another worker has finished it meanwhile."""
+    one = SteppedWorker(server, "one", batch=5)
+    one.keep()
+    feed(client, made_candles((ONE_SHARD,), 15))
+    changes = one.advance(one.fetch(), ask_ahead=True)
+    expire_leases(client)
+    two = SteppedWorker(server, "two")
+    two.keep()
+    assert 15 == two.finish_all()
+    two.shards.release()
+    with pytest.raises(LeaseLost) as lost:
+        one.commit.apply(changes)
+    one.shards.drop(lost.value.shards)
+    one.keep()
+    assert [] == one.fetch()
+    assert {"applied": 15} == counters(client)
+
+
+def test_scripts_that_redis_forgot_are_loaded_again(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = SteppedWorker(server, "one", batch=5)
+    worker.keep()
+    feed(client, made_candles((ONE_SHARD,), 15))
+    entries = worker.fetch()
+    client.script_flush()
+    worker.commit.apply(worker.advance(entries, ask_ahead=True))
+    assert 10 == worker.finish_all(ask_ahead=True)
+    assert {"applied": 15} == counters(client)
+
+
+def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_nothing(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3, G5: those in hand are restored with the others, and finished with the batch."""
+    worker = SteppedWorker(server, "one", batch=5)
+    worker.keep()
+    feed(client, made_candles((ONE_SHARD,), 15))
+    entries = worker.fetch()
+    feed(client, [candle(ONE_SHARD, i, 1.0) for i in range(15, 20)])
+    worker.intake.fetch(worker.shards, 10)
+    client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard_of(ONE_SHARD, 16)))
+    worker.commit.apply(worker.advance(entries, ask_ahead=True))
+    assert 15 == worker.finish_all(ask_ahead=True)
+    assert {"applied": 20} == counters(client)
+    assert 0 == group_info(client)["pending"]

@@ -1,0 +1,107 @@
+"""The examples for downstream, run as users of deploy/redis who may only read the outputs."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+
+from schemas.reader import OUTPUT_STREAM
+from tests.support.acl import set_user
+from tests.support.records import make_record, publish
+from tests.support.worker_process import PATIENCE_S, wait_until
+from worker.embedded import EmbeddedRedis
+
+EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
+
+
+def url_of(server: EmbeddedRedis, client: redis.Redis, user: str) -> str:
+    set_user(client, user, "only-reads")
+    return f"redis://{user}:only-reads@127.0.0.1:{server.port}"
+
+
+def start(name: str, url: str, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, EXAMPLES / name, *arguments],
+        env=os.environ | {"REDIS_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def everything(client: redis.Redis) -> dict[bytes, Any]:
+    keys: Any = client.keys()
+    return {key: client.dump(key) for key in keys}
+
+
+def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    now_ms = int(time.time() * 1_000)
+    quiet, wild, old = (
+        msgspec.structs.replace(make_record(symbol, 0, sigma=sigma, ts=ts), close_time_ms=close_ms)
+        for symbol, sigma, ts, close_ms in (
+            ("QUIET", 0.0001, 1.0, now_ms),
+            ("WILD", 0.001, 0.0, now_ms),
+            ("OLD", 0.001, 0.0, now_ms - 600_000),
+        )
+    )
+    publish(client, (quiet, wild, old))
+    before = everything(client)
+    url = url_of(server, client, "marketstate-reader")
+    example = start("size_by_volatility.py", url, "QUIET", "WILD", "OLD", "NONE")
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (0, "") == (example.returncode, errors)
+    sized = [line.rpartition("would ")[2] for line in output.splitlines()]
+    kept = "keep what there is"
+    assert ["size to 100% of full size", "size to 25% of full size", kept, kept] == sized
+    assert before == everything(client)
+
+
+def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    regimes = ("chop", "chop", "trend", "mr")
+    publish(client, (make_record("BTCUSDT", i, regime) for i, regime in enumerate(regimes)))
+    spikes = (1.0, 0.4, 0.3, 1.0, 1.6)
+    publish(client, (make_record("ETH", i, spike_proxy=spike) for i, spike in enumerate(spikes)))
+    url = url_of(server, client, "marketstate-consumer")
+    example = start("watch_regimes.py", url, "--from-start")
+
+    def is_through() -> bool:
+        assert example.poll() is None, example.communicate()
+        groups: Any = client.xinfo_groups(OUTPUT_STREAM)
+        end: Any = client.xinfo_stream(OUTPUT_STREAM)
+        return bool(groups) and (0, end["last-generated-id"]) == (
+            groups[0]["pending"],
+            groups[0]["last-delivered-id"],
+        )
+
+    wait_until(is_through, "the example has acknowledged all")
+    example.send_signal(signal.SIGTERM)
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (0, "") == (example.returncode, errors)
+    assert [
+        "BTCUSDT: chop -> trend: would let it run",
+        "BTCUSDT: trend -> mr: would harvest at the edges of its range",
+        "ETH: spike, spike_proxy 0.40: would widen the distances",
+        "ETH: calm, spike_proxy 1.60: would narrow the distances",
+    ] == output.splitlines()
+
+
+def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> None:
+    """G7"""
+    allowed = {"argparse", "collections.abc", "os", "redis", "signal", "time"}
+    for path in EXAMPLES.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= allowed, path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module in allowed | {"schemas.reader", "schemas.market_state"}, path

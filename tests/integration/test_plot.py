@@ -1,0 +1,186 @@
+"""`marketstate plot`: from the output stream and from files, in each form that it writes."""
+
+import gzip
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+from schemas.candle import encode_envelope
+from schemas.market_state import encode_record, stream_fields
+from schemas.recording import RecordedEntry, encode_entry, encode_header
+from tests.support.candles import made_candles
+from tests.support.records import make_record, publish
+from worker.cli import main
+from worker.embedded import EmbeddedRedis
+
+EVIL = "<script>alert('x')</script>$\\frac$&币"
+REGIMES = ("trend", "mr", "chop")
+
+
+@pytest.fixture
+def published(any_server_binary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    with EmbeddedRedis(any_server_binary) as server, server.client() as client:
+        monkeypatch.setenv("MARKETSTATE_REDIS_PORT", str(server.port))
+        for symbol in ("BTCUSDT", EVIL, "ETHUSDT"):
+            publish(client, (make_record(symbol, i, REGIMES[i // 7 % 3]) for i in range(40)))
+        client.xadd("quantum:stream:marketstate", {"other": "entry"})
+        yield client
+
+
+def write_csv(folder: Path, symbol: str, count: int) -> Path:
+    path = folder / f"{symbol}-1m.csv"
+    rows = "".join(f"{one.close},{one.close_time}\n" for one in made_candles((symbol,), count))
+    path.write_text(f"close,close_time\n{rows}")
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert 2 == main(["plot", *arguments])
+    lines = capsys.readouterr().err.splitlines()
+    (error,) = (line for line in lines if line.startswith("marketstate: "))
+    return error
+
+
+@pytest.mark.usefixtures("published")
+def test_a_png_of_symbols_in_the_stream(tmp_path: Path) -> None:
+    sizes = []
+    for symbols in (["BTCUSDT"], ["BTCUSDT", "ETHUSDT"]):
+        out = tmp_path / f"{len(symbols)}.png"
+        assert 0 == main(["plot", *symbols, "--out", str(out)])
+        content = out.read_bytes()
+        assert content.startswith(b"\x89PNG")
+        sizes.append((int.from_bytes(content[16:20]), int.from_bytes(content[20:24])))
+    (width, height), (width_of_two, height_of_two) = sizes
+    assert (width, 2 * height) == (width_of_two, height_of_two)
+
+
+@pytest.mark.usefixtures("published")
+def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None:
+    out = tmp_path / "btc.svg"
+    assert 0 == main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)])
+    root = ET.fromstring(out.read_bytes())
+    texts = {text for element in root.iter() if (text := (element.text or "").strip())}
+    assert {
+        *("price", "[quote currency]", "sigma", "[per candle]", "ts = |mu| / sigma"),
+        *("probability", "[1]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
+    } <= texts
+    assert "BTCUSDT: 30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC" in texts
+    patterns = root.findall(".//{http://www.w3.org/2000/svg}pattern")
+    assert len(patterns) >= 2, "trend and mr are hatched, chop is plain"
+    for pattern in patterns:
+        face, lines = pattern[0].attrib["fill"], pattern[1].attrib["style"]
+        assert face not in lines, "hatching has a colour of its own"
+    before = out.read_bytes()
+    assert 0 == main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)])
+    assert before == out.read_bytes()
+
+
+def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
+    published: redis.Redis, tmp_path: Path
+) -> None:
+    evil = msgspec.structs.replace(make_record(EVIL, 40), regime="</script><img>")
+    publish(published, [evil])
+    out = tmp_path / "page.html"
+    assert 0 == main(["plot", EVIL, "BTCUSDT", "--out", str(out)])
+    page = out.read_text()
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "default-src 'none'" in page
+    assert [] == re.findall(r"""(?:src|href)=["'](?!#)""", page)
+    assert [] == re.findall(r"@import|url\((?!#)", page)
+    data = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert 2 == len(data)
+    for count, found in zip((41, 40), map(json.loads, data), strict=True):
+        assert count == len(found["times"]) == len(found["regimes"]) == len(found["numbers"]["ts"])
+    assert 2 == page.count("<svg")
+    assert "<?xml" not in page
+
+
+def test_candle_files_are_calculated_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(write_csv(tmp_path, symbol, 280)) for symbol in ("AAAUSDT", "BBBUSDT")]
+    out = tmp_path / "all.svg"
+    assert 0 == main(["plot", "--from", *paths, "--out", str(out)])
+    assert "AAAUSDT: 24 states\nBBBUSDT: 24 states\n" in capsys.readouterr().out
+    assert "BBBUSDT: 24 states of 1m candles" in out.read_text()
+    assert 0 == main(["plot", "BBBUSDT", "--from", *paths, "--last", "1", "--out", str(out)])
+    assert "AAAUSDT" not in out.read_text()
+
+
+def write_recording(path: Path, entries: Iterable[Mapping[str, str | bytes]]) -> Path:
+    content = encode_header("a stream")
+    for number, fields in enumerate(entries, start=1):
+        flat = [text.encode() if isinstance(text, str) else text for text in chain(*fields.items())]
+        content += encode_entry(RecordedEntry(f"{number}-0", flat))
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def test_a_recording_of_states_is_drawn_without_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [make_record("BTCUSDT", i) for i in range(20)]
+    states = [
+        msgspec.structs.asdict(stream_fields(record, encode_record(record))) for record in records
+    ]
+    path = write_recording(tmp_path / "states.jsonl.gz", [*states, {"other": "entry"}])
+    out = tmp_path / "out.svg"
+    assert 0 == main(["plot", "--from", str(path), "--out", str(out)])
+    output, errors = capsys.readouterr()
+    assert "BTCUSDT: 20 states" in output
+    assert [
+        "1 lines or entries were left out:",
+        f"  {path}, entry 21-0: no record of this version",
+    ] == errors.splitlines()
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(gzip.decompress(path.read_bytes())[:-20])
+    assert 0 == main(["plot", "--from", str(torn), "--out", str(out)])
+    assert f"{torn}, line 22: the line is cut off" in capsys.readouterr().err
+
+
+def test_a_recording_of_candles_gives_what_their_file_gives(tmp_path: Path) -> None:
+    candles = made_candles(("AAAUSDT",), 280)
+    other = msgspec.structs.replace(candles[-1], interval="5m", close=1.0)
+    entries = [encode_envelope(one, source="test") for one in (*candles, other)]
+    path = write_recording(tmp_path / "candles.jsonl", [{"no": "candle"}, *entries])
+    drawn = []
+    for source in (path, write_csv(tmp_path, "AAAUSDT", 280)):
+        out = tmp_path / f"{source.suffix[1:]}.svg"
+        assert 0 == main(["plot", "--from", str(source), "--out", str(out)])
+        drawn.append(out.read_bytes())
+    assert drawn[0] == drawn[1]
+
+
+def test_what_cannot_be_drawn_is_one_clear_line(
+    published: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "a.png")
+    assert "must end in .png, .svg, .html" in refused(capsys, "BTCUSDT", "--out", "a.gif")
+    assert "no state of NOUSDT" in refused(capsys, "NOUSDT", "BTCUSDT", "--out", out)
+    assert "which symbols?" in refused(capsys, "--out", out)
+    missing = str(tmp_path / "no/where.png")
+    assert f"cannot write {missing}" in refused(capsys, "BTCUSDT", "--out", missing)
+    short = str(write_csv(tmp_path, "SHORTUSDT", 256))
+    assert "257 closes" in refused(capsys, "--from", short, "--out", out)
+    (tmp_path / "notes.txt").write_text("something else")
+    notes = str(tmp_path / "notes.txt")
+    assert f"{notes}, line 1: no recording" in refused(capsys, "--from", notes, "--out", out)
+    for i in range(21):
+        publish(published, [make_record(f"SYM{i}", 0)])
+    many = [f"SYM{i}" for i in range(21)]
+    assert "21 symbols are too many" in refused(capsys, *many, "--out", out)
+    for last in ("0", "1.5", "inf"):
+        with pytest.raises(SystemExit):
+            main(["plot", "BTCUSDT", "--out", out, "--last", last])
+    assert not Path(out).exists()
+    published.shutdown(nosave=True)
+    assert 3 == main(["plot", "BTCUSDT", "--out", out])

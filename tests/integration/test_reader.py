@@ -1,0 +1,250 @@
+"""Downstream's reader: nothing is left out, whatever breaks, and what it needs of Redis."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from schemas.market_state import UnknownSchema
+from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
+from tests.support.records import make_record, publish
+from tests.support.worker_process import PATIENCE_S, wait_until
+from worker.embedded import EmbeddedRedis
+from worker.settings import settings_from
+
+PASSING = (redis.ConnectionError, redis.TimeoutError)
+MINUTE_MS = 60_000
+
+
+def publish_numbers(client: redis.Redis, count: int, first: int = 0) -> None:
+    publish(client, (make_record("BTCUSDT", number) for number in range(first, first + count)))
+
+
+def reader_of(client: Any, **changes: Any) -> StateReader:
+    given: dict[str, Any] = {"group": "sizing", "consumer": "one", "start": "0", "block_ms": 20}
+    return StateReader(client, **(given | changes))
+
+
+def numbers(reader: StateReader, most: int) -> list[int]:
+    """What comes until `most` states have come; the last is acknowledged too."""
+    found = []
+    in_vain = threading.Timer(PATIENCE_S, reader.stop)
+    in_vain.start()
+    for record in reader:
+        found.append(record.buffer_size)
+        if len(found) == most:
+            reader.stop()
+    in_vain.cancel()
+    return found
+
+
+def pending(client: redis.Redis) -> int:
+    summary: Any = client.xpending(OUTPUT_STREAM, "sizing")
+    return int(summary["pending"])
+
+
+@pytest.fixture(params=["bytes", "text", "RESP3"])
+def any_client(request: pytest.FixtureRequest, server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    """A redis client in each of the ways a caller may have set it up."""
+    options: Any = {
+        "bytes": {"protocol": 2},
+        "text": {"protocol": 2, "decode_responses": True},
+        "RESP3": {"protocol": 3},
+    }[request.param]
+    with redis.Redis(host="127.0.0.1", port=server.port, **options) as client:
+        yield client
+
+
+def test_the_latest_state_of_a_symbol_or_none(client: redis.Redis, any_client: redis.Redis) -> None:
+    record = make_record("BTCUSDT", 3)
+    publish(client, [record])
+    assert record == latest_state(any_client, "BTCUSDT")
+    assert latest_state(any_client, "ETHUSDT") is None
+
+
+def test_states_come_in_order_and_are_acknowledged_one_by_one(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    publish_numbers(client, 5)
+    assert [0, 1] == numbers(reader_of(any_client), 2)
+    assert 3 == pending(client)
+    assert [2, 3, 4] == numbers(reader_of(any_client), 3)
+    assert 0 == pending(client)
+
+
+def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.Redis) -> None:
+    publish_numbers(client, 3)
+
+    def fail_at_the_first() -> None:
+        for record in reader_of(client):
+            raise ValueError(record.symbol)
+
+    with pytest.raises(ValueError, match="BTCUSDT"):
+        fail_at_the_first()
+    for record in reader_of(client):
+        assert 0 == record.buffer_size
+        break
+    publish_numbers(client, 1, first=3)
+    assert [0, 1, 2, 3] == numbers(reader_of(client), 4)
+
+
+def test_a_new_group_begins_at_the_end_of_the_stream_unless_told_otherwise(
+    client: redis.Redis,
+) -> None:
+    publish_numbers(client, 3)
+    reader = reader_of(client, start="$")
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.extend(numbers(reader, 1)))
+    thread.start()
+    wait_until(lambda: client.xinfo_groups(OUTPUT_STREAM), "the group is there")
+    publish_numbers(client, 1, first=3)
+    thread.join()
+    assert [3] == found
+
+
+def test_a_reader_waits_for_a_stream_that_is_not_there_and_stops_when_told(
+    client: redis.Redis,
+) -> None:
+    reader = reader_of(client)
+    thread = threading.Thread(target=lambda: list(reader))
+    thread.start()
+    wait_until(lambda: client.exists(OUTPUT_STREAM), "the group is there")
+    reader.stop()
+    thread.join()
+    assert [] == list(reader)
+
+
+class Breaking(redis.Redis):
+    """A client whose every third command is carried out and its reply lost."""
+
+    calls = 0
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        reply = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        self.calls += 1
+        if self.calls % 3 == 0:
+            raise redis.ConnectionError("lost")
+        return reply
+
+
+def test_lost_replies_lose_no_state_and_change_no_order(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("schemas.reader.RETRY_S", 0.001)
+    publish_numbers(client, 50)
+    with Breaking(host="127.0.0.1", port=server.port) as breaking:
+        found = numbers(reader_of(breaking, passing=PASSING, count=7), 50)
+    assert list(range(50)) == found
+    assert 0 == pending(client)
+
+
+class Repeating(redis.Redis):
+    """A client that repeats each command unseen, as redis-py does when a reply is lost."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        for _ in range(2):
+            reply = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        return reply
+
+
+def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    publish_numbers(client, 20)
+    with Repeating(host="127.0.0.1", port=server.port) as repeating:
+        found = numbers(reader_of(repeating, count=3), 20)
+    assert list(range(20)) == found
+
+
+def test_a_redis_that_is_killed_and_started_again_is_gone_on_with(any_server_binary: Path) -> None:
+    durable = ("--appendonly", "yes", "--appendfsync", "always")
+    with EmbeddedRedis(any_server_binary, *durable) as server, server.client() as client:
+        publish_numbers(client, 6)
+        reader, found = reader_of(client, passing=PASSING, count=4), list[int]()
+        for record in reader:
+            found.append(record.buffer_size)
+            if record.buffer_size in (1, 4):
+                server.kill()
+                server.start()
+            if record.buffer_size == 5:
+                reader.stop()
+        assert list(range(6)) == found
+        assert 0 == pending(client)
+
+
+def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    publish_numbers(client, 3)
+    with Breaking(host="127.0.0.1", port=server.port) as breaking:
+        reader = reader_of(breaking)
+        found: list[int] = []
+        while len(found) < 3:
+            try:
+                for record in reader:
+                    found.append(record.buffer_size)
+            except redis.ConnectionError:
+                pass
+    assert [0, 1, 2] == sorted(set(found))
+
+
+def test_a_group_that_was_lost_is_made_anew_where_the_reader_stands(client: redis.Redis) -> None:
+    publish_numbers(client, 4)
+    reader, found = reader_of(client), []
+    for record in reader:
+        found.append(record.buffer_size)
+        if found == [0, 1]:
+            client.xgroup_destroy(OUTPUT_STREAM, "sizing")
+            publish_numbers(client, 2, first=4)
+        if record.buffer_size == 5:
+            reader.stop()
+    assert list(range(6)) == found
+
+
+def test_entries_that_the_cap_removed_in_hand_are_counted(client: redis.Redis) -> None:
+    publish_numbers(client, 3)
+    for _ in reader_of(client):
+        break
+    client.xtrim(OUTPUT_STREAM, maxlen=1, approximate=False)
+    reader = reader_of(client)
+    assert [2] == numbers(reader, 1)
+    assert 2 == reader.trimmed
+    assert 0 == pending(client)
+
+
+def test_a_record_of_another_version_stays_pending_and_is_named(client: redis.Redis) -> None:
+    client.xadd(OUTPUT_STREAM, {"record": '{"schema": 2}'}, id="7-1")
+    for _ in range(2):
+        with pytest.raises(UnknownSchema) as refused:
+            next(iter(reader_of(client)))
+        assert [f"entry 7-1 of {OUTPUT_STREAM}"] == refused.value.__notes__
+
+
+@pytest.mark.parametrize(
+    ("interval", "publish_interval_ms", "stale_after_ms"),
+    [
+        ("1m", 60_000, 120_000),
+        ("1m", 90_000, 240_000),
+        ("1h", 60_000, 7_200_000),
+        ("1s", 5_000, 10_000),
+    ],
+)
+def test_a_state_is_stale_when_more_than_one_is_overdue(
+    interval: str, publish_interval_ms: int, stale_after_ms: int
+) -> None:
+    record = msgspec.structs.replace(make_record("BTCUSDT", 0), interval=interval)
+    latest_ms = record.close_time_ms + stale_after_ms
+    assert not is_stale(record, latest_ms, publish_interval_ms)
+    assert is_stale(record, latest_ms + 1, publish_interval_ms)
+
+
+def test_the_reader_knows_the_names_that_the_worker_has_by_default() -> None:
+    settings = settings_from({})
+    assert (settings.output_prefix, settings.output_stream) == (OUTPUT_PREFIX, OUTPUT_STREAM)
+    record = make_record("BTCUSDT", 0)
+    assert not is_stale(record, record.close_time_ms + 2 * settings.publish_interval_ms)
+    assert is_stale(record, record.close_time_ms + 2 * settings.publish_interval_ms + 1)

@@ -1,0 +1,140 @@
+"""`marketstate top` in a terminal, on a real Redis."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.acl import set_user
+from tests.support.candles import made_candles
+from tests.support.records import make_record, publish
+from tests.support.steps import SteppedWorker
+from tests.support.terminal import Terminal
+from tests.support.worker_process import WorkerProcess, feed
+from worker.embedded import EmbeddedRedis
+
+
+@pytest.fixture
+def one_server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(any_server_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def one_client(one_server: EmbeddedRedis) -> Iterator[redis.Redis]:
+    with one_server.client() as client:
+        yield client
+
+
+def top(server: EmbeddedRedis, *options: str, **settings: object) -> Terminal:
+    encoding = str(settings.pop("encoding", "utf-8"))
+    # Some shells export their size, which is old after the first change of it.
+    environ = {"PYTHONIOENCODING": encoding, "COLUMNS": "30", "LINES": "7"}
+    return Terminal("top", *options, environ=environ, redis_port=server.port, **settings)
+
+
+def test_it_shows_markets_and_the_group_obeys_keys_and_leaves_the_terminal_as_it_was(
+    one_server: EmbeddedRedis, one_client: redis.Redis
+) -> None:
+    worker = SteppedWorker(one_server, "one")
+    worker.keep()
+    feed(one_client, made_candles(("AAAUSDT",), 3))
+    publish(one_client, (make_record(f"SYM{i:03d}", 0) for i in range(600)))
+    with top(one_server) as terminal:
+        terminal.wait_for("rows 1-19 of 600")
+        assert "workers 1  lag 3  pending 0" in terminal.screen[1]
+        worker.finish_all()
+        publish(one_client, [make_record("BTCUSDT", 0, close=97123.5)])
+        terminal.wait_for("lag 0")
+        terminal.wait_for("97123.5")
+        terminal.press("/sym59\r")
+        terminal.wait_for("rows 1-10 of 10 with 'sym59'")
+        terminal.resize(50, 10)
+        terminal.wait_for("rows 1-5 of")
+        assert [50] == sorted({len(line) for line in terminal.screen if line})
+        terminal.press("\x1b")
+        terminal.press("\x1b[6~")
+        terminal.wait_for("rows 6-10")
+        terminal.press("q")
+        assert 0 == terminal.exit_code()
+        assert terminal.before == terminal.attributes
+        assert "\x1b[?1049l" in terminal.written.rpartition("\x1b[?1049h")[2]
+
+
+def test_ctrl_c_ends_it_too(one_server: EmbeddedRedis, one_client: redis.Redis) -> None:
+    publish(one_client, [make_record("BTCUSDT", 0)])
+    with top(one_server) as terminal:
+        terminal.wait_for("BTCUSDT")
+        terminal.press("\x03")
+        assert 130 == terminal.exit_code()
+        assert terminal.before == terminal.attributes
+        assert "Traceback" not in terminal.written
+
+
+def test_a_redis_that_goes_away_is_told_and_comes_back(
+    one_server: EmbeddedRedis, one_client: redis.Redis
+) -> None:
+    publish(one_client, [make_record("BTCUSDT", 0)])
+    with top(one_server) as terminal:
+        terminal.wait_for("BTCUSDT")
+        one_server.kill()
+        terminal.wait_for("trying again")
+        terminal.wait_for("BTCUSDT")
+        one_server.start()
+        publish(one_client, [make_record("ETHUSDT", 0)])
+        terminal.wait_for("ETHUSDT")
+        assert not any("trying again" in line for line in terminal.screen)
+        assert not any("BTCUSDT" in line for line in terminal.screen), "it came back empty"
+
+
+def test_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    SteppedWorker(server, "one").keep()
+    publish(client, [make_record("BTCUSDT", 0)])
+    user = "marketstate-reader"
+    set_user(client, user, "only-reads")
+    with top(server, redis_username=user, redis_password="only-reads") as terminal:
+        terminal.wait_for("BTCUSDT")
+        assert "workers -  lag -  pending -" in terminal.screen[1]
+        assert "this user may not read the group" in terminal.screen[1]
+
+
+@pytest.mark.parametrize(("encoding", "options"), [("latin-1", []), ("utf-8", ["--ascii"])])
+def test_a_terminal_without_blocks_gets_letters(
+    one_server: EmbeddedRedis, one_client: redis.Redis, encoding: str, options: list[str]
+) -> None:
+    publish(one_client, [make_record("币USDT", 0)])
+    with top(one_server, *options, encoding=encoding) as terminal:
+        terminal.wait_for("USDT")
+        terminal.wait_for("###")
+        assert all(line.isascii() for line in terminal.screen[:3])
+
+
+def test_without_a_terminal_a_redis_or_rich_it_says_so_in_a_line(tmp_path: Path) -> None:
+    with WorkerProcess(1, tmp_path, "top") as process:
+        assert 2 == process.exit_code()
+        assert ["marketstate: top needs a terminal"] == [
+            line.partition(";")[0] for line in process.log.splitlines()
+        ]
+    with Terminal("top", environ={}, redis_port=1) as terminal:
+        assert 3 == terminal.exit_code()
+        assert "does not answer" in terminal.written
+        assert 1 == len(terminal.written.splitlines())
+
+
+@pytest.mark.parametrize(("command", "library"), [("top", "rich"), ("plot", "matplotlib")])
+def test_without_the_extra_a_line_says_how_to_get_it(command: str, library: str) -> None:
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; "
+        f"from worker.cli import main; sys.exit(main([{command!r}]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert 2 == found.returncode
+    assert 1 == len(found.stderr.splitlines())
+    assert "pip install 'marketstate-worker[view]'" in found.stderr

@@ -1,0 +1,94 @@
+"""A program in a terminal of its own: what is on its screen, and keys pressed on it."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tests.support.worker_process import PATIENCE_S, wait_until
+
+_FRAME: Final = "\x1b[H"
+_SEQUENCE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """`marketstate <command>` with settings, in a pseudo-terminal."""
+
+    def __init__(self, *command: str, environ: dict[str, str], **settings: object) -> None:
+        self._ours, self._theirs = pty.openpty()
+        self.resize(120, 24)
+        os.set_blocking(self._ours, False)
+        self.before: list[Any] = termios.tcgetattr(self._theirs)
+        variables = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in settings.items()}
+        self._written = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *command],
+            env=os.environ | {"TERM": "xterm-256color"} | environ | variables,
+            stdin=self._theirs,
+            stdout=self._theirs,
+            stderr=self._theirs,
+            start_new_session=True,
+            # Ctrl-C is for the foreground of the terminal that controls the session.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 no threads
+        )
+
+    def resize(self, columns: int, lines: int) -> None:
+        size = struct.pack("HHHH", lines, columns, 0, 0)
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, size)
+
+    @property
+    def written(self) -> str:
+        """Everything so far."""
+        while True:
+            try:
+                data = os.read(self._ours, 65_536)
+            except BlockingIOError:
+                data = b""
+            if not data:
+                return self._written.decode(errors="replace")
+            self._written += data
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines of the last frame that is whole."""
+        frames = self.written.split(_FRAME)
+        text = frames[-2] if len(frames) > 2 else ""
+        return [line.strip("\r") for line in _SEQUENCE.sub("", text).split("\n")]
+
+    def wait_for(self, text: str) -> None:
+        wait_until(
+            lambda: any(text in line for line in self.screen) or self.process.poll() is not None,
+            f"the screen has {text!r}: {self.screen}",
+        )
+        assert any(text in line for line in self.screen), self.written[-2_000:]
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def exit_code(self) -> int:
+        wait_until(lambda: (self.written, self.process.poll())[1] is not None, "it has ended")
+        return self.process.wait(PATIENCE_S)
+
+    @property
+    def attributes(self) -> list[Any]:
+        return termios.tcgetattr(self._theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)

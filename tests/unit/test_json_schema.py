@@ -1,0 +1,26 @@
+"""The JSON Schema beside the code, for readers in other languages."""
+
+import json
+from pathlib import Path
+
+import schemas
+from schemas.json_schema import market_state_schema
+from schemas.market_state import MarketStateRecord, encode_record
+from tests.support.records import make_record
+
+FILE = Path(schemas.__path__[0]) / "market_state.schema.json"
+
+
+def test_the_file_is_what_the_code_says() -> None:
+    """`python -m schemas.json_schema > schemas/market_state.schema.json` makes it so."""
+    assert market_state_schema() == FILE.read_text()
+
+
+def test_it_describes_every_field_of_a_record() -> None:
+    record = json.loads(encode_record(make_record("BTCUSDT", 0)))
+    definitions = json.loads(FILE.read_text())["$defs"]
+    described = definitions[MarketStateRecord.__name__]["properties"]
+    assert set(record) == set(described)
+    nested = {"regime_probs": "RegimeProbs", "features": "Features", "windows": "Windows"}
+    for name, definition in nested.items():
+        assert set(record[name]) == set(definitions[definition]["properties"])

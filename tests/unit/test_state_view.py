@@ -1,0 +1,94 @@
+"""`marketstate state`: the state of a price file, in numbers and in words, without Redis."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.state import MarketState
+from tests.support.candles import made_candles
+from worker.check import KNOWN_STATE, KNOWN_WINDOW
+from worker.cli import main
+
+CANDLES = made_candles(("BTCUSDT",), 300)
+CANDLE_ROWS = "close,close_time\n" + "".join(f"{one.close},{one.close_time}\n" for one in CANDLES)
+PRICES = "".join(f"{price}\n" for price in KNOWN_WINDOW)
+
+
+def state_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert 0 == main(["state", *arguments, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("text", [PRICES, f"close\n{PRICES}", f"\ufeffclose\r\n\n{PRICES}"])
+def test_prices_alone_have_a_state_with_or_without_a_header(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.csv").write_text(text)
+    found = state_of(capsys, str(tmp_path / "mine.csv"))
+    assert KNOWN_STATE == pytest.approx({name: found[name] for name in KNOWN_STATE}, rel=1e-9)
+    assert ("mine", 257, None) == (found["symbol"], found["prices"], found["close_time_ms"])
+
+
+def test_candles_have_the_same_state_as_their_closes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "BTCUSDT-1m.csv.gz"
+    path.write_bytes(gzip.compress(CANDLE_ROWS.encode()))
+    found = state_of(capsys, str(path))
+    expected: Any = MarketState().get_state("BTCUSDT", [one.close for one in CANDLES])
+    assert expected == {name: found[name] for name in expected}
+    assert ("BTCUSDT", CANDLES[-1].close_time) == (found["symbol"], found["close_time_ms"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "regime"), [("trend", "trend"), ("mean_revert", "mr"), ("chop", "chop")]
+)
+def test_invented_prices_have_the_regime_they_are_named_for_and_the_answer_repeats(
+    kind: str, regime: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = state_of(capsys, "--synthetic", kind)
+    assert regime == found["regime"]
+    assert found == state_of(capsys, "--synthetic", kind)
+
+
+def test_it_says_in_words_what_the_numbers_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["state", "--synthetic", "trend"])
+    text = capsys.readouterr().out
+    assert "BTCUSDT: 300 prices until 2026-01-01 11:59:59 UTC" in text
+    assert "Most likely trend" in text
+    assert "drifts up" in text
+    for name in ("sigma", "mu", "ts", "dp", "vr", "spike_proxy"):
+        assert text.count(name) >= 2, f"{name} is shown and explained"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("few.csv", "1\n" * 256, "has 256 prices; a state needs 257 or more"),
+        (
+            "BTCUSDT-1m.csv",
+            CANDLE_ROWS[: CANDLE_ROWS.index("\n", 999)],
+            "prices; a state needs 257 or more",
+        ),
+        ("word.csv", "1\n2\nx\n", "line 3: 'x' is no price"),
+        ("zero.csv", "price\n0\n", "line 2: '0' is no price"),
+        ("nan.csv", "nan\n1\n", "line 1: 'nan' is no price"),
+        ("empty.csv", "", "has 0 prices"),
+        ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "line 3: close time"),
+        ("zip.csv.gz", "no gzip", "cannot read"),
+        ("bytes.csv", "\udcff", "no price file"),
+    ],
+)
+def test_what_has_no_state_is_one_clear_line(
+    name: str, text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    assert 2 == main(["state", str(path)])
+    error = capsys.readouterr().err
+    assert 1 == len(error.splitlines())
+    assert str(path) in error
+    assert says in error

@@ -1,0 +1,218 @@
+"""What `marketstate top` makes of states and keys: pure, without a terminal."""
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.market_state import MarketStateRecord, encode_record
+from tests.support.records import make_record
+from worker.keyboard import keys_in
+from worker.markets import Market, moved_on, readable
+from worker.settings import settings_from
+from worker.top_feed import Rate, View
+from worker.top_look import COLUMNS, Look, duration
+from worker.top_screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
+
+MINUTE_MS = 60_000
+GOOD = make_record("BTCUSDT", 0)
+GOOD_BYTES = encode_record(GOOD).encode()
+
+
+def markets_of(*records: MarketStateRecord) -> dict[str, Market]:
+    markets: dict[str, Market] = {}
+    for record in records:
+        markets[record.symbol] = moved_on(markets.get(record.symbol), record)
+    return markets
+
+
+def view_of(markets: dict[str, Market], **changes: Any) -> View:
+    return View(markets, None, "no group yet", 0, None, 0, "")._replace(**changes)
+
+
+def drawn(
+    view: View,
+    look: Look | None = None,
+    size: tuple[int, int] = (120, 24),
+    marks: Marks = UNICODE,
+    after_ms: int = 0,
+) -> list[str]:
+    """The lines, so long after the newest close."""
+    closes = [market.record.close_time_ms for market in view.markets.values()]
+    now_ms = max(closes, default=0) + after_ms
+    screen = Screen(settings_from({}), marks, "Redis at here")
+    return screen.draw(view, look or Look(), size, now_ms).plain.split("\n")
+
+
+MANY = markets_of(
+    *(make_record(f"SYM{i:03d}", 0, ("trend", "mr", "chop")[i % 3], ts=i / 10) for i in range(600))
+)
+
+
+def test_how_long_a_regime_has_held_is_counted_from_its_first_close() -> None:
+    regimes = ("chop", "chop", "trend", "trend", "trend")
+    records = [make_record("BTC", i, regime) for i, regime in enumerate(regimes)]
+    held = [markets_of(*records[:count])["BTC"] for count in range(1, 6)]
+    assert [0, 1, 0, 1, 2] == [market.held_ms // MINUTE_MS for market in held]
+    assert [False, False, True, True, True] == [market.since_known for market in held]
+    assert " >60s" in drawn(view_of(markets_of(*records[:2])))[4]
+    assert "    2m" in drawn(view_of(markets_of(*records)))[4]
+
+
+def test_a_screen_shows_every_number_of_a_market() -> None:
+    lines = drawn(
+        view_of(markets_of(make_record("BTCUSDT", 0, "mr", close=97123.5))), after_ms=3000
+    )
+    for text in ("BTCUSDT", "97123.5", "0.00100000", "+0.00025000", "0.2500", "mr", ">0s", "3s"):
+        assert text in lines[4]
+    assert {"symbol", "price", "sigma", "mu", "ts", "regime", "held", "age"} <= set(
+        lines[3].replace("▲", "").split()
+    )
+    assert "mr 1" in lines[2]
+
+
+@pytest.mark.parametrize("width", [300, 120, 80, 60, 40, 20, 5, 1])
+@pytest.mark.parametrize("height", [60, 24, 6, 5, 1])
+def test_a_screen_fits_into_its_terminal(width: int, height: int) -> None:
+    lines = drawn(view_of(MANY), size=(width, height))
+    assert len(lines) <= max(height, 1)
+    assert max(map(len, lines)) <= width
+    if height >= 6:
+        assert height == len(lines)
+
+
+def test_600_symbols_are_scrolled_through_and_the_rest_is_told() -> None:
+    look, page = Look(), rows_on(24)
+    view = view_of(MANY)
+    assert "rows 1-19 of 600" in drawn(view, look)[2]
+    look.press("page down", page)
+    assert "SYM019" in drawn(view, look)[4]
+    look.press("end", page)
+    lines = drawn(view, look)
+    assert "SYM599" in lines[4 + page - 1]
+    look.press("up", page)
+    assert "SYM580" in drawn(view, look)[4]
+    look.press("home", page)
+    look.press("up", page)
+    assert "SYM000" in drawn(view, look)[4]
+
+
+def test_keys_sort_reverse_and_filter() -> None:
+    look, view = Look(), view_of(MANY)
+    names = [column.name for column in COLUMNS]
+    for _ in range(names.index("ts")):
+        look.press("s", 10)
+    assert "SYM599" in drawn(view, look)[4]
+    assert "▼ts" in drawn(view, look)[3]
+    look.press("r", 10)
+    assert "SYM000" in drawn(view, look)[4]
+    look.press("f", 10)
+    assert "of 200" in drawn(view, look)[2]
+    for key in ("/", *"sym00x", "backspace", "enter"):
+        look.press(key, 10)
+    assert "rows 1-4 of 4 with 'sym00'" in drawn(view, look)[2]
+    look.press("escape", 10)
+    assert "of 200" in drawn(view, look)[2]
+    for key in ("/", "z", "z"):
+        look.press(key, 10)
+    lines = drawn(view, look)
+    assert "filter: zz_" in lines[-1]
+    assert "no market fits the filter" in lines[4]
+    look.press("q", 10)
+    assert not look.done, "a letter of the filter"
+    look.press("escape", 10)
+    look.press("q", 10)
+    assert look.done
+
+
+def test_the_footer_tells_every_key() -> None:
+    footer = drawn(view_of(MANY), size=(80, 24))[-1]
+    for key in (
+        "q quit",
+        "/ filter",
+        "f regime:all",
+        "s sort:symbol",
+        "r reverse",
+        "arrows scroll",
+    ):
+        assert key in footer
+
+
+def test_shares_and_regimes_are_told_apart_without_colour_and_without_unicode() -> None:
+    view = view_of(markets_of(make_record("BTC", 0)))
+    for marks in (UNICODE, ASCII):
+        runs = "".join(f"({re.escape(mark)}+)" for mark in marks.bar)
+        bar = re.search(f" {runs} ", drawn(view, marks=marks)[4])
+        assert bar is not None
+        assert [7, 7, 22] == [len(run) for run in bar.groups()]
+    assert all(line.isascii() for line in drawn(view, marks=ASCII))
+    assert ASCII == marks_for("iso8859-1")
+    assert UNICODE == marks_for("utf-8")
+
+
+def test_names_of_others_are_shown_and_not_obeyed() -> None:
+    names = ("[bold red]X[/]", "EVIL\x1b[2J\x07\r\n", "币安人生USDT", "\u202eABC")
+    lines = drawn(view_of(markets_of(*(make_record(name, 0) for name in names))))
+    text = "\n".join(lines)
+    assert "[bold red]X[" in text
+    assert "EVIL?[2J???" in text
+    assert "币安人生USDT" in text
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"schema":2}', b'{"schema":1}'),
+        *(b'{"schema":' + b"[" * 60_000, b" " * 70_000 + GOOD_BYTES),
+        encode_record(GOOD).replace('"close":100.0', '"close":1e999').encode(),
+        encode_record(msgspec.structs.replace(GOOD, close_time_ms=2**63)).encode(),
+        encode_record(msgspec.structs.replace(GOOD, close_time_ms=-1)).encode(),
+    ],
+)
+def test_what_is_no_sound_record_is_told_from_those_beside_it(record: bytes) -> None:
+    entries = [(b"1-0", {b"record": record}), (b"2-0", {}), (b"3-0", {b"record": GOOD_BYTES})]
+    assert [(b"1-0", None), (b"2-0", None), (b"3-0", GOOD)] == list(readable(entries))
+
+
+def test_an_old_state_is_marked() -> None:
+    view = view_of(markets_of(make_record("BTC", 0)))
+    assert "!" not in drawn(view, after_ms=2 * MINUTE_MS)[4]
+    assert "!2m" in drawn(view, after_ms=2 * MINUTE_MS + 1_000)[4]
+
+
+def test_what_cannot_be_read_is_a_dash_with_the_reason() -> None:
+    lines = drawn(view_of({}, trouble="Redis is away", unreadable=2))
+    assert "trying again: Redis is away" in lines[0]
+    assert lines[1].startswith("workers -  lag -  pending -  candles/min -  states/min 0")
+    assert "(no group yet)" in lines[1]
+    assert "2 entries are no record of this version" in lines[1]
+    assert "no states yet in quantum:stream:marketstate" in lines[4]
+
+
+def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
+    rate = Rate()
+    for now_s, total in ((0, 0), (30, 300), (59, 300)):
+        rate.add(total, now_s)
+        assert rate.per_min is None
+    for now_s, total, expected in ((60, 600, 600), (90, 600, 300), (150, 600, 0)):
+        rate.add(total, now_s)
+        assert expected == rate.per_min
+    rate.add(5, 151)
+    assert rate.per_min is None
+
+
+def test_durations_are_short() -> None:
+    found = [duration(s * 1_000) for s in (-5, 0, 99, 100, 5_999, 6_000, 172_799, 172_800)]
+    assert ["0s", "0s", "99s", "1m", "99m", "1h", "47h", "2d"] == found
+
+
+def test_keys_are_read_from_what_terminals_send() -> None:
+    assert ["up", "a", "page down", "escape", "enter"] == keys_in(b"\x1b[Aa\x1b[6~\x1b\r")
+    assert ["é"] == keys_in("é".encode() + b"\xff\x1b[200~")
+
+
+def test_a_record_of_any_regime_is_shown() -> None:
+    record = msgspec.structs.replace(make_record("BTC", 0), regime="a-new-one")
+    assert "a-new-" in drawn(view_of(markets_of(record)))[4]

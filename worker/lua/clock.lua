@@ -1,0 +1,8 @@
+-- The time of Redis's clock, the only one that the workers share.
+--
+-- No script of its own: put before those that need it.
+
+local function now_in_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
