@@ -11,7 +11,7 @@ Only digests are kept, so that a month fits into memory; what differs is read on
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -57,80 +57,107 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
             if not recorded:
                 raise FileUnusable(f"{path} has no states{_of_wanted(settings)}")
             published = _states(settings, _published(settings, client), CheckFailed)
-            yield from _Comparison(settings, path, client).findings(recorded, published)
+            yield from _one_sided(recorded, published, settings.output_stream)
+            comparison = _Comparison(recorded, published)
+            if comparison.differing:
+                yield _first_difference(comparison, settings, path, client)
+            yield from comparison.findings(settings.output_stream)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
 
 
 class _Comparison:
-    def __init__(self, settings: Settings, path: Path, client: Client) -> None:
-        self._stream = settings.output_stream
-        self._path = path
-        self._client = client
+    """Of the symbols that both sides have."""
 
-    def findings(self, recorded: _States, published: _States) -> Iterator[Finding]:
-        yield from self._of_one_side(recorded.keys() - published.keys(), "only recorded")
-        yield from self._of_one_side(published.keys() - recorded.keys(), f"only in {self._stream}")
-        counts: Counter[str] = Counter()
-        differing: list[tuple[int, str]] = []
-        times_ms: list[int] = []
+    def __init__(self, recorded: _States, published: _States) -> None:
+        self.recorded = recorded
+        self.published = published
+        self.differing: list[tuple[int, str]] = []
+        """Close time and symbol."""
+        self._apart: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self._times_ms: list[int] = []
         for symbol in sorted(recorded.keys() & published.keys()):
-            ours, theirs = published[symbol], recorded[symbol]
-            first_ms, last_ms = max(min(ours), min(theirs)), min(max(ours), max(theirs))
-            common = {ms for ms in ours.keys() | theirs.keys() if first_ms <= ms <= last_ms}
-            if not common:
-                yield Finding("FAIL", symbol, "recording and stream have no close time in common")
-            counts["before"] += sum(ms < first_ms for ms in theirs)
-            counts["after"] += sum(ms > last_ms for ms in theirs)
-            times_ms += (first_ms, last_ms) if common else ()
-            for ms in common:
-                verdict = _verdict(ours.get(ms), theirs.get(ms))
-                counts[verdict] += 1
-                if verdict == "differ":
-                    differing.append((ms, symbol))
-        if differing:
-            ms, symbol = min(differing)
-            text = self._difference(recorded[symbol].get(ms), published[symbol].get(ms))
-            yield Finding("FAIL", symbol, f"at the close {_shown(ms)} {text}")
-        yield self._summary(counts, times_ms)
+            self._compare(symbol, recorded[symbol], published[symbol])
+
+    def findings(self, stream: str) -> Iterator[Finding]:
+        counts = self._counts
+        if self._apart:
+            text = f"recording and {stream} have no close time in common of {_list(self._apart)}"
+            yield Finding("FAIL", SUBJECT, text)
+        equal = counts["same"] + counts["filling"]
+        compared = equal + counts["differ"]
+        text = f"{equal:,} of {compared:,} states are the same"
+        if self._times_ms:
+            first_ms, last_ms = min(self._times_ms), max(self._times_ms)
+            text += f", of closes from {_shown(first_ms)} to {_shown(last_ms)}"
+        if counts["filling"]:
+            text += f"; in {counts['filling']:,} of them one window was still filling"
+        yield Finding("ok" if equal and not counts["differ"] else "FAIL", SUBJECT, text)
         if counts["before"] or counts["after"]:
             yield Finding(
                 "skip",
                 SUBJECT,
                 f"{counts['before']:,} are recorded of closes before those, {counts['after']:,} of "
-                f"closes after them, which {self._stream} does not reach",
+                f"closes after them, which {stream} does not reach",
             )
 
-    def _of_one_side(self, symbols: set[str], where: str) -> Iterator[Finding]:
+    def _compare(self, symbol: str, theirs: dict[int, _State], ours: dict[int, _State]) -> None:
+        first_ms, last_ms = max(min(ours), min(theirs)), min(max(ours), max(theirs))
+        self._counts["before"] += sum(ms < first_ms for ms in theirs)
+        self._counts["after"] += sum(ms > last_ms for ms in theirs)
+        if first_ms > last_ms:
+            self._apart.append(symbol)
+            return
+        self._times_ms += (first_ms, last_ms)
+        for ms in ours.keys() | theirs.keys():
+            if first_ms <= ms <= last_ms:
+                verdict = _verdict(ours.get(ms), theirs.get(ms))
+                self._counts[verdict] += 1
+                if verdict == "differ":
+                    self.differing.append((ms, symbol))
+
+
+def _one_sided(recorded: _States, published: _States, stream: str) -> Iterator[Finding]:
+    sides = {
+        "only recorded": recorded.keys() - published.keys(),
+        f"only in {stream}": published.keys() - recorded.keys(),
+    }
+    for where, symbols in sides.items():
         if symbols:
-            names = ", ".join(sorted(symbols))
-            text = f"states of {names} are {where}; {PREFIX}SYMBOLS says which to compare"
+            text = f"states of {_list(symbols)} are {where}; {PREFIX}SYMBOLS says which to compare"
             yield Finding("FAIL", SUBJECT, text)
 
-    def _difference(self, theirs: _State | None, ours: _State | None) -> str:
-        if ours is None:
-            return f"a state is recorded ({theirs and theirs.place}) that {self._stream} lacks"
-        if theirs is None:
-            return f"{self._stream} has a state ({ours.place}) that is not recorded"
-        (entry,) = raw_entries.read(self._client, self._stream, ours.place, ours.place, 1)
-        found = _named_values(entry)
-        line = next(entry for place, entry in _recorded(self._path) if place == theirs.place)
-        for name, value in _named_values(line).items():
-            if found.get(name) != value:
-                return (
-                    f"{name} is recorded as {value!r} ({theirs.place}); {self._stream} has "
-                    f"{found.get(name)!r} (entry {ours.place})"
-                )
-        return f"the fields are written in another way ({theirs.place}, entry {ours.place})"
 
-    def _summary(self, counts: Counter[str], times_ms: list[int]) -> Finding:
-        compared = counts["same"] + counts["filling"] + counts["differ"]
-        text = f"{counts['same'] + counts['filling']:,} of {compared:,} states are the same"
-        if times_ms:
-            text += f", of closes from {_shown(min(times_ms))} to {_shown(max(times_ms))}"
-        if counts["filling"]:
-            text += f"; in {counts['filling']:,} of them one window was still filling"
-        return Finding("ok" if compared and not counts["differ"] else "FAIL", SUBJECT, text)
+def _first_difference(
+    comparison: _Comparison, settings: Settings, path: Path, client: Client
+) -> Finding:
+    ms, symbol = min(comparison.differing)
+    theirs, ours = comparison.recorded[symbol].get(ms), comparison.published[symbol].get(ms)
+    stream = settings.output_stream
+    if ours is None or theirs is None:
+        text = (
+            f"a state is recorded ({theirs.place}) that {stream} lacks"
+            if theirs
+            else f"{stream} has a state ({ours and ours.place}) that is not recorded"
+        )
+    else:
+        (entry,) = raw_entries.read(client, stream, ours.place, ours.place, 1)
+        line = next(found for place, found in _recorded(path) if place == theirs.place)
+        text = f"{_difference(line, entry, stream)} ({theirs.place}; entry {ours.place})"
+    return Finding("FAIL", symbol, f"at the close {_shown(ms)} {text}")
+
+
+def _difference(recorded: RecordedEntry, published: RecordedEntry, stream: str) -> str:
+    theirs, ours = _named_values(recorded), _named_values(published)
+    for name in theirs | ours:
+        if name not in ours:
+            return f"{name} is recorded, {stream} lacks it"
+        if name not in theirs:
+            return f"{stream} has {name} {ours[name]!r}, the recording lacks it"
+        if theirs[name] != ours[name]:
+            return f"{name} is recorded as {theirs[name]!r}, {stream} has {ours[name]!r}"
+    return "the fields are written in another way"
 
 
 def _verdict(ours: _State | None, theirs: _State | None) -> str:
@@ -212,14 +239,18 @@ def _digest(strings: list[bytes]) -> bytes:
 def _named_values(entry: RecordedEntry) -> dict[str, object]:
     """What the record says, value by value, then the other fields."""
     fields = _fields(entry)
-    values: dict[str, object] = dict(leaves(msgspec.json.decode(fields[b"record"])))
+    values: dict[str, object] = dict(leaves(msgspec.json.decode(fields.pop(b"record"))))
     for name, value in fields.items():
-        values.setdefault(name.decode(errors="replace"), value)
+        values[f"the field {name.decode(errors='replace')}"] = value
     return values
 
 
 def _of_wanted(settings: Settings) -> str:
     return "" if settings.wanted_symbols is None else f" of {settings.symbols}"
+
+
+def _list(symbols: Iterable[str]) -> str:
+    return ", ".join(sorted(symbols))
 
 
 def _shown(close_time_ms: int) -> str:

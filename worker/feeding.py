@@ -37,7 +37,8 @@ class Feeding:
         self._on_wait = on_wait
         self._client: Client | None = None
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        self._unfinished = 0
+        self.unfinished = 0
+        """At most; looked up only when that matters."""
         self._position = ""
         self.count = 0
         self.waited_s = 0.0
@@ -66,7 +67,7 @@ class Feeding:
 
     def feed(self, batch: list[Item], most_unfinished: float) -> None:
         """Returns without feeding when a stop is requested while the group is behind."""
-        if self._unfinished + len(batch) > most_unfinished:
+        if self.unfinished + len(batch) > most_unfinished:
             self._wait_until_unfinished(most_unfinished - len(batch))
         if self._stop.requested:
             return
@@ -77,7 +78,7 @@ class Feeding:
         blob = b"".join(item.packed for item in batch)
         self.with_redis(lambda _client: self._send(before, after, blob))
         self._position = after
-        self._unfinished += len(batch)
+        self.unfinished += len(batch)
 
     def wait_until_finished(self) -> None:
         self._wait_until_unfinished(0)
@@ -100,8 +101,8 @@ class Feeding:
     def _wait_until_unfinished(self, most: float) -> None:
         began_s = time.monotonic()
         while not self._stop.requested:
-            self._unfinished = self.with_redis(self._backlog)
-            if self._unfinished <= most:
+            self.unfinished = self.with_redis(self._backlog)
+            if self.unfinished <= most:
                 break
             self._on_wait()
             self._stop.sleep(POLL_S)

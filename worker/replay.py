@@ -20,7 +20,7 @@ import redis
 from worker import connection, namespace
 from worker.bad_lines import Skipped, refuse
 from worker.crew import OwnWorker
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, WorkerError
 from worker.feeding import Feeding
 from worker.options import add_namespace, amount, positive
 from worker.progress_bar import Progress
@@ -126,12 +126,11 @@ class _Replay:
         self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
         self._feeding = Feeding(settings, stop, self._on_wait)
         self._workers: list[OwnWorker] = []
+        self._most_unfinished = max(1.0, options.max_backlog)
         self._time_ms = 0
 
     def run(self) -> None:
-        """1. read all files through; 2. see that the target is fit; 3. start workers; 4. feed;
-        5. wait until they are done, and stop them; 6. tell.
-        """
+        """1. read all files through; 2. see that the target is fit; 3. feed; 4. tell."""
         skipped = Skipped() if self._options.skip_bad else refuse
         self._summary = self._survey(self._sources.read(skipped))  # 1
         if self._stop.requested:
@@ -142,10 +141,21 @@ class _Replay:
         self._progress = Progress(self._summary.total, "entries")
         self._before = self._feeding.count
         self._began_s = time.monotonic()
+        try:
+            self._feed(items)  # 3
+        except (WorkerError, redis.RedisError):
+            _tell(f"broken off after {self._feeding.count:,} of {self._summary.total:,} entries")
+            raise
+        for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
+            _tell(line)  # 4
+
+    def _feed(self, items: Iterator[Item]) -> None:
+        """With the workers at work until all is finished."""
         with ExitStack() as stack:
-            self._start_workers(stack)  # 3
-            for batch in self._batches(items):  # 4
-                self._feeding.feed(batch, self._options.max_backlog)
+            stack.callback(self._progress.end)
+            self._start_workers(stack)
+            for batch in self._batches(items):
+                self._feeding.feed(batch, self._most_unfinished)
                 self._time_ms = batch[-1].time_ms
                 self._show()
                 if self._stop.requested:
@@ -153,10 +163,7 @@ class _Replay:
             self._fed_s = time.monotonic() - self._began_s
             self._held_up_s = self._feeding.waited_s
             if self._workers or self._options.clean:
-                self._feeding.wait_until_finished()  # 5
-            self._progress.end()
-        for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
-            _tell(line)  # 6
+                self._feeding.wait_until_finished()
 
     def _survey(self, items: Iterator[Item]) -> _Summary:
         total = end_ms = 0
@@ -197,7 +204,7 @@ class _Replay:
 
     def _batches(self, items: Iterator[Item]) -> Iterator[list[Item]]:
         """What is due, as much as goes at once; waits for what is not."""
-        most = int(max(1, min(ENTRIES_AT_ONCE, self._options.max_backlog)))
+        most = int(min(ENTRIES_AT_ONCE, self._most_unfinished))
         batch: list[Item] = []
         size = 0
         first_ms, began_s = None, time.monotonic()
@@ -218,7 +225,7 @@ class _Replay:
             yield batch
 
     def _on_wait(self) -> None:
-        self._show("waiting for the workers")
+        self._show(f"waiting for the workers: {self._feeding.unfinished:,} to be finished")
 
     def _show(self, note: str = "") -> None:
         for worker in self._workers:

@@ -235,6 +235,7 @@ def test_a_worker_that_cannot_work_ends_the_replay(
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--workers", "1")
     assert (1, True) == (code, "the worker ended with exit code 3" in log), log
     assert "quantum:replay:a:stream:marketstate holds a string" in log
+    assert "broken off after 12 of 12 entries" in log
 
 
 def test_only_the_files_that_were_fed_can_be_gone_on_with(
@@ -332,7 +333,9 @@ def test_verify_shows_the_first_difference_from_a_recording(
     code, log = run(server, tmp_path, *compare)
     symbol = late[0][b"symbol"].decode()
     assert (4, True) == (code, f"FAIL {symbol}: at the close " in log), log
-    assert f"mu is recorded as {state.mu!r} ({states}, line 52); {OUTPUT} has 0.5" in log, log
+    assert f"mu is recorded as {state.mu!r}, {OUTPUT} has 0.5 ({states}, line 52; entry " in log, (
+        log
+    )
     assert "FAIL against: 94 of 96 states are the same" in log, log
     code, log = run(server, tmp_path, *compare, symbols="AAAUSDT,NOUSDT")
     assert "of 32 states" in log, log

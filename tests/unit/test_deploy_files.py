@@ -16,8 +16,8 @@ SCRIPTS = sorted(
     for path in (ROOT / folder).rglob("*")
     if path.is_file() and path.read_bytes().startswith((b"#!/usr/bin/env bash", b"#!/bin/sh"))
 )
-# They have no place in a file for all workers, or the password has a better one.
-ELSEWHERE = {"worker_id", "redis_password", "redis_password_file", "theta"}
+# They have no place in a file for all live workers, or the password has a better one.
+ELSEWHERE = {"worker_id", "replay_namespace", "redis_password", "redis_password_file", "theta"}
 
 
 def given_in_template() -> dict[str, str]:

@@ -56,6 +56,7 @@ DEFAULTS = {
     "max_pending": 10_000,
     "worker_id": f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:48]}-{os.getpid()}",
     "log_level": "INFO",
+    "replay_namespace": "",
     "theta": DEFAULT_THETA,
 }
 
@@ -115,6 +116,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "max_pending": ("0", "-1", "10000001", "1.5", "all"),
     "worker_id": ("a b", "a:b", "a" * 129, "é", "a/b"),
     "log_level": ("debug", "TRACE", "20"),
+    "replay_namespace": ("a b", "a:b", "a*", "{a}", "a" * 65, "é"),
 }
 # Refused with *** in place of the value: tests/unit/test_settings_passwords.py.
 SECRET_WITH_BOUNDS = {"redis_url"}

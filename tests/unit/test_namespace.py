@@ -1,0 +1,51 @@
+"""The keys of a replay: its own, all of them, and known to the end."""
+
+from fnmatch import fnmatchcase
+
+from worker.keys import Keys, replay_names
+from worker.settings import settings_from
+
+LIVE = settings_from({})
+REPLAY = settings_from({}, namespace="marketstate")
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+def every(keys: Keys) -> list[str]:
+    return keys.every(16, SYMBOLS)
+
+
+def test_a_replay_shares_no_key_with_anybody() -> None:
+    """Not even where its name is the live group's, or the start of another replay's."""
+    others = settings_from({}, namespace="marketstate.2")
+    assert set() == set(every(REPLAY.keys)) & set(every(LIVE.keys))
+    assert set() == set(every(REPLAY.keys)) & set(every(others.keys))
+    patterns = (f"{LIVE.output_prefix}*", f"{LIVE.output_stream}*", f"{LIVE.keys.namespace}:*")
+    assert [] == [
+        key
+        for key in every(REPLAY.keys)
+        if any(fnmatchcase(key, pattern) for pattern in (*patterns, "quantum:stream:*"))
+    ]
+
+
+def test_every_key_is_known_when_a_replay_is_removed() -> None:
+    keys = REPLAY.keys
+    single = {
+        getattr(keys, name)
+        for name in (*Keys.__dataclass_fields__, *vars(Keys))
+        if not name.startswith("_") and isinstance(getattr(keys, name), str)
+    } - {keys.group, keys.namespace, keys.output_prefix}
+    shards = {build(shard) for build in (keys.lease, keys.marks) for shard in range(16)}
+    symbols = {build(symbol) for build in (keys.window, keys.state) for symbol in SYMBOLS}
+    assert single | shards | symbols == set(every(keys))
+
+
+def test_a_namespace_wins_over_what_else_is_set() -> None:
+    names = replay_names("a")
+    environ = {f"MARKETSTATE_{name.upper()}": "quantum:live" for name in names}
+    environ |= {"MARKETSTATE_START": "new", "MARKETSTATE_OUTPUT_MAXLEN": "5"}
+    environ |= {"MARKETSTATE_SOURCE": "synthetic", "MARKETSTATE_BACKFILL_KEYS": "c:{symbol}"}
+    found = settings_from(environ | {"MARKETSTATE_REPLAY_NAMESPACE": "a"})
+    assert names == {name: getattr(found, name) for name in names}
+    assert ("replay", "candles", "none") == (found.start, found.source, found.backfill_keys)
+    assert found == settings_from(environ, namespace="a")
+    assert 10**9 == found.output_maxlen
