@@ -84,7 +84,7 @@ class Commit:
                     self._shards.token(shard),
                     shard_name(shard),
                     _flat(self._marks_of(shard, changes.symbols)),
-                    _binary(entry_ids),
+                    [entry_id.decode() for entry_id in entry_ids],
                 )
                 for shard, entry_ids in changes.finished.items()
             ],
@@ -163,5 +163,8 @@ def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
     return [item for pair in pairs for item in pair]
 
 
-def _flat_struct(struct: msgspec.Struct) -> list[Any]:
-    return _flat(zip(struct.__struct_fields__, msgspec.structs.astuple(struct), strict=True))
+def _flat_struct(struct: msgspec.Struct) -> list[str]:
+    flat = [*struct.__struct_fields__] * 2
+    flat[::2] = struct.__struct_fields__
+    flat[1::2] = msgspec.structs.astuple(struct)
+    return flat
