@@ -4,7 +4,8 @@ import ctypes
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -49,8 +50,45 @@ class OwnWorker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.terminate()
+        self.ask_to_stop()
         self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        self._process.terminate()
+
+
+class Crew:
+    """Several of them, with their logs in a folder that goes with them."""
+
+    def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
+        self._environments = environments
+        self._workers: list[OwnWorker] = []
+
+    def check(self) -> None:
+        for worker in self._workers:
+            worker.check()
+
+    def __len__(self) -> int:
+        return len(self._environments)
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="marketstate-crew-")
+        for i, environment in enumerate(self._environments):
+            worker = OwnWorker(environment, Path(self._folder.name) / f"worker-{i}.log")
+            self._workers.append(worker.__enter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.ask_to_stop()
+        for worker in self._workers:
+            worker.__exit__(kind, error, trace)
+        self._folder.cleanup()
 
 
 def _end_with_parent() -> None:

@@ -8,10 +8,8 @@ knows its end. With --namespace every key is the replay's own; the live stream i
 import argparse
 import math
 import os
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,17 +17,17 @@ import redis
 
 from worker import connection, namespace
 from worker.bad_lines import Skipped, refuse
-from worker.crew import OwnWorker
+from worker.crew import Crew
 from worker.errors import ConfigurationError, WorkerError
 from worker.feeding import Feeding
 from worker.options import add_namespace, amount, positive
+from worker.pacing import batches
 from worker.progress_bar import Progress
 from worker.replay_sources import Item, Sources
 from worker.settings import Settings, environment_with, settings_from
 from worker.stop import Stop
 
 ENTRIES_AT_ONCE: Final = 1_000
-BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 MOST_WORKERS: Final = 256
 
 
@@ -125,7 +123,16 @@ class _Replay:
         self._stop = stop
         self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
         self._feeding = Feeding(settings, stop, self._on_wait)
-        self._workers: list[OwnWorker] = []
+        self._crew = Crew(
+            [
+                environment_with(
+                    replay_namespace=settings.replay_namespace,
+                    worker_id=f"replay-{os.getpid()}-{i}",
+                    log_level="WARNING",
+                )
+                for i in range(options.workers)
+            ]
+        )
         self._most_unfinished = max(1.0, options.max_backlog)
         self._time_ms = 0
 
@@ -136,6 +143,11 @@ class _Replay:
         if self._stop.requested:
             return
         _tell(f"{self._summary.total:,} entries to feed")
+        if self._settings.replay_namespace and not self._crew:
+            _tell(
+                "workers for it, unless some run: MARKETSTATE_REPLAY_NAMESPACE="
+                f"{self._settings.replay_namespace} marketstate worker (or: --workers N)"
+            )
         items = self._sources.read(lambda _where, _what: None)
         self._begin(items)  # 2
         self._progress = Progress(self._summary.total, "entries")
@@ -151,19 +163,21 @@ class _Replay:
 
     def _feed(self, items: Iterator[Item]) -> None:
         """With the workers at work until all is finished."""
-        with ExitStack() as stack:
-            stack.callback(self._progress.end)
-            self._start_workers(stack)
-            for batch in self._batches(items):
-                self._feeding.feed(batch, self._most_unfinished)
-                self._time_ms = batch[-1].time_ms
-                self._show()
-                if self._stop.requested:
-                    break
-            self._fed_s = time.monotonic() - self._began_s
-            self._held_up_s = self._feeding.waited_s
-            if self._workers or self._options.clean:
-                self._feeding.wait_until_finished()
+        most = int(min(ENTRIES_AT_ONCE, self._most_unfinished))
+        with self._crew:
+            try:
+                for batch in batches(items, self._options.speed, most, self._wait_until_due):
+                    self._feeding.feed(batch, self._most_unfinished)
+                    self._time_ms = batch[-1].time_ms
+                    self._show()
+                    if self._stop.requested:
+                        break
+                self._fed_s = time.monotonic() - self._began_s
+                self._held_up_s = self._feeding.waited_s
+                if self._crew or self._options.clean:
+                    self._feeding.wait_until_finished()
+            finally:
+                self._progress.end()
 
     def _survey(self, items: Iterator[Item]) -> _Summary:
         total = end_ms = 0
@@ -184,52 +198,18 @@ class _Replay:
         else:
             feeding.begin_anew()
 
-    def _start_workers(self, stack: ExitStack) -> None:
-        if not self._options.workers:
-            if self._settings.replay_namespace:
-                _tell(
-                    "workers for it, unless some run: MARKETSTATE_REPLAY_NAMESPACE="
-                    f"{self._settings.replay_namespace} marketstate worker (or: --workers N)"
-                )
-            return
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for i in range(self._options.workers):
-            environment = environment_with(
-                replay_namespace=self._settings.replay_namespace,
-                worker_id=f"replay-{os.getpid()}-{i}",
-                log_level="WARNING",
-            )
-            worker = OwnWorker(environment, folder / f"worker-{i}.log")
-            self._workers.append(stack.enter_context(worker))
-
-    def _batches(self, items: Iterator[Item]) -> Iterator[list[Item]]:
-        """What is due, as much as goes at once; waits for what is not."""
-        most = int(min(ENTRIES_AT_ONCE, self._most_unfinished))
-        batch: list[Item] = []
-        size = 0
-        first_ms, began_s = None, time.monotonic()
-        for item in items:
-            first_ms = item.time_ms if first_ms is None else first_ms
-            due_s = began_s + (item.time_ms - first_ms) / 1_000 / self._options.speed
-            if batch and (len(batch) >= most or size >= BYTES_AT_ONCE or due_s > time.monotonic()):
-                yield batch
-                batch, size = [], 0
-            while (wait_s := due_s - time.monotonic()) > 0 and not self._stop.requested:
-                self._show()
-                self._stop.sleep(min(wait_s, 1.0))
-            if self._stop.requested:
-                return
-            batch.append(item)
-            size += len(item.packed)
-        if batch:
-            yield batch
+    def _wait_until_due(self, seconds: float) -> bool:
+        if self._stop.requested:
+            return False
+        self._show()
+        self._stop.sleep(min(seconds, 1.0))
+        return not self._stop.requested
 
     def _on_wait(self) -> None:
         self._show(f"waiting for the workers: {self._feeding.unfinished:,} to be finished")
 
     def _show(self, note: str = "") -> None:
-        for worker in self._workers:
-            worker.check()
+        self._crew.check()
         left_s = None
         if self._options.speed < math.inf and self._time_ms:
             left_s = (self._summary.end_ms - self._time_ms) / 1_000 / self._options.speed
@@ -249,9 +229,9 @@ class _Replay:
             yield "stopped by a signal; --resume goes on from here"
         elif feeding.count != total:
             yield "the files have changed while they were read: what came later may be missing"
-        if self._workers:
+        if self._crew:
             took_s = time.monotonic() - self._began_s
-            yield f"{len(self._workers)} workers, from their start to their end: {took_s:.1f} s"
+            yield f"{len(self._crew)} workers, from their start to their end: {took_s:.1f} s"
         found: Any = feeding.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
         if self._settings.replay_namespace and found:
             counts = (f"{name.decode()} {int(found[name]):,}" for name in sorted(found))

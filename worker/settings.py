@@ -216,11 +216,11 @@ def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
 
 def _of_a_replay(name: str) -> dict[str, Any]:
     """Every key is the replay's own, all that is fed is published, and all of that is kept. Caches
-    hold the candles of today, so they are left alone.
+    hold the candles of today, and the wall clock tells nothing of yesterday: both are left alone.
     """
     keep_all = {"output_maxlen": 10**9, "dead_maxlen": 10**9}
-    same_answer = {"start": "replay", "backfill_keys": "none", "source": "candles"}
-    return replay_names(name) | keep_all | same_answer
+    same_answer = {"start": "replay", "backfill_keys": "none", "rate_clock": "candle"}
+    return replay_names(name) | keep_all | same_answer | {"source": "candles"}
 
 
 def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float]:

@@ -180,22 +180,17 @@ def test_the_group_is_never_further_behind_than_allowed(
             assert 0 == worker.terminate()
 
 
-def test_a_paced_replay_keeps_the_gaps_and_a_signal_ends_them(
+def test_a_signal_ends_a_long_gap(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     folder = candle_folder(tmp_path, 4)
-    code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--speed", "600")
-    entries: Any = client.xrange(stream_of("a"))
-    times_ms = [int(entry_id.partition(b"-")[0]) for entry_id, _ in entries]
-    assert (0, 12) == (code, len(entries)), log
-    assert times_ms[-1] - times_ms[0] >= 3 * 60_000 / 600 - 1  # Redis's clock counts whole ones
-    real_time = ("replay", str(folder), "--namespace", "b", "--speed", "1")
+    real_time = ("replay", str(folder), "--namespace", "a", "--speed", "1")
     with WorkerProcess(server.port, tmp_path, *real_time) as replay:
-        wait_until(lambda: client.xlen(stream_of("b")) == 3, "the first minute is fed")
+        wait_until(lambda: client.xlen(stream_of("a")) == 3, "the first minute is fed")
         replay.process.send_signal(signal.SIGINT)
         assert 130 == replay.exit_code(), replay.log
         assert "stopped by a signal; --resume goes on from here" in replay.log
-    assert 3 == client.xlen(stream_of("b"))
+    assert 3 == client.xlen(stream_of("a"))
 
 
 def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:

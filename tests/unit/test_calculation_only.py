@@ -127,10 +127,12 @@ def test_no_key_and_no_setting_is_a_word_of_trading() -> None:
 
 
 def test_only_the_commit_adds_to_an_output_and_nothing_goes_to_a_channel() -> None:
-    """G7: what leaves the worker leaves through one script; the others add notices alone."""
+    """G7: what leaves the worker leaves through one script; the others add notices alone, but for
+    the one that feeds what was recorded to an input stream.
+    """
     commands = {
         path.name: set(re.findall(r"redis\.p?call\(\s*'(\w+)'(?!, notices)", path.read_text()))
         for path in SCRIPTS
     }
-    assert ["commit.lua"] == [name for name, used in commands.items() if "XADD" in used]
+    assert ["commit.lua", "feed.lua"] == [name for name, used in commands.items() if "XADD" in used]
     assert [] == [name for name, used in commands.items() if used & {"PUBLISH", "SPUBLISH"}]

@@ -44,8 +44,9 @@ def test_a_namespace_wins_over_what_else_is_set() -> None:
     environ = {f"MARKETSTATE_{name.upper()}": "quantum:live" for name in names}
     environ |= {"MARKETSTATE_START": "new", "MARKETSTATE_OUTPUT_MAXLEN": "5"}
     environ |= {"MARKETSTATE_SOURCE": "synthetic", "MARKETSTATE_BACKFILL_KEYS": "c:{symbol}"}
+    environ |= {"MARKETSTATE_RATE_CLOCK": "wall"}
     found = settings_from(environ | {"MARKETSTATE_REPLAY_NAMESPACE": "a"})
     assert names == {name: getattr(found, name) for name in names}
     assert ("replay", "candles", "none") == (found.start, found.source, found.backfill_keys)
     assert found == settings_from(environ, namespace="a")
-    assert 10**9 == found.output_maxlen
+    assert ("candle", 10**9) == (found.rate_clock, found.output_maxlen)

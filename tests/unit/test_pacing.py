@@ -1,0 +1,56 @@
+"""When what is replayed is due, on a clock that the test moves."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from worker import pacing
+from worker.pacing import batches
+from worker.replay_sources import Item
+
+MINUTE_MS = 60_000
+START_MS = 1_746_373_259_999
+# Three symbols at each of four closes, after a gap one more.
+ITEMS = [
+    Item(START_MS + minute * MINUTE_MS, b"x" * 10) for minute in (0, 1, 2, 10) for _ in range(3)
+]
+
+
+class Clock:
+    def __init__(self, longest_wait_s: float = math.inf) -> None:
+        self.now_s = 100.0
+        self._longest_wait_s = longest_wait_s
+
+    def wait(self, seconds: float) -> bool:
+        self.now_s += min(seconds, self._longest_wait_s)
+        return True
+
+    def feed(self, speed: float, most: int = 1_000, takes_s: float = 0) -> Iterator[object]:
+        """When each batch was due, and how many items it had."""
+        for batch in batches(iter(ITEMS), speed, most, self.wait, lambda: self.now_s):
+            yield round(self.now_s - 100, 6), len(batch)
+            self.now_s += takes_s
+
+
+@pytest.mark.parametrize("longest_wait_s", [math.inf, 0.03])
+def test_the_gaps_are_the_original_ones_shortened_by_the_speed(longest_wait_s: float) -> None:
+    clock = Clock(longest_wait_s)
+    assert [(0, 3), (60, 3), (120, 3), (600, 3)] == list(Clock().feed(1))
+    assert [(0, 3), (0.1, 3), (0.2, 3), (1.0, 3)] == list(clock.feed(600))
+
+
+def test_as_fast_as_it_goes_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [(0, 12)] == list(Clock().feed(math.inf))
+    assert [(0, 5), (0, 5), (0, 2)] == list(Clock().feed(math.inf, most=5))
+    monkeypatch.setattr(pacing, "BYTES_AT_ONCE", 70)
+    assert [(0, 7), (0, 5)] == list(Clock().feed(math.inf))
+
+
+def test_what_was_held_up_is_caught_up_with_and_later_gaps_stay() -> None:
+    assert [(0, 3), (150, 6), (600, 3)] == list(Clock().feed(1, takes_s=150))
+
+
+def test_it_ends_in_the_middle_of_a_wait() -> None:
+    found = list(batches(iter(ITEMS), 1, 1_000, lambda _seconds: False, lambda: 0.0))
+    assert [ITEMS[:3]] == found
