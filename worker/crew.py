@@ -22,6 +22,7 @@ class OwnWorker:
     def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
         self._environment = environment
         self._log_path = log_path
+        self._asked = False
 
     def check(self) -> None:
         """Raises WorkerError, with the end of its log, when it has ended."""
@@ -54,7 +55,10 @@ class OwnWorker:
         self._process.wait()
 
     def ask_to_stop(self) -> None:
-        self._process.terminate()
+        """Once: a second signal would end it at once, with its leases still held."""
+        if not self._asked:
+            self._process.terminate()
+        self._asked = True
 
 
 class Crew:

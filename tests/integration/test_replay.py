@@ -93,7 +93,8 @@ def test_a_replay_publishes_what_live_workers_did_and_leaves_no_trace(
         assert "filling" not in log
     assert before == {key: value for key, value in dumps(client).items() if key in before}
     for name in runs:
-        assert 0 == run(server, tmp_path, "replay", "--namespace", name, "--clean")[0]
+        code, log = run(server, tmp_path, "replay", "--namespace", name, "--clean")
+        assert 0 == code, log
     assert before == dumps(client)
 
 
