@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1
+#error "doubles would be calculated with more bits than they have; the twins are right here"
+#endif
+
 enum {
   MOST_POINTS = 2048,           /* in a row; an index fits into the bits of INDEX */
   INDEX = MOST_POINTS - 1,
@@ -18,13 +22,13 @@ enum {
   BRACKETS = 4                  /* tried, each wider, before giving up */
 };
 
-/* Natural logarithms of n prices. Twin: state._logs. */
+/* Natural logarithms of n prices. Twin: in kernel.logs. */
 void logs(const double *prices, int64_t n, double *out) {
   for (int64_t i = 0; i < n; i++) out[i] = log(prices[i]);
 }
 
 /* v = lambda * v + (1 - lambda) * square for each of the n squares of a row, from v = starts[row].
-   Twin: volatility._ewma. */
+   Twin: kernel._ewma. */
 void ewma(const double *squares, int64_t rows, int64_t n, double lambda, const double *starts,
           double *out) {
   for (int64_t row = 0; row < rows; row++, squares += n) {
@@ -281,14 +285,13 @@ static double median_slope(const double *values, int64_t n, double *slopes, int6
 }
 
 /* The median of the slopes between all pairs of the n points of each row; nan where it is not
-   proven to be the right double. Rows begin `stride` values apart. Twin: theil_sen._of_all.
-   Returns 0, or 1 when there is no memory. */
-int median_slopes(const double *values, int64_t rows, int64_t n, int64_t stride, double *out) {
+   proven to be the right double. Values are finite, rows begin `stride` of them apart. `out` stays
+   as it was when there is no memory. Twin: theil_sen.median_of_all_slopes. */
+void median_slopes(const double *values, int64_t rows, int64_t n, int64_t stride, double *out) {
   int64_t pairs = n * (n - 1) / 2, room = pairs < 64 * n ? pairs : 64 * n;
   double *slopes = malloc(sizeof(double) * (size_t)room);
-  if (slopes == NULL) return 1;
+  if (slopes == NULL) return;
   for (int64_t row = 0; row < rows; row++)
     out[row] = n > MOST_POINTS ? NAN : median_slope(values + row * stride, n, slopes, room);
   free(slopes);
-  return 0;
 }

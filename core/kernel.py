@@ -34,7 +34,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.ewma.argtypes = (address, count, count, number, address, address)
     library.ewma.restype = None
     library.median_slopes.argtypes = (address, count, count, count, address)
-    library.median_slopes.restype = ctypes.c_int
+    library.median_slopes.restype = None
     return library
 
 
@@ -98,7 +98,7 @@ def proven_median_slopes(y: Floats) -> Floats:
     Parameters
     ----------
     y : ndarray of shape (S, n), C-contiguous rows
-        Values at 0, 1, ..., n-1; n >= 2.
+        Values at 0, 1, ..., n-1, finite; n >= 2.
 
     Returns
     -------

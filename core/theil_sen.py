@@ -21,7 +21,7 @@ def theil_sen_slopes(y: NDArray[np.float64]) -> NDArray[np.float64]:
     Parameters
     ----------
     y : ndarray of shape (S, n), C-contiguous rows
-        Values at 0, 1, ..., n-1; n >= 2.
+        Values at 0, 1, ..., n-1, finite; n >= 2.
 
     Returns
     -------

@@ -74,7 +74,9 @@ class Intake:
         return self._understood(reply) or []
 
     def now_ms(self) -> int:
-        """The time of Redis's clock: never later than it is, at most a reply's way behind."""
+        """The time of Redis's clock: never later than it is, behind by what the last reply was on
+        its way, or lay unread while we calculated.
+        """
         return int(self._clock_ahead_ms + time.monotonic() * 1_000)
 
     def wait(self, seconds: float, stop: Stop) -> None:

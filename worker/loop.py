@@ -77,6 +77,7 @@ class Session:
         self.notify = notify
         self.progress = Progress(notify, settings, client, self.shards)
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
+        self.pace_of_overdue = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
         self._looks_for_overdue = settings.rate_clock == "wall"
         self._next_look_s = 0.0
         self._ahead: list[Reading] = []
@@ -101,10 +102,8 @@ class Session:
         if readings:
             self._commit(self.advance(readings, ask_ahead=len(readings) >= self.pace.most))
             self.pace.took(time.monotonic() - began_s, len(readings))
-        if self._looks_for_overdue and time.monotonic() >= self._next_look_s:
-            self._next_look_s = time.monotonic() + LOOK_FOR_OVERDUE_S
-            self._commit(self.overdue())
-        return bool(readings)
+        published = self._looks_for_overdue and self._publish_overdue()
+        return bool(readings) or published
 
     def fetch(self) -> list[Reading]:
         ahead, self._ahead = self._ahead, []
@@ -126,7 +125,9 @@ class Session:
         return self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
 
     def overdue(self) -> Changes:
-        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms())
+        """As many of the states that are due by the wall clock as `Pace` allows at once."""
+        most = self.pace_of_overdue.most
+        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
 
     def apply(self, changes: Changes) -> None:
         """Commit; and read what was asked ahead while Redis is at it. Raises LeaseLost."""
@@ -140,9 +141,20 @@ class Session:
             self._answer_is_due = False
             self._ahead = self.pipeline.read(self.intake.answer())
 
+    def _publish_overdue(self) -> bool:
+        """False when there was nothing overdue; else there may be more."""
+        began_s = time.monotonic()
+        if began_s < self._next_look_s:
+            return False
+        changes = self.overdue()
+        if not changes.symbols:
+            self._next_look_s = began_s + LOOK_FOR_OVERDUE_S
+            return False
+        self._commit(changes)
+        self.pace_of_overdue.took(time.monotonic() - began_s, len(changes.symbols))
+        return True
+
     def _commit(self, changes: Changes) -> None:
-        if not changes.finished:
-            return
         try:
             self.apply(changes)
         except LeaseLost as lost:

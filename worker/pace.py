@@ -1,4 +1,4 @@
-"""How many entries a batch may have: all of the setting, unless that would take too long.
+"""How many entries, or overdue states, a batch may have: all of the setting, unless too long.
 
 A batch that outlived its lease would be lost, and the next one too: with a costly theta, or where
 entries are so large that reading them outlasts the socket's patience. So the first batch is small,

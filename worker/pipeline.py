@@ -112,13 +112,20 @@ class Pipeline:
         self._emit(closes, changes, now_ms)
         return changes
 
-    def overdue(self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int) -> Changes:
+    def overdue(
+        self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int, most: int
+    ) -> Changes:
         """What is due by the wall clock though no candle has come: the newest close of a symbol
-        whose interval was not over when that close came.
+        whose interval was not over when that close came. Of `most` symbols at once.
         """
-        changes, closes = Changes(), []
+        changes = Changes()
+        closes: list[_Close] = []
         for shard, symbol, known in remembered:
+            if len(closes) == most:
+                break
             window, mark = known.window, known.mark
+            if not self._is_wanted(symbol):
+                continue
             is_waiting = mark.published_ms and window.last_close_time_ms > mark.close_time_ms
             if is_waiting and len(window) >= self._needed and self._is_due(mark, 0, now_ms):
                 newest = Candle(
@@ -139,7 +146,7 @@ class Pipeline:
             candle = decode_candle(entry.fields, entry_ms)
         except CandleRejected as error:
             return error
-        if self._wanted is not None and candle.symbol not in self._wanted:
+        if not self._is_wanted(candle.symbol):
             return Ignored()
         if not candle.is_closed or not self._is_of_our_interval(candle):
             return Ignored()
@@ -150,6 +157,9 @@ class Pipeline:
                 f"shard {entry.shard}: does it name more than one symbol?"
             )
         return candle
+
+    def _is_wanted(self, symbol: str) -> bool:
+        return self._wanted is None or symbol in self._wanted
 
     def _is_of_our_interval(self, candle: Candle) -> bool:
         """Where an entry does not say, it is; `60s` is `1m`."""
@@ -188,12 +198,11 @@ class Pipeline:
         return True
 
     def _is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
-        since_ms = (
-            now_ms - mark.published_ms
-            if self._by_wall_clock
-            else close_time_ms - mark.close_time_ms
-        )
-        return since_ms >= self._publish_interval_ms
+        if not self._by_wall_clock:
+            return close_time_ms - mark.close_time_ms >= self._publish_interval_ms
+        # One published in the future (a clock set back, a failover) would last for long, so only
+        # the distance counts.
+        return abs(now_ms - mark.published_ms) >= self._publish_interval_ms
 
     def _emit(self, closes: Sequence[_Close], changes: Changes, now_ms: int) -> None:
         """Publish the states that are due; each moves the mark of its symbol.

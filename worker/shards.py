@@ -58,7 +58,7 @@ class Shards:
         self._next_keep_s = 0.0
         self._notice = b"0-0"
         self.version = 0
-        """Another one whenever a shard was taken, lost or given back."""
+        """Another one whenever a shard was taken or lost."""
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)

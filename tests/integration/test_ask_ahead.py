@@ -94,3 +94,20 @@ def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_noth
     assert 15 == worker.finish_all(ask_ahead=True)
     assert {"applied": 20} == counters(client)
     assert 0 == group_info(client)["pending"]
+
+
+def test_the_answer_has_the_entries_behind_those_in_hand(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Else asking ahead would be a slow way of asking nothing, and only the bench would tell."""
+    worker = SteppedWorker(server, "one", batch=5)
+    worker.keep()
+    feed(client, made_candles((ONE_SHARD,), 12))
+    seen = [reading.entry for reading in worker.fetch()]
+    for expected in (5, 2):
+        worker.intake.ask_ahead(worker.shards, 5, seen)
+        answer = worker.intake.answer()
+        assert expected == len(answer)
+        seen += answer
+    orders = [entry.order for entry in seen]
+    assert sorted(set(orders)) == orders

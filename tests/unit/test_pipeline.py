@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.window import Window
 from tests.support.feeding import (
     MINUTE_MS,
+    NEEDED,
     T0,
     Twin,
     candle_entry,
     fed,
     small_settings,
 )
-from worker.changes import Changes, Entry
+from worker.changes import Changes, Entry, Memory
 from worker.keys import shard_of
+from worker.mark import Mark
 from worker.pipeline import Pipeline
 
 FROM_THE_START = (0, 0)
@@ -221,3 +224,40 @@ def test_every_entry_ends_in_exactly_one_way(entries: list[Entry], symbols: str)
     for entry in entries:
         expected.setdefault(entry.shard, []).append(entry.id)
     assert expected == changes.finished
+
+
+def waiting(count: int, published_ms: int) -> list[tuple[int, str, Memory]]:
+    """Symbols whose newest close is not published yet."""
+    remembered = []
+    for number in range(count):
+        window = Window(12)
+        window.extend([T0 + i * MINUTE_MS for i in range(NEEDED)], closes(NEEDED))
+        symbol = f"SYM{number}USDT"
+        mark = Mark(T0, "chop", published_ms)
+        remembered.append((shard_of(symbol, 4), symbol, Memory(window, mark)))
+    return remembered
+
+
+def test_of_what_is_overdue_no_more_is_taken_than_fits_into_a_batch() -> None:
+    """All at once would outlast the lease where theta is costly: refused again and again."""
+    pipeline = Pipeline(small_settings(rate_clock="wall"), warm_until=(0, 0))
+    remembered = waiting(20, published_ms=T0)
+    first = pipeline.overdue(remembered, T0 + MINUTE_MS, 16)
+    assert [f"SYM{i}USDT" for i in range(16)] == [record.symbol for record in first.records]
+    rest = [known for known in remembered if known[1] not in first.symbols]
+    assert 4 == len(pipeline.overdue(rest, T0 + MINUTE_MS, 16).records)
+
+
+def test_a_clock_that_was_set_back_silences_no_symbol() -> None:
+    pipeline = Pipeline(small_settings(rate_clock="wall"), warm_until=(0, 0))
+    long_ahead = waiting(1, published_ms=T0 + 1_000 * MINUTE_MS)
+    assert 1 == len(pipeline.overdue(long_ahead, T0, 16).records)
+    a_little_ahead = waiting(1, published_ms=T0 + MINUTE_MS // 2)
+    assert 0 == len(pipeline.overdue(a_little_ahead, T0, 16).records)
+
+
+def test_a_symbol_that_is_none_of_ours_any_more_is_not_overdue() -> None:
+    settings = small_settings(rate_clock="wall", symbols="SYM1USDT")
+    pipeline = Pipeline(settings, warm_until=(0, 0))
+    changes = pipeline.overdue(waiting(3, published_ms=T0), T0 + MINUTE_MS, 16)
+    assert ["SYM1USDT"] == [record.symbol for record in changes.records]

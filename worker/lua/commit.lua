@@ -10,7 +10,8 @@
 --   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
 --   counters   {name, increment, ...}             window_size, state_ttl_ms,
 --   output_maxlen, dead_maxlen
--- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...} or {'wrong type', key, its type}.
+-- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...}
+--      or {'wrong type', key, its type}.
 --
 -- Protects G3 and G4. Redis carries a script out as a whole, but does not undo one that fails
 -- half-way: all that can fail is checked before the first write, and the first write is one that
@@ -70,8 +71,6 @@ for i = 1, #plan.counters, 2 do
 end
 if wrong then return wrong end
 
-local now_ms = now_in_ms()
-
 -- 3. Windows and states.
 for i, symbol in ipairs(plan.symbols) do
   local window, state = symbol_keys(i)
@@ -91,7 +90,9 @@ for _, fields in ipairs(plan.dead) do
   redis.call('XADD', dead, 'MAXLEN', '~', plan.dead_maxlen, '*', unpack(fields))
 end
 
--- 5. Counters, marks, and how far each shard is.
+-- 5. Counters, marks, and how far each shard is. The time is taken after the outputs, whose ids have
+--    it too: by the wall clock, the interval of a symbol begins at its entry or later.
+local now_ms = now_in_ms()
 for i = 1, #plan.counters, 2 do
   redis.call('HINCRBY', counters, plan.counters[i], plan.counters[i + 1])
 end
