@@ -133,8 +133,10 @@ class Session:
         """Commit; and read what was asked ahead while Redis is at it. Raises LeaseLost."""
         try:
             self.commit.apply(changes, meanwhile=self._hear)
-        finally:
+        except LeaseLost:
+            # It may have been known before anything was sent: then the answer still comes first.
             self._hear()
+            raise
 
     def _hear(self) -> None:
         if self._answer_is_due:

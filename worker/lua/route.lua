@@ -82,16 +82,14 @@ elseif first and only_unread and last_seen ~= '0-0' then
 end
 
 -- 4. Read, and hand over in stream order. `new` are those that no shard was given before.
-local routed, new, by_shard, read = 0, 0, {}, {}
+local routed, new, read = 0, 0, {}
 if room > 0 then
   local reply = redis.call('XREADGROUP', 'GROUP', group, reader, 'COUNT', room,
     'STREAMS', input, from)
   for _, entry in ipairs(reply and reply[1][2] or {}) do
     if entry[2] then
       local shard = shard_of(entry[2], shards, max_bytes)
-      by_shard[shard] = by_shard[shard] or {}
       read[shard] = read[shard] or {}
-      table.insert(by_shard[shard], entry[1])
       table.insert(read[shard], entry)
       routed = routed + 1
       if from == '>' then last_seen = entry[1] end
@@ -102,8 +100,9 @@ if room > 0 then
     end
   end
 end
-for shard, ids in pairs(by_shard) do
-  local consumer = consumer_of(shard)
+for shard, entries in pairs(read) do
+  local consumer, ids = consumer_of(shard), {}
+  for i, entry in ipairs(entries) do ids[i] = entry[1] end
   by_consumer[consumer] = (by_consumer[consumer] or 0) + #ids
   local grown = math.max(0, by_consumer[consumer] - outstanding[consumer])
   redis.call('HINCRBY', unfinished, consumer, grown)

@@ -46,9 +46,9 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/lua/route.lua",
-                "table.insert(by_shard[shard], entry[1])",
+                "table.insert(read[shard], entry)",
                 "if from == '0' or math.random() < 0.9 then "
-                "table.insert(by_shard[shard], entry[1]) end",
+                "table.insert(read[shard], entry) end",
             )
         ],
         ["kill"],
