@@ -5,7 +5,9 @@ command in hand is imported, so that none pays for what another needs.
 """
 
 import argparse
+import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -30,10 +32,14 @@ COMMANDS: Final = {
 }
 
 VIEW_EXTRA: Final = ("matplotlib", "rich")
+OUTPUT_ENDED: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error does: a symbol that a terminal cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser(given).parse_args(given)
         exit_code: int = options.command(options)
@@ -44,13 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in OUTPUT_ENDED:
+            return _give_up_output(error)
         traceback.print_exc()
         return 1
+
+
+def _give_up_output(error: OSError) -> int:
+    # Nothing must be left to write at the end, which would fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return 0  # the reader has seen enough
+    print(f"marketstate: cannot write the output: {error.strerror}", file=sys.stderr)
+    return 1
 
 
 def _parser(given: list[str]) -> argparse.ArgumentParser:
@@ -81,6 +94,6 @@ def _imported(module_name: str) -> ModuleType:
         if missing not in VIEW_EXTRA:
             raise
         raise ConfigurationError(
-            f"this command needs {missing}, which is not installed; "
-            "pip install 'marketstate-worker[view]' brings it"
+            f"this command needs {missing}, which is not installed: "
+            f"pip install {' '.join(sorted(VIEW_EXTRA))}"
         ) from None

@@ -2,6 +2,7 @@
 
 from core.theta import theta_hash
 from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
+from worker.keys import Keys
 from worker.log import log
 from worker.scripts import Scripts
 from worker.settings import PREFIX, Settings
@@ -53,10 +54,7 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         case "none yet", *_:
             return verdict, "0-0"
         case "deleted", *_:
-            raise GroupDeleted(
-                f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
-                f"{keys.meta} is still there; see README, When the group is gone"
-            )
+            raise group_deleted(keys)
         case "foreign", *_:
             raise RedisUnusable(
                 f"{keys.input} has a group {keys.group!r} that no marketstate worker created; "
@@ -77,6 +75,13 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             raise settings_differ(settings, found, f"stop {other!r} and all others first")
         case _:
             raise AssertionError(f"setup.lua answered {reply!r}")
+
+
+def group_deleted(keys: Keys) -> GroupDeleted:
+    return GroupDeleted(
+        f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
+        f"{keys.meta} is still there; see README, When the group is gone"
+    )
 
 
 def shared_settings(settings: Settings) -> str:

@@ -169,7 +169,7 @@ class Session:
             log.info("stopped; all shards are given back")
         except redis.RedisError as error:
             log.warning(
-                "stopped; the leases run out by themselves, for Redis is away: %s",
+                "stopped; the leases could not be given back and run out by themselves: %s",
                 connection.reason(error),
             )
 

@@ -11,6 +11,7 @@ import redis
 
 from worker.connection import Client
 from worker.errors import RedisUnusable
+from worker.group import group_deleted
 from worker.keys import Keys, shard_name
 from worker.mark import parse_mark
 from worker.scripts import Scripts
@@ -107,11 +108,13 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
         if "no such key" not in str(error):
             raise
         groups = []
+    found: Any = client.hget(keys.meta, "shards")
     if not any(group["name"] == keys.group.encode() for group in groups):
+        if found is not None:
+            raise group_deleted(keys)
         raise RedisUnusable(
             f"{keys.input} has no group {keys.group!r}; the first worker that starts creates it"
         )
-    found: Any = client.hget(keys.meta, "shards")
     if found is None:
         raise RedisUnusable(f"{keys.meta} is gone; see README, When the group is gone")
     return int(found)

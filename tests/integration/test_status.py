@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, WorkerProcess, feed
 from worker.embedded import EmbeddedRedis
+from worker.errors import GroupDeleted
 from worker.keys import shard_of
 from worker.status import read_status
 
@@ -80,3 +82,12 @@ def test_status_of_no_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: P
     code, output = status_command(server, tmp_path)
     assert (3, 1) == (code, len(output.splitlines()))
     assert f"{INPUT} has no group 'marketstate'; the first worker that starts creates it" in output
+
+
+def test_of_a_deleted_group_it_says_what_the_worker_would(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = SteppedWorker(server, "one")
+    client.xgroup_destroy(worker.keys.input, worker.keys.group)
+    with pytest.raises(GroupDeleted, match="has been deleted"):
+        read_status(client, worker.settings)

@@ -137,4 +137,4 @@ def test_without_the_extra_a_line_says_how_to_get_it(command: str, library: str)
     )
     assert 2 == found.returncode
     assert 1 == len(found.stderr.splitlines())
-    assert "pip install 'marketstate-worker[view]'" in found.stderr
+    assert "pip install matplotlib rich" in found.stderr

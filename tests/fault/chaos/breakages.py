@@ -47,8 +47,7 @@ BREAKAGES: Final = {
             Edit(
                 "worker/lua/route.lua",
                 "table.insert(read[shard], entry)",
-                "if from == '0' or math.random() < 0.9 then "
-                "table.insert(read[shard], entry) end",
+                "if from == '0' or math.random() < 0.9 then table.insert(read[shard], entry) end",
             )
         ],
         ["kill"],
