@@ -29,12 +29,22 @@ _DIGEST_BYTES: Final = 16
 
 
 class Feeding:
-    def __init__(self, settings: Settings, stop: Stop, on_wait: Callable[[], None]) -> None:
-        """`on_wait` is called again and again while the group is behind."""
+    def __init__(
+        self,
+        settings: Settings,
+        stop: Stop,
+        on_wait: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        """`on_wait` is called again and again while the group is behind; `tell` is given a line
+        when Redis goes away or is full, and one when it is back.
+        """
         self._settings = settings
         self._keys = settings.keys
         self._stop = stop
         self._on_wait = on_wait
+        self._tell = tell
+        self._lost_s: float | None = None
         self._client: Client | None = None
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self.unfinished = 0
@@ -92,11 +102,19 @@ class Feeding:
                     self._client = connection.open_client(self._settings, block_s=0)
                     self._feed_script = Scripts(self._client).feed
                 return action(self._client)
-            except redis.RedisError:
+            except redis.RedisError as error:
                 self._client = None
+                if self._lost_s is None and connection.passes_by_itself(error):
+                    self._lost_s = time.monotonic()
+                    where, why = connection.address(self._settings), connection.reason(error)
+                    self._tell(f"lost Redis at {where}: {why}; waiting for it")
                 raise
 
-        return connection.until_it_passes(attempt, self._stop)
+        done = connection.until_it_passes(attempt, self._stop)
+        if self._lost_s is not None:
+            self._tell(f"Redis is back after {time.monotonic() - self._lost_s:.1f} s")
+            self._lost_s = None
+        return done
 
     def _wait_until_unfinished(self, most: float) -> None:
         began_s = time.monotonic()

@@ -8,13 +8,14 @@ import argparse
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 
 from schemas.recording import RecordedEntry
 from worker import connection, raw_entries
 from worker.connection import Client
+from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
 from worker.log import configure, log
 from worker.options import add_namespace
 from worker.recording_files import RecordingWriter
@@ -50,7 +51,9 @@ def command(options: argparse.Namespace) -> int:
     stop = Stop()
     stop.listen()
     stream = _stream(options.stream, settings)
-    _look_first(settings, stream)
+    if options.first and options.last and _order(options.first) > _order(options.last):
+        raise ConfigurationError(f"--from {options.first} is after --to {options.last}")
+    _look_first(settings, stream, options)
     last = None
     if options.resume and options.file.exists():
         writer, last = RecordingWriter.resume(options.file, stream)
@@ -65,14 +68,44 @@ def command(options: argparse.Namespace) -> int:
     return 130 if stop.requested and not options.follow else 0
 
 
-def _look_first(settings: Settings, stream: str) -> None:
-    """Before a file is begun."""
+def _look_first(settings: Settings, stream: str, options: argparse.Namespace) -> None:
+    """Before a file is begun: is there something to record, and is it whole?"""
     try:
         with connection.open_client(settings, block_s=0) as client:
-            if not client.exists(stream):
-                log.warning("there is no stream %s yet", stream)
+            found: Any = client.type(stream)
+            match found:
+                case b"none" if options.follow or stream != options.stream:
+                    # Dead letters and states may still come; any other name may be misspelt.
+                    log.warning("there is no stream %s yet", stream)
+                case b"none":
+                    raise RedisUnusable(f"there is no stream {stream}; --follow waits for one")
+                case b"stream" if not options.resume:
+                    _tell_what_is_trimmed(client, stream, options.first or "0")
+                case b"stream":
+                    pass
+                case kind:
+                    raise WrongKeyType(
+                        f"the key {stream} holds a {kind.decode()}; only streams can be recorded"
+                    )
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
+
+
+def _tell_what_is_trimmed(client: Client, stream: str, first: str) -> None:
+    """Redis 6.2 does not know."""
+    info: Any = client.xinfo_stream(stream)
+    trimmed = info.get("entries-added", 0) - info["length"]
+    if trimmed > 0 and info["length"] > 0:
+        begins = info["first-entry"][0].decode()
+        if _order(first) < _order(begins):
+            log.warning(
+                "%s begins at %s: %d earlier entries have been trimmed", stream, begins, trimmed
+            )
+
+
+def _order(moment: str) -> tuple[int, int]:
+    ms, _, seq = moment.partition("-")
+    return int(ms), int(seq or 0)
 
 
 def _stream(text: str, settings: Settings) -> str:

@@ -8,6 +8,7 @@ knows its end. With --namespace every key is the replay's own; the live stream i
 import argparse
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,10 @@ def command(options: argparse.Namespace) -> int:
         if options.clean and not stop.requested:
             with connection.open_client(settings, block_s=0) as client:
                 count = namespace.remove(client, settings)
+            if count == 0 and not options.files:
+                raise ConfigurationError(
+                    f"there is nothing of a namespace {settings.replay_namespace}: no key removed"
+                )
             _tell(f"the namespace {settings.replay_namespace} is removed: {count} keys")
     except redis.RedisError as error:
         if not stop.requested:
@@ -100,7 +105,7 @@ def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
     if inside == options.live:
         raise ConfigurationError(
             "replay feeds a namespace of its own: --namespace NAME; or, with --live alone, the "
-            f"live stream {settings.keys.input}"
+            f"live stream {settings.input_stream}"
         )
     if not inside and (options.workers or options.clean):
         raise ConfigurationError("--workers and --clean go with --namespace, not with --live")
@@ -122,7 +127,8 @@ class _Replay:
         self._settings = settings
         self._stop = stop
         self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
-        self._feeding = Feeding(settings, stop, self._on_wait)
+        self._feeding = Feeding(settings, stop, self._on_wait, self._tell_of_redis)
+        self._progress = Progress(0, "entries")
         self._crew = Crew(
             [
                 environment_with(
@@ -156,7 +162,9 @@ class _Replay:
         try:
             self._feed(items)  # 3
         except (WorkerError, redis.RedisError):
-            _tell(f"broken off after {self._feeding.count:,} of {self._summary.total:,} entries")
+            hint = "; --resume goes on from here" if self._stop.requested else ""
+            done = f"{self._feeding.count:,} of {self._summary.total:,}"
+            _tell(f"broken off after {done} entries{hint}")
             raise
         for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
             _tell(line)  # 4
@@ -204,6 +212,10 @@ class _Replay:
         self._show()
         self._stop.sleep(min(seconds, 1.0))
         return not self._stop.requested
+
+    def _tell_of_redis(self, line: str) -> None:
+        self._progress.end()
+        print(line, file=sys.stderr, flush=True)
 
     def _on_wait(self) -> None:
         self._show(f"waiting for the workers: {self._feeding.unfinished:,} to be finished")

@@ -28,6 +28,10 @@ class Item(NamedTuple):
     """As worker/lua/feed.lua reads it."""
 
 
+# Fields of an output entry that no candle has together.
+OF_A_STATE: Final = frozenset((b"regime", b"record"))
+
+
 class Sources:
     """The files of one replay; they can be read more than once."""
 
@@ -81,6 +85,11 @@ class Sources:
         last = (-1, -1)
         for where, read in heapq.merge(*files, key=lambda each: each[1].entry.order):
             entry = read.entry
+            if OF_A_STATE <= {*entry.fields[::2]}:
+                raise ConfigurationError(
+                    f"{where} is a published state, not a candle: replay takes recordings of the "
+                    "input stream; `marketstate verify --against` compares states"
+                )
             if self._keep_ids and entry.order <= last:
                 on_bad(where, f"the entry {entry.id} is in two files; an id can be kept once")
                 continue

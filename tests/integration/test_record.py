@@ -151,5 +151,28 @@ def test_mistakes_are_one_clear_line(
     assert (2, True) == (code, "No such file or directory" in log), log
     code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", redis_port=1)
     assert (3, False) == (code, (tmp_path / "b.jsonl").exists()), log
-    code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", "--from", "noon")
-    assert (2, True) == (code, "'noon' is neither an entry id" in log), log
+    client.set("text", "")
+    refused: dict[tuple[str, ...], tuple[int, str]] = {
+        ("--from", "noon"): (2, "'noon' is neither an entry id"),
+        ("--from", "7", "--to", "5-3"): (2, "--from 7 is after --to 5-3"),
+        ("--stream", "nonsense"): (3, "there is no stream nonsense; --follow waits for one"),
+        ("--stream", "text"): (3, "the key text holds a string; only streams can be recorded"),
+    }
+    for options, (expected, says) in refused.items():
+        code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", *options)
+        assert (expected, True) == (code, says in log), log
+        assert not (tmp_path / "b.jsonl").exists()
+
+
+def test_it_says_when_the_beginning_had_been_trimmed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5; Redis 6.2 cannot know."""
+    add(client, 1, 2, 3, 4)
+    client.xtrim(INPUT, minid="3", approximate=False)
+    info: Any = client.xinfo_stream(INPUT)
+    _, log = run(server, tmp_path, "record", tmp_path / "a.jsonl")
+    expected = "begins at 3-0: 2 earlier entries have been trimmed"
+    assert ("entries-added" in info) == (expected in log), log
+    _, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", "--from", "3")
+    assert expected not in log

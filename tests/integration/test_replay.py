@@ -203,8 +203,10 @@ def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_p
             with server.client() as client:
                 wait_until(lambda: client.xlen(stream_of("a")) == 3, "the first minute is fed")
             server.stop()
+            replay.wait_for_log("lost Redis at")
             server.start()
             assert 0 == replay.exit_code(), replay.log
+            assert "Redis is back after" in replay.log
         with server.client() as client:
             assert 12 == client.xlen(stream_of("a"))
 
@@ -268,6 +270,18 @@ def test_nothing_is_fed_of_files_that_cannot_all_be_fed(
     assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
 
 
+def test_a_recording_of_states_is_not_fed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """As candles, all of it would end in the dead letters."""
+    client.xadd(OUTPUT, {"symbol": "A", "regime": "chop", "record": "{}"})
+    path = tmp_path / "states.jsonl"
+    assert 0 == run(server, tmp_path, "record", path, "--stream", "output")[0]
+    code, log = run(server, tmp_path, "replay", path, "--namespace", "a")
+    assert (2, True) == (code, f"{path}, line 2 is a published state" in log), log
+    assert 0 == client.exists(stream_of("a"))
+
+
 def test_the_live_stream_is_fed_only_when_told_to(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
@@ -280,6 +294,8 @@ def test_the_live_stream_is_fed_only_when_told_to(
         ("--namespace", "a*"): "'a*' is not 1 to 64 letters",
         ("--namespace", "a", "--keep-ids"): "candle files have no ids",
     }
+    code, log = run(server, tmp_path, "replay", "--namespace", "a", "--clean")
+    assert (2, True) == (code, "there is nothing of a namespace a" in log), log
     for options, says in refused.items():
         code, log = run(server, tmp_path, "replay", folder, *options)
         assert (2, True) == (code, says in log), log
