@@ -169,9 +169,11 @@ class _Rows:
     def _understand(self, columns: Sequence[str]) -> None:
         time = "open_time" if "open_time" in columns else "close_time"
         if missing := {"close", time} - set(columns):
+            if not any(columns):
+                raise FileUnusable(f"{self._path} is empty, or its first line is")
             raise FileUnusable(
                 f"{self._path}: no column {' and '.join(sorted(missing))} among "
-                f"{', '.join(columns) or 'none'}; the first line must name the columns"
+                f"{', '.join(columns)}; the first line must name the columns, with commas between"
             )
         known = set(Candle.__struct_fields__) - {"symbol", "interval"}
         self._columns = columns

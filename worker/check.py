@@ -6,7 +6,7 @@
 import argparse
 import math
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import redis
 
@@ -63,6 +63,8 @@ def preflight(settings: Settings) -> Iterator[Finding]:
             yield from _server(client, settings)
             yield _key_types(client, settings)
             yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+            if settings.source == "candles":
+                yield from _others_with_our_outputs(client, settings)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
 
@@ -132,3 +134,24 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
             )
     there = "there" if found[0] != "none" else "not there yet"
     return Finding("ok", "keys", f"all of the right type; input stream {keys.input} is {there}")
+
+
+def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    """Another group of workers on the same input that publishes where we do, would publish again
+    what we publish, and push it out of the capped output stream.
+    """
+    keys = settings.keys
+    groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
+    for group in groups:
+        name = group["name"].decode(errors="replace")
+        if name == keys.group:
+            continue
+        known: Any = client.hget(keys.meta_of(name), "settings") or b""
+        shared = {f"output_prefix={keys.output_prefix}", f"output_stream={keys.output_stream}"}
+        if shared & {*known.decode(errors="replace").split(" ")}:
+            yield Finding(
+                "warn",
+                f"group {name}",
+                "works on the same input and publishes to the same keys as this one; give one of "
+                f"them other outputs ({PREFIX}OUTPUT_PREFIX, _OUTPUT_STREAM), or remove it",
+            )

@@ -64,7 +64,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         case "fixed", "shards", found:
             raise ShardCountMismatch(
                 f"{PREFIX}SHARDS is {settings.shards}, but the group {keys.group!r} was created "
-                f"with {found}; set it to {found}, or choose another {PREFIX}GROUP"
+                f"with {found}; set it to {found}, or choose another {PREFIX}GROUP and "
+                "other outputs"
             )
         case "fixed", name, found:
             raise ConfigurationMismatch(

@@ -57,6 +57,10 @@ class Keys:
     def meta(self) -> str:
         return f"{self.namespace}:meta"
 
+    def meta_of(self, group: str) -> str:
+        """That of another group."""
+        return f"{internals(group)}:meta"
+
     @property
     def members(self) -> str:
         return f"{self.namespace}:members"

@@ -132,7 +132,7 @@ def verify(
         with connection.open_client(settings, block_s=0) as client:
             status = _status(client, settings)
             yield _backlog(status, max_lag, max_age_s)
-            yield _holders(status)
+            yield _holders(status, settings)
             yield from _lost_and_dead(status, settings)
             yield _output_stream(client, settings, status, max_state_age_s)
             symbols = {one.symbol for one in status.symbols} - ignored
@@ -154,10 +154,9 @@ def _status(client: Client, settings: Settings) -> Status:
 
 
 def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
-    text = (
-        f"lag {status.lag}, pending {status.pending}; "
-        f"the oldest unfinished entry is {status.oldest_unfinished_s:.1f} s old"
-    )
+    text = f"lag {status.lag}, pending {status.pending}"
+    if status.backlog:
+        text += f"; the oldest unfinished entry is {status.oldest_unfinished_s:.1f} s old"
     if status.backlog > max_lag:
         return Finding("FAIL", "backlog", f"{text}; allowed: {max_lag:g} entries")
     if status.oldest_unfinished_s > max_age_s:
@@ -165,9 +164,11 @@ def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
     return Finding("ok", "backlog", text)
 
 
-def _holders(status: Status) -> Finding:
+def _holders(status: Status, settings: Settings) -> Finding:
     free = [shard.shard for shard in status.shards if shard.holder is None]
     held = len(status.shards) - len(free)
+    if held == 0 and settings.replay_namespace and status.backlog == 0:
+        return Finding("skip", "workers", "none, and the replay is finished")
     if held == 0:
         return Finding("FAIL", "workers", "nobody holds a shard: start a worker")
     holders = {shard.holder for shard in status.shards if shard.holder}

@@ -6,6 +6,7 @@ where they move one way. Prints proposals and sends nothing.
 
 import argparse
 import os
+import sys
 import time
 
 import redis
@@ -44,10 +45,13 @@ def main() -> None:
         "--wanted-sigma", type=float, default=0.0005, help="per candle; default %(default)s"
     )
     options = parser.parse_args()
-    with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
-        for symbol in options.symbols:
-            state = latest_state(client, symbol)
-            print(f"{symbol}: {proposal(state, options.wanted_sigma, time.time() * 1_000)}")
+    try:
+        with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
+            for symbol in options.symbols:
+                state = latest_state(client, symbol)
+                print(f"{symbol}: {proposal(state, options.wanted_sigma, time.time() * 1_000)}")
+    except (redis.RedisError, ValueError) as error:
+        sys.exit(f"cannot read from Redis, see REDIS_URL: {error}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Prints proposals and sends nothing; ends with Ctrl-C or SIGTERM.
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import redis
@@ -45,21 +46,29 @@ def main() -> None:
         "--from-start", action="store_true", help="a new group begins with what is there"
     )
     options = parser.parse_args()
-    with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
-        reader = StateReader(
-            client,
-            group=options.group,
-            consumer=options.consumer,
-            start="0" if options.from_start else "$",
-            passing=(redis.ConnectionError, redis.TimeoutError),
-        )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: reader.stop())
-        latest: dict[str, MarketStateRecord] = {}
-        for state in reader:
-            for text in news(latest.get(state.symbol, state), state):
-                print(f"{state.symbol}: {text}", flush=True)
-            latest[state.symbol] = state
+    try:
+        with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
+            client.ping()  # a Redis that goes away later is waited for
+            watch(client, options)
+    except (redis.RedisError, ValueError) as error:
+        sys.exit(f"cannot read from Redis, see REDIS_URL: {error}")
+
+
+def watch(client: redis.Redis, options: argparse.Namespace) -> None:
+    reader = StateReader(
+        client,
+        group=options.group,
+        consumer=options.consumer,
+        start="0" if options.from_start else "$",
+        passing=(redis.ConnectionError, redis.TimeoutError),
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reader.stop())
+    latest: dict[str, MarketStateRecord] = {}
+    for state in reader:
+        for text in news(latest.get(state.symbol, state), state):
+            print(f"{state.symbol}: {text}", flush=True)
+        latest[state.symbol] = state
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import redis
 
 from schemas.reader import OUTPUT_STREAM
@@ -96,9 +97,18 @@ def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
     ] == output.splitlines()
 
 
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "127.0.0.1"])
+@pytest.mark.parametrize("name", ["size_by_volatility.py", "watch_regimes.py"])
+def test_a_redis_that_cannot_be_used_is_one_clear_line(name: str, url: str) -> None:
+    example = start(name, url, *(["BTCUSDT"] if name.startswith("size") else []))
+    _, complaint = example.communicate()
+    assert (1, 1) == (example.returncode, len(complaint.splitlines())), complaint
+    assert complaint.startswith("cannot read from Redis, see REDIS_URL: ")
+
+
 def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> None:
     """G7"""
-    allowed = {"argparse", "collections.abc", "os", "redis", "signal", "time"}
+    allowed = {"argparse", "collections.abc", "os", "redis", "signal", "sys", "time"}
     for path in EXAMPLES.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

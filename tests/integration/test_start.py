@@ -333,3 +333,22 @@ def test_without_candles_nothing_is_published(
         )
     outputs = client.keys("quantum:marketstate:*") + client.keys("quantum:stream:*")
     assert [INPUT.encode()] == outputs
+
+
+@pytest.mark.parametrize(
+    ("others", "is_told"),
+    [({}, True), ({"output_prefix": "other:", "output_stream": "others"}, False)],
+)
+def test_another_group_that_publishes_to_the_same_keys_is_told(
+    others: dict[str, str],
+    is_told: bool,
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    tmp_path: Path,
+) -> None:
+    """It would publish again what this one publishes, and push it out of the output stream."""
+    SteppedWorker(server, "one", group="another", **others)
+    with WorkerProcess(server.port, tmp_path, "check") as check:
+        assert 0 == check.exit_code(), check.log
+    assert is_told == ("warn group another: works on the same input and publishes" in check.log)
+    assert client.exists(INPUT)
