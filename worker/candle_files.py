@@ -57,6 +57,11 @@ def find_files(folder: Path) -> list[Path]:
     return found
 
 
+def each_file(paths: Iterable[Path]) -> list[Path]:
+    """With the candle files of each folder in its place."""
+    return [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
+
+
 def interval_of(paths: Iterable[Path]) -> str:
     """The candle interval that the names of all these files agree on."""
     found = {_named(path)[1]: path for path in paths}
@@ -84,7 +89,7 @@ def read_file(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadCandle]:
             for row in rows.read(file):
                 try:
                     candle = rows.candle(row)
-                except (msgspec.ValidationError, CandleRejected) as error:
+                except CandleRejected as error:
                     on_bad(rows.where, str(error))
                     continue
                 if candle.close_time <= last_ms:
@@ -141,10 +146,10 @@ class _Rows:
                 names = (name.strip().lower().replace(" ", "_") for name in row)
                 self._understand([name.removesuffix("_ms") for name in names])
         if not self._columns:
-            self._understand([])
+            raise FileUnusable(f"{self._path} is empty")
 
     def candle(self, row: list[str]) -> Candle:
-        """Raises ValidationError or CandleRejected."""
+        """Raises CandleRejected."""
         if len(row) != len(self._columns):
             raise CandleRejected(f"Expected {len(self._columns)} columns, found {len(row)}")
         values: dict[str, object] = {name: row[i] for name, i in self._wanted}
@@ -154,7 +159,15 @@ class _Rows:
                 values[name] = _time_ms(name, str(values[name]))
         if "close_time" not in values:
             values["close_time"] = values["open_time"] + self._interval_ms - 1  # type: ignore[operator]
-        candle = msgspec.convert(values, Candle, strict=False)
+        try:
+            candle = msgspec.convert(values, Candle, strict=False)
+        except msgspec.ValidationError as error:
+            # It ends with the path of the column: "... - at `$.close`".
+            name = str(error).rpartition("$.")[2].rstrip("`")
+            expected = "true or false" if name == "is_closed" else "a number"
+            raise CandleRejected(
+                f"{name} is {str(values[name])[:40]!r}; {expected} is expected"
+            ) from None
         check_candle(candle, LATEST_CLOSE_TIME_MS)
         return candle
 
@@ -162,18 +175,18 @@ class _Rows:
         if count not in _WITHOUT_NAMES:
             raise FileUnusable(
                 f"{self.where}: {count} columns without names; expected "
-                f"{' or '.join(map(str, sorted(_WITHOUT_NAMES)))}, or a first line with names"
+                f"{' or '.join(map(str, sorted(_WITHOUT_NAMES)))}, or a first line with names; "
+                "commas separate columns"
             )
         return _WITHOUT_NAMES[count]
 
     def _understand(self, columns: Sequence[str]) -> None:
         time = "open_time" if "open_time" in columns else "close_time"
         if missing := {"close", time} - set(columns):
-            if not any(columns):
-                raise FileUnusable(f"{self._path} is empty, or its first line is")
             raise FileUnusable(
                 f"{self._path}: no column {' and '.join(sorted(missing))} among "
-                f"{', '.join(columns)}; the first line must name the columns, with commas between"
+                f"{', '.join(columns)}; the first line must name the columns, with commas between "
+                "them, as UTF-8 text"
             )
         known = set(Candle.__struct_fields__) - {"symbol", "interval"}
         self._columns = columns

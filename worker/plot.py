@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="recordings, or candle files (CSV); default: the output stream",
+        help="recordings, or candle files (CSV; a folder: all of them); default: the output stream",
     )
     parser.add_argument(
         "--last", type=count, default=1_440, metavar="N", help="states a symbol; default 1440"

@@ -15,7 +15,7 @@ from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
 from worker import connection
 from worker.bad_lines import Skipped
-from worker.candle_files import SUFFIXES, read_by_time
+from worker.candle_files import SUFFIXES, each_file, read_by_time
 from worker.errors import ConfigurationError
 from worker.markets import StreamEntry, entries_after, readable
 from worker.plot_states import Series, of_candles, of_records
@@ -42,7 +42,7 @@ def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[s
 def from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str, Series]:
     found: dict[str, Series] = {}
     candle_files = []
-    for path in files:
+    for path in each_file(files):
         if path.name.endswith(SUFFIXES):
             candle_files.append(path)
         else:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TextIO
 from worker.candle_files import read_file
 from worker.errors import ConfigurationError
 
-# No price needs more; what has more is not read to the end of its line.
+# No price, and no line with names, needs as many; the rest of such a line is not read.
 _LONGEST_LINE: Final = 10_000
 
 
@@ -61,11 +61,18 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             number = 0
             while line := file.readline(_LONGEST_LINE):
                 number += 1
+                if len(line) >= _LONGEST_LINE:
+                    raise ConfigurationError(
+                        f"{path}, line {number} has {_LONGEST_LINE:,} characters or more; one "
+                        "number a line is expected"
+                    )
                 if text := line.strip():
                     yield number, text
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, EOFError, zlib.error) as error:
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is no text (UTF-8)") from None
+    except (EOFError, zlib.error) as error:
         raise ConfigurationError(f"{path}: no price file: {error}") from None
 
 

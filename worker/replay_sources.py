@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from schemas.candle import encode_envelope
 from schemas.interval import interval_ms
 from worker.bad_lines import OnBad
-from worker.candle_files import SUFFIXES, find_files, interval_of, read_by_time
+from worker.candle_files import SUFFIXES, each_file, interval_of, read_by_time
 from worker.errors import ConfigurationError
 from worker.recording_files import ReadEntry, read_recording
 from worker.settings import PREFIX, Settings
@@ -37,7 +37,7 @@ class Sources:
 
     def __init__(self, paths: Sequence[Path], settings: Settings, *, keep_ids: bool) -> None:
         """Raises ConfigurationError for files that do not go together."""
-        every = [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
+        every = each_file(paths)
         candles = [path for path in every if path.name.endswith(SUFFIXES)]
         if candles and len(candles) < len(every):
             raise ConfigurationError("give either candle files (.csv, .csv.gz) or recordings")

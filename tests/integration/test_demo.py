@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
         "ETHUSDT-1m.csv": ("close,close_time\n1,1746373259999\nx,3\n", "line 3: Expected `float`"),
         "candles.csv": ("close,close_time\n", "the name does not say symbol and interval"),
         "XRPUSDT-1m.csv.gz": ("plain text", "cannot read"),
-        "SOLUSDT-1m.csv": ("", "is empty, or its first line is"),
+        "SOLUSDT-1m.csv": ("", "SOLUSDT-1m.csv is empty"),
         "BNBUSDT-1m.csv": ("close,close_time\n", "has no candles"),
         "LTCUSDT-1m.csv": ("close,close_time\n1\n", "line 2: Expected"),
     }

@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
         2: ("some text\n", "Expected 12 columns, found 1"),
         3: (ROWS[0], "comes after"),
         4: (ROWS[3].replace("0.0,7", "0.0,7,8"), "Expected 12 columns, found 13"),
-        5: (ROWS[4].replace(str(CANDLES[4].close), "high"), "got `str` - at `$.open`"),
+        5: (ROWS[4].replace(str(CANDLES[4].close), "high"), "open is "),
     }
     path = written(tmp_path, ROWS[0] + "".join(row for row, _ in broken.values()))
     skipped = Skipped()
@@ -82,6 +82,7 @@ def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
     [
         ("noon,1,1,1,1,1\n", "open_time is 'noon', not a whole number"),
         ("1746373260,1,1,1,1,1\n", "is it in seconds"),
+        (f"{START_MS},1,1,1,abc,1\n", "close is 'abc'; a number is expected"),
         (f"{START_MS},1,1,1,nan,1\n", "close is nan"),
         (f"{START_MS},1,1,1,-1,1\n", "close is -1"),
         (f"{START_MS},1,1,1,1\n", "Expected 6 columns, found 5"),
@@ -99,6 +100,10 @@ def test_columns_without_names_must_be_known(tmp_path: Path) -> None:
         read(written(tmp_path, f"{START_MS},1,2\n"))
     with pytest.raises(FileUnusable, match="no column close and close_time among"):
         read(written(tmp_path, "time,price\n1,2\n"))
+    with pytest.raises(FileUnusable, match="with commas between them, as UTF-8 text"):
+        read(written(tmp_path, "open_time;close\n1;2\n"))
+    with pytest.raises(FileUnusable, match="csv is empty"):
+        read(written(tmp_path, ""))
 
 
 def test_a_file_that_is_cut_off_is_told_with_its_line(tmp_path: Path) -> None:

@@ -74,12 +74,13 @@ def test_it_says_in_words_what_the_numbers_mean(capsys: pytest.CaptureFixture[st
             "prices; a state needs 257 or more",
         ),
         ("word.csv", "1\n2\nx\n", "line 3: 'x' is no price"),
+        ("long.csv", "1" * 20_000, "line 1 has 10,000 characters or more"),
         ("zero.csv", "price\n0\n", "line 2: '0' is no price"),
         ("nan.csv", "nan\n1\n", "line 1: 'nan' is no price"),
         ("empty.csv", "", "has 0 prices"),
         ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "line 3: close time"),
         ("zip.csv.gz", "no gzip", "cannot read"),
-        ("bytes.csv", "\udcff", "no price file"),
+        ("bytes.csv", "\udcff", "is no text (UTF-8)"),
     ],
 )
 def test_what_has_no_state_is_one_clear_line(
