@@ -103,7 +103,11 @@ def shared_settings(settings: Settings) -> str:
 
 
 def settings_differ(settings: Settings, found: str, mend: str) -> ConfigurationMismatch:
+    """With only what differs: the two are long, and mostly the same."""
+    theirs, ours = found.split(), shared_settings(settings).split()
+    only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
+    only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
     return ConfigurationMismatch(
-        f"the group {settings.group!r} works with {found}, this worker has "
-        f"{shared_settings(settings)}; give all its workers the same, or {mend}"
+        f"the group {settings.group!r} works with {only_theirs}, this worker has {only_ours}; "
+        f"give all its workers the same, or {mend}"
     )

@@ -204,7 +204,10 @@ def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
         first.wait_for_log("holding 16 of 16 shards")
         with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
             assert 2 == second.exit_code()
-            assert "works with symbols=all publish_interval=60 window_size=300" in second.log
+            assert (
+                "works with publish_interval=60, this worker has publish_interval=120;"
+                in second.log
+            )
             assert "stop 'first' and all others first" in second.log
         first.terminate()
     with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
