@@ -20,6 +20,7 @@ from schemas.market_state import (
     hash_fields,
 )
 from worker import mirror
+from worker.age import duration
 from worker.commit import STATE_TTL_IN_INTERVALS
 from worker.pipeline import Pipeline
 from worker.settings import Settings
@@ -84,15 +85,15 @@ class Judge:
         except ValueError:
             last_ms = 0
         since = (
-            f"closes up to {held.age_s(last_ms):.0f} s ago are in its window"
+            f"closes up to {duration(held.age_s(last_ms) * 1_000)} ago are in its window"
             if last_ms > held.last_emitted_ms
             else "no candle has come since: see the upstream"
         )
         return Judgement(
             FRESH,
             "FAIL",
-            f"its last state is of a close {age_s:.0f} s ago, "
-            f"allowed: {self._max_state_age_s:g}; {since}",
+            f"its last state is of a close {duration(age_s * 1_000)} ago, "
+            f"allowed: {self._max_state_age_s:g}s; {since}",
         )
 
     def _complete(self, held: Held) -> tuple[Judgement, MarketStateRecord | None]:

@@ -11,6 +11,7 @@ import msgspec
 import redis
 
 from worker import connection
+from worker.age import duration
 from worker.errors import CheckFailed, RedisUnusable
 from worker.options import amount
 from worker.settings import Settings, settings_from
@@ -87,8 +88,8 @@ def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
         raise CheckFailed(f"{status.backlog} entries are not finished; allowed: {max_lag:g}")
     if status.oldest_unfinished_s > max_age_s:
         raise CheckFailed(
-            f"the oldest unfinished entry is {status.oldest_unfinished_s:.1f} s old; "
-            f"allowed: {max_age_s:g}"
+            f"the oldest unfinished entry is {duration(status.oldest_unfinished_s * 1_000)} old; "
+            f"allowed: {max_age_s:g}s"
         )
 
 
@@ -96,7 +97,7 @@ def _tables(status: Status) -> Iterator[str]:
     yield f"group {status.group} on {status.stream}"
     yield (
         f"lag {status.lag}  pending {status.pending}  "
-        f"oldest unfinished {status.oldest_unfinished_s:.1f} s"
+        f"oldest unfinished {duration(status.oldest_unfinished_s * 1_000)}"
     )
     yield ""
     yield from _table(
@@ -135,7 +136,7 @@ def _symbol_row(one: SymbolStatus) -> tuple[object, ...]:
     if one.last_emitted_ms is None or one.age_s is None:
         return one.symbol, "none yet", "-"
     closed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one.last_emitted_ms / 1_000))
-    return one.symbol, closed, f"{one.age_s:.0f} s"
+    return one.symbol, closed, duration(one.age_s * 1_000)
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from worker.age import duration
 from worker.markets import Market, shown
 
 T = TypeVar("T")
@@ -35,15 +36,6 @@ class Column(NamedTuple):
     """What it is sorted by."""
     falling: bool = True
     """Whether it is read from the largest down."""
-
-
-def duration(ms: float) -> str:
-    """Short enough for a narrow column: `59s`, `90m`, `31h`, `12d`."""
-    seconds = max(0, int(ms // 1_000))
-    for length, unit, most in ((1, "s", 100), (60, "m", 100), (3_600, "h", 48)):
-        if seconds // length < most:
-            return f"{seconds // length}{unit}"
-    return f"{seconds // 86_400}d"
 
 
 def _price(value: float) -> str:

@@ -17,6 +17,7 @@ import redis
 from schemas.interval import state_step_ms
 from worker import connection
 from worker.against import compare
+from worker.age import duration
 from worker.check import Finding
 from worker.connection import Client
 from worker.errors import CheckFailed, RedisUnusable, WorkerError
@@ -156,11 +157,13 @@ def _status(client: Client, settings: Settings) -> Status:
 def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
     text = f"lag {status.lag}, pending {status.pending}"
     if status.backlog:
-        text += f"; the oldest unfinished entry is {status.oldest_unfinished_s:.1f} s old"
+        text += (
+            f"; the oldest unfinished entry is {duration(status.oldest_unfinished_s * 1_000)} old"
+        )
     if status.backlog > max_lag:
         return Finding("FAIL", "backlog", f"{text}; allowed: {max_lag:g} entries")
     if status.oldest_unfinished_s > max_age_s:
-        return Finding("FAIL", "backlog", f"{text}; allowed: {max_age_s:g} s")
+        return Finding("FAIL", "backlog", f"{text}; allowed: {max_age_s:g}s")
     return Finding("ok", "backlog", text)
 
 
@@ -212,9 +215,9 @@ def _output_stream(
             continue  # published meanwhile
         entry_id, fields = newest[0]
         age_s = seconds - int(entry_id.partition(b"-")[0]) / 1_000
-        text = f"its last entry, of {symbol}, was written {max(age_s, 0):.0f} s ago"
+        text = f"its last entry, of {symbol}, was written {duration(age_s * 1_000)} ago"
         if age_s > max_state_age_s:
-            return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}")
+            return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}s")
         if published is not None and published != fields.get(b"record"):
             return Finding("FAIL", subject, f"{text}, and differs from the hash of {symbol}")
         return Finding("ok", subject, text)

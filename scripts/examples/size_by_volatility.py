@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import time
+from datetime import timedelta
 
 import redis
 
@@ -30,8 +31,8 @@ def proposal(record: MarketStateRecord | None, wanted_sigma: float, now_ms: floa
     if record is None:
         return "no state: would keep what there is"
     if is_stale(record, now_ms):
-        age_s = (now_ms - record.close_time_ms) / 1_000
-        return f"state is {age_s:.0f} s old: would keep what there is"
+        age = timedelta(seconds=int(now_ms - record.close_time_ms) // 1_000)
+        return f"state is {age} old: would keep what there is"
     return (
         f"sigma {record.sigma:.6f}  ts {record.ts:.3f}  regime {record.regime}: "
         f"would size to {size(record, wanted_sigma):.0%} of full size"

@@ -63,6 +63,7 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
     sized = [line.rpartition("would ")[2] for line in output.splitlines()]
     kept = "keep what there is"
     assert ["size to 100% of full size", "size to 25% of full size", kept, kept] == sized
+    assert "OLD: state is 0:10:0" in output
     assert before == everything(client)
 
 
@@ -108,7 +109,7 @@ def test_a_redis_that_cannot_be_used_is_one_clear_line(name: str, url: str) -> N
 
 def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> None:
     """G7"""
-    allowed = {"argparse", "collections.abc", "os", "redis", "signal", "sys", "time"}
+    allowed = {"argparse", "collections.abc", "datetime", "os", "redis", "signal", "sys", "time"}
     for path in EXAMPLES.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

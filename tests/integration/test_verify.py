@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -181,6 +182,9 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     findings = found(worker, max_state_age_s=0.5)
     assert ("FAIL", "FAIL") == (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"])
     assert "no candle has come since: see the upstream" in text_of(findings, "ETHUSDT")
+    client.hset(f"{NAMESPACE}:shard:{shard_of('ETHUSDT', 16):02d}", "ETHUSDT", 1)
+    told = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
+    assert re.search(r"of a close \d{5}d ago, allowed: 0.5s", told), told
     gone = {"max_state_age_s": 0.5, "ignored": frozenset(SYMBOLS)}
     assert "skip" == verdicts(found(worker, **gone))["fresh"]
     client.delete(OUTPUT)

@@ -8,11 +8,12 @@ import pytest
 
 from schemas.market_state import MarketStateRecord, encode_record
 from tests.support.records import make_record
+from worker.age import duration
 from worker.keyboard import keys_in
 from worker.markets import Market, moved_on, readable
 from worker.settings import settings_from
 from worker.top_feed import Rate, View
-from worker.top_look import COLUMNS, Look, duration
+from worker.top_look import COLUMNS, Look
 from worker.top_screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
 
 MINUTE_MS = 60_000
