@@ -57,6 +57,13 @@ def command(_options: argparse.Namespace) -> int:
 def preflight(settings: Settings) -> Iterator[Finding]:
     """Raises a WorkerError at the first thing that the worker could not work with."""
     yield Finding("ok", "settings", f"for worker {settings.worker_id}")
+    if lower := [each for each in sorted(settings.wanted_symbols or ()) if each != each.upper()]:
+        yield Finding(
+            "warn",
+            "settings",
+            f"{PREFIX}SYMBOLS has {', '.join(lower)}: small letters are not the same as capitals; "
+            "where candles have capitals, none of them is taken",
+        )
     yield _calculation()
     try:
         with connection.open_client(settings, block_s=0) as client:

@@ -23,6 +23,7 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
+from worker.check import preflight
 from worker.embedded import EmbeddedRedis
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT"), 264)
@@ -355,3 +356,9 @@ def test_another_group_that_publishes_to_the_same_keys_is_told(
         assert 0 == check.exit_code(), check.log
     assert is_told == ("warn group another: works on the same input and publishes" in check.log)
     assert client.exists(INPUT)
+
+
+def test_symbols_in_small_letters_are_warned_of(server: EmbeddedRedis) -> None:
+    settings = SteppedWorker(server, "one", symbols="btcusdt,ETHUSDT").settings
+    (told,) = [str(each) for each in preflight(settings) if each.verdict == "warn"]
+    assert told.startswith("warn settings: MARKETSTATE_SYMBOLS has btcusdt: small letters")
