@@ -93,7 +93,10 @@ def test_a_signal_ends_the_demo_without_a_trace(number: signal.Signals, tmp_path
 def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
     cases = {
         "BTCUSDT-1m.csv": ("a,b\n1,2\n", "no column close and close_time among a, b"),
-        "ETHUSDT-1m.csv": ("close,close_time\n1,1746373259999\nx,3\n", "line 3: Expected `float`"),
+        "ETHUSDT-1m.csv": (
+            "close,close_time\n1,1746373259999\nx,3\n",
+            "line 3: close is 'x'; a number is expected",
+        ),
         "candles.csv": ("close,close_time\n", "the name does not say symbol and interval"),
         "XRPUSDT-1m.csv.gz": ("plain text", "cannot read"),
         "SOLUSDT-1m.csv": ("", "SOLUSDT-1m.csv is empty"),
