@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from worker.embedded import EmbeddedRedis, installed_server, wheel_server
+from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
 
 SERVERS = {
     "installed": installed_server(),

@@ -19,16 +19,16 @@ from worker.errors import ConfigurationError, WorkerError
 from worker.settings import under_journal
 
 COMMANDS: Final = {
-    "worker": ("worker.service", "work until SIGTERM or SIGINT"),
-    "check": ("worker.check", "look whether a worker could work here"),
-    "status": ("worker.status_view", "how far behind the group is, and who holds what"),
-    "verify": ("worker.verify", "is what is published right and fresh? a line per check"),
-    "top": ("worker.top", "watch all markets live, in the terminal"),
-    "plot": ("worker.plot", "draw price, regime and metrics of symbols into a file"),
-    "state": ("worker.state_view", "the state of a price file, and what it means; needs no Redis"),
-    "record": ("worker.record", "write the entries of a stream to a file"),
-    "replay": ("worker.replay", "feed recordings or candle files, beside the live system"),
-    "demo": ("worker.demo", "see it work: a Redis of its own, a worker, and a table of states"),
+    "worker": ("worker", "work until SIGTERM or SIGINT"),
+    "check": ("check", "look whether a worker could work here"),
+    "status": ("status", "how far behind the group is, and who holds what"),
+    "verify": ("verify.command", "is what is published right and fresh? a line per check"),
+    "top": ("top.command", "watch all markets live, in the terminal"),
+    "plot": ("plot.command", "draw price, regime and metrics of symbols into a file"),
+    "state": ("state", "the state of a price file, and what it means; needs no Redis"),
+    "record": ("record", "write the entries of a stream to a file"),
+    "replay": ("replay.command", "feed recordings or candle files, beside the live system"),
+    "demo": ("demo", "see it work: a Redis of its own, a worker, and a table of states"),
 }
 
 VIEW_EXTRA: Final = ("matplotlib", "rich")
@@ -80,7 +80,7 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         )
         # The first word that is no option is the command; the others only need a line of help.
         if name == next((word for word in given if not word.startswith("-")), None):
-            module = _imported(module_name)
+            module = _imported(f"worker.commands.{module_name}")
             module.add_options(command_parser)
             command_parser.set_defaults(command=module.command)
     return parser

@@ -22,7 +22,7 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis, free_port
+from worker.local.redis_server import EmbeddedRedis, free_port
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 300)
 PASSWORD = "of-the-servers"

@@ -21,7 +21,7 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 320)
 

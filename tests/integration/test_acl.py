@@ -30,8 +30,8 @@ from tests.support.worker_process import (
     published,
     wait_until,
 )
-from worker.embedded import EmbeddedRedis, wheel_server
 from worker.keys import shard_name, shard_of
+from worker.local.redis_server import EmbeddedRedis, wheel_server
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "deploy" / "redis" / "README.md"

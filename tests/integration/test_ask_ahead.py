@@ -6,9 +6,9 @@ import redis
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, counters, expire_leases, feed, group_info
-from worker.embedded import EmbeddedRedis
 from worker.errors import LeaseLost
 from worker.keys import shard_name, shard_of
+from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 ONE_SHARD = "BTCUSDT"

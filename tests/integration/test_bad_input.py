@@ -19,7 +19,7 @@ from tests.support.worker_process import (
     published,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 GOOD = json.loads(as_envelope(candle("BTCUSDT", 0, 100.0))["payload"])
 LARGE = b'{"symbol": "BTCUSDT", "x": "' + b"x" * 10_000_000 + b'"}'

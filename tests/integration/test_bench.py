@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.bench.__main__ import BENCHES, main
-from tests.support.bench.report import table
+from tests.bench.__main__ import BENCHES, main
+from tests.bench.report import table
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -19,9 +19,9 @@ from tests.support.worker_process import (
     group_info,
     published,
 )
-from worker.embedded import EmbeddedRedis
 from worker.errors import LeaseLost, WrongKeyType
 from worker.keys import shard_of
+from worker.local.redis_server import EmbeddedRedis
 
 BTC_LEASE = f"{NAMESPACE}:lease:{shard_of('BTCUSDT', 16):02d}"
 ETH_LEASE = f"{NAMESPACE}:lease:{shard_of('ETHUSDT', 16):02d}"

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.candles import candle, made_candles
 from tests.support.worker_process import PATIENCE_S
-from worker.candle_files import find_files, interval_of, read_by_time, read_file
 from worker.errors import ConfigurationError
+from worker.files.candles import find_files, interval_of, read_by_time, read_file
 
 ROW = re.compile(
     r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (\w+) +\S+ +[\d.]+ +-?[\d.]+ +[\d.]+  (trend|mr|chop) "

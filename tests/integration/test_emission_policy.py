@@ -25,8 +25,8 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
 from worker.errors import ConfigurationMismatch
+from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 HOUR_S = 3_600

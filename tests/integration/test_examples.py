@@ -17,7 +17,7 @@ from schemas.reader import OUTPUT_STREAM
 from tests.support.acl import set_user
 from tests.support.records import make_record, publish
 from tests.support.worker_process import PATIENCE_S, wait_until
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
 

@@ -16,8 +16,8 @@ from tests.support.worker_process import (
     feed_fields,
     group_info,
 )
-from worker.embedded import EmbeddedRedis
 from worker.keys import INTAKE, shard_name, shard_of
+from worker.local.redis_server import EmbeddedRedis
 
 
 def knows_lag(client: redis.Redis) -> bool:

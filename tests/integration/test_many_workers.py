@@ -22,7 +22,7 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(24)]
 CANDLES = made_candles(SYMBOLS, 270)

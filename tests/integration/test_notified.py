@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.support.worker_process import NAMESPACE, WorkerProcess, wait_until
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 
 class Manager:

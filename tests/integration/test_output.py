@@ -11,7 +11,7 @@ import redis
 from tests.support.candles import NEEDED, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 ODD = "ДОГЕ"
 

@@ -18,7 +18,7 @@ from schemas.recording import RecordedEntry, encode_entry, encode_header
 from tests.support.candles import made_candles
 from tests.support.records import make_record, publish
 from worker.cli import main
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 EVIL = "<script>alert('x')</script>$\\frac$&币"
 REGIMES = ("trend", "mr", "chop")

@@ -26,7 +26,7 @@ from tests.support.worker_process import (
     published,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 HASH_COLUMNS = (
     *("sigma", "mu", "ts", "p_trend", "p_mr", "p_chop", "dp", "vr", "spike_proxy"),

@@ -13,7 +13,7 @@ from schemas.market_state import UnknownSchema
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
 from tests.support.records import make_record, publish
 from tests.support.worker_process import PATIENCE_S, wait_until
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 
 PASSING = (redis.ConnectionError, redis.TimeoutError)

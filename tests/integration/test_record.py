@@ -10,9 +10,9 @@ import redis
 
 from tests.support.replaying import run
 from tests.support.worker_process import INPUT, WorkerProcess, wait_until
-from worker.embedded import EmbeddedRedis
 from worker.errors import FileUnusable
-from worker.recording_files import read_recording
+from worker.files.recordings import read_recording
+from worker.local.redis_server import EmbeddedRedis
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker import connection
-from worker.embedded import EmbeddedRedis, free_port, wheel_server
+from worker.local.redis_server import EmbeddedRedis, free_port, wheel_server
 from worker.settings import Settings, settings_from
+from worker.store import connection
 
 CONF = Path(__file__).parents[2] / "deploy" / "redis" / "marketstate.conf"
 CANDLES = made_candles(("BTCUSDT",), 260)

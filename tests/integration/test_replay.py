@@ -28,11 +28,11 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
-from worker.recording_files import read_recording
-from worker.replay_sources import packed
-from worker.scripts import Scripts
+from worker.commands.replay.sources import packed
+from worker.files.recordings import read_recording
+from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
+from worker.store.scripts import Scripts
 
 COUNT = 40
 FILLING = 8

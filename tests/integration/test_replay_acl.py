@@ -16,7 +16,7 @@ from tests.support.worker_process import (
     feed,
     wait_until_finished,
 )
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 NAME = "marketstate-replay"

@@ -6,8 +6,8 @@ import redis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import NAMESPACE, counters, feed
-from worker.embedded import EmbeddedRedis
 from worker.errors import WorkerIdInUse
+from worker.local.redis_server import EmbeddedRedis
 
 
 def settle(workers: list[SteppedWorker]) -> list[set[int]]:

@@ -23,8 +23,8 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.check import preflight
-from worker.embedded import EmbeddedRedis
+from worker.engine.preflight import preflight
+from worker.local.redis_server import EmbeddedRedis
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT"), 264)
 OLD, NEW = CANDLES[: 2 * 260], CANDLES[2 * 260 :]

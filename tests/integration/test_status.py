@@ -10,10 +10,10 @@ import redis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, WorkerProcess, feed
-from worker.embedded import EmbeddedRedis
+from worker.engine.status import read_status
 from worker.errors import GroupDeleted
 from worker.keys import shard_of
-from worker.status import read_status
+from worker.local.redis_server import EmbeddedRedis
 
 
 def status_command(

@@ -14,7 +14,7 @@ from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
 from tests.support.terminal import Terminal
 from tests.support.worker_process import WorkerProcess, feed
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 
 
 @pytest.fixture

@@ -28,10 +28,10 @@ from tests.support.worker_process import (
     finished,
     wait_until,
 )
-from worker.check import Finding
-from worker.embedded import EmbeddedRedis
+from worker.commands.verify.command import verify
+from worker.engine.preflight import Finding
 from worker.keys import shard_of
-from worker.verify import verify
+from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STATE = "quantum:marketstate:BTCUSDT"

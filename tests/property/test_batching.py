@@ -17,9 +17,9 @@ from tests.support.feeding import (
     candle_entry,
     small_settings,
 )
-from worker.changes import Entry, History
+from worker.engine.changes import Entry, History
+from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
-from worker.pipeline import Pipeline
 from worker.settings import Settings
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

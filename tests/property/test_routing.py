@@ -16,13 +16,13 @@ from schemas.candle import (
     decode_candle,
 )
 from tests.support.feeding import T0, candle_entry
-from worker.changes import Entry
-from worker.group import join
-from worker.intake import Intake
+from worker.engine.changes import Entry
+from worker.engine.group import join
+from worker.engine.intake import Intake
+from worker.engine.pipeline import Pipeline
 from worker.keys import INTAKE, shard_name, shard_of
-from worker.pipeline import Pipeline
-from worker.scripts import Scripts
 from worker.settings import settings_from
+from worker.store.scripts import Scripts
 
 # Many shards, so that two symbols seldom meet by accident.
 SETTINGS = settings_from({"MARKETSTATE_SHARDS": "256"})

@@ -28,10 +28,10 @@ from tests.support.worker_process import (
     finished,
     group_info,
 )
-from worker.changes import Changes
-from worker.embedded import EmbeddedRedis
+from worker.engine.changes import Changes
 from worker.errors import LeaseLost
 from worker.keys import shard_name
+from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 SHARDS = 3

@@ -15,7 +15,7 @@ import numpy as np
 from core.theta import DEFAULT_THETA
 from schemas.candle import Candle, encode_envelope
 from tests.support.oracle import oracle_state
-from worker.candle_files import find_files, read_file
+from worker.files.candles import find_files, read_file
 
 SHARED: Final = Path(__file__).resolve().parents[3] / "shared"
 START_MS: Final = 1_746_373_200_000

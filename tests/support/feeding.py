@@ -8,11 +8,11 @@ from core.theta import merged_theta
 from core.window import Window
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import encode_record
-from worker import mirror
-from worker.changes import Changes, Entry, History, Memory
+from worker.engine import window_codec
+from worker.engine.changes import Changes, Entry, History, Memory
+from worker.engine.mark import parse_mark
+from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
-from worker.mark import parse_mark
-from worker.pipeline import Pipeline
 from worker.settings import Settings
 
 MINUTE_MS: Final = 60_000
@@ -75,7 +75,7 @@ class Twin:
         """In Redis, as `commit.lua` does it."""
         for symbol, change in changes.symbols.items():
             window = self._windows[symbol]
-            window += mirror.pack(zip(change.close_times_ms, change.closes, strict=True))
+            window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
             del window[: -self._settings.window_size]
             mark = change.mark.text(short=not self._settings.marks_are_long)
             self._marks[change.shard, symbol] = mark.encode()
@@ -94,7 +94,7 @@ class Twin:
         self._memory = {}
         for (shard, symbol), mark in self._marks.items():
             window = Window(self._settings.window_size)
-            window.extend(*mirror.unpack(b"".join(self._windows[symbol])))
+            window.extend(*window_codec.unpack(b"".join(self._windows[symbol])))
             self._memory[shard, symbol] = Memory(window, parse_mark(mark))
 
 

@@ -15,7 +15,7 @@ import redis
 from schemas.candle import Candle
 from tests.support.candles import made_candles
 from worker.cli import main
-from worker.embedded import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")

@@ -4,9 +4,9 @@ import uuid
 from typing import Any
 
 from core.theta import merged_theta
-from worker.embedded import EmbeddedRedis
-from worker.loop import Session
-from worker.notify import Notify
+from worker.engine.loop import Session
+from worker.engine.systemd import Notify
+from worker.local.redis_server import EmbeddedRedis
 from worker.settings import Settings
 
 

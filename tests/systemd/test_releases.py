@@ -22,7 +22,7 @@ def test_a_release_that_does_not_get_ready_gives_way_to_the_one_before(
 ) -> None:
     """Its check passes, its worker does not start."""
     before = deployed.current()
-    service = other / "worker/service.py"
+    service = other / "worker/commands/worker.py"
     original = service.read_text()
     service.write_text(original.replace("    run(settings, stop, notify)", "    return 1"))
     done = deployed.deploy(checkout=OTHER, check=False)

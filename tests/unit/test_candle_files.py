@@ -8,10 +8,10 @@ import pytest
 from schemas.candle import Candle
 from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
 from tests.support.replaying import SYMBOLS, binance_row, candle_folder
-from worker.bad_lines import Skipped, refuse
-from worker.candle_files import BINANCE_COLUMNS, PLAIN_COLUMNS, read_file
+from worker.commands.replay.sources import Sources
 from worker.errors import ConfigurationError, FileUnusable
-from worker.replay_sources import Sources
+from worker.files.bad_lines import Skipped, refuse
+from worker.files.candles import BINANCE_COLUMNS, PLAIN_COLUMNS, read_file
 from worker.settings import settings_from
 
 CANDLES = made_candles(("BTCUSDT",), 5)

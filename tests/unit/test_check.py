@@ -4,7 +4,7 @@ from core.state import MarketState
 from core.theta import DEFAULT_THETA
 from tests.support.oracle import oracle_state
 from tests.support.states import differences
-from worker.check import KNOWN_STATE, KNOWN_WINDOW
+from worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW
 
 
 def test_the_known_state_is_the_oracles() -> None:

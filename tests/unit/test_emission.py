@@ -14,7 +14,7 @@ from tests.support.feeding import (
     fed,
     small_settings,
 )
-from worker.changes import Entry
+from worker.engine.changes import Entry
 
 BTC = "BTCUSDT"
 

@@ -14,15 +14,23 @@ from worker.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "schemas", "worker")
-GROUND_FLOOR = {
-    "worker.settings",
-    "worker.keys",
-    "worker.errors",
-    "worker.log",
-    "worker.notify",
-} | {"worker.redis_url", "worker.setting_files"}
-NO_REDIS = {"worker.pipeline", "worker.settings", "worker.keys"}
-TALKS_TO_REDIS = {"redis", "worker.connection", "worker.scripts"}
+GROUND_FLOOR = {"__init__", "__main__", "cli", "settings", "setting_files", "redis_url"} | {
+    "keys",
+    "errors",
+    "log",
+    "stop",
+}
+# What each wing of worker/ stands on, besides core, schemas and the ground floor.
+STANDS_ON = {
+    "ground floor": set[str](),
+    "store": set[str](),
+    "files": set[str](),
+    "local": set[str](),
+    "engine": {"store"},
+    "commands": {"store", "engine", "files", "local"},
+}
+NO_REDIS = {"worker.engine.pipeline", "worker.settings", "worker.keys"}
+TALKS_TO_REDIS = {"redis", "worker.store.connection", "worker.store.scripts"}
 SCREENS = {"core": {"numpy", "scipy"}, "schemas": {"msgspec"}}
 IMPURE = {"time", "datetime", "os", "random", "secrets", "uuid", "logging", "subprocess", "socket"}
 
@@ -38,7 +46,8 @@ class Import(NamedTuple):
 
 
 def path_of(module: str) -> Path:
-    return ROOT / (module.replace(".", "/") + ".py")
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @cache
@@ -48,7 +57,7 @@ def tree(module: str) -> ast.Module:
 
 def modules() -> list[str]:
     return [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
     ]
@@ -79,8 +88,10 @@ EVERY_MODULE = pytest.mark.parametrize("module", modules())
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {"core.state", "schemas.candle", "worker.loop", "worker.pipeline"} <= set(modules())
-    assert {"worker.settings", "worker.connection"} <= ours("worker.loop")
+    assert {"core.state", "schemas.candle", "worker.engine.loop", "worker.engine.pipeline"} <= set(
+        modules()
+    )
+    assert {"worker.settings", "worker.store.connection"} <= ours("worker.engine.loop")
 
 
 @pytest.mark.parametrize("package", SCREENS)
@@ -129,19 +140,35 @@ def test_pipeline_settings_and_keys_know_no_redis(module: str) -> None:
     assert set() == reached & TALKS_TO_REDIS
 
 
-def test_the_ground_floor_stands_on_nothing_above_it() -> None:
+def wing(module: str) -> str:
+    """Of a module of worker/: `engine` for `worker.engine.loop`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in STANDS_ON else "ground floor"
+
+
+def test_worker_has_its_wings_and_on_the_ground_floor_only_what_all_need() -> None:
+    folder = ROOT / "worker"
+    assert {path.stem for path in folder.glob("*.py")} == GROUND_FLOOR
+    wings = {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert wings == set(STANDS_ON) - {"ground floor"}
+
+
+@pytest.mark.parametrize("name", STANDS_ON)
+def test_a_wing_stands_only_on_those_below_it(name: str) -> None:
+    allowed = STANDS_ON[name] | {name, "ground floor"}
     found = {
         (module, each)
-        for module in GROUND_FLOOR & set(modules())
+        for module in modules()
+        if module.startswith("worker") and wing(module) == name
         for each in ours(module)
-        if each.startswith("worker.") and each not in GROUND_FLOOR
+        if each.startswith("worker") and wing(each) not in allowed
     }
-    assert set() == found
+    assert found == set()
 
 
 def test_only_connection_imports_tenacity() -> None:
     users = {module for module in modules() for each in imports(module) if each.top == "tenacity"}
-    assert {"worker.connection"} == users
+    assert {"worker.store.connection"} == users
 
 
 def is_environment(node: ast.AST) -> bool:
@@ -160,7 +187,9 @@ def test_only_settings_reads_the_environment() -> None:
     assert any(map(is_environment, ast.walk(tree("worker.settings"))))
 
 
-@pytest.mark.parametrize(("name", "module"), [(n, m) for n, (m, _) in COMMANDS.items()])
+@pytest.mark.parametrize(
+    ("name", "module"), [(n, f"worker.commands.{m}") for n, (m, _) in COMMANDS.items()]
+)
 def test_every_command_is_a_module_that_can_be_called(name: str, module: str) -> None:
     assert module in modules(), name
     assert {"add_options", "command"} <= {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.notify import BETWEEN_S, Notify
+from worker.engine.systemd import BETWEEN_S, Notify
 from worker.settings import service_manager
 
 
@@ -45,7 +45,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1_000.0
-        monkeypatch.setattr("worker.notify.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("worker.engine.systemd.time.monotonic", lambda: self.now_s)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker import pacing
-from worker.pacing import batches
-from worker.replay_sources import Item
+from worker.commands.replay import schedule
+from worker.commands.replay.schedule import batches
+from worker.commands.replay.sources import Item
 
 MINUTE_MS = 60_000
 START_MS = 1_746_373_259_999
@@ -43,7 +43,7 @@ def test_the_gaps_are_the_original_ones_shortened_by_the_speed(longest_wait_s: f
 def test_as_fast_as_it_goes_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(0, 12)] == list(Clock().feed(math.inf))
     assert [(0, 5), (0, 5), (0, 2)] == list(Clock().feed(math.inf, most=5))
-    monkeypatch.setattr(pacing, "BYTES_AT_ONCE", 70)
+    monkeypatch.setattr(schedule, "BYTES_AT_ONCE", 70)
     assert [(0, 7), (0, 5)] == list(Clock().feed(math.inf))
 
 

@@ -18,10 +18,10 @@ from tests.support.feeding import (
     fed,
     small_settings,
 )
-from worker.changes import Changes, Entry, Memory
+from worker.engine.changes import Changes, Entry, Memory
+from worker.engine.mark import Mark
+from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
-from worker.mark import Mark
-from worker.pipeline import Pipeline
 
 FROM_THE_START = (0, 0)
 BTC = "BTCUSDT"

@@ -11,7 +11,7 @@ from core.theta import merged_theta
 from schemas.candle import Candle
 from tests.support.candles import NEEDED, made_candles
 from tests.support.records import make_record
-from worker.plot_states import NUMBERS, of_candles, of_records
+from worker.commands.plot.series import NUMBERS, of_candles, of_records
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from worker.progress_bar import Progress, duration
+from worker.commands.progress_bar import Progress, duration
 
 
 class Terminal(io.StringIO):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from schemas.recording import RecordedEntry, encode_entry, encode_header
-from worker import recording_files
-from worker.bad_lines import Skipped
 from worker.errors import FileUnusable
-from worker.recording_files import RecordingWriter, read_recording
+from worker.files import recordings
+from worker.files.bad_lines import Skipped
+from worker.files.recordings import RecordingWriter, read_recording
 
 STREAM = "quantum:stream:market.klines"
 ENTRIES = [RecordedEntry(f"{i}-0", [b"number", b"%d" % i]) for i in range(1, 21)]
@@ -76,7 +76,7 @@ def test_a_torn_end_is_told_with_file_and_line(tmp_path: Path) -> None:
 
 
 def test_broken_lines_are_told_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording_files, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(recordings, "MAX_LINE_BYTES", 100)
     broken = {
         2: (b"text\n", "no entry"),
         5: (LINES[2], "entry 2-0 comes after 3-0"),

@@ -9,8 +9,8 @@ import pytest
 
 from core.state import MarketState
 from tests.support.candles import made_candles
-from worker.check import KNOWN_STATE, KNOWN_WINDOW
 from worker.cli import main
+from worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW
 
 CANDLES = made_candles(("BTCUSDT",), 300)
 CANDLE_ROWS = "close,close_time\n" + "".join(f"{one.close},{one.close_time}\n" for one in CANDLES)

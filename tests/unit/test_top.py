@@ -8,13 +8,13 @@ import pytest
 
 from schemas.market_state import MarketStateRecord, encode_record
 from tests.support.records import make_record
-from worker.age import duration
-from worker.keyboard import keys_in
-from worker.markets import Market, moved_on, readable
+from worker.commands.age import duration
+from worker.commands.markets import Market, moved_on, readable
+from worker.commands.top.feed import Rate, View
+from worker.commands.top.keyboard import keys_in
+from worker.commands.top.screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
+from worker.commands.top.selection import COLUMNS, Look
 from worker.settings import settings_from
-from worker.top_feed import Rate, View
-from worker.top_look import COLUMNS, Look
-from worker.top_screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
 
 MINUTE_MS = 60_000
 GOOD = make_record("BTCUSDT", 0)

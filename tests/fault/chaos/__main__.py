@@ -15,7 +15,7 @@ from tests.fault.chaos.checker import violations
 from tests.fault.chaos.faults import TABLE
 from tests.fault.chaos.history import History
 from tests.fault.chaos.run import KINDS, Plan, Report, run
-from worker.embedded import installed_server, wheel_server
+from worker.local.redis_server import installed_server, wheel_server
 
 CLEAN, TROUBLE, BAD = 0, 1, 4
 MOST_SHOWN = 20

@@ -59,7 +59,7 @@ BREAKAGES: Final = {
         [
             Edit("worker/lua/commit.lua", "ipairs(plan.outputs)", "ipairs({})"),
             Edit(
-                "worker/commit.py",
+                "worker/engine/commit.py",
                 "self._shards.move(changes, committed_ms)  # 2",
                 """for record in changes.records:
             fields = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
@@ -74,7 +74,7 @@ BREAKAGES: Final = {
     "mirror": Breakage(
         [
             Edit(
-                "worker/commit.py",
+                "worker/engine/commit.py",
                 "mirror.pack(zip(change.close_times_ms, change.closes, strict=True))",
                 "mirror.pack(pair for pair in zip(change.close_times_ms, change.closes)"
                 " if pair[0] // 60_000 % 10)",

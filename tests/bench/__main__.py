@@ -1,0 +1,111 @@
+"""`scripts/bench`: what a state, a close and a worker cost, as tables and as JSON."""
+
+import argparse
+import inspect
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tests.bench.breakdown import breakdown
+from tests.bench.calculation import calculation
+from tests.bench.end_to_end import end_to_end
+from tests.bench.idle import idle
+from tests.bench.latency import latency
+from tests.bench.memory import memory
+from tests.bench.report import Row, machine, table
+from tests.bench.startup import startup
+from tests.bench.symbols import symbols
+from tests.bench.takeover import takeover
+from tests.bench.throughput import throughput
+
+BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
+    "calculation": calculation,
+    "end-to-end": end_to_end,
+    "breakdown": breakdown,
+    "latency": latency,
+    "symbols": symbols,
+    "memory": memory,
+    "startup": startup,
+    "throughput": throughput,
+    "takeover": takeover,
+    "idle": idle,
+}
+RESULTS: Final = Path(".bench")
+WIDTH: Final = 100
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.names if name not in BENCHES]:
+        parser.error(f"there is no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
+    if options.list:
+        for name, bench in BENCHES.items():
+            indent = " " * 13
+            print(textwrap.fill(f"{name:12} {_about(bench)}", WIDTH, subsequent_indent=indent))
+        return 0
+    began = datetime.now(UTC)
+    path: Path = options.json or RESULTS / f"{began:%Y-%m-%dT%H-%M-%SZ}.json"
+    report: dict[str, Any] = {
+        "began": began.isoformat(timespec="seconds"),
+        "quick": options.quick,
+        "machine": machine(),
+        "benches": {},
+    }
+    print("\n".join(f"{name}: {value}" for name, value in report["machine"].items()), flush=True)
+    for name in options.names or BENCHES:
+        began_s = time.monotonic()
+        rows = BENCHES[name](options.quick)
+        took_s = time.monotonic() - began_s
+        report["benches"][name] = {"took_s": round(took_s, 1), "rows": rows}
+        about = textwrap.fill(f"{name} ({took_s:.0f} s): {_about(BENCHES[name])}", WIDTH)
+        print(f"\n{about}\n\n{table(rows)}", flush=True)
+        # After each one, so that Ctrl-C loses only the one in hand.
+        _write(path, report)
+    print(f"\nwritten to {path}")
+    return 0
+
+
+def _about(bench: Callable[[bool], list[Row]]) -> str:
+    return " ".join((inspect.getdoc(bench) or "").split())
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="What a state, a close and a worker cost, as tables and as JSON. All benches "
+        "take about five minutes on a quiet machine. Ratios mean something on any machine, other "
+        "figures only beside those of the same run.",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"only these: {', '.join(BENCHES)}"
+    )
+    parser.add_argument("--list", action="store_true", help="say what there is, and end")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write there (default: .bench/<time>.json)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the smallest sizes: does it work? no figures to use"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    # So that servers and workers are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,157 @@
+"""Where the time of a close goes: a worker's own session, in this process, with a stopwatch."""
+
+import logging
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+from core.state import MarketState
+from schemas.market_state import journal_line
+from tests.bench.clocks import cpu_s, pin, pinned_ourselves
+from tests.bench.market import Market
+from tests.bench.report import Row
+from tests.bench.rig import READER_CORE, REDIS_CORE
+from tests.support.worker_process import feed_fields
+from worker.engine import commit, intake
+from worker.engine.loop import Session
+from worker.engine.pipeline import Pipeline
+from worker.engine.shards import Shards
+from worker.engine.systemd import Notify
+from worker.local.redis_server import EmbeddedRedis
+from worker.log import log
+from worker.settings import settings_from
+
+SYMBOLS: Final = 100
+CLOSES: Final = 20_000
+FIRST_CLOSES: Final = 2_000
+REST: Final = "all the rest: leases, pace, the loop"
+
+
+class Stopwatch:
+    """What each part took by itself: while another part is at work inside it, it stands still."""
+
+    def __init__(self) -> None:
+        self.cpu_s: dict[str, float] = defaultdict(float)
+        self.elapsed_s: dict[str, float] = defaultdict(float)
+        self._part = REST
+        self._last = (time.process_time(), time.perf_counter())
+
+    def times(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **named: Any) -> Any:
+            outer = self.go_over_to(part)
+            try:
+                return function(*args, **named)
+            finally:
+                self.go_over_to(outer)
+
+        return timed
+
+    def go_over_to(self, part: str) -> str:
+        """The part that was at work so far."""
+        now = (time.process_time(), time.perf_counter())
+        self.cpu_s[self._part] += now[0] - self._last[0]
+        self.elapsed_s[self._part] += now[1] - self._last[1]
+        before, self._part, self._last = self._part, part, now
+        return before
+
+
+def breakdown(quick: bool) -> list[Row]:
+    """Where the time of a close goes, every close emitted: CPU and elapsed time of each part by
+    itself. Elapsed time holds the waiting for Redis.
+    """
+    closes = 1_000 if quick else CLOSES
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedRedis())
+        client = stack.enter_context(server.client())
+        pin(server.pid, REDIS_CORE)
+        stack.enter_context(pinned_ourselves(READER_CORE))
+        stack.enter_context(_journal())
+        market = Market(SYMBOLS)
+        market.fill(client)
+        session = _session(server.port)
+        feed_fields(client, market.entries(FIRST_CLOSES))
+        _work(session)
+        feed_fields(client, market.entries(closes))
+        redis_before = cpu_s(server.pid)
+        watch = _watched(session)
+        redis_s = cpu_s(server.pid) - redis_before
+        session.leave()
+    cpu = watch.cpu_s | {"sum": sum(watch.cpu_s.values())}
+    elapsed = watch.elapsed_s | {"sum": sum(watch.elapsed_s.values())}
+    us_per_close = 1e6 / closes
+    rows: list[Row] = [
+        {
+            "part": part,
+            "cpu_us": cpu[part] * us_per_close,
+            "elapsed_us": elapsed[part] * us_per_close,
+        }
+        for part in cpu
+    ]
+    return [*rows, {"part": "Redis, meanwhile", "cpu_us": redis_s * us_per_close}]
+
+
+def _session(port: int) -> Session:
+    environ = {
+        "MARKETSTATE_REDIS_PORT": str(port),
+        "MARKETSTATE_START": "replay",
+        "MARKETSTATE_LEASE_SECONDS": "600",
+    }
+    session = Session(settings_from(environ), "bench", Notify())
+    session.shards.keep()
+    return session
+
+
+def _work(session: Session) -> None:
+    while session.work_on_a_batch():
+        pass
+
+
+def _watched(session: Session) -> Stopwatch:
+    """Work until nothing is left, every part timed by the way."""
+    unpack = intake._unpack
+    parts: list[tuple[Any, str, str, Callable[..., Any]]] = [
+        (intake.Intake, name, "ask Redis for entries, and wait", getattr(intake.Intake, name))
+        for name in ("fetch", "ask_ahead", "answer")
+    ]
+    parts += [
+        # It yields, so it takes its time only while somebody asks for more.
+        (intake, "_unpack", "unpack the entries", lambda *packed: list(unpack(*packed))),
+        (Pipeline, "read", "read: decode and check", Pipeline.read),
+        (Pipeline, "advance", "advance, without the states", Pipeline.advance),
+        (MarketState, "get_states", "states", MarketState.get_states),
+        (commit.Commit, "_key_list", "plan of the commit", commit.Commit._key_list),
+        (commit.Commit, "_plan", "plan of the commit", commit.Commit._plan),
+        (commit.Commit, "_write", "commit, and wait", commit.Commit._write),
+        (Shards, "move", "windows in memory move", Shards.move),
+        (commit, "journal_line", "journal lines", journal_line),
+        (log, "info", "journal lines", log.info),
+    ]
+    watch = Stopwatch()
+    with ExitStack() as stack:
+        for owner, name, part, function in parts:
+            stack.enter_context(patch.object(owner, name, watch.times(part, function)))
+        _work(session)
+        watch.go_over_to(REST)
+    return watch
+
+
+@contextmanager
+def _journal() -> Iterator[None]:
+    """Log lines go to a file, as a worker's would."""
+    before = log.handlers, log.propagate, log.level
+    with tempfile.TemporaryDirectory() as folder:
+        handler = logging.FileHandler(Path(folder) / "log")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            handler.close()
+            log.handlers, log.propagate = before[0], before[1]
+            log.setLevel(before[2])

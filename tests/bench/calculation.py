@@ -1,0 +1,127 @@
+"""States per second, beside scipy's Theil-Sen slopes and the literal oracle."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import theilslopes
+
+from core import kernel
+from core.state import MarketState
+from core.theta import DEFAULT_THETA
+from tests.bench.clocks import in_turns, ratio
+from tests.bench.report import Row
+from tests.support.oracle import oracle_state
+
+Floats = NDArray[np.float64]
+
+BATCHES: Final = (1, 8, 64, 512, 4_096)
+# Numpy alone works in blocks of 64 rows: for more than these it takes only longer, not other.
+MOST_BY_NUMPY: Final = 512
+LEAST_WINDOWS: Final = 64
+TURNS: Final = 5
+PRICES: Final = 257
+
+
+def _random(rng: np.random.RandomState, shape: tuple[int, int]) -> Floats:
+    return np.asarray(0.0004 * rng.standard_normal(shape))
+
+
+def _trending(rng: np.random.RandomState, shape: tuple[int, int]) -> Floats:
+    return 0.0004 + _random(rng, shape)
+
+
+def _flat(rng: np.random.RandomState, shape: tuple[int, int]) -> Floats:
+    """One close in twenty moves."""
+    return _random(rng, shape) * (rng.random_sample(shape) < 1 / 20)
+
+
+def _jumping(rng: np.random.RandomState, shape: tuple[int, int]) -> Floats:
+    """One close in thirty jumps, by some percent."""
+    return _random(rng, shape) * np.where(rng.random_sample(shape) < 1 / 30, 100, 1)
+
+
+def _windows(returns: Floats, decimals: int) -> Floats:
+    return np.asarray(np.round(100 * np.exp(np.cumsum(returns, axis=1)), decimals))
+
+
+KINDS: Final[Mapping[str, tuple[Callable[..., Floats], int]]] = {
+    "random": (_random, 12),
+    "trending": (_trending, 12),
+    "tick-rounded": (_random, 2),
+    "flat": (_flat, 2),
+    "jumping": (_jumping, 12),
+}
+"""How the returns come about, and to how many decimals prices are rounded."""
+
+
+def calculation(quick: bool) -> list[Row]:
+    """States per second by batch and kind of prices; x: how many times as fast as
+    scipy.stats.theilslopes over the three trend windows alone, and as the literal oracle.
+
+    In CPU seconds of this one thread, so that neighbours on the machine count little.
+    """
+    batches, turns = (BATCHES[:2], 1) if quick else (BATCHES, TURNS)
+    rows: list[Row] = []
+    for kind, (returns, decimals) in KINDS.items():
+        rng = np.random.RandomState(7)
+        windows = _windows(returns(rng, (max(LEAST_WINDOWS, *batches), PRICES)), decimals)
+        rows += [_compared(kind, windows[: max(LEAST_WINDOWS, n)], n, turns) for n in batches]
+    return rows
+
+
+def _compared(kind: str, windows: Floats, batch: int, turns: int) -> Row:
+    ways: dict[str, Callable[[], float]] = {
+        "ours": partial(_seconds_per_state, windows, batch),
+        "theilslopes": partial(_seconds_each, _three_slopes, windows),
+        "oracle": partial(_seconds_each, _by_oracle, windows),
+    }
+    if batch <= MOST_BY_NUMPY:
+        ways["numpy"] = partial(_by_numpy_alone, windows, batch)
+    found = in_turns(ways, turns)
+    row: Row = {"prices": kind, "batch": batch}
+    for way, prefix in (("ours", ""), ("numpy", "numpy_")):
+        if way in found:
+            row |= {
+                f"{prefix}states_per_s": 1 / statistics.median(found[way]),
+                f"{prefix}x_theilslopes": ratio(found["theilslopes"], found[way]),
+                f"{prefix}x_oracle": ratio(found["oracle"], found[way]),
+            }
+    return row
+
+
+def _seconds_per_state(windows: Floats, batch: int) -> float:
+    market_state = MarketState()
+    began_s = time.process_time()
+    for first in range(0, len(windows), batch):
+        market_state.get_states(windows[first : first + batch])
+    return (time.process_time() - began_s) / len(windows)
+
+
+def _by_numpy_alone(windows: Floats, batch: int) -> float:
+    """As where there was no compiler."""
+    with patch.object(kernel, "_compiled", None):
+        return _seconds_per_state(windows, batch)
+
+
+def _seconds_each(calculate: Callable[[list[float]], Any], windows: Floats) -> float:
+    some = windows[:: len(windows) // 3][:3].tolist()
+    began_s = time.process_time()
+    for window in some:
+        calculate(window)
+    return (time.process_time() - began_s) / len(some)
+
+
+def _three_slopes(window: list[float]) -> None:
+    # Logarithms would cost the same as these.
+    for n in DEFAULT_THETA["trend"]["windows"]:
+        theilslopes(window[-n:])
+
+
+def _by_oracle(window: list[float]) -> None:
+    oracle_state(window, dict(DEFAULT_THETA))

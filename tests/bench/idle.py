@@ -1,0 +1,43 @@
+"""What workers cost that have nothing to do."""
+
+import time
+from typing import Any, Final
+
+import redis
+
+from tests.bench.clocks import cpu_s
+from tests.bench.crew import crew
+from tests.bench.report import Row
+from worker.local.redis_server import EmbeddedRedis
+
+WORKERS: Final = (1, 8)
+# Each has renewed its leases once, and what comes after is what always comes.
+SETTLE_S: Final = 4
+IDLE_S: Final = 10
+
+
+def idle(quick: bool) -> list[Row]:
+    """Commands a second that Redis carries out for idle workers, those in scripts included, and
+    the CPU of each worker.
+    """
+    counts, settle_s, idle_s = (WORKERS[:1], 0, 1) if quick else (WORKERS, SETTLE_S, IDLE_S)
+    rows: list[Row] = []
+    for count in counts:
+        with EmbeddedRedis() as server, server.client() as client, crew(server, count) as workers:
+            pids = [worker.process.pid for worker in workers]
+            time.sleep(settle_s)
+            before, commands = sum(map(cpu_s, pids)), _commands(client)
+            time.sleep(idle_s)
+            rows.append(
+                {
+                    "idle_workers": count,
+                    "commands_per_s": (_commands(client) - commands) / idle_s,
+                    "cpu_percent_each": (sum(map(cpu_s, pids)) - before) / idle_s / count * 100,
+                }
+            )
+    return rows
+
+
+def _commands(client: redis.Redis) -> int:
+    info: Any = client.info("stats")
+    return int(info["total_commands_processed"])

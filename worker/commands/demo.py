@@ -1,0 +1,173 @@
+"""`marketstate demo`: a Redis of its own, a worker, candles, and a table of what is published.
+
+Everything lives in temporary folders and ends with the demo; nothing of the surroundings is used,
+neither a Redis that runs already nor MARKETSTATE_* variables.
+"""
+
+import argparse
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from schemas.candle import Candle, encode_envelope
+from schemas.market_state import MarketStateRecord, decode_market_state
+from worker.commands.options import amount
+from worker.files.candles import find_files, interval_of, read_by_time
+from worker.local.redis_server import EmbeddedRedis
+from worker.local.workers import OwnWorker
+from worker.settings import PREFIX, Settings, settings_from
+
+# A state needs 257 closes: these come at once, and the table starts with the next ones.
+STEPS_AT_ONCE: Final = 256
+STEP_S: Final = 0.25
+KEPT_ENTRIES: Final = 100_000
+
+_HEADER: Final = (
+    *("closed at (UTC)", "symbol", "close", "sigma", "mu", "ts"),
+    *("regime", "trend", "mr", "chop", "closes"),
+)
+_ROW: Final = "{:<19}  {:<12} {:>12}  {:>10} {:>11} {:>8}  {:<6} {:>6} {:>6} {:>6}  {:>6}"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--file",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="CSV",
+        help="real candles, a file per symbol such as BTCUSDT-1m.csv.gz; default: synthetic ones",
+    )
+    source.add_argument("--data", type=Path, metavar="DIR", help="all candle files of a folder")
+    parser.add_argument(
+        "--seconds", type=amount, default=math.inf, metavar="N", help="end by itself after N"
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    demo(find_files(options.data) if options.data else options.file, options.seconds)
+    return 0
+
+
+def demo(files: list[Path], seconds: float) -> None:
+    """Run until Ctrl-C, `seconds`, or the end of the files. Raises WorkerError when it cannot."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
+            variables = _variables(files, server.port)
+            settings = settings_from(variables)
+            with OwnWorker(variables, Path(folder) / "worker.log") as worker:
+                _greet(server, settings, files)
+                _show(server, settings, worker, _Feeder(server, settings, files), seconds)
+    except KeyboardInterrupt:
+        print()
+    print("The demo is over; its Redis, its worker and their folders are gone.")
+
+
+def _variables(files: list[Path], port: int) -> dict[str, str]:
+    own = (
+        {"SOURCE": "candles", "CANDLE_INTERVAL": interval_of(files), "START": "replay"}
+        if files
+        else {"SOURCE": "synthetic", "CANDLE_INTERVAL": "1s"}
+    )
+    common = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port), "PUBLISH_INTERVAL": "1"}
+    return {f"{PREFIX}{name}": value for name, value in (common | own).items()}
+
+
+def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
+    names = ", ".join(path.name for path in files)
+    what = f"the candles of {names}" if files else "synthetic candles, one a second"
+    symbol = files[0].name.split("-")[0] if files else "BTCUSDT"
+    state = settings.keys.state(symbol)
+    print(f"A worker calculates the market state of {what}.")
+    print(f"Look into its Redis meanwhile: redis-cli -p {server.port} HGETALL {state}")
+    print("Ctrl-C ends the demo.\n")
+    print(_ROW.format(*_HEADER), flush=True)
+
+
+def _show(
+    server: EmbeddedRedis, settings: Settings, worker: OwnWorker, feeder: "_Feeder", seconds: float
+) -> None:
+    """A row per state; where many come at once, the newest of each symbol."""
+    end_s = time.monotonic() + seconds
+    last_id: Any = "0"
+    with server.client() as client:
+        while time.monotonic() < end_s:
+            worker.check()
+            feeder.feed()
+            finished = feeder.exhausted and _is_idle(client, settings)
+            reply: Any = client.xread({settings.output_stream: last_id}, block=int(STEP_S * 1_000))
+            latest: dict[str, MarketStateRecord] = {}
+            for entry_id, fields in reply[0][1] if reply else []:
+                record = decode_market_state(fields)
+                latest[record.symbol] = record
+                last_id = entry_id
+            for record in latest.values():
+                print(_row(record), flush=True)
+            if finished and not latest:
+                print("All candles of the files are through.")
+                if last_id == "0":
+                    print("No symbol has the 257 closes that a state needs.")
+                return
+
+
+def _is_idle(client: redis.Redis, settings: Settings) -> bool:
+    """Whether the group has finished all there is."""
+    groups: Any = client.xinfo_groups(settings.keys.input)
+    stream: Any = client.xinfo_stream(settings.keys.input)
+    return any(
+        group["pending"] == 0 and group["last-delivered-id"] == stream["last-generated-id"]
+        for group in groups
+    )
+
+
+def _row(record: MarketStateRecord) -> str:
+    probs = record.regime_probs
+    return _ROW.format(
+        datetime.fromtimestamp(record.close_time_ms // 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        record.symbol,
+        f"{record.close:.8g}",
+        f"{record.sigma:.8f}",
+        f"{record.mu:.8f}",
+        f"{record.ts:.4f}",
+        record.regime,
+        *(f"{p:.1%}" for p in (probs.trend, probs.mr, probs.chop)),
+        record.buffer_size,
+    )
+
+
+class _Feeder:
+    """Plays the upstream publisher for candle files; synthetic candles the worker feeds itself."""
+
+    def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
+        self._client = server.client()
+        self._stream = settings.keys.input
+        candles = (read.candle for read in read_by_time(files))
+        by_time = groupby(candles, key=lambda candle: candle.close_time)
+        self._steps: Iterator[list[Candle]] = (list(candles) for _, candles in by_time)
+        self._next_step_s = 0.0
+        self.exhausted = False
+        self._endless = not files
+
+    def feed(self) -> None:
+        now_s = time.monotonic()
+        if self._endless or self.exhausted or now_s < self._next_step_s:
+            return
+        steps = list(islice(self._steps, 1 if self._next_step_s else STEPS_AT_ONCE))
+        self.exhausted = not steps
+        with self._client.pipeline(transaction=False) as writes:
+            for candle in (candle for step in steps for candle in step):
+                fields: Any = encode_envelope(candle, source="demo")
+                writes.xadd(self._stream, fields, maxlen=KEPT_ENTRIES)
+            writes.execute()
+        self._next_step_s = now_s + STEP_S

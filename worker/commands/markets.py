@@ -1,0 +1,89 @@
+"""What those who watch know of each market: its latest state, and how long its regime has held."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES
+from schemas.market_state import MarketStateRecord, decode_market_state
+from worker.store.connection import Client
+
+_PAGE: Final = 1_000
+
+StreamEntry = tuple[bytes, dict[bytes, bytes]]
+
+
+class Market(NamedTuple):
+    record: MarketStateRecord
+    since_ms: int
+    """Close time at which the present regime began."""
+    since_known: bool
+    """False where it was there before the first state that is known: it has held longer."""
+
+    @property
+    def held_ms(self) -> int:
+        return self.record.close_time_ms - self.since_ms
+
+
+def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
+    """What is known of a market after one more state."""
+    if before is None:
+        return Market(record, record.close_time_ms, since_known=False)
+    if before.record.regime == record.regime:
+        return before._replace(record=record)
+    return Market(record, record.close_time_ms, since_known=True)
+
+
+def newest_entries(client: Client, stream: str, most: int) -> list[StreamEntry]:
+    """The last entries of an output stream, oldest first."""
+    found: list[StreamEntry] = []
+    before = "+"
+    while len(found) < most:
+        count = min(_PAGE, most - len(found))
+        page: Any = client.xrevrange(stream, max=before, count=count)
+        found += page
+        if len(page) < count:
+            break
+        before = "(" + page[-1][0].decode()
+    return found[::-1]
+
+
+def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:
+    """What has come since, oldest first."""
+    while True:
+        reply: Any = client.xread({stream: last_id}, count=_PAGE)
+        page = reply[0][1] if reply else []
+        yield from page
+        if len(page) < _PAGE:
+            return
+        last_id = page[-1][0]
+
+
+def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStateRecord | None]]:
+    """Each entry's id with its record; None for what is no record of this version.
+
+    The stream may hold what others wrote; whoever watches should see the rest all the same.
+    """
+    for entry_id, fields in entries:
+        yield entry_id, _record(fields)
+
+
+def _record(fields: dict[bytes, bytes]) -> MarketStateRecord | None:
+    if len(fields.get(b"record", b"")) > MAX_DOCUMENT_BYTES:
+        return None
+    try:
+        record = decode_market_state(fields)
+    except (KeyError, ValueError, RecursionError):
+        return None
+    probs = record.regime_probs
+    numbers = (
+        *(record.close, record.sigma, record.mu, record.ts),
+        *(probs.trend, probs.mr, probs.chop),
+    )
+    is_time = EARLIEST_CLOSE_TIME_MS <= record.close_time_ms < LATEST_CLOSE_TIME_MS
+    return record if is_time and all(map(math.isfinite, numbers)) else None
+
+
+def shown(name: str) -> str:
+    """A symbol as people may see it: whoever wrote it cannot move the cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -1,0 +1,1 @@
+"""`marketstate plot`: price, regime and metrics drawn into a file."""

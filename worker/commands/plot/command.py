@@ -1,0 +1,91 @@
+"""`marketstate plot`: price with its regime, sigma, ts and the regime probabilities, as a file.
+
+The states come from the output stream, or with `--from` from files.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from worker.commands.markets import shown
+from worker.commands.options import add_namespace, count
+from worker.commands.plot.figure import figure_bytes
+from worker.commands.plot.page import page_bytes
+from worker.commands.plot.series import Series
+from worker.commands.plot.sources import from_files, from_stream
+from worker.errors import ConfigurationError
+from worker.settings import settings_from
+from worker.store import connection
+
+_WRITERS: Final[Mapping[str, Callable[[Sequence[Series]], bytes]]] = {
+    ".png": lambda many: figure_bytes(many, "png"),
+    ".svg": lambda many: figure_bytes(many, "svg"),
+    ".html": page_bytes,
+}
+_MOST_SYMBOLS: Final = 20
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="with --from: default all")
+    parser.add_argument(
+        "--from",
+        dest="files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="recordings, or candle files (CSV; a folder: all of them); default: the output stream",
+    )
+    parser.add_argument(
+        "--last", type=count, default=1_440, metavar="N", help="states a symbol; default 1440"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=f"what to write, by its ending: {', '.join(_WRITERS)}",
+    )
+    add_namespace(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    settings, last = settings_from(namespace=options.namespace), options.last
+    write = _WRITERS.get(options.out.suffix)
+    if write is None:
+        raise ConfigurationError(f"--out {options.out} must end in {', '.join(_WRITERS)}")
+    if options.files:
+        found = from_files(options.files, settings, last)
+        where = ", ".join(map(str, options.files))
+    else:
+        found = from_stream(options.symbols, settings, last)
+        where = f"{settings.output_stream} at {connection.address(settings)}"
+    chosen = _chosen(options.symbols, found, where)
+    _save(options.out, write(chosen))
+    for series in chosen:
+        print(f"{shown(series.symbol)}: {len(series.times_ms)} states")
+    print(f"wrote {options.out}")
+    return 0
+
+
+def _chosen(symbols: Sequence[str], found: Mapping[str, Series], where: str) -> list[Series]:
+    wanted = list(dict.fromkeys(symbols)) or sorted(found)
+    if missing := [symbol for symbol in wanted if symbol not in found]:
+        raise ConfigurationError(
+            f"{where} has no state of {', '.join(missing)}; "
+            "names are as in the stream, and a state needs 257 closes"
+        )
+    if not wanted:
+        raise ConfigurationError(f"{where} has no symbol with the 257 closes that a state needs")
+    if len(wanted) > _MOST_SYMBOLS:
+        raise ConfigurationError(
+            f"{len(wanted)} symbols are too many for one file; name up to {_MOST_SYMBOLS}"
+        )
+    return [found[symbol] for symbol in wanted]
+
+
+def _save(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None

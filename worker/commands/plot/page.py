@@ -1,0 +1,95 @@
+"""A page with the drawing of each symbol, which tells the numbers where the mouse points.
+
+One file: the drawings, the numbers and the few lines of script are in it, nothing is loaded, and
+the page's own policy forbids it.
+"""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from worker.commands.markets import shown
+from worker.commands.plot.figure import LEFT, RIGHT, figure_bytes
+from worker.commands.plot.series import Series
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_STYLE: Final = """
+body { font: 15px sans-serif; color: #202020; background: #fff; max-width: 1300px;
+  margin: 1em auto }
+.drawing { position: relative }
+.drawing svg { display: block; width: 100%; height: auto }
+.drawing hr { position: absolute; top: 9%; bottom: 7%; width: 0; margin: 0; border: 0;
+  border-left: 1px dashed #202020; pointer-events: none }
+.numbers { font-family: monospace; white-space: pre-wrap; min-height: 2.4em; margin: 0.5em }
+"""
+_SCRIPT: Final = """
+for (const section of document.querySelectorAll("section")) {
+  const { left, right, times, regimes, numbers } =
+    JSON.parse(section.querySelector("script").textContent);
+  const drawing = section.querySelector(".drawing"), line = section.querySelector("hr");
+  drawing.addEventListener("mousemove", event => {
+    const box = drawing.getBoundingClientRect();
+    const share = ((event.clientX - box.left) / box.width - left) / (right - left);
+    const first = times[0], span = times[times.length - 1] - first;
+    const wanted = first + Math.min(1, Math.max(0, share)) * span;
+    let low = 0, high = times.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (times[middle] < wanted) low = middle + 1; else high = middle;
+    }
+    if (low > 0 && wanted - times[low - 1] < times[low] - wanted) low -= 1;
+    const at = span ? (times[low] - first) / span : 0;
+    line.hidden = false;
+    line.style.left = 100 * (left + at * (right - left)) + "%";
+    const closed = new Date(times[low]).toISOString().slice(0, 19).replace("T", " ");
+    section.querySelector(".numbers").textContent = closed + " UTC  regime " + regimes[low] +
+      Object.entries(numbers).map(([name, values]) => "  " + name + " " + values[low]).join("");
+  });
+}
+"""
+
+
+def page_bytes(many: Sequence[Series]) -> bytes:
+    names = html.escape(", ".join(shown(series.symbol) for series in many))
+    parts = (
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f"<title>Market state of {names}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>Market state of {names}</h1>",
+        *(line for series in many for line in _section(series)),
+        f"<script>{_SCRIPT}</script></body></html>\n",
+    )
+    return "\n".join(parts).encode()
+
+
+def _section(series: Series) -> Iterator[str]:
+    yield "<section>"
+    yield '<p class="numbers">Point at a time to read its numbers.</p>'
+    yield f'<div class="drawing">{_svg(series)}<hr hidden></div>'
+    yield f'<script type="application/json">{_data(series)}</script>'
+    yield "</section>"
+
+
+def _svg(series: Series) -> str:
+    """Without the lines before the element, which only a file of its own has."""
+    text = figure_bytes([series], "svg").decode()
+    return re.sub(r"\A.*?(?=<svg)", "", text, count=1, flags=re.DOTALL)
+
+
+def _data(series: Series) -> str:
+    document: dict[str, Any] = {
+        "left": LEFT,
+        "right": RIGHT,
+        "times": series.times_ms.tolist(),
+        "regimes": [shown(regime) for regime in series.regime.tolist()],
+        "numbers": {
+            name: [float(f"{value:.8g}") for value in values]
+            for name, values in series.numbers.items()
+        },
+    }
+    # The only way out of a script element begins with `<`.
+    return msgspec.json.encode(document).decode().replace("<", "\\u003c")

@@ -1,0 +1,209 @@
+"""`marketstate record`: the entries of a stream, from Redis to a file.
+
+It reads with XRANGE and never through the group, so nothing in Redis changes. The file is closed
+whole on a signal, and `--resume` goes on after its last entry.
+"""
+
+import argparse
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from schemas.recording import RecordedEntry
+from worker.commands.options import add_namespace
+from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
+from worker.files.recordings import RecordingWriter
+from worker.log import configure, log
+from worker.settings import Settings, settings_from, under_journal
+from worker.stop import Stop
+from worker.store import connection, raw_entries
+from worker.store.connection import Client
+
+ENTRIES_AT_ONCE: Final = 500
+BLOCK_S: Final = 5.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="gzipped if its name ends in .gz")
+    parser.add_argument(
+        "--stream",
+        default="input",
+        metavar="STREAM",
+        help="input (the default), output, dead, or the key of any stream",
+    )
+    when = "an entry id, or a time such as 2026-11-24 or 2026-11-24T15:40 (UTC)"
+    parser.add_argument("--from", type=_moment, dest="first", metavar="WHEN", help=when)
+    end = parser.add_mutually_exclusive_group()
+    end.add_argument("--to", type=_moment, dest="last", metavar="WHEN", help=when)
+    end.add_argument("--follow", action="store_true", help="go on with what comes, until a signal")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after the last entry of FILE, if it is there"
+    )
+    add_namespace(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    settings = settings_from(namespace=options.namespace)
+    configure("INFO", for_journal=under_journal())
+    stop = Stop()
+    stop.listen()
+    stream = _stream(options.stream, settings)
+    if options.first and options.last and _order(options.first) > _order(options.last):
+        raise ConfigurationError(f"--from {options.first} is after --to {options.last}")
+    _look_first(settings, stream, options)
+    last = None
+    if options.resume and options.file.exists():
+        writer, last = RecordingWriter.resume(options.file, stream)
+    else:
+        writer = RecordingWriter.create(options.file, stream)
+    recorder = Recorder(settings, stream, writer, stop, last)
+    try:
+        recorder.record(options.first or "-", options.last or "+", follow=options.follow)
+    finally:
+        writer.close()
+        log.info("%s", recorder.told(options.file))
+    return 130 if stop.requested and not options.follow else 0
+
+
+def _look_first(settings: Settings, stream: str, options: argparse.Namespace) -> None:
+    """Before a file is begun: is there something to record, and is it whole?"""
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            found: Any = client.type(stream)
+            match found:
+                case b"none" if options.follow or stream != options.stream:
+                    # Dead letters and states may still come; any other name may be misspelt.
+                    log.warning("there is no stream %s yet", stream)
+                case b"none":
+                    raise RedisUnusable(f"there is no stream {stream}; --follow waits for one")
+                case b"stream" if not options.resume:
+                    _tell_what_is_trimmed(client, stream, options.first or "0")
+                case b"stream":
+                    pass
+                case kind:
+                    raise WrongKeyType(
+                        f"the key {stream} holds a {kind.decode()}; only streams can be recorded"
+                    )
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+
+
+def _tell_what_is_trimmed(client: Client, stream: str, first: str) -> None:
+    """Redis 6.2 does not know."""
+    info: Any = client.xinfo_stream(stream)
+    trimmed = info.get("entries-added", 0) - info["length"]
+    if trimmed > 0 and info["length"] > 0:
+        begins = info["first-entry"][0].decode()
+        if _order(first) < _order(begins):
+            log.warning(
+                "%s begins at %s: %d earlier entries have been trimmed", stream, begins, trimmed
+            )
+
+
+def _order(moment: str) -> tuple[int, int]:
+    ms, _, seq = moment.partition("-")
+    return int(ms), int(seq or 0)
+
+
+def _stream(text: str, settings: Settings) -> str:
+    named = {
+        "input": settings.keys.input,
+        "output": settings.output_stream,
+        "dead": settings.dead_stream,
+    }
+    return named.get(text, text)
+
+
+def _moment(text: str) -> str:
+    """As XRANGE takes it. A time stands for its millisecond."""
+    if re.fullmatch(r"\d{1,20}(-\d{1,20})?", text):
+        return text
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither an entry id such as 1746373260000-0 nor a time such as "
+            "2026-11-24T15:40"
+        ) from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return str(max(0, int(time.timestamp() * 1_000)))
+
+
+class Recorder:
+    """Remembers the last entry recorded. Every read begins with that one again: as long as it is
+    there, nothing after it can have been trimmed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stream: str,
+        writer: RecordingWriter,
+        stop: Stop,
+        last: RecordedEntry | None,
+    ) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._writer = writer
+        self._stop = stop
+        self._last_id = last.id if last else ""
+        self._count = 0
+
+    def record(self, first: str, last: str, *, follow: bool) -> None:
+        """Raises WorkerError when Redis or the file cannot be used."""
+        try:
+            client = self._open()
+            while not self._stop.requested:
+                try:
+                    if self._record_some(client, first, last):
+                        continue
+                    if not follow:
+                        return
+                    self._writer.flush()
+                    self._wait(client)
+                except redis.RedisError as error:
+                    if not connection.passes_by_itself(error):
+                        raise
+                    log.warning("lost Redis: %s", connection.reason(error))
+                    client = connection.until_it_passes(self._open, self._stop)
+        except redis.RedisError as error:
+            if not self._stop.requested:
+                raise connection.unusable(error, self._settings) from error
+
+    def told(self, path: Path) -> str:
+        upto = f"; the last one is {self._last_id}" if self._last_id else ""
+        return f"{path}: {self._count:,} entries of {self._stream} recorded{upto}"
+
+    def _open(self) -> Client:
+        return raw_entries.open_client(self._settings, block_s=BLOCK_S)
+
+    def _record_some(self, client: Client, first: str, last: str) -> bool:
+        """False when there is nothing more for now."""
+        since = self._last_id or first
+        entries = raw_entries.read(client, self._stream, since, last, ENTRIES_AT_ONCE + 1)
+        if self._last_id:
+            if entries and entries[0].id == self._last_id:
+                del entries[0]
+            elif entries:
+                log.warning(
+                    "entries of %s between %s and %s may have been trimmed before they were "
+                    "recorded",
+                    self._stream,
+                    self._last_id,
+                    entries[0].id,
+                )
+        if not entries:
+            return False
+        self._writer.add(entries)
+        self._last_id = entries[-1].id
+        self._count += len(entries)
+        return True
+
+    def _wait(self, client: Client) -> None:
+        after = self._last_id or "$"
+        block_ms = int(BLOCK_S * 1_000)
+        self._stop.breaks_off(lambda: client.xread({self._stream: after}, 1, block_ms))

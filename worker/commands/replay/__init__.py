@@ -1,0 +1,1 @@
+"""`marketstate replay`: recordings and candle files fed again, beside the live system."""

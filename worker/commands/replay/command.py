@@ -1,0 +1,261 @@
+"""`marketstate replay`: feeds recordings or candle files, and may run the workers for them.
+
+All files are read through first, so that nothing is fed unless all of it can be, and the progress
+knows its end. With --namespace every key is the replay's own; the live stream is fed only with
+--live.
+"""
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import redis
+
+from worker.commands.options import add_namespace, amount, positive
+from worker.commands.progress_bar import Progress
+from worker.commands.replay import namespace
+from worker.commands.replay.feeding import Feeding
+from worker.commands.replay.schedule import batches
+from worker.commands.replay.sources import Item, Sources
+from worker.errors import ConfigurationError, WorkerError
+from worker.files.bad_lines import Skipped, refuse
+from worker.local.workers import Crew
+from worker.settings import Settings, environment_with, settings_from
+from worker.stop import Stop
+from worker.store import connection
+
+ENTRIES_AT_ONCE: Final = 1_000
+MOST_WORKERS: Final = 256
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="recordings, or candle files such as BTCUSDT-1m-2025-05.csv (a folder: all of them)",
+    )
+    add_namespace(parser)
+    parser.add_argument("--live", action="store_true", help="feed the live input stream")
+    parser.add_argument(
+        "--workers", type=_workers, default=0, metavar="N", help="run N workers until all is done"
+    )
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="remove the namespace, after the replay is done if there are FILEs",
+    )
+    parser.add_argument(
+        "--speed",
+        type=positive,
+        default=math.inf,
+        metavar="N",
+        help="N times real time; 1 keeps the original gaps; default: as fast as it goes",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where a replay of the same files broke off"
+    )
+    parser.add_argument(
+        "--keep-ids", action="store_true", help="the entries of recordings keep their ids"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="skip and count lines that cannot be used, and gaps; default: refuse the file",
+    )
+    parser.add_argument(
+        "--max-backlog",
+        type=amount,
+        default=10_000,
+        metavar="N",
+        help="wait while the group has more than N entries unfinished; inf: never wait; "
+        "default: 10000",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    settings = settings_from(namespace=options.namespace)
+    _refuse_mistakes(options, settings)
+    stop = Stop()
+    stop.listen()
+    try:
+        if options.files:
+            _Replay(options, settings, stop).run()
+        if options.clean and not stop.requested:
+            with connection.open_client(settings, block_s=0) as client:
+                count = namespace.remove(client, settings)
+            if count == 0 and not options.files:
+                raise ConfigurationError(
+                    f"there is nothing of a namespace {settings.replay_namespace}: no key removed"
+                )
+            _tell(f"the namespace {settings.replay_namespace} is removed: {count} keys")
+    except redis.RedisError as error:
+        if not stop.requested:
+            raise connection.unusable(error, settings) from error
+    return 130 if stop.requested else 0
+
+
+def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
+    inside = bool(settings.replay_namespace)
+    if inside == options.live:
+        raise ConfigurationError(
+            "replay feeds a namespace of its own: --namespace NAME; or, with --live alone, the "
+            f"live stream {settings.input_stream}"
+        )
+    if not inside and (options.workers or options.clean):
+        raise ConfigurationError("--workers and --clean go with --namespace, not with --live")
+    if not options.files and not options.clean:
+        raise ConfigurationError("no FILE to replay")
+    if not options.files and options.workers:
+        raise ConfigurationError("--workers needs a FILE to replay")
+
+
+class _Summary(NamedTuple):
+    total: int
+    end_ms: int
+    """The time of the last item."""
+
+
+class _Replay:
+    def __init__(self, options: argparse.Namespace, settings: Settings, stop: Stop) -> None:
+        self._options = options
+        self._settings = settings
+        self._stop = stop
+        self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
+        self._feeding = Feeding(settings, stop, self._on_wait, self._tell_of_redis)
+        self._progress = Progress(0, "entries")
+        self._crew = Crew(
+            [
+                environment_with(
+                    replay_namespace=settings.replay_namespace,
+                    worker_id=f"replay-{os.getpid()}-{i}",
+                    log_level="WARNING",
+                )
+                for i in range(options.workers)
+            ]
+        )
+        self._most_unfinished = max(1.0, options.max_backlog)
+        self._time_ms = 0
+
+    def run(self) -> None:
+        """1. read all files through; 2. see that the target is fit; 3. feed; 4. tell."""
+        skipped = Skipped() if self._options.skip_bad else refuse
+        self._summary = self._survey(self._sources.read(skipped))  # 1
+        if self._stop.requested:
+            return
+        _tell(f"{self._summary.total:,} entries to feed")
+        if self._settings.replay_namespace and not self._crew:
+            _tell(
+                "workers for it, unless some run: MARKETSTATE_REPLAY_NAMESPACE="
+                f"{self._settings.replay_namespace} marketstate worker (or: --workers N)"
+            )
+        items = self._sources.read(lambda _where, _what: None)
+        self._begin(items)  # 2
+        self._progress = Progress(self._summary.total, "entries")
+        self._before = self._feeding.count
+        self._began_s = time.monotonic()
+        try:
+            self._feed(items)  # 3
+        except (WorkerError, redis.RedisError):
+            hint = "; --resume goes on from here" if self._stop.requested else ""
+            done = f"{self._feeding.count:,} of {self._summary.total:,}"
+            _tell(f"broken off after {done} entries{hint}")
+            raise
+        for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
+            _tell(line)  # 4
+
+    def _feed(self, items: Iterator[Item]) -> None:
+        """With the workers at work until all is finished."""
+        most = int(min(ENTRIES_AT_ONCE, self._most_unfinished))
+        with self._crew:
+            try:
+                for batch in batches(items, self._options.speed, most, self._wait_until_due):
+                    self._feeding.feed(batch, self._most_unfinished)
+                    self._time_ms = batch[-1].time_ms
+                    self._show()
+                    if self._stop.requested:
+                        break
+                self._fed_s = time.monotonic() - self._began_s
+                self._held_up_s = self._feeding.waited_s
+                if self._crew or self._options.clean:
+                    self._feeding.wait_until_finished()
+            finally:
+                self._progress.end()
+
+    def _survey(self, items: Iterator[Item]) -> _Summary:
+        total = end_ms = 0
+        for item in items:
+            total, end_ms = total + 1, item.time_ms
+            if self._stop.requested:
+                break
+        return _Summary(total, end_ms)
+
+    def _begin(self, items: Iterator[Item]) -> None:
+        settings, feeding = self._settings, self._feeding
+        if settings.replay_namespace:
+            feeding.with_redis(lambda client: namespace.refuse_foreign(client, settings))
+            if not self._options.resume:
+                feeding.with_redis(lambda client: namespace.refuse_used(client, settings))
+        if self._options.resume:
+            feeding.go_on(items)
+        else:
+            feeding.begin_anew()
+
+    def _wait_until_due(self, seconds: float) -> bool:
+        if self._stop.requested:
+            return False
+        self._show()
+        self._stop.sleep(min(seconds, 1.0))
+        return not self._stop.requested
+
+    def _tell_of_redis(self, line: str) -> None:
+        self._progress.end()
+        print(line, file=sys.stderr, flush=True)
+
+    def _on_wait(self) -> None:
+        self._show(f"waiting for the workers: {self._feeding.unfinished:,} to be finished")
+
+    def _show(self, note: str = "") -> None:
+        self._crew.check()
+        left_s = None
+        if self._options.speed < math.inf and self._time_ms:
+            left_s = (self._summary.end_ms - self._time_ms) / 1_000 / self._options.speed
+        self._progress.show(self._feeding.count, note, left_s)
+
+    def _told(self) -> Iterator[str]:
+        feeding, total = self._feeding, self._summary.total
+        fed = feeding.count - self._before
+        if self._before:
+            yield f"{self._before:,} entries had been fed before"
+        yield (
+            f"{fed:,} of {total:,} entries fed into {self._settings.keys.input} in "
+            f"{self._fed_s:.1f} s ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
+            f"{self._held_up_s:.1f} s waiting for the group"
+        )
+        if self._stop.requested:
+            yield "stopped by a signal; --resume goes on from here"
+        elif feeding.count != total:
+            yield "the files have changed while they were read: what came later may be missing"
+        if self._crew:
+            took_s = time.monotonic() - self._began_s
+            yield f"{len(self._crew)} workers, from their start to their end: {took_s:.1f} s"
+        found: Any = feeding.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
+        if self._settings.replay_namespace and found:
+            counts = (f"{name.decode()} {int(found[name]):,}" for name in sorted(found))
+            yield f"the group so far: {', '.join(counts)}"
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers, 1 to {MOST_WORKERS}")
+    return int(text)

@@ -1,0 +1,93 @@
+"""`marketstate state`: the state of a price file or of invented prices, and what it means.
+
+Needs no Redis. The parameters are those of the settings (MARKETSTATE_THETA_FILE).
+"""
+
+import argparse
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from core.regime import regime_of
+from core.state import MarketState, State
+from worker.commands.state_in_words import reading
+from worker.engine.synthetic import CANDLES_AT_START, price
+from worker.errors import ConfigurationError
+from worker.files.prices import Prices, read_prices
+from worker.settings import settings_from
+
+# Symbols whose invented prices behave so.
+SYNTHETIC: Final = {"trend": "BTCUSDT", "mean_revert": "ETHUSDT", "chop": "SOLUSDT"}
+# Any time would do; a fixed one makes the answer the same each time.
+_SYNTHETIC_END_MS: Final = 1_767_268_800_000 - 1
+_MINUTE_MS: Final = 60_000
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="CSV, plain or gzipped: prices alone, one a line, or candles",
+    )
+    source.add_argument("--synthetic", choices=SYNTHETIC, help="300 invented prices of this kind")
+    parser.add_argument("--json", action="store_true", help="for programs, at full precision")
+
+
+def command(options: argparse.Namespace) -> int:
+    market_state = MarketState(settings_from().theta)
+    prices = _synthetic(options.synthetic) if options.synthetic else read_prices(options.file)
+    state = market_state.get_state(prices.symbol, prices.closes)
+    if state is None:
+        raise ConfigurationError(
+            f"{options.file or 'the synthetic source'} has {len(prices.closes)} prices; "
+            f"a state needs {market_state.minimum_length} or more"
+        )
+    print(_json(prices, state) if options.json else "\n".join(_lines(prices, state)))
+    return 0
+
+
+def _synthetic(kind: str) -> Prices:
+    symbol = SYNTHETIC[kind]
+    first_ms = _SYNTHETIC_END_MS - (CANDLES_AT_START - 1) * _MINUTE_MS
+    times_ms = range(first_ms, _SYNTHETIC_END_MS + 1, _MINUTE_MS)
+    return Prices(symbol, [price(symbol, ms, _MINUTE_MS) for ms in times_ms], times_ms[-1])
+
+
+def _json(prices: Prices, state: State) -> str:
+    document: dict[str, Any] = {
+        "symbol": prices.symbol,
+        "prices": len(prices.closes),
+        "close_time_ms": prices.close_time_ms,
+        "close": prices.closes[-1],
+        "regime": regime_of(state["regime_probs"]),
+        **state,
+        "reading": list(reading(state)),
+    }
+    return msgspec.json.encode(document).decode()
+
+
+def _lines(prices: Prices, state: State) -> Iterator[str]:
+    probs, features = state["regime_probs"], state["features"]
+    until = ""
+    if prices.close_time_ms is not None:
+        closed = datetime.fromtimestamp(prices.close_time_ms // 1_000, UTC)
+        until = f" until {closed:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"{prices.symbol}: {len(prices.closes)} prices{until}, the last {prices.closes[-1]:.8g}"
+    yield ""
+    yield f"regime  {regime_of(probs)}"
+    yield f"        trend {probs['trend']:.1%}  mr {probs['mr']:.1%}  chop {probs['chop']:.1%}"
+    yield f"sigma   {state['sigma']:.8f}"
+    yield f"mu      {state['mu']:.8f}"
+    yield f"ts      {state['ts']:.6f}"
+    yield (
+        f"dp {features['dp']:.6f}  vr {features['vr']:.6f}  "
+        f"spike_proxy {features['spike_proxy']:.6f}"
+    )
+    yield ""
+    yield from reading(state)

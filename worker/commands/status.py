@@ -1,0 +1,148 @@
+"""`marketstate status`: shows a status, as tables or as JSON, once or again and again."""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+import redis
+
+from worker.commands.age import duration
+from worker.commands.options import amount
+from worker.engine.status import Status, SymbolStatus, read_status
+from worker.errors import CheckFailed, RedisUnusable
+from worker.settings import Settings, settings_from
+from worker.store import connection
+
+WATCH_S: Final = 2.0
+SYMBOLS_SHOWN: Final = 20
+_CLEAR: Final = "\033[H\033[2J"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs, all symbols included")
+    parser.add_argument("--watch", action="store_true", help="again every 2 seconds")
+    parser.add_argument(
+        "--max-lag",
+        type=amount,
+        default=math.inf,
+        metavar="N",
+        help="exit with 4 when more than N entries are not finished (lag + pending)",
+    )
+    parser.add_argument(
+        "--max-age",
+        type=amount,
+        default=math.inf,
+        metavar="S",
+        help="exit with 4 when the oldest of them is more than S seconds old",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    show_status(
+        settings_from(),
+        as_json=options.json,
+        watch=options.watch,
+        max_lag=options.max_lag,
+        max_age_s=options.max_age,
+    )
+    return 0
+
+
+def show_status(
+    settings: Settings, *, as_json: bool, watch: bool, max_lag: float, max_age_s: float
+) -> None:
+    """Raises CheckFailed when the backlog is above `max_lag` entries, or the oldest of it above
+    `max_age_s`; RedisUnusable when there is nothing to read.
+    """
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            while True:
+                status = read_status(client, settings)
+                clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
+                text = _json(status) if as_json else "\n".join(_tables(status))
+                print(f"{clear}{text}", flush=True)
+                _judge(status, max_lag, max_age_s)
+                if not watch:
+                    return
+                time.sleep(WATCH_S)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+    except ValueError as error:
+        raise RedisUnusable(
+            f"a key below {settings.keys.namespace} is damaged: {error}; compare with README"
+        ) from error
+    except KeyboardInterrupt:
+        return
+
+
+def _json(status: Status) -> str:
+    return msgspec.json.encode(status).decode()
+
+
+def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
+    if status.backlog > max_lag:
+        raise CheckFailed(f"{status.backlog} entries are not finished; allowed: {max_lag:g}")
+    if status.oldest_unfinished_s > max_age_s:
+        raise CheckFailed(
+            f"the oldest unfinished entry is {duration(status.oldest_unfinished_s * 1_000)} old; "
+            f"allowed: {max_age_s:g}s"
+        )
+
+
+def _tables(status: Status) -> Iterator[str]:
+    yield f"group {status.group} on {status.stream}"
+    yield (
+        f"lag {status.lag}  pending {status.pending}  "
+        f"oldest unfinished {duration(status.oldest_unfinished_s * 1_000)}"
+    )
+    yield ""
+    yield from _table(
+        ("shard", "holder", "epoch", "lease left", "pending", "symbols"),
+        (
+            (
+                one.shard,
+                one.holder or "-",
+                "-" if one.epoch is None else one.epoch,
+                "-" if one.lease_left_s is None else f"{one.lease_left_s:.1f} s",
+                one.pending,
+                one.symbols,
+            )
+            for one in status.shards
+        ),
+    )
+    yield ""
+    yield from _table(
+        ("worker", "shards", "last seen"),
+        (
+            (one.worker_id, ",".join(map(str, one.shards)) or "-", f"{one.seen_s_ago:.1f} s ago")
+            for one in status.workers
+        ),
+    )
+    yield ""
+    yield "counters  " + ("  ".join(f"{name} {n}" for name, n in status.counters.items()) or "-")
+    yield ""
+    yield from _table(
+        ("symbol", "last state", "age"), map(_symbol_row, status.symbols[:SYMBOLS_SHOWN])
+    )
+    if len(status.symbols) > SYMBOLS_SHOWN:
+        yield f"... and {len(status.symbols) - SYMBOLS_SHOWN} fresher ones; --json has all"
+
+
+def _symbol_row(one: SymbolStatus) -> tuple[object, ...]:
+    if one.last_emitted_ms is None or one.age_s is None:
+        return one.symbol, "none yet", "-"
+    closed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one.last_emitted_ms / 1_000))
+    return one.symbol, closed, duration(one.age_s * 1_000)
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    lines = [names, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    for line in lines:
+        yield "  ".join(
+            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()

@@ -1,0 +1,1 @@
+"""`marketstate top`: all markets live, in the terminal."""

@@ -1,0 +1,93 @@
+"""`marketstate top`: all markets at a glance, live in the terminal, until `q` or Ctrl-C.
+
+It reads the output stream, and the group where it may; it writes nothing.
+"""
+
+import argparse
+import io
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+import redis
+from rich.console import Console, ConsoleDimensions
+from rich.live import Live
+
+from worker.commands.options import add_namespace
+from worker.commands.top.feed import Feed
+from worker.commands.top.keyboard import Keyboard
+from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
+from worker.commands.top.selection import Look
+from worker.errors import ConfigurationError
+from worker.settings import Settings, settings_from
+from worker.store import connection
+
+# How soon a new size of the terminal is seen, and how often ages are counted on.
+_TICK_S: Final = 0.25
+_REDRAW_S: Final = 1.0
+# For lines, such as serial ones, that do not tell theirs.
+_WITHOUT_SIZE: Final = (80, 24)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ascii", action="store_true", help="for terminals that show no bars made of blocks"
+    )
+    add_namespace(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    settings = settings_from(namespace=options.namespace)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigurationError(
+            "top needs a terminal; for programs there is marketstate status --json"
+        )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # The terminal must become what it was before.
+        signal.signal(number, signal.default_int_handler)
+    marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    _watch(settings, marks)
+    return 0
+
+
+def _watch(settings: Settings, marks: Marks) -> None:
+    feed = Feed(settings)
+    screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
+    try:
+        feed.start()
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+    try:
+        _display(feed, screen, Console(highlight=False))
+    except EOFError:
+        return  # the terminal is gone
+    finally:
+        feed.stop()
+
+
+def _display(feed: Feed, screen: Screen, console: Console) -> None:
+    look, keys = Look(), list[str]()
+    drawn_s, drawn_size, drawn_view = 0.0, (0, 0), None
+    with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+        while not look.done:
+            if feed.failure is not None:
+                raise feed.failure
+            size, view, now_s = _size_of_terminal(), feed.view, time.monotonic()
+            for key in keys:
+                look.press(key, rows_on(size[1]))
+            is_old = now_s - drawn_s >= _REDRAW_S
+            if keys or is_old or size != drawn_size or view is not drawn_view:
+                console.size = ConsoleDimensions(*size)
+                live.update(screen.draw(view, look, size, time.time() * 1_000), refresh=True)
+                drawn_s, drawn_size, drawn_view = now_s, size, view
+            keys = keyboard.pressed(_TICK_S)
+
+
+def _size_of_terminal() -> tuple[int, int]:
+    """Columns and lines now, whatever COLUMNS and LINES said when we started."""
+    columns, lines = os.get_terminal_size(sys.stdout.fileno())
+    return columns or _WITHOUT_SIZE[0], lines or _WITHOUT_SIZE[1]

@@ -1,0 +1,161 @@
+"""What `marketstate top` shows, read anew each second beside the display, so that no slow or absent
+Redis holds up a key.
+
+The states come from the output stream alone, the header from the group's bookkeeping where this
+user may read that.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+import redis
+
+from worker.commands.markets import (
+    Market,
+    StreamEntry,
+    entries_after,
+    moved_on,
+    newest_entries,
+    readable,
+)
+from worker.engine.status import Status, read_status
+from worker.errors import RedisUnusable
+from worker.settings import Settings
+from worker.store import connection
+from worker.store.connection import Client
+
+REFRESH_S: Final = 1.0
+# As many as the output stream keeps by default: so far back the age of a regime is known.
+HISTORY: Final = 10_000
+_MINUTE_S: Final = 60.0
+
+
+class View(NamedTuple):
+    markets: Mapping[str, Market]
+    status: Status | None
+    """None where it cannot be read; `status_trouble` says why."""
+    status_trouble: str
+    states_per_min: int
+    candles_per_min: float | None
+    unreadable: int
+    trouble: str
+    """Why Redis cannot be read at the moment; empty while it can."""
+
+
+class Rate:
+    """Of a count that grows, over the last minute; None until it has been seen for as long."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def add(self, total: int, now_s: float) -> None:
+        if self._seen and total < self._seen[-1][1]:
+            self._seen.clear()  # it was counted anew
+        self._seen.append((now_s, total))
+        while len(self._seen) > 1 and self._seen[1][0] <= now_s - _MINUTE_S:
+            self._seen.popleft()
+
+    @property
+    def per_min(self) -> float | None:
+        (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
+        if last_s - first_s < _MINUTE_S:
+            return None
+        return (last - first) / (last_s - first_s) * _MINUTE_S
+
+
+class Feed:
+    """`view` is the newest there is; `start` keeps it so until `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._markets: dict[str, Market] = {}
+        self._last_id = b"0-0"
+        self._unreadable = 0
+        self._arrivals_ms: deque[int] = deque(maxlen=HISTORY)
+        self._candles = Rate()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self.view = View({}, None, "", 0, None, 0, "")
+        self.failure: Exception | None = None
+        """What nobody expected; the feed has ended with it."""
+
+    def start(self) -> None:
+        """Raises redis.RedisError where Redis cannot be read from the start."""
+        self._read()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Without waiting for a reply that may never come: the thread is a daemon."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(REFRESH_S):
+                try:
+                    self._read()
+                except redis.RedisError as error:
+                    self._client = None
+                    trouble = str(connection.unusable(error, self._settings))
+                    self.view = self.view._replace(trouble=trouble)
+        except Exception as error:
+            self.failure = error
+
+    def _read(self) -> None:
+        if self._client is None:
+            client = connection.open_client(self._settings, block_s=0)
+            self._load(client)
+            self._client = client
+        else:
+            self._follow(self._client)
+        status, trouble = self._status(self._client)
+        if status is not None:
+            self._candles.add(status.counters.get("applied", 0), time.monotonic())
+        self.view = View(
+            dict(self._markets),
+            status,
+            trouble,
+            self._states_of_last_minute(),
+            self._candles.per_min if status is not None else None,
+            self._unreadable,
+            "",
+        )
+
+    def _load(self, client: Client) -> None:
+        """All from the start, also after an outage: a Redis that comes back may be behind."""
+        entries = newest_entries(client, self._settings.output_stream, HISTORY)
+        self._markets, self._unreadable, self._last_id = {}, 0, b"0-0"
+        self._arrivals_ms.clear()
+        self._take(entries)
+
+    def _follow(self, client: Client) -> None:
+        self._take(entries_after(client, self._settings.output_stream, self._last_id))
+
+    def _take(self, entries: Iterable[StreamEntry]) -> None:
+        for entry_id, record in readable(entries):
+            self._last_id = entry_id
+            self._arrivals_ms.append(int(entry_id.partition(b"-")[0]))
+            if record is None:
+                self._unreadable += 1
+            else:
+                self._markets[record.symbol] = moved_on(self._markets.get(record.symbol), record)
+
+    def _states_of_last_minute(self) -> int:
+        """By the times in the ids, so that it is known from the start."""
+        minute_ago_ms = (time.time() - _MINUTE_S) * 1_000
+        while self._arrivals_ms and self._arrivals_ms[0] < minute_ago_ms:
+            self._arrivals_ms.popleft()
+        return len(self._arrivals_ms)
+
+    def _status(self, client: Client) -> tuple[Status | None, str]:
+        try:
+            return read_status(client, self._settings), ""
+        except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
+            return None, "this user may not read the group"
+        except RedisUnusable:
+            return None, "no group yet"
+        except (redis.ResponseError, ValueError) as error:
+            return None, connection.reason(error)

@@ -1,0 +1,204 @@
+"""One screen of `marketstate top`, as lines of rich text. Nothing is read or remembered here.
+
+All text is put together as `Text`, never as rich's markup: a symbol may look like markup.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from rich.text import Text
+
+from schemas.market_state import RegimeProbs
+from schemas.reader import is_stale
+from worker.commands.markets import Market
+from worker.commands.top.feed import View
+from worker.commands.top.selection import COLUMNS, REGIMES, Column, Look
+from worker.settings import Settings
+
+# What goes first where the terminal is too narrow for all.
+_DISPENSABLE: Final = ("mu", "sigma", "price", "ts", "held")
+_BAR: Final = "trend/mr/chop"
+_WIDEST_BAR: Final = 40
+_NARROWEST_BAR: Final = 13
+_LINES_BESIDE_ROWS: Final = 5
+
+
+class Marks(NamedTuple):
+    """What the terminal's encoding can show. Shapes differ, so that no colour is needed."""
+
+    bar: tuple[str, str, str]
+    falling: str
+    rising: str
+
+
+UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲")
+ASCII: Final = Marks(("#", "=", "."), "v", "^")
+# Told apart by those who do not see red and green apart, on dark and on light.
+_STYLES: Final = {"trend": "bright_blue", "mr": "dark_orange", "chop": ""}
+
+
+def marks_for(encoding: str) -> Marks:
+    try:
+        "".join((*UNICODE.bar, UNICODE.falling, UNICODE.rising)).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def rows_on(height: int) -> int:
+    return max(1, height - _LINES_BESIDE_ROWS)
+
+
+class Screen:
+    def __init__(self, settings: Settings, marks: Marks, where: str) -> None:
+        """`where` says which Redis this is."""
+        self._settings = settings
+        self._marks = marks
+        self._where = where
+
+    def draw(self, view: View, look: Look, size: tuple[int, int], now_ms: float) -> Text:
+        """`size` is columns and lines."""
+        width, height = size
+        rows, found = look.chosen(view.markets.values(), rows_on(height))
+        columns, bar = _layout(width)
+        body = [self._row(market, columns, bar, now_ms) for market in rows]
+        if not body:
+            body = [Text(self._why_empty(view), style="italic")]
+        body += [Text()] * (rows_on(height) - len(body))
+        lines = [
+            _first_line(view, self._where, now_ms),
+            _group_line(view),
+            self._legend(view.markets.values(), look, len(rows), found),
+            self._names(columns, bar, look),
+            *body,
+            _footer(look),
+        ]
+        for line in lines:
+            line.truncate(width)
+        return Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
+
+    def _legend(self, markets: Iterable[Market], look: Look, rows: int, found: int) -> Text:
+        counts = Counter(market.record.regime for market in markets)
+        line = Text()
+        for regime, mark in zip(REGIMES, self._marks.bar, strict=True):
+            line.append(mark * 2, style=_STYLES[regime])
+            line.append(f" {regime} {counts[regime]}   ")
+        matching = f" with {look.text!r}" if look.text else ""
+        place = f"{look.first + 1}-{look.first + rows} of {found}" if rows else "none"
+        return line.append(f"rows {place}{matching}")
+
+    def _names(self, columns: list[Column], bar: int, look: Look) -> Text:
+        line = Text(style="reverse")
+        for column in columns:
+            if column.name == "regime" and bar:
+                line.append(_BAR[:bar].ljust(bar) + "  ")
+            name = column.name
+            if column is look.column:
+                name = (self._marks.falling if look.is_falling else self._marks.rising) + name
+            line.append(_cell(name, column)).append("  ")
+        return line
+
+    def _row(self, market: Market, columns: list[Column], bar: int, now_ms: float) -> Text:
+        record = market.record
+        line = Text()
+        for column in columns:
+            text, style = column.text(market, now_ms), ""
+            if column.name == "regime":
+                line.append(_bar(record.regime_probs, bar, self._marks))
+                line.append("  " if bar else "")
+                style = _STYLES.get(record.regime, "")
+            elif column.name == "age" and self._is_stale(market, now_ms):
+                text, style = f"!{text}", "reverse"
+            cell = _cell(text, column)
+            cell.stylize(style)
+            line.append(cell).append("  ")
+        return line
+
+    def _is_stale(self, market: Market, now_ms: float) -> bool:
+        return is_stale(market.record, now_ms, self._settings.publish_interval_ms)
+
+    def _why_empty(self, view: View) -> str:
+        if view.markets:
+            return "no market fits the filter"
+        return f"no states yet in {self._settings.output_stream}"
+
+
+def _first_line(view: View, where: str, now_ms: float) -> Text:
+    clock = time.strftime("%H:%M:%S", time.gmtime(now_ms / 1_000))
+    line = Text.assemble(("marketstate", "bold"), f"  {clock} UTC  ")
+    if view.trouble:
+        line.append(f" trying again: {view.trouble} ", style="reverse bold")
+    else:
+        line.append(where)
+    return line
+
+
+def _group_line(view: View) -> Text:
+    status = view.status
+    held = sum(bool(worker.shards) for worker in status.workers) if status else None
+    facts = {
+        "workers": held,
+        "lag": status.lag if status else None,
+        "pending": status.pending if status else None,
+        "candles/min": view.candles_per_min,
+        "states/min": view.states_per_min,
+    }
+    line = Text()
+    for name, value in facts.items():
+        line.append(f"{name} ")
+        line.append("-" if value is None else f"{value:.0f}", style="bold")
+        line.append("  ")
+    if view.status_trouble:
+        line.append(f"({view.status_trouble})")
+    if view.unreadable:
+        line.append(f"{view.unreadable} entries are no record of this version", style="reverse")
+    return line
+
+
+def _layout(width: int) -> tuple[list[Column], int]:
+    """The columns there is room for, and the width of the bar."""
+    columns = list(COLUMNS)
+    for name in ("", *_DISPENSABLE):
+        columns = [column for column in columns if column.name != name]
+        room = width - sum(column.width + 2 for column in columns)
+        if room >= _NARROWEST_BAR:
+            return columns, min(room, _WIDEST_BAR)
+    return columns, 0
+
+
+def _cell(text: str, column: Column) -> Text:
+    """As wide as the column on the screen, where some letters take two places."""
+    cell = Text(text)
+    cell.truncate(column.width)
+    fill = " " * (column.width - cell.cell_len)
+    return cell.append(fill) if column.name in ("symbol", "regime") else Text(fill).append(cell)
+
+
+def _bar(probs: RegimeProbs, width: int, marks: Marks) -> Text:
+    bar = Text()
+    for regime, mark, count in zip(REGIMES, marks.bar, _shares(probs, width), strict=True):
+        bar.append(mark * count, style=_STYLES[regime])
+    return bar
+
+
+def _shares(probs: RegimeProbs, width: int) -> Iterator[int]:
+    """Whole places that add up to `width`: the rounded ends of the three, not each rounded."""
+    start = 0
+    total = 0.0
+    for prob in (probs.trend, probs.mr, probs.chop):
+        total += prob
+        end = min(width, max(start, round(total * width)))
+        yield end - start
+        start = end
+
+
+def _footer(look: Look) -> Text:
+    if look.typing:
+        return Text(f"filter: {look.text}_   Enter keeps it, Esc clears it", style="reverse")
+    return Text(
+        f"q quit  / filter  f regime:{look.regime}  s sort:{look.column.name}  r reverse  "
+        "arrows scroll",
+        style="reverse",
+    )

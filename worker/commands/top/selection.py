@@ -1,0 +1,137 @@
+"""What of all markets `marketstate top` shows, and in which order: changed by keys.
+
+The table of columns is here, since what can be seen can be sorted by.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+
+from worker.commands.age import duration
+from worker.commands.markets import Market, shown
+
+T = TypeVar("T")
+
+REGIMES: Final = ("trend", "mr", "chop")
+_LONGEST_FILTER: Final = 40
+_FAR: Final = 10**9
+# Rows and pages; `chosen` keeps it within what there is.
+_SCROLLS: Final = {
+    "up": (-1, 0),
+    "down": (1, 0),
+    "page up": (0, -1),
+    "page down": (0, 1),
+    "home": (-_FAR, 0),
+    "end": (_FAR, 0),
+}
+
+
+class Column(NamedTuple):
+    name: str
+    width: int
+    text: Callable[[Market, float], str]
+    """Of a market, at a time in ms."""
+    value: Callable[[Market], Any]
+    """What it is sorted by."""
+    falling: bool = True
+    """Whether it is read from the largest down."""
+
+
+def _price(value: float) -> str:
+    return np.format_float_positional(value, precision=8, fractional=False, trim="-")
+
+
+COLUMNS: Final = (
+    Column("symbol", 12, lambda m, _: shown(m.record.symbol), lambda m: m.record.symbol, False),
+    Column("price", 12, lambda m, _: _price(m.record.close), lambda m: m.record.close),
+    Column("sigma", 10, lambda m, _: f"{m.record.sigma:.8f}", lambda m: m.record.sigma),
+    Column("mu", 11, lambda m, _: f"{m.record.mu:+.8f}", lambda m: m.record.mu),
+    Column("ts", 7, lambda m, _: f"{m.record.ts:.4f}", lambda m: m.record.ts),
+    Column("regime", 6, lambda m, _: shown(m.record.regime)[:6], lambda m: m.record.regime, False),
+    Column(
+        "held",
+        5,
+        lambda m, _: ("" if m.since_known else ">") + duration(m.held_ms),
+        lambda m: m.held_ms,
+    ),
+    Column(
+        "age",
+        5,
+        lambda m, now_ms: duration(now_ms - m.record.close_time_ms),
+        lambda m: -m.record.close_time_ms,
+    ),
+)
+
+
+class Look:
+    """`press` changes it; `chosen` applies it."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.column = COLUMNS[0]
+        self.reversed = False
+        self.regime = "all"
+        self.text = ""
+        self.typing = False
+        self.first = 0
+        """Number of the first row on the screen."""
+
+    def press(self, key: str, page: int) -> None:
+        """`page` is the number of rows on the screen."""
+        if self.typing:
+            self._type(key)
+            return
+        match key:
+            case "q":
+                self.done = True
+            case "/":
+                self.typing = True
+            case "f":
+                self.regime = _after(self.regime, ("all", *REGIMES))
+                self.first = 0
+            case "s":
+                self.column = _after(self.column, COLUMNS)
+                self.reversed = False
+                self.first = 0
+            case "r":
+                self.reversed = not self.reversed
+                self.first = 0
+            case "escape":
+                self.text = ""
+            case _ if key in _SCROLLS:
+                rows, pages = _SCROLLS[key]
+                self.first = max(0, self.first + rows + pages * page)
+
+    def chosen(self, markets: Iterable[Market], page: int) -> tuple[list[Market], int]:
+        """The rows on a screen of `page` rows, and how many there are in all."""
+        fitting = [market for market in markets if self._fits(market)]
+        # By symbol among equals, in either direction.
+        fitting.sort(key=lambda market: market.record.symbol)
+        fitting.sort(key=self.column.value, reverse=self.column.falling != self.reversed)
+        self.first = max(0, min(self.first, len(fitting) - page))
+        return fitting[self.first : self.first + page], len(fitting)
+
+    @property
+    def is_falling(self) -> bool:
+        return self.column.falling != self.reversed
+
+    def _fits(self, market: Market) -> bool:
+        record = market.record
+        return self.text.upper() in record.symbol.upper() and self.regime in ("all", record.regime)
+
+    def _type(self, key: str) -> None:
+        match key:
+            case "enter":
+                self.typing = False
+            case "escape":
+                self.text, self.typing = "", False
+            case "backspace":
+                self.text = self.text[:-1]
+            case _ if len(key) == 1 and key.isprintable():
+                self.text = (self.text + key)[:_LONGEST_FILTER]
+        self.first = 0
+
+
+def _after(present: T, choices: Sequence[T]) -> T:
+    return choices[(choices.index(present) + 1) % len(choices)]

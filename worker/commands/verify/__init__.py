@@ -1,0 +1,1 @@
+"""`marketstate verify`: is what is published right and fresh?"""

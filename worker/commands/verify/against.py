@@ -1,0 +1,258 @@
+"""`marketstate verify --against RECORDING`: are the states in the output stream those recorded?
+
+States are told apart by symbol and close time, and compared to the byte. Of each symbol the close
+times are compared that both sides reach over: a live output stream keeps its last 10,000 entries,
+and a replay of yesterday begins with the 257th close of yesterday. While its window fills up, a
+replay's records say so (`buffer_size`, and `returns_n` which follows from it); where all else is
+equal, that is no difference, and counted.
+
+Only digests are kept, so that a month fits into memory; what differs is read once more.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import redis
+
+from schemas.market_state import MarketStateRecord, decode_market_state, encode_record
+from schemas.recording import RecordedEntry
+from worker.commands.verify.recompute import leaves
+from worker.engine.preflight import Finding
+from worker.errors import CheckFailed, FileUnusable, WorkerError
+from worker.files.recordings import read_recording
+from worker.settings import PREFIX, Settings
+from worker.store import connection, raw_entries
+from worker.store.connection import Client
+
+ENTRIES_AT_ONCE: Final = 1_000
+SUBJECT: Final = "against"
+
+
+class _State(NamedTuple):
+    close_time_ms: int
+    symbol: str
+    place: str
+    """Line of the file, or id of the entry."""
+    whole: bytes
+    """Digest of all fields."""
+    but_for_buffer: bytes
+    """Digest of all but what says how full the window was."""
+    buffer_size: int
+
+
+_States = dict[str, dict[int, _State]]
+"""Symbol -> close time -> state."""
+
+
+def compare(settings: Settings, path: Path) -> Iterator[Finding]:
+    """Raises FileUnusable for what is no recording of an output stream."""
+    try:
+        with raw_entries.open_client(settings, block_s=0) as client:
+            recorded = _states(settings, _recorded(path), FileUnusable)
+            if not recorded:
+                raise FileUnusable(f"{path} has no states{_of_wanted(settings)}")
+            published = _states(settings, _published(settings, client), CheckFailed)
+            yield from _one_sided(recorded, published, settings.output_stream)
+            comparison = _Comparison(recorded, published)
+            if comparison.differing:
+                yield _first_difference(comparison, settings, path, client)
+            yield from comparison.findings(settings.output_stream)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+
+
+class _Comparison:
+    """Of the symbols that both sides have."""
+
+    def __init__(self, recorded: _States, published: _States) -> None:
+        self.recorded = recorded
+        self.published = published
+        self.differing: list[tuple[int, str]] = []
+        """Close time and symbol."""
+        self._apart: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self._times_ms: list[int] = []
+        for symbol in sorted(recorded.keys() & published.keys()):
+            self._compare(symbol, recorded[symbol], published[symbol])
+
+    def findings(self, stream: str) -> Iterator[Finding]:
+        counts = self._counts
+        if self._apart:
+            text = f"recording and {stream} have no close time in common of {_list(self._apart)}"
+            yield Finding("FAIL", SUBJECT, text)
+        equal = counts["same"] + counts["filling"]
+        compared = equal + counts["differ"]
+        text = f"{equal:,} of {compared:,} states are the same"
+        if self._times_ms:
+            first_ms, last_ms = min(self._times_ms), max(self._times_ms)
+            text += f", of closes from {_shown(first_ms)} to {_shown(last_ms)}"
+        if counts["filling"]:
+            text += f"; in {counts['filling']:,} of them one window was still filling"
+        yield Finding("ok" if equal and not counts["differ"] else "FAIL", SUBJECT, text)
+        if counts["before"] or counts["after"]:
+            yield Finding(
+                "skip",
+                SUBJECT,
+                f"{counts['before']:,} are recorded of closes before those, {counts['after']:,} of "
+                f"closes after them, which {stream} does not reach",
+            )
+
+    def _compare(self, symbol: str, theirs: dict[int, _State], ours: dict[int, _State]) -> None:
+        first_ms, last_ms = max(min(ours), min(theirs)), min(max(ours), max(theirs))
+        self._counts["before"] += sum(ms < first_ms for ms in theirs)
+        self._counts["after"] += sum(ms > last_ms for ms in theirs)
+        if first_ms > last_ms:
+            self._apart.append(symbol)
+            return
+        self._times_ms += (first_ms, last_ms)
+        for ms in ours.keys() | theirs.keys():
+            if first_ms <= ms <= last_ms:
+                verdict = _verdict(ours.get(ms), theirs.get(ms))
+                self._counts[verdict] += 1
+                if verdict == "differ":
+                    self.differing.append((ms, symbol))
+
+
+def _one_sided(recorded: _States, published: _States, stream: str) -> Iterator[Finding]:
+    sides = {
+        "only recorded": recorded.keys() - published.keys(),
+        f"only in {stream}": published.keys() - recorded.keys(),
+    }
+    for where, symbols in sides.items():
+        if symbols:
+            text = f"states of {_list(symbols)} are {where}; {PREFIX}SYMBOLS says which to compare"
+            yield Finding("FAIL", SUBJECT, text)
+
+
+def _first_difference(
+    comparison: _Comparison, settings: Settings, path: Path, client: Client
+) -> Finding:
+    ms, symbol = min(comparison.differing)
+    theirs, ours = comparison.recorded[symbol].get(ms), comparison.published[symbol].get(ms)
+    stream = settings.output_stream
+    if ours is None or theirs is None:
+        text = (
+            f"a state is recorded ({theirs.place}) that {stream} lacks"
+            if theirs
+            else f"{stream} has a state ({ours and ours.place}) that is not recorded"
+        )
+    else:
+        (entry,) = raw_entries.read(client, stream, ours.place, ours.place, 1)
+        line = next(found for place, found in _recorded(path) if place == theirs.place)
+        text = f"{_difference(line, entry, stream)} ({theirs.place}; entry {ours.place})"
+    return Finding("FAIL", symbol, f"at the close {_shown(ms)} {text}")
+
+
+def _difference(recorded: RecordedEntry, published: RecordedEntry, stream: str) -> str:
+    theirs, ours = _named_values(recorded), _named_values(published)
+    for name in theirs | ours:
+        if name not in ours:
+            return f"{name} is recorded, {stream} lacks it"
+        if name not in theirs:
+            return f"{stream} has {name} {ours[name]!r}, the recording lacks it"
+        if theirs[name] != ours[name]:
+            return f"{name} is recorded as {theirs[name]!r}, {stream} has {ours[name]!r}"
+    return "the fields are written in another way"
+
+
+def _verdict(ours: _State | None, theirs: _State | None) -> str:
+    if ours is None or theirs is None:
+        return "differ"
+    if ours.whole == theirs.whole:
+        return "same"
+    is_filling = ours.buffer_size != theirs.buffer_size
+    return "filling" if is_filling and ours.but_for_buffer == theirs.but_for_buffer else "differ"
+
+
+def _recorded(path: Path) -> Iterator[tuple[str, RecordedEntry]]:
+    for entry, line in read_recording(path):
+        yield f"{path}, line {line}", entry
+
+
+def _published(settings: Settings, client: Client) -> Iterator[tuple[str, RecordedEntry]]:
+    after = "-"
+    while entries := raw_entries.read(client, settings.output_stream, after, "+", ENTRIES_AT_ONCE):
+        for entry in entries:
+            yield entry.id, entry
+        after = f"({entries[-1].id}"
+
+
+def _states(
+    settings: Settings, entries: Iterator[tuple[str, RecordedEntry]], unreadable: type[WorkerError]
+) -> _States:
+    wanted = settings.wanted_symbols
+    states: _States = {}
+    for place, entry in entries:
+        try:
+            record = decode_market_state(_fields(entry))
+        except KeyError:
+            raise unreadable(
+                f"{place}: no state: it has no field 'record'; states are recorded with "
+                "--stream output"
+            ) from None
+        except ValueError as error:  # what cannot be decoded is a ValueError
+            raise unreadable(f"{place}: no state: {error}") from None
+        if wanted is not None and record.symbol not in wanted:
+            continue
+        of_symbol = states.setdefault(record.symbol, {})
+        if record.close_time_ms in of_symbol:
+            raise CheckFailed(
+                f"{place}: a second state of {record.symbol} at the close "
+                f"{_shown(record.close_time_ms)}, after {of_symbol[record.close_time_ms].place}"
+            )
+        of_symbol[record.close_time_ms] = _state(place, entry, record)
+    return states
+
+
+def _state(place: str, entry: RecordedEntry, record: MarketStateRecord) -> _State:
+    windows = msgspec.structs.replace(record.windows, returns_n=0)
+    without = msgspec.structs.replace(record, buffer_size=0, windows=windows)
+    rest = [
+        part
+        for name, value in _fields(entry).items()
+        if name != b"record"
+        for part in (name, value)
+    ]
+    return _State(
+        record.close_time_ms,
+        record.symbol,
+        place,
+        _digest(entry.fields),
+        _digest([*rest, encode_record(without).encode()]),
+        record.buffer_size,
+    )
+
+
+def _fields(entry: RecordedEntry) -> dict[bytes, bytes]:
+    return dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
+
+
+def _digest(strings: list[bytes]) -> bytes:
+    return hashlib.blake2b(msgspec.msgpack.encode(strings), digest_size=16).digest()
+
+
+def _named_values(entry: RecordedEntry) -> dict[str, object]:
+    """What the record says, value by value, then the other fields."""
+    fields = _fields(entry)
+    values: dict[str, object] = dict(leaves(msgspec.json.decode(fields.pop(b"record"))))
+    for name, value in fields.items():
+        values[f"the field {name.decode(errors='replace')}"] = value
+    return values
+
+
+def _of_wanted(settings: Settings) -> str:
+    return "" if settings.wanted_symbols is None else f" of {settings.symbols}"
+
+
+def _list(symbols: Iterable[str]) -> str:
+    return ", ".join(sorted(symbols))
+
+
+def _shown(close_time_ms: int) -> str:
+    closed = datetime.fromtimestamp(close_time_ms // 1_000, UTC)
+    return f"{closed:%Y-%m-%d %H:%M:%S}"

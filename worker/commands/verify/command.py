@@ -1,0 +1,267 @@
+"""`marketstate verify`: is what is published right and fresh, and does the group keep up?
+
+It only reads. A line per check; what is wrong with a single symbol has a line of its own. Workers
+may run meanwhile: what belongs together is read in one transaction.
+"""
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import redis
+
+from schemas.interval import state_step_ms
+from worker.commands.age import duration
+from worker.commands.options import add_namespace, amount
+from worker.commands.verify.against import compare
+from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from worker.engine.group import look
+from worker.engine.mark import parse_mark
+from worker.engine.preflight import Finding
+from worker.engine.status import Status, read_status
+from worker.errors import CheckFailed, RedisUnusable, WorkerError
+from worker.keys import shard_of
+from worker.settings import Settings, settings_from
+from worker.store import connection
+from worker.store.connection import Client
+from worker.store.scripts import Scripts
+
+# One late entry is no news, and the shards of a worker that died wait for a lease time.
+MAX_AGE_IN_LEASES: Final = 2
+# One state may come late; two in a row are missing.
+MAX_STATE_AGE_IN_STEPS: Final = 2
+TRIES: Final = 20
+
+_SUMMARIES: Final = {
+    COMPLETE: "have all fields, and fields and record agree",
+    FRESH: "are fresh",
+    RECOMPUTED: "equal what their window gives, to the byte",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="for programs: an object per line and check"
+    )
+    parser.add_argument(
+        "--max-lag",
+        type=amount,
+        default=math.inf,
+        metavar="N",
+        help="fail when more than N entries are not finished (lag + pending)",
+    )
+    parser.add_argument(
+        "--max-age",
+        type=amount,
+        metavar="S",
+        help="fail when the oldest of them is more than S seconds old; default: two lease times",
+    )
+    parser.add_argument(
+        "--max-state-age",
+        type=amount,
+        metavar="S",
+        help="fail when the last state of a symbol is of a close more than S seconds ago, or the "
+        "output stream has not grown for so long; default: twice the time between two states; "
+        "inf for a replay, or while markets are closed",
+    )
+    parser.add_argument(
+        "--ignore",
+        default="",
+        metavar="SYMBOLS",
+        help="with commas between them: markets that are gone, whose last state is for ever old",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="RECORDING",
+        help="only compare the output stream with a recording of one: are they the same records?",
+    )
+    add_namespace(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    failed = 0
+    try:
+        settings = settings_from(namespace=options.namespace)
+        for finding in _chosen(settings, options):
+            failed += finding.verdict == "FAIL"
+            _show(finding, options.json)
+    except WorkerError as error:
+        _show(Finding("FAIL", "verify", str(error)), options.json)
+        return error.exit_code
+    return CheckFailed.exit_code if failed else 0
+
+
+def _chosen(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]:
+    if options.against:
+        return compare(settings, options.against)
+    return verify(
+        settings,
+        max_lag=options.max_lag,
+        max_age_s=options.max_age,
+        max_state_age_s=options.max_state_age,
+        ignored=frozenset(options.ignore.split(",")),
+    )
+
+
+def _show(finding: Finding, as_json: bool) -> None:
+    text = msgspec.json.encode(finding._asdict()).decode() if as_json else str(finding)
+    print(text, flush=True)
+
+
+def verify(
+    settings: Settings,
+    *,
+    max_lag: float = math.inf,
+    max_age_s: float | None = None,
+    max_state_age_s: float | None = None,
+    ignored: frozenset[str] = frozenset(),
+) -> Iterator[Finding]:
+    """Raises RedisUnusable when there is no group, ConfigurationMismatch when its workers have
+    other settings: nothing could be recomputed then.
+    """
+    if max_age_s is None:
+        max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
+    if max_state_age_s is None:
+        step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
+        max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            status = _status(client, settings)
+            yield _backlog(status, max_lag, max_age_s)
+            yield _holders(status, settings)
+            yield from _lost_and_dead(status, settings)
+            yield _output_stream(client, settings, status, max_state_age_s)
+            symbols = {one.symbol for one in status.symbols} - ignored
+            yield from _symbols(client, settings, symbols, Judge(settings, max_state_age_s))
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+
+
+def _status(client: Client, settings: Settings) -> Status:
+    """Of a group that a worker with our settings fits to."""
+    try:
+        status = read_status(client, settings)
+    except ValueError as error:
+        raise RedisUnusable(
+            f"a key below {settings.keys.namespace} is damaged: {error}; compare with README"
+        ) from error
+    look(Scripts(client), settings)
+    return status
+
+
+def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
+    text = f"lag {status.lag}, pending {status.pending}"
+    if status.backlog:
+        text += (
+            f"; the oldest unfinished entry is {duration(status.oldest_unfinished_s * 1_000)} old"
+        )
+    if status.backlog > max_lag:
+        return Finding("FAIL", "backlog", f"{text}; allowed: {max_lag:g} entries")
+    if status.oldest_unfinished_s > max_age_s:
+        return Finding("FAIL", "backlog", f"{text}; allowed: {max_age_s:g}s")
+    return Finding("ok", "backlog", text)
+
+
+def _holders(status: Status, settings: Settings) -> Finding:
+    free = [shard.shard for shard in status.shards if shard.holder is None]
+    held = len(status.shards) - len(free)
+    if held == 0 and settings.replay_namespace and status.backlog == 0:
+        return Finding("skip", "workers", "none, and the replay is finished")
+    if held == 0:
+        return Finding("FAIL", "workers", "nobody holds a shard: start a worker")
+    holders = {shard.holder for shard in status.shards if shard.holder}
+    text = f"{len(holders)} hold {held} of {len(status.shards)} shards"
+    if free:
+        # For a moment, when a worker ends or another comes; the backlog tells if it lasts.
+        return Finding("warn", "workers", f"{text}; free: {', '.join(map(str, free))}")
+    return Finding("ok", "workers", text)
+
+
+def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
+    meanings = {
+        "dead": f"could not be read; see {settings.keys.dead_stream}",
+        "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
+    }
+    for counter, meaning in meanings.items():
+        count = status.counters.get(counter, 0)
+        yield Finding(
+            "warn" if count else "ok", counter, f"{count} entries {meaning}" if count else "none"
+        )
+
+
+def _output_stream(
+    client: Client, settings: Settings, status: Status, max_state_age_s: float
+) -> Finding:
+    """Whether it grows, and whether its last entry is what the hash of its symbol says."""
+    subject = "output stream"
+    if not any(one.last_emitted_ms for one in status.symbols):
+        return Finding("skip", subject, "nothing has been published yet")
+    for _ in range(TRIES):
+        last: Any = client.xrevrange(settings.output_stream, count=1)
+        if not last:
+            return Finding("FAIL", subject, f"{settings.output_stream} is empty")
+        symbol = last[0][1].get(b"symbol", b"").decode(errors="replace")
+        with client.pipeline(transaction=True) as reads:
+            reads.time()
+            reads.xrevrange(settings.output_stream, count=1)
+            reads.hget(settings.keys.state(symbol), "record")
+            (seconds, _), newest, published = reads.execute()
+        if newest != last:
+            continue  # published meanwhile
+        entry_id, fields = newest[0]
+        age_s = seconds - int(entry_id.partition(b"-")[0]) / 1_000
+        text = f"its last entry, of {symbol}, was written {duration(age_s * 1_000)} ago"
+        if age_s > max_state_age_s:
+            return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}s")
+        if published is not None and published != fields.get(b"record"):
+            return Finding("FAIL", subject, f"{text}, and differs from the hash of {symbol}")
+        return Finding("ok", subject, text)
+    return Finding("ok", subject, "it grows faster than it can be compared")
+
+
+def _symbols(
+    client: Client, settings: Settings, symbols: set[str], judge: Judge
+) -> Iterator[Finding]:
+    """What is wrong with single symbols, then a line for each check."""
+    wanted = settings.wanted_symbols
+    tracked = symbols if wanted is None else symbols & wanted
+    for symbol in sorted((wanted or frozenset()) - tracked):
+        yield Finding("warn", symbol, "no candle of it has come yet")
+    counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
+    for symbol in sorted(tracked):
+        for check, verdict, text in judge.judge(_held(client, settings, symbol)):
+            counts[check][verdict] += 1
+            if text:
+                yield Finding(verdict, symbol, text)
+    for check, meaning in _SUMMARIES.items():
+        yield _summary(check, meaning, counts[check], len(tracked))
+
+
+def _held(client: Client, settings: Settings, symbol: str) -> Held:
+    keys = settings.keys
+    with client.pipeline(transaction=True) as reads:
+        reads.time()
+        reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
+        reads.hgetall(keys.state(symbol))
+        reads.lrange(keys.window(symbol), 0, -1)
+        (seconds, microseconds), mark, fields, window = reads.execute()
+    now_ms = seconds * 1_000 + microseconds / 1_000
+    last_emitted_ms = parse_mark(mark or b"0").close_time_ms
+    return Held(symbol, now_ms, last_emitted_ms, fields, b"".join(window))
+
+
+def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:
+    published = counts.total()
+    text = f"{counts['ok']} of {published} states {meaning}"
+    if counts["skip"]:
+        text += f"; {counts['skip']} cannot be judged"
+    if tracked > published:
+        text += f"; {tracked - published} more symbols have no state yet"
+    if counts["FAIL"]:
+        return Finding("FAIL", check, text)
+    return Finding("ok" if counts["ok"] else "skip", check, text)

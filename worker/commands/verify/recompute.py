@@ -1,0 +1,192 @@
+"""Is what is published of a symbol right? Judged from what Redis holds of it at one moment.
+
+Pure: `command.py` beside it reads, this file judges. Equality is exact, to the byte. The window may
+be ahead of the last published state, since not every close is published: its part up to the
+state's close is what the state must follow from.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from core.state import MarketState
+from core.theta import theta_hash
+from schemas.candle import Candle
+from schemas.market_state import (
+    MarketStateRecord,
+    decode_market_state,
+    encode_record,
+    hash_fields,
+)
+from worker.commands.age import duration
+from worker.engine import window_codec
+from worker.engine.commit import STATE_TTL_IN_INTERVALS
+from worker.engine.pipeline import Pipeline
+from worker.settings import Settings
+
+COMPLETE: Final = "complete"
+FRESH: Final = "fresh"
+RECOMPUTED: Final = "recomputed"
+
+
+class Held(NamedTuple):
+    """What Redis holds of a symbol, read in one transaction."""
+
+    symbol: str
+    now_ms: float
+    """Redis's clock."""
+    last_emitted_ms: int
+    """0 before the first state."""
+    fields: Mapping[bytes, bytes]
+    """The published hash; empty when there is none."""
+    window: bytes
+    """As `window_codec.unpack` takes it."""
+
+    def age_s(self, time_ms: int) -> float:
+        return (self.now_ms - time_ms) / 1_000
+
+
+class Judgement(NamedTuple):
+    check: str
+    """COMPLETE, FRESH or RECOMPUTED."""
+    verdict: Literal["ok", "skip", "FAIL"]
+    """`skip` where nothing can be said."""
+    text: str = ""
+    """Empty where there is nothing to tell."""
+
+
+class Judge:
+    def __init__(self, settings: Settings, max_state_age_s: float) -> None:
+        self._settings = settings
+        self._max_state_age_s = max_state_age_s
+        self._market_state = MarketState(settings.theta)
+        self._theta_hash = theta_hash(settings.theta)
+        self._pipeline = Pipeline(settings, warm_until=(0, 0))
+
+    def judge(self, held: Held) -> Iterator[Judgement]:
+        """One for each check; none for a symbol of which this group has published nothing."""
+        if not held.last_emitted_ms:
+            return
+        yield self._fresh(held)
+        complete, record = self._complete(held)
+        yield complete
+        if record is not None:
+            yield self._recomputed(held, record)
+        else:
+            yield Judgement(RECOMPUTED, "skip")
+
+    def _fresh(self, held: Held) -> Judgement:
+        age_s = held.age_s(held.last_emitted_ms)
+        if age_s <= self._max_state_age_s:
+            return Judgement(FRESH, "ok")
+        try:
+            last_ms = max(window_codec.unpack(held.window)[0], default=0)
+        except ValueError:
+            last_ms = 0
+        since = (
+            f"closes up to {duration(held.age_s(last_ms) * 1_000)} ago are in its window"
+            if last_ms > held.last_emitted_ms
+            else "no candle has come since: see the upstream"
+        )
+        return Judgement(
+            FRESH,
+            "FAIL",
+            f"its last state is of a close {duration(age_s * 1_000)} ago, "
+            f"allowed: {self._max_state_age_s:g}s; {since}",
+        )
+
+    def _complete(self, held: Held) -> tuple[Judgement, MarketStateRecord | None]:
+        if not held.fields:
+            ttl_s = STATE_TTL_IN_INTERVALS * self._settings.publish_interval
+            if held.age_s(held.last_emitted_ms) <= ttl_s:
+                return Judgement(COMPLETE, "FAIL", "its hash is missing"), None
+            return Judgement(COMPLETE, "skip", f"its hash has expired, after {ttl_s} s"), None
+        try:
+            record = decode_market_state(held.fields)
+        except KeyError:
+            return Judgement(COMPLETE, "FAIL", "its hash has no field 'record'"), None
+        except ValueError as error:
+            return Judgement(COMPLETE, "FAIL", f"its record cannot be read: {error}"), None
+        return Judgement(COMPLETE, *self._hash_verdict(held, record)), record
+
+    def _hash_verdict(
+        self, held: Held, record: MarketStateRecord
+    ) -> tuple[Literal["ok", "FAIL"], str]:
+        text = held.fields[b"record"].decode()
+        wanted = msgspec.structs.asdict(hash_fields(record, text))
+        for name, value in wanted.items():
+            found = held.fields.get(name.encode())
+            if found is None:
+                return "FAIL", f"its hash has no field {name!r}"
+            if found != value.encode():
+                return "FAIL", f"{name} of its hash is {found!r}; its record says {value!r}"
+        if record.symbol != held.symbol:
+            return "FAIL", f"its hash holds a state of {record.symbol!r}"
+        if record.close_time_ms != held.last_emitted_ms:
+            return "FAIL", (
+                f"its hash is of the close {record.close_time_ms}, but the last one published "
+                f"is {held.last_emitted_ms}: something else has written to it"
+            )
+        return "ok", ""
+
+    def _recomputed(self, held: Held, record: MarketStateRecord) -> Judgement:
+        try:
+            times_ms, closes = window_codec.unpack(held.window)
+        except ValueError as error:
+            return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
+        at_hand = sum(time_ms <= record.close_time_ms for time_ms in times_ms)
+        if not times_ms or (at_hand and times_ms[at_hand - 1] != record.close_time_ms):
+            text = f"its window has no close at {record.close_time_ms}, that of its state"
+            return Judgement(RECOMPUTED, "FAIL", text)
+        if obstacle := self._obstacle(record, at_hand, len(times_ms)):
+            return Judgement(RECOMPUTED, "skip", obstacle)
+        # Of a full window older closes may have fallen out since the state was published: how
+        # many were at hand then cannot be told, only between which bounds.
+        is_full = len(times_ms) >= self._settings.window_size
+        buffer_size = max(at_hand, record.buffer_size) if is_full else at_hand
+        try:
+            expected = self._record(record, closes[:at_hand], buffer_size)
+        except ValueError as error:
+            return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
+        if encode_record(expected).encode() == held.fields[b"record"]:
+            return Judgement(RECOMPUTED, "ok")
+        return Judgement(RECOMPUTED, "FAIL", _first_difference(record, expected))
+
+    def _obstacle(self, record: MarketStateRecord, at_hand: int, kept: int) -> str:
+        """Why the state cannot be compared, or `""`."""
+        if record.theta_hash != self._theta_hash:
+            return f"it was published with other parameters (theta {record.theta_hash})"
+        if record.buffer_size > max(kept, self._settings.window_size):
+            return f"it was published with a longer window ({record.buffer_size} closes)"
+        needed = self._market_state.minimum_length
+        if at_hand < needed:
+            return f"its window has moved on: {at_hand} closes up to its state, {needed} needed"
+        return ""
+
+    def _record(
+        self, published: MarketStateRecord, closes: Any, buffer_size: int
+    ) -> MarketStateRecord:
+        state = self._market_state.get_state(published.symbol, closes)
+        assert state is not None, "there are as many closes as theta needs"
+        candle = Candle(
+            symbol=published.symbol, close_time=published.close_time_ms, close=float(closes[-1])
+        )
+        return self._pipeline.record(candle, buffer_size, state, published.reason)
+
+
+def _first_difference(published: MarketStateRecord, expected: MarketStateRecord) -> str:
+    found = dict(leaves(msgspec.to_builtins(published)))
+    for name, value in leaves(msgspec.to_builtins(expected)):
+        if found.get(name) != value:
+            return f"{name} is published as {found.get(name)!r}; its window gives {value!r}"
+    return "its record has the right values, but is not written as a worker writes it"
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of a decoded record under its path: `regime_probs.trend`."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{path}.{name}" if path else name)
+    else:
+        yield path, value

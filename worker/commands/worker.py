@@ -1,0 +1,28 @@
+"""`marketstate worker`: one worker as a process, from its settings to its last log line."""
+
+import argparse
+
+from worker import log
+from worker.engine.loop import run
+from worker.engine.systemd import Notify
+from worker.errors import WorkerError
+from worker.settings import service_manager, settings_from, under_journal
+from worker.stop import Stop
+
+
+def add_options(_parser: argparse.ArgumentParser) -> None:
+    """None: all that could be chosen is a setting."""
+
+
+def command(_options: argparse.Namespace) -> int:
+    notify = Notify(*service_manager())
+    try:
+        settings = settings_from()
+        log.configure(settings.log_level, for_journal=under_journal())
+        stop = Stop()
+        stop.listen()
+        run(settings, stop, notify)
+    except WorkerError as error:
+        notify.failed(error)
+        raise
+    return 0

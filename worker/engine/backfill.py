@@ -1,0 +1,136 @@
+"""Older closes for a symbol that has no window yet, from the candle caches other programs keep.
+
+A cache is a sorted set scored by open time (in ms or s), or a list, oldest to newest. A value is
+a plain number, or JSON with `close` or `c` and perhaps its time. Values of a list without times
+are taken to end right before the symbol's first candle from the stream; a last value equal to
+that candle's close is taken to be that candle.
+"""
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from schemas.candle import EARLIEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES, Candle
+from worker.engine.changes import History, MemoryOf, Reading
+from worker.log import log
+from worker.settings import Settings
+from worker.store.connection import Client
+
+
+class Backfill:
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._client = client
+        self._interval_ms = settings.candle_interval_ms
+        self._patterns = settings.backfill_patterns
+        # One more than can be needed: the newest may be the first candle itself.
+        self._most = settings.window_size + 1
+
+    def histories(self, readings: Iterable[Reading], memory: MemoryOf) -> dict[str, History]:
+        """For each new symbol the closes before its first candle, from the first cache that
+        has any. A cache that cannot be used is reported and passed over.
+        """
+        if not self._patterns:
+            return {}
+        first_candles: dict[str, Candle] = {}
+        for entry, _, found in readings:
+            if isinstance(found, Candle):
+                known = memory(entry.shard, found.symbol)
+                if known is None or len(known.window) == 0:
+                    first_candles.setdefault(found.symbol, found)
+        histories = {symbol: self._history(candle) for symbol, candle in first_candles.items()}
+        return {symbol: history for symbol, history in histories.items() if history is not None}
+
+    def _history(self, first: Candle) -> History | None:
+        keys = [pattern.replace("{symbol}", first.symbol) for pattern in self._patterns]
+        with self._client.pipeline(transaction=False) as reads:
+            for key in keys:
+                reads.type(key)
+            types = reads.execute()
+        for key, kind in zip(keys, types, strict=True):
+            if kind == b"none":
+                continue
+            try:
+                history = self._read(key, kind, first)
+            except ValueError as error:
+                log.warning("%s: the cache %s is not used: %s", first.symbol, key, error)
+                continue
+            if history[0]:
+                log.info("%s: %d closes from the cache %s", first.symbol, len(history[0]), key)
+                return history
+        return None
+
+    def _read(self, key: str, kind: bytes, first: Candle) -> History:
+        times_ms: list[float | None]
+        if kind == b"zset":
+            scored: Any = self._client.zrange(key, -self._most, -1, withscores=True)
+            values, times_ms = [value for value, _ in scored], [_ms(score) for _, score in scored]
+        elif kind == b"list":
+            values = self._client.lrange(key, -self._most, -1)
+            times_ms = [None] * len(values)
+        else:
+            raise ValueError(f"it is a {kind.decode()}; expected a sorted set or a list")
+        parsed = [
+            self._close(value, open_ms) for value, open_ms in zip(values, times_ms, strict=True)
+        ]
+        timed = {ms: close for ms, close in parsed if ms is not None}
+        if not timed:
+            return self._before([close for _, close in parsed], first)
+        if len(timed) < len(parsed) and None in (ms for ms, _ in parsed):
+            raise ValueError("some of its values have a time and some have none")
+        return self._older(timed, first)
+
+    def _close(self, value: bytes, open_ms: float | None) -> tuple[int | None, float]:
+        """The close time in ms, where it can be told, and the close."""
+        if len(value) > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"a value has {len(value):,} bytes")
+        try:
+            found = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ValueError(f"the value {value[:80]!r} is neither a number nor JSON") from None
+        close_ms = None if open_ms is None else int(open_ms) + self._interval_ms - 1
+        if isinstance(found, dict):
+            close_ms = self._time_in(found, close_ms)
+            found = found.get("close", found.get("c"))
+        try:
+            close = float(found)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"the value {value[:80]!r} has no close") from None
+        if not (math.isfinite(close) and close > 0):
+            raise ValueError(f"the close {close!r} is not finite and above 0")
+        return close_ms, close
+
+    def _time_in(self, found: dict[str, Any], otherwise: int | None) -> int | None:
+        from_open = self._interval_ms - 1
+        to_close = {"close_time": 0, "T": 0, "open_time": from_open, "t": from_open}
+        for name, offset in to_close.items():
+            if isinstance(time := found.get(name), int | float):
+                return int(_ms(time)) + offset
+        return otherwise
+
+    def _older(self, timed: dict[int, float], first: Candle) -> History:
+        """Half an interval tells the first candle from the one before it, whether caches and
+        stream count the close as the last millisecond or as the next candle's open.
+        """
+        times_ms = sorted(timed)
+        if times_ms[0] < EARLIEST_CLOSE_TIME_MS:
+            raise ValueError(f"the time {times_ms[0]} is before the year 2000")
+        if any(b - a < self._interval_ms / 2 for a, b in pairwise(times_ms)):
+            raise ValueError("its candles are closer together than the candle interval")
+        times_ms = [ms for ms in times_ms if ms + self._interval_ms / 2 <= first.close_time]
+        return times_ms, [timed[ms] for ms in times_ms]
+
+    def _before(self, closes: list[float], first: Candle) -> History:
+        if closes and closes[-1] == first.close:
+            closes = closes[:-1]
+        n = len(closes)
+        return [first.close_time - self._interval_ms * (n - i) for i in range(n)], closes
+
+
+def _ms(time: float) -> float:
+    """A time in seconds would, read as milliseconds, lie in early 1970."""
+    if not math.isfinite(time):
+        raise ValueError(f"the time {time!r} is not finite")
+    return time if abs(time) >= EARLIEST_CLOSE_TIME_MS / 10 else time * 1_000

@@ -1,0 +1,99 @@
+"""What flows through the pipeline: entries, what is found in them, and what they change."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from core.window import Window
+from schemas.candle import Candle, CandleRejected
+from schemas.market_state import MarketStateRecord
+from worker.engine.mark import Mark
+
+History = tuple[Sequence[int], Sequence[float]]
+"""Close times in ms and closes, oldest first."""
+
+
+class Entry(NamedTuple):
+    """One entry of the input stream, and the shard it was routed to."""
+
+    shard: int
+    id: bytes
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        ms, _, seq = self.id.partition(b"-")
+        return int(ms), int(seq)
+
+    def __str__(self) -> str:
+        return f"entry {self.id.decode()}"
+
+
+class Ignored(NamedTuple):
+    """A candle that is none of ours, by a documented rule."""
+
+
+class Lost(NamedTuple):
+    """An entry that was trimmed after it had been routed."""
+
+
+class Reading(NamedTuple):
+    entry: Entry
+    order: tuple[int, int]
+    """`entry.order`, which is asked for again and again."""
+    found: Candle | Ignored | Lost | CandleRejected
+
+
+@dataclass
+class Memory:
+    """What is remembered of a symbol: the same as Redis has."""
+
+    window: Window
+    mark: Mark = field(default_factory=Mark)
+
+
+MemoryOf = Callable[[int, str], Memory | None]
+
+
+@dataclass
+class SymbolChange:
+    """What a batch adds to the window of a symbol, and to its emission mark."""
+
+    shard: int
+    before: Window
+    mark: Mark
+    close_times_ms: list[int] = field(default_factory=list)
+    closes: list[float] = field(default_factory=list)
+
+    @property
+    def last_close_time_ms(self) -> int:
+        """0 before the first candle."""
+        return self.close_times_ms[-1] if self.close_times_ms else self.before.last_close_time_ms
+
+    @property
+    def length(self) -> int:
+        return len(self.before) + len(self.closes)
+
+
+class DeadLetter(NamedTuple):
+    entry: Entry
+    error: str
+
+
+@dataclass
+class Changes:
+    """All that one batch shall make true; without effect until it is committed."""
+
+    finished: dict[int, list[bytes]] = field(default_factory=dict)
+    symbols: dict[str, SymbolChange] = field(default_factory=dict)
+    records: list[MarketStateRecord] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
+
+    def count(self, counter: str, warning: str | None = None) -> None:
+        """`warning` is for the log, once the batch is committed."""
+        self.counters[counter] += 1
+        if warning:
+            self.warnings.append(warning)

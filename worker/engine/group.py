@@ -1,0 +1,113 @@
+"""Joins the consumer group: creates it with its bookkeeping, or checks that we fit to it."""
+
+from core.theta import theta_hash
+from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
+from worker.keys import Keys
+from worker.log import log
+from worker.settings import PREFIX, Settings
+from worker.store.scripts import Scripts
+
+FORMAT_VERSION = 1
+
+
+def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
+    """Create or join the group; the entry id up to which candles only warm the windows.
+
+    Raises GroupDeleted, ShardCountMismatch, ConfigurationMismatch or RedisUnusable.
+    """
+    verdict, boundary = _setup(scripts, settings, settings.start)
+    if verdict == "created":
+        # Also when a Redis came back empty: what was in it before is gone.
+        log.warning("created the group %s on %s", settings.keys.group, settings.keys.input)
+    ms, _, seq = boundary.partition("-")
+    return int(ms), int(seq)
+
+
+def look(scripts: Scripts, settings: Settings) -> str:
+    """Whether this worker could join, in a few words. Changes nothing; raises what `join` does."""
+    verdict, _ = _setup(scripts, settings, "look")
+    return "this worker fits to it" if verdict == "joined" else verdict
+
+
+def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
+    keys = settings.keys
+    fixed = {
+        "format": FORMAT_VERSION,
+        "input_stream": keys.input,
+        "shards": settings.shards,
+        "candle_interval": settings.candle_interval,
+    }
+    reply = scripts.setup(
+        keys=[keys.input, keys.meta, keys.members, keys.unfinished, keys.finished_ids],
+        args=[
+            keys.group,
+            start,
+            settings.worker_id,
+            shared_settings(settings),
+            *(text for name, value in fixed.items() for text in (name, str(value))),
+        ],
+    )
+    verdict, *details = [part.decode() for part in reply]
+    match verdict, *details:
+        case "created" | "joined", boundary:
+            return verdict, boundary
+        case "none yet", *_:
+            return verdict, "0-0"
+        case "deleted", *_:
+            raise group_deleted(keys)
+        case "foreign", *_:
+            raise RedisUnusable(
+                f"{keys.input} has a group {keys.group!r} that no marketstate worker created; "
+                f"choose another {PREFIX}GROUP; or, if {keys.meta} was deleted, see README, "
+                "When the group is gone"
+            )
+        case "fixed", "shards", found:
+            raise ShardCountMismatch(
+                f"{PREFIX}SHARDS is {settings.shards}, but the group {keys.group!r} was created "
+                f"with {found}; set it to {found}, or choose another {PREFIX}GROUP and "
+                "other outputs"
+            )
+        case "fixed", name, found:
+            raise ConfigurationMismatch(
+                f"the group {keys.group!r} was created with {name} {found!r}, this worker has "
+                f"{fixed[name]!r}; change it back, or choose another {PREFIX}GROUP"
+            )
+        case "running", found, other:
+            raise settings_differ(settings, found, f"stop {other!r} and all others first")
+        case _:
+            raise AssertionError(f"setup.lua answered {reply!r}")
+
+
+def group_deleted(keys: Keys) -> GroupDeleted:
+    return GroupDeleted(
+        f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
+        f"{keys.meta} is still there; see README, When the group is gone"
+    )
+
+
+def shared_settings(settings: Settings) -> str:
+    """What all workers of a group must agree on at any time, as text.
+
+    Settings that were added later show only where they are not at their default, so that a new
+    version fits to a group that the one before it has left.
+    """
+    later = {"rate_clock": "candle", "emit_on_regime_change": False}
+    found = {name: getattr(settings, name) for name in later}
+    return (
+        f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
+        f"publish_interval={settings.publish_interval} window_size={settings.window_size} "
+        f"theta={theta_hash(settings.theta)} output_prefix={settings.output_prefix} "
+        f"output_stream={settings.output_stream} dead_stream={settings.dead_stream}"
+        + "".join(f" {name}={found[name]}" for name in later if found[name] != later[name])
+    )
+
+
+def settings_differ(settings: Settings, found: str, mend: str) -> ConfigurationMismatch:
+    """With only what differs: the two are long, and mostly the same."""
+    theirs, ours = found.split(), shared_settings(settings).split()
+    only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
+    only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
+    return ConfigurationMismatch(
+        f"the group {settings.group!r} works with {only_theirs}, this worker has {only_ours}; "
+        f"give all its workers the same, or {mend}"
+    )

@@ -1,0 +1,280 @@
+"""From entries to changes: what a batch does to windows, and what is published for it.
+
+Pure: it reads the memory of the shards, and returns what shall become true. Nothing has happened
+before `commit` has written it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+import numpy as np
+
+from core.regime import regime_of
+from core.state import MarketState, State
+from core.theta import theta_hash
+from core.window import Window
+from schemas.candle import Candle, CandleRejected, decode_candle
+from schemas.interval import interval_ms
+from schemas.market_state import (
+    Features,
+    MarketStateRecord,
+    RegimeProbs,
+    TsComponents,
+    Windows,
+)
+from worker.engine.changes import (
+    Changes,
+    DeadLetter,
+    Entry,
+    History,
+    Ignored,
+    Lost,
+    Memory,
+    MemoryOf,
+    Reading,
+    SymbolChange,
+)
+from worker.engine.mark import Mark
+from worker.keys import shard_of
+from worker.settings import Settings
+
+
+class _Close(NamedTuple):
+    """A close after which there is a state to publish, if it is due."""
+
+    candle: Candle
+    change: SymbolChange
+    length: int
+    """Closes up to this one."""
+
+
+class Pipeline:
+    """Knows the rules by which a candle is applied, ignored or emitted."""
+
+    def __init__(self, settings: Settings, warm_until: tuple[int, int]) -> None:
+        """Up to the entry id `warm_until`, candles fill windows and emit nothing."""
+        self._settings = settings
+        self._wanted = settings.wanted_symbols
+        self._market_state = MarketState(settings.theta)
+        self._theta_hash = theta_hash(settings.theta)
+        self._warm_until = warm_until
+        # Asked for with every candle.
+        self._needed = self._market_state.minimum_length
+        self._interval_ms = settings.candle_interval_ms
+        self._publish_interval_ms = settings.publish_interval_ms
+        self._by_wall_clock = settings.rate_clock == "wall"
+        self._on_regime_change = settings.emit_on_regime_change
+
+    def read(self, entries: Iterable[Entry]) -> list[Reading]:
+        """Tell for each entry what it is, in stream order."""
+        in_order = sorted(((entry.order, entry) for entry in entries), key=itemgetter(0))
+        return [Reading(entry, order, self._found(entry, order[0])) for order, entry in in_order]
+
+    def advance(
+        self,
+        readings: Iterable[Reading],
+        memory: MemoryOf,
+        histories: Mapping[str, History],
+        now_ms: int = 0,
+    ) -> Changes:
+        """What the readings change; `histories` are older closes of symbols without a memory.
+
+        `now_ms` is the time of Redis's clock, for `rate_clock=wall`.
+        """
+        changes = Changes()
+        closes: list[_Close] = []
+        for entry, order, found in readings:
+            changes.finished.setdefault(entry.shard, []).append(entry.id)
+            match found:
+                case Candle(symbol=symbol):
+                    if symbol not in changes.symbols:
+                        changes.symbols[symbol] = self._unchanged(
+                            entry.shard,
+                            memory(entry.shard, symbol),
+                            histories.get(symbol, ((), ())),
+                        )
+                    change = changes.symbols[symbol]
+                    if self._apply(found, change, changes, entry) and (
+                        change.length >= self._needed and order > self._warm_until
+                    ):
+                        closes.append(_Close(found, change, change.length))
+                case Ignored():
+                    changes.count("ignored")
+                case Lost():
+                    changes.count("lost", f"{entry} was trimmed before it was finished: lost")
+                case CandleRejected():
+                    changes.count("dead", f"{entry} is a dead letter: {found}")
+                    changes.dead.append(DeadLetter(entry, str(found)))
+        changes.symbols = {
+            symbol: change for symbol, change in changes.symbols.items() if change.closes
+        }
+        self._emit(closes, changes, now_ms)
+        return changes
+
+    def overdue(
+        self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int, most: int
+    ) -> Changes:
+        """What is due by the wall clock though no candle has come: the newest close of a symbol
+        whose interval was not over when that close came. Of `most` symbols at once.
+        """
+        changes = Changes()
+        closes: list[_Close] = []
+        for shard, symbol, known in remembered:
+            if len(closes) == most:
+                break
+            window, mark = known.window, known.mark
+            if not self._is_wanted(symbol):
+                continue
+            is_waiting = mark.published_ms and window.last_close_time_ms > mark.close_time_ms
+            if is_waiting and len(window) >= self._needed and self._is_due(mark, 0, now_ms):
+                newest = Candle(
+                    symbol=symbol,
+                    close=float(window.closes()[-1]),
+                    close_time=window.last_close_time_ms,
+                )
+                changes.symbols[symbol] = SymbolChange(shard, window, mark)
+                changes.finished.setdefault(shard, [])
+                closes.append(_Close(newest, changes.symbols[symbol], len(window)))
+        self._emit(closes, changes, now_ms)
+        return changes
+
+    def _found(self, entry: Entry, entry_ms: int) -> Candle | Ignored | Lost | CandleRejected:
+        if not entry.fields:
+            return Lost()
+        try:
+            candle = decode_candle(entry.fields, entry_ms)
+        except CandleRejected as error:
+            return error
+        if not self._is_wanted(candle.symbol):
+            return Ignored()
+        if not candle.is_closed or not self._is_of_our_interval(candle):
+            return Ignored()
+        shard = shard_of(candle.symbol, self._settings.shards)
+        if shard != entry.shard:
+            return CandleRejected(
+                f"symbol {candle.symbol!r} belongs to shard {shard}, but the entry was routed to "
+                f"shard {entry.shard}: does it name more than one symbol?"
+            )
+        return candle
+
+    def _is_wanted(self, symbol: str) -> bool:
+        return self._wanted is None or symbol in self._wanted
+
+    def _is_of_our_interval(self, candle: Candle) -> bool:
+        """Where an entry does not say, it is; `60s` is `1m`."""
+        if candle.interval is None:
+            return True
+        return interval_ms(candle.interval) == self._interval_ms
+
+    def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
+        known = known or Memory(Window(self._settings.window_size))
+        close_times_ms, closes = history
+        return SymbolChange(shard, known.window, known.mark, [*close_times_ms], [*closes])
+
+    def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
+        """Add the candle, unless the symbol is past it already."""
+        last_ms = change.last_close_time_ms
+        if candle.close_time == last_ms:
+            changes.count("duplicate")
+            return False
+        if candle.close_time < last_ms:
+            changes.count(
+                "late",
+                f"{candle.symbol}: {entry} is late: close time {candle.close_time} "
+                f"comes after {last_ms}",
+            )
+            return False
+        missing = (candle.close_time - last_ms) // self._interval_ms - 1
+        if missing > 0 and last_ms > 0:
+            changes.count(
+                "gap",
+                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
+                f"and {candle.close_time}",
+            )
+        change.close_times_ms.append(candle.close_time)
+        change.closes.append(candle.close)
+        changes.count("applied")
+        return True
+
+    def _is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
+        if not self._by_wall_clock:
+            return close_time_ms - mark.close_time_ms >= self._publish_interval_ms
+        # One published in the future (a clock set back, a failover) would last for long, so only
+        # the distance counts.
+        return abs(now_ms - mark.published_ms) >= self._publish_interval_ms
+
+    def _emit(self, closes: Sequence[_Close], changes: Changes, now_ms: int) -> None:
+        """Publish the states that are due; each moves the mark of its symbol.
+
+        By the wall clock no more than one can be due of each symbol, and the newest wins.
+        """
+        if self._by_wall_clock:
+            closes = list({close.candle.symbol: close for close in closes}.values())
+        if not self._on_regime_change:
+            # Nobody asks for the states of the others, so they are not calculated.
+            closes = [close for close in closes if self._takes_its_turn(close, now_ms)]
+        for close, state in zip(closes, self._states(closes, changes), strict=True):
+            regime, reason = regime_of(state["regime_probs"]), "interval"
+            if self._on_regime_change and not self._takes_its_turn(close, now_ms):
+                if close.change.mark.regime in ("", regime):
+                    continue
+                reason = "regime_change"
+            close.change.mark = Mark(close.candle.close_time, regime)
+            buffer_size = min(close.length, self._settings.window_size)
+            changes.records.append(self.record(close.candle, buffer_size, state, reason))
+            changes.count("emitted")
+
+    def _takes_its_turn(self, close: _Close, now_ms: int) -> bool:
+        """Whether it is due by the interval; the next one then counts from it."""
+        close_time_ms = close.candle.close_time
+        is_due = self._is_due(close.change.mark, close_time_ms, now_ms)
+        if is_due:
+            close.change.mark = Mark(close_time_ms)
+        return is_due
+
+    def _states(self, closes: Sequence[_Close], changes: Changes) -> list[State]:
+        """The states after these closes, calculated many at a time: the bits are the same as one
+        by one. A state depends on the last closes alone, as many as theta needs, so windows of
+        any length go into one array.
+        """
+        if not closes:
+            return []
+        prices = {
+            symbol: np.concatenate([change.before.closes(), change.closes])
+            for symbol, change in changes.symbols.items()
+        }
+        windows = np.stack(
+            [prices[candle.symbol][length - self._needed : length] for candle, _, length in closes]
+        )
+        states = self._market_state.get_states(windows)
+        return [state for state in states if state is not None]
+
+    def record(
+        self, candle: Candle, buffer_size: int, state: State, reason: str
+    ) -> MarketStateRecord:
+        """What is published of `state`, that after `candle` with `buffer_size` closes at hand."""
+        probs, features = state["regime_probs"], state["features"]
+        components = state["ts_components"]
+        return MarketStateRecord(
+            symbol=candle.symbol,
+            interval=self._settings.candle_interval,
+            source=self._settings.source,
+            close_time_ms=candle.close_time,
+            close=candle.close,
+            sigma=state["sigma"],
+            mu=state["mu"],
+            ts=state["ts"],
+            regime=regime_of(probs),
+            regime_probs=RegimeProbs(probs["trend"], probs["mr"], probs["chop"]),
+            features=Features(features["dp"], features["vr"], features["spike_proxy"]),
+            windows=Windows(
+                returns_n=buffer_size - 1,
+                trend_windows=state["windows"]["trend_windows"],
+                regime_window=state["windows"]["regime_window"],
+            ),
+            ts_components=TsComponents(components["mu_abs"], components["sigma_used"]),
+            buffer_size=buffer_size,
+            theta_hash=self._theta_hash,
+            reason=reason,
+        )

@@ -1,0 +1,149 @@
+"""The preflight: can this worker, with these settings, on this Redis, do its work?
+
+`marketstate check` prints it; the worker does it at its start.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import redis
+
+from core import kernel
+from core.state import MarketState
+from worker.engine.group import look
+from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
+from worker.settings import PREFIX, Settings
+from worker.store import connection
+from worker.store.scripts import Scripts
+
+# A window anybody can write down, and its state as the slow twin in tests/support/oracle.py gives
+# it; tests/unit/test_check.py holds the two together.
+KNOWN_WINDOW: Final = [100 + (37 * i % 101) / 50 + i / 100 for i in range(257)]
+KNOWN_STATE: Final = {
+    "sigma": 0.00914599582746169,
+    "mu": 0.0001234441702302829,
+    "ts": 0.013497072658412263,
+}
+
+
+class Finding(NamedTuple):
+    verdict: str
+    """`ok` or `warn`; what is worse than that, the preflight raises and `verify` calls `FAIL`.
+    `skip` is what it cannot judge.
+    """
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<4} {self.subject}: {self.text}"
+
+
+def preflight(settings: Settings) -> Iterator[Finding]:
+    """Raises a WorkerError at the first thing that the worker could not work with."""
+    yield Finding("ok", "settings", f"for worker {settings.worker_id}")
+    if lower := [each for each in sorted(settings.wanted_symbols or ()) if each != each.upper()]:
+        yield Finding(
+            "warn",
+            "settings",
+            f"{PREFIX}SYMBOLS has {', '.join(lower)}: small letters are not the same as capitals; "
+            "where candles have capitals, none of them is taken",
+        )
+    yield _calculation()
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            yield from _server(client, settings)
+            yield _key_types(client, settings)
+            yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+            if settings.source == "candles":
+                yield from _others_with_our_outputs(client, settings)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+
+
+def _calculation() -> Finding:
+    state = MarketState().get_state("KNOWN", KNOWN_WINDOW)
+    for name, expected in KNOWN_STATE.items():
+        found = state[name] if state else math.nan  # type: ignore[literal-required]
+        if not math.isclose(found, expected, rel_tol=1e-9):
+            raise CheckFailed(
+                f"the calculation is wrong on this machine: {name} of the built-in window is "
+                f"{found!r}, expected {expected!r}; reinstall numpy and this package"
+            )
+    way = (
+        "compiled"
+        if kernel.is_compiled()
+        else "not compiled: where a C compiler is at hand when this package is installed, it is "
+        "several times faster"
+    )
+    return Finding("ok", "calculation", f"the built-in window comes out right ({way})")
+
+
+def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    info = connection.server_info(client)
+    where = connection.address(settings)
+    yield Finding("ok", "redis", f"version {info['redis_version']} at {where}")
+    if info.get("role") == "slave" and info.get("slave_read_only", 1):
+        raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
+    most = int(info.get("maxmemory", 0))
+    if 0 < most <= int(info.get("used_memory", 0)):
+        yield Finding("warn", "redis", f"it is full (maxmemory {most:,}) and refuses writes")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if most > 0 and policy != "noeviction":
+        yield Finding(
+            "warn",
+            "redis",
+            f"maxmemory-policy is {policy}: a full Redis may drop windows and leases; "
+            "noeviction is safe",
+        )
+
+
+def _key_types(client: connection.Client, settings: Settings) -> Finding:
+    keys, shards = settings.keys, range(settings.shards)
+    expected = {
+        keys.input: "stream",
+        keys.output_stream: "stream",
+        keys.dead_stream: "stream",
+        keys.meta: "hash",
+        keys.members: "hash",
+        keys.counters: "hash",
+        keys.notices: "stream",
+        keys.unfinished: "hash",
+        keys.finished_ids: "hash",
+        keys.epoch: "string",
+        **{keys.lease(shard): "string" for shard in shards},
+        **{keys.marks(shard): "hash" for shard in shards},
+    }
+    with client.pipeline(transaction=False) as reads:
+        for key in expected:
+            reads.type(key)
+        found = [kind.decode() for kind in reads.execute()]
+    for (key, wanted), kind in zip(expected.items(), found, strict=True):
+        if kind not in (wanted, "none"):
+            raise WrongKeyType(
+                f"the key {key} holds a {kind}, the worker needs a {wanted}; rename or delete "
+                f"it, or choose other keys ({PREFIX}INPUT_STREAM, _OUTPUT_STREAM, ...)"
+            )
+    there = "there" if found[0] != "none" else "not there yet"
+    return Finding("ok", "keys", f"all of the right type; input stream {keys.input} is {there}")
+
+
+def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    """Another group of workers on the same input that publishes where we do, would publish again
+    what we publish, and push it out of the capped output stream.
+    """
+    keys = settings.keys
+    groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
+    for group in groups:
+        name = group["name"].decode(errors="replace")
+        if name == keys.group:
+            continue
+        known: Any = client.hget(keys.meta_of(name), "settings") or b""
+        shared = {f"output_prefix={keys.output_prefix}", f"output_stream={keys.output_stream}"}
+        if shared & {*known.decode(errors="replace").split(" ")}:
+            yield Finding(
+                "warn",
+                f"group {name}",
+                "works on the same input and publishes to the same keys as this one; give one of "
+                f"them other outputs ({PREFIX}OUTPUT_PREFIX, _OUTPUT_STREAM), or remove it",
+            )

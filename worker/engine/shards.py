@@ -1,0 +1,194 @@
+"""The shards this worker holds: their leases, and what is remembered of their symbols.
+
+Memory is only ever what Redis has: loaded when a shard is taken, moved after a commit that
+succeeded, dropped as soon as the lease is in doubt.
+
+A lease is not a lock: a worker may be paused at any point, and believe to hold what it has long
+lost. What then happens, with a lease of 10 s:
+
+     0 s  A renews its lease of shard 7, token `A:41`, and computes a batch
+     1 s  A looks at the clock: its lease is good for 9 s more, so it is going to commit ...
+     1 s  ... and is paused here, between that look and its write
+    10 s  the lease runs out
+    10 s  B takes shard 7 with token `B:42`, loads the window, applies the same batch, commits
+    30 s  A goes on, and sends its commit
+    30 s  commit.lua compares `A:41` with `B:42`, inside Redis, in the same step as it would
+          write: it refuses. Nothing of A's batch is written, and nothing is acknowledged
+    30 s  A hears of LeaseLost and drops the shard
+
+No check by A could have done this: whatever A looks at before it writes, it can be paused after.
+So nobody checks beforehand; the write itself does, and `release` does the same. Epochs never come
+back: even if A itself takes shard 7 again, a commit of its that is still under way with `A:41`
+is refused.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from core.window import Window
+from worker.engine import window_codec
+from worker.engine.changes import Changes, Memory
+from worker.engine.group import settings_differ, shared_settings
+from worker.engine.mark import parse_mark
+from worker.errors import GroupDeleted, LeaseLost, RedisUnusable, WorkerIdInUse
+from worker.log import log
+from worker.settings import Settings
+from worker.store.scripts import Scripts
+
+KEEPS_PER_LEASE: Final = 3
+EXPIRED_BY_S: Final = 0.02
+
+
+@dataclass
+class Shard:
+    token: str
+    symbols: dict[str, Memory] = field(default_factory=dict)
+
+
+class Shards:
+    def __init__(self, settings: Settings, scripts: Scripts, incarnation: str) -> None:
+        """`incarnation` is one per process: it tells two workers with one id apart."""
+        self._settings = settings
+        self._keys = settings.keys
+        self._scripts = scripts
+        self._incarnation = incarnation
+        self._held: dict[int, Shard] = {}
+        self._next_keep_s = 0.0
+        self._notice = b"0-0"
+        self.version = 0
+        """Another one whenever a shard was taken or lost."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._held)
+
+    def token(self, shard: int) -> str:
+        try:
+            return self._held[shard].token
+        except KeyError:
+            raise LeaseLost([shard]) from None
+
+    def memory(self, shard: int, symbol: str) -> Memory | None:
+        return self._held[shard].symbols.get(symbol)
+
+    def remembered(self) -> Iterator[tuple[int, str, Memory]]:
+        """Every symbol of the shards held: its shard, its name, what is remembered of it."""
+        for number, shard in self._held.items():
+            for symbol, memory in shard.symbols.items():
+                yield number, symbol, memory
+
+    @property
+    def seconds_to_keep(self) -> float:
+        """How long nothing needs to be done about the leases."""
+        return max(0.0, self._next_keep_s - time.monotonic())
+
+    def keep(self) -> None:
+        """Renew, give back and take leases, about three times per lease time."""
+        if self.seconds_to_keep > 0:
+            return
+        soonest_s, tokens = self._ask_to_keep()
+        for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
+            log.info("the lease of shard %d was lost or given back", shard)
+            del self._held[shard]
+            self.version += 1
+        taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
+        for shard in taken:
+            self._load(shard, tokens[shard])
+        # A lease that runs out is worth a look of its own: its holder may have died (G6).
+        pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
+        self._next_keep_s = time.monotonic() + pause_s
+        if taken:
+            log.info("holding %d of %d shards", len(self._held), self._settings.shards)
+
+    def heed(self, notice: bytes) -> None:
+        """`notice` is the id of the last one: a new one says that there may be shards to take."""
+        if notice != self._notice:
+            self._notice = notice
+            self._next_keep_s = 0.0
+
+    def drop(self, shards: Iterable[int]) -> None:
+        """Forget shards whose lease is lost, and see at once what is left to take."""
+        for shard in shards:
+            self._held.pop(shard, None)
+            self.version += 1
+        self._next_keep_s = 0.0
+
+    def move(self, changes: Changes, committed_ms: int) -> None:
+        """Carry out in memory what a commit has made true in Redis, at this time of its clock."""
+        for symbol, change in changes.symbols.items():
+            symbols = self._held[change.shard].symbols
+            change.before.extend(change.close_times_ms, change.closes)
+            mark = change.mark
+            if mark.close_time_ms and not mark.published_ms:
+                mark = mark._replace(published_ms=committed_ms)
+            symbols[symbol] = Memory(change.before, mark)
+
+    def release(self) -> None:
+        """Give everything back, so that others take it without waiting for an expiry."""
+        shards = list(self._held)
+        self._scripts.release(
+            keys=[self._keys.members, self._keys.notices, *map(self._keys.lease, shards)],
+            args=[
+                self._settings.worker_id,
+                self._incarnation,
+                *(self._held[shard].token for shard in shards),
+            ],
+        )
+        self._held = {}
+
+    def _ask_to_keep(self) -> tuple[float, list[str]]:
+        """Seconds until a lease of another worker may run out; our token or `""` for each shard."""
+        every = range(self._settings.shards)
+        reply = self._scripts.keep(
+            keys=[
+                self._keys.members,
+                self._keys.epoch,
+                self._keys.meta,
+                self._keys.notices,
+                *map(self._keys.lease, every),
+            ],
+            args=[
+                self._settings.worker_id,
+                self._incarnation,
+                self._settings.lease_ms,
+                shared_settings(self._settings),
+                *(self._held[shard].token if shard in self._held else "" for shard in every),
+            ],
+        )
+        match reply:
+            case [b"in use", silent_ms]:
+                raise WorkerIdInUse(
+                    f"another worker with the id {self._settings.worker_id!r} was seen "
+                    f"{silent_ms} ms ago; give each worker its own MARKETSTATE_WORKER_ID"
+                )
+            case [b"settings changed", b""]:
+                raise GroupDeleted(f"{self._keys.meta} is gone; see README, When the group is gone")
+            case [b"settings changed", found]:
+                raise settings_differ(self._settings, found.decode(), "start this one anew")
+        _, soonest_ms, *tokens = reply
+        return soonest_ms / 1_000, [token.decode() for token in tokens]
+
+    def _load(self, shard: int, token: str) -> None:
+        """Read marks and windows of a newly taken shard; nobody else can change them by now."""
+        found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
+        self.version += 1
+        self._held[shard] = Shard(
+            token,
+            {
+                symbol.decode(): self._memory(shard, symbol.decode(), mark, packed)
+                for symbol, mark, packed in zip(found[::3], found[1::3], found[2::3], strict=True)
+            },
+        )
+
+    def _memory(self, shard: int, symbol: str, mark: bytes, packed: bytes) -> Memory:
+        window = Window(self._settings.window_size)
+        try:
+            parsed = parse_mark(mark)
+            window.extend(*window_codec.unpack(packed))
+        except ValueError as error:
+            raise RedisUnusable(
+                f"what {self._keys.marks(shard)} or {self._keys.window(symbol)} holds of {symbol} "
+                f"is damaged ({error}); remove both (HDEL, DEL), and the symbol starts anew"
+            ) from None
+        return Memory(window, parsed)

@@ -1,0 +1,236 @@
+"""Files of recordings: read with file and line in every error, written so that they can be resumed.
+
+A recorder that is killed leaves a torn end: half a line, or a gzip member without its end. Reading
+says so; resuming drops the torn part and goes on after the last whole entry.
+"""
+
+import fcntl
+import gzip
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final, NamedTuple, Self
+
+from schemas.recording import (
+    CUT_OFF,
+    MAX_LINE_BYTES,
+    Header,
+    RecordedEntry,
+    RecordingError,
+    decode_entry,
+    decode_header,
+    encode_entry,
+    encode_header,
+)
+from worker.errors import FileUnusable
+from worker.files.bad_lines import OnBad, refuse
+
+GZIP_SUFFIX: Final = ".gz"
+# Higher levels cost several times as much and save little: entries repeat themselves anyway.
+GZIP_LEVEL: Final = 6
+
+_TORN: Final = "the file ends in the middle: its recorder was killed, or it was copied in part"
+
+
+class ReadEntry(NamedTuple):
+    entry: RecordedEntry
+    line: int
+
+
+def read_recording(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadEntry]:
+    """The entries in order of their ids. Raises FileUnusable for what is no recording at all;
+    single lines, an entry out of order and a torn end go to `on_bad`.
+    """
+    with _opened(path) as file:
+        read_header(path, file)
+        last = (-1, -1)
+        for number, line in _lines(path, file, on_bad):
+            where = f"{path}, line {number}"
+            try:
+                entry = decode_entry(line)
+            except RecordingError as error:
+                on_bad(where, str(error))
+                continue
+            if entry.order <= last:
+                on_bad(where, f"entry {entry.id} comes after {last[0]}-{last[1]}")
+                continue
+            last = entry.order
+            yield ReadEntry(entry, number)
+
+
+def read_header(path: Path, file: IO[bytes]) -> Header:
+    try:
+        return decode_header(file.readline(MAX_LINE_BYTES))
+    except RecordingError as error:
+        raise FileUnusable(f"{path}, line 1: {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileUnusable(f"{path}, line 1: no recording: {error}") from None
+
+
+def _lines(path: Path, file: IO[bytes], on_bad: OnBad) -> Iterator[tuple[int, bytes]]:
+    """Those after the header, with their numbers."""
+    number = 1
+    try:
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) <= MAX_LINE_BYTES:
+                yield number, line
+                continue
+            on_bad(f"{path}, line {number}", f"it has more than {MAX_LINE_BYTES:,} bytes")
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
+    except EOFError:
+        on_bad(f"{path}, line {number + 1}", _TORN)
+    except (zlib.error, gzip.BadGzipFile) as error:
+        on_bad(f"{path}, line {number + 1}", f"the file is damaged from here on: {error}")
+    except OSError as error:
+        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Gzipped or not, whatever it is called."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            yield gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[misc]
+    except OSError as error:
+        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+
+
+class RecordingWriter:
+    """Appends entries to a recording; only one at a time may have the file.
+
+    `create` begins one; `resume` goes on with one after its last whole entry.
+    """
+
+    def __init__(self, path: Path, raw: IO[bytes]) -> None:
+        self._path = path
+        self._raw = raw
+        packed = path.name.endswith(GZIP_SUFFIX)
+        self._file: IO[bytes] = (
+            gzip.GzipFile(fileobj=raw, mode="ab", compresslevel=GZIP_LEVEL)  # type: ignore[assignment]
+            if packed
+            else raw
+        )
+
+    @classmethod
+    def create(cls, path: Path, stream: str) -> Self:
+        writer = cls(path, _opened_alone(path, "xb"))
+        writer._write(encode_header(stream))
+        writer.flush()
+        return writer
+
+    @classmethod
+    def resume(cls, path: Path, stream: str) -> tuple[Self, RecordedEntry | None]:
+        """Also the last entry, if there is any. Raises FileUnusable for what is no recording of
+        `stream`, and for one that is damaged elsewhere than at its end.
+        """
+        raw = _opened_alone(path, "r+b")
+        try:
+            last, torn = _survey(path, stream)
+            if torn:
+                # The torn one stays locked until the other has taken its place.
+                raw, torn_raw = _without_torn_end(path, stream), raw
+                torn_raw.close()
+        except BaseException:
+            raw.close()
+            raise
+        raw.seek(0, os.SEEK_END)
+        return cls(path, raw), last
+
+    def add(self, entries: Iterable[RecordedEntry]) -> None:
+        for entry in entries:
+            line = encode_entry(entry)
+            if len(line) > MAX_LINE_BYTES:
+                raise FileUnusable(
+                    f"the entry {entry.id} would be a line of {len(line):,} bytes; a recording "
+                    f"holds lines of {MAX_LINE_BYTES:,} at most. Go on after it with --from, in "
+                    "another file"
+                )
+            self._write(line)
+
+    def flush(self) -> None:
+        """Hand all that was added to the operating system: a killed recorder loses none of it."""
+        with self._naming_errors():
+            self._file.flush()
+            self._raw.flush()
+
+    def close(self) -> None:
+        with self._naming_errors():
+            if self._file is not self._raw:
+                self._file.close()
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+            self._raw.close()
+
+    def _write(self, content: bytes) -> None:
+        with self._naming_errors():
+            self._file.write(content)
+
+    @contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileUnusable(f"cannot write {self._path}: {error.strerror}") from None
+
+
+def _opened_alone(path: Path, mode: str) -> IO[bytes]:
+    try:
+        raw = path.open(mode)
+    except FileExistsError:
+        raise FileUnusable(
+            f"{path} is there already; --resume goes on with it, or choose another name"
+        ) from None
+    except OSError as error:
+        raise FileUnusable(f"cannot write {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raw.close()
+        raise FileUnusable(f"another recorder is writing {path}") from None
+    return raw
+
+
+def _survey(path: Path, stream: str) -> tuple[RecordedEntry | None, bool]:
+    """The last whole entry, and whether anything torn follows it."""
+    last, torn = None, False
+
+    def note(where: str, what: str) -> None:
+        nonlocal torn
+        if what not in (_TORN, CUT_OFF):
+            refuse(where, f"{what}; it is not gone on with: record into another file")
+        torn = True
+
+    if not _has_whole_header(path):
+        return None, True
+    with _opened(path) as file:
+        if (found := read_header(path, file).stream) != stream:
+            raise FileUnusable(f"{path} is a recording of {found}, not of {stream}")
+    for entry, _ in read_recording(path, note):
+        last = entry
+    return last, torn
+
+
+def _has_whole_header(path: Path) -> bool:
+    with _opened(path) as file:
+        try:
+            return file.readline(MAX_LINE_BYTES).endswith(b"\n")
+        except EOFError:
+            return False
+
+
+def _without_torn_end(path: Path, stream: str) -> IO[bytes]:
+    """The whole entries in a new file, which then takes the place of the torn one."""
+    whole = path.with_name(f"{path.name}.whole{GZIP_SUFFIX if path.suffix == GZIP_SUFFIX else ''}")
+    whole.unlink(missing_ok=True)
+    writer = RecordingWriter.create(whole, stream)
+    if _has_whole_header(path):
+        writer.add(entry for entry, _ in read_recording(path, lambda _where, _what: None))
+    writer.close()
+    raw = _opened_alone(whole, "r+b")
+    whole.replace(path)
+    return raw

@@ -1,0 +1,1 @@
+"""Processes of one's own: a Redis server, workers."""
