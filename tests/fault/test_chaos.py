@@ -35,8 +35,8 @@ def test_all_kinds_of_faults_together_leave_a_clean_history(
 ) -> None:
     """G1 to G5, by a checker that shares no code with the worker."""
     report = run(Plan(seed=1, candles=5_000, faults=20, workers=3), any_server_binary, tmp_path)
-    assert KINDS == set(report.faults)
-    assert [] == violations(report.history)
+    assert set(report.faults) == KINDS
+    assert violations(report.history) == []
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
@@ -54,11 +54,11 @@ def test_workers_that_are_broken_on_purpose_are_found_out(
         with_reference=False,
     )
     found = violations(run(plan, any_server_binary, tmp_path).history)
-    assert [] != [text for text in found if SEEN_AS[name] in text], found[:20]
+    assert [text for text in found if SEEN_AS[name] in text] != [], found[:20]
 
 
 def test_a_history_in_which_all_is_right_is_clean() -> None:
-    assert [] == violations(true_history())
+    assert violations(true_history()) == []
 
 
 def emission_removed(history: History) -> None:
@@ -144,7 +144,7 @@ def test_a_history_that_was_altered_is_not_clean(
     history = true_history()
     alter(history)
     found = violations(history)
-    assert [] != [text for text in found if said in text], found
+    assert [text for text in found if said in text] != [], found
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.jsonl.gz"])
@@ -152,7 +152,7 @@ def test_a_history_comes_back_from_its_file_as_it_was(name: str, tmp_path: Path)
     history = true_history()
     history.inputs.append(("1795355562295-0", {"data": as_text(b"\x81\xa1\xff")}))
     histories.write(history, tmp_path / name)
-    assert history == histories.read(tmp_path / name)
+    assert histories.read(tmp_path / name) == history
 
 
 def test_the_checker_loads_nothing_of_the_project() -> None:
@@ -162,7 +162,7 @@ def test_the_checker_loads_nothing_of_the_project() -> None:
         "print({name.partition('.')[0] for name in sys.modules} & {'core', 'schemas', 'worker'})"
     )
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
-    assert b"set()\n" == loaded.stdout
+    assert loaded.stdout == b"set()\n"
 
 
 def test_the_same_seed_feeds_the_same_entries() -> None:

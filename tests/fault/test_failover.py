@@ -96,7 +96,7 @@ def _knows_all(port: int) -> bool:
             state: Any = client.sentinel_master("main")
     except redis.ConnectionError:
         return False
-    return bool(2 == state["num-other-sentinels"] and 1 == state["num-slaves"])
+    return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
 
 
 def replication(client: redis.Redis) -> dict[str, Any]:
@@ -136,10 +136,10 @@ def test_the_worker_goes_on_with_the_new_master_and_the_output_stays_right(
             # What the upstream has fed and the replica never got, it feeds again.
             feed(client, CANDLES[client.xlen(INPUT) :])
             wait_until_finished(client, len(CANDLES))
-            assert expected == (published(client), counters(client))
-            assert 0 == group_info(client)["pending"]
+            assert (published(client), counters(client)) == expected
+            assert group_info(client)["pending"] == 0
             assert client.hlen(f"{NAMESPACE}:members") == 1
-        assert 0 == worker.terminate()
+        assert worker.terminate() == 0
     assert PASSWORD not in worker.log
     assert OF_SENTINELS not in worker.log
     assert "sentinel_password=***" in worker.log
@@ -155,7 +155,7 @@ def test_sentinels_that_know_no_such_master_are_one_clear_line(
         with WorkerProcess(
             watched.master.port, tmp_path, "check", redis_url=url, redis_password=PASSWORD
         ) as check:
-            assert 3 == check.exit_code()
+            assert check.exit_code() == 3
         failed = check.log.splitlines()[-1]
         assert failed.startswith("FAIL Redis at redis+sentinel://127.0.0.1:"), failed
         assert told in failed

@@ -52,10 +52,10 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_what_is_published(
     with WorkerProcess(server.port, tmp_path, batch=7) as worker:
         feed(client, candles[fed:])
         wait_until_finished(client, len(candles))
-        assert 0 == worker.terminate()
-    assert expected == (published(client), windows_and_states(client))
-    assert expected_counters == counters(client)
-    assert 0 == group_info(client)["pending"]
+        assert worker.terminate() == 0
+    assert (published(client), windows_and_states(client)) == expected
+    assert counters(client) == expected_counters
+    assert group_info(client)["pending"] == 0
 
 
 def _has_finished(client: redis.Redis, entries: int) -> bool:

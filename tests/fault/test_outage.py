@@ -68,10 +68,10 @@ def test_redis_stopped_and_started_in_mid_flow_loses_and_doubles_nothing(
         with durable_server.client() as client:
             feed(client, CANDLES[outages * 240 :])
             wait_until_finished(client, len(CANDLES))
-            assert 0 == worker.terminate()
-            assert expected == (published(client), counters(client))
-    assert outages == worker.log.count("lost Redis at")
-    assert outages == worker.log.count("Redis is back after")
+            assert worker.terminate() == 0
+            assert (published(client), counters(client)) == expected
+    assert worker.log.count("lost Redis at") == outages
+    assert worker.log.count("Redis is back after") == outages
 
 
 def test_a_full_redis_is_waited_for_and_nothing_is_lost(
@@ -90,9 +90,9 @@ def test_a_full_redis_is_waited_for_and_nothing_is_lost(
         worker.wait_for_log("lost Redis at localhost")
         client.config_set("maxmemory", "0")
         wait_until_finished(client, len(CANDLES))
-        assert 0 == worker.terminate()
-        assert expected == (published(client), counters(client))
-    assert 1 == worker.log.count("lost Redis at")
+        assert worker.terminate() == 0
+        assert (published(client), counters(client)) == expected
+    assert worker.log.count("lost Redis at") == 1
     assert "OOM" in worker.log or "maxmemory" in worker.log
 
 
@@ -143,8 +143,8 @@ def test_a_reply_that_got_lost_is_not_asked_for_again(server: EmbeddedRedis) -> 
         deaf.settimeout(0.5)
         with pytest.raises(TimeoutError):
             deaf.accept()
-    assert 1 == len(commands)
-    assert 0 == worker.keep()[0]
+    assert len(commands) == 1
+    assert worker.keep()[0] == 0
 
 
 def test_a_stop_while_redis_is_away_ends_at_once(
@@ -154,7 +154,7 @@ def test_a_stop_while_redis_is_away_ends_at_once(
         worker.wait_for_log("holding 16 of 16 shards")
         durable_server.kill()
         worker.wait_for_log("lost Redis at localhost")
-        assert 0 == worker.terminate()
+        assert worker.terminate() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -164,10 +164,10 @@ def test_a_signal_stops_an_idle_worker_cleanly(
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         worker.process.send_signal(number)
-        assert 0 == worker.exit_code()
+        assert worker.exit_code() == 0
         assert "stopped; all shards are given back" in worker.log
-    assert [] == client.keys(f"{NAMESPACE}:lease:*")
-    assert {} == client.hgetall(f"{NAMESPACE}:members")
+    assert client.keys(f"{NAMESPACE}:lease:*") == []
+    assert client.hgetall(f"{NAMESPACE}:members") == {}
 
 
 def test_a_password_that_is_wrong_is_one_clear_line_without_the_password(
@@ -183,7 +183,7 @@ def test_a_password_that_is_wrong_is_one_clear_line_without_the_password(
         ):
             for command in ("worker", "check"):
                 with WorkerProcess(server.port, tmp_path, command, **settings) as worker:
-                    assert 3 == worker.exit_code()
+                    assert worker.exit_code() == 3
                 (line,) = [line for line in worker.log.splitlines() if "refuses" in line]
                 assert "refuses this user or password" in line
                 assert "wrong-secret" not in worker.log
@@ -193,7 +193,7 @@ def test_a_password_that_is_wrong_is_one_clear_line_without_the_password(
         with WorkerProcess(
             server.port, tmp_path, "check", redis_password_file=secret_file
         ) as worker:
-            assert (0, False) == (worker.exit_code(), "right-secret" in worker.log)
+            assert (worker.exit_code(), "right-secret" in worker.log) == (0, False)
 
 
 @pytest.mark.parametrize("command", ["worker", "check"])
@@ -203,7 +203,7 @@ def test_no_redis_at_start_is_one_clear_line(
     with EmbeddedRedis(any_server_binary) as server:
         nobody_there = server.port
     with WorkerProcess(nobody_there, tmp_path, command) as worker:
-        assert 3 == worker.exit_code()
+        assert worker.exit_code() == 3
     assert f"Redis at localhost:{nobody_there} db 0 does not answer" in worker.log.splitlines()[-1]
     assert "Traceback" not in worker.log
 
@@ -225,7 +225,7 @@ def test_a_key_of_the_wrong_type_at_start_is_one_clear_line(
 ) -> None:
     client.sadd(key, "x")
     with WorkerProcess(server.port, tmp_path, command) as worker:
-        assert 3 == worker.exit_code()
+        assert worker.exit_code() == 3
     assert f"the key {key} holds a set, the worker needs a" in worker.log.splitlines()[-1]
 
 
@@ -237,11 +237,11 @@ def test_a_key_that_turns_to_the_wrong_type_stops_the_worker_before_it_writes(
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         feed(client, CANDLES)
-        assert 3 == worker.exit_code()
+        assert worker.exit_code() == 3
     assert "the key quantum:marketstate:ETHUSDT holds a string" in worker.log.splitlines()[-1]
     done = finished(client)
     client.delete("quantum:marketstate:ETHUSDT")
-    assert 0 < len(CANDLES) - done
+    assert len(CANDLES) - done > 0
     with WorkerProcess(server.port, tmp_path, worker_id="next"):
         wait_until_finished(client, len(CANDLES))
 
@@ -257,5 +257,5 @@ def test_a_batch_that_outlives_its_lease_is_cut_until_it_does_not(
     feed(client, candles)
     with WorkerProcess(server.port, tmp_path, **settings) as worker:
         wait_until_finished(client, len(candles))
-        assert 0 == worker.terminate()
-    assert {"applied": 1750, "emitted": 250} == counters(client)
+        assert worker.terminate() == 0
+    assert counters(client) == {"applied": 1750, "emitted": 250}

@@ -29,10 +29,10 @@ def cases() -> list[Any]:
 def test_the_state_of_a_recorded_window_is_the_recorded_one(case: dict[str, Any]) -> None:
     is_huber = ((case["theta"] or {}).get("trend") or {}).get("method") == "huber"
     actual = MarketState(case["theta"]).get_state(case["name"], case["prices"])
-    assert [] == differences(case["state"], actual, rel=1e-5 if is_huber else 1e-9)
+    assert differences(case["state"], actual, rel=1e-5 if is_huber else 1e-9) == []
 
 
 def test_there_are_at_least_twelve_recorded_windows_and_all_of_ours_have_a_state() -> None:
     own = json.loads(OWN.read_text())
-    assert 12 == len(own)
-    assert [] == [case["name"] for case in own if case["state"] is None]
+    assert len(own) == 12
+    assert [case["name"] for case in own if case["state"] is None] == []

@@ -86,7 +86,7 @@ def refusals(client: redis.Redis) -> list[tuple[str, str]]:
 def wait_until_finished_or_refused(client: redis.Redis, entries: int) -> None:
     """The first refusal says more than a wait in vain."""
     wait_until(lambda: finished(client) >= entries or refusals(client), f"{entries} are finished")
-    assert ([], entries) == (refusals(client), finished(client))
+    assert (refusals(client), finished(client)) == ([], entries)
 
 
 @pytest.mark.usefixtures("with_users")
@@ -118,8 +118,8 @@ def test_the_workers_user_does_all_its_work(
         second.wait_for_log("holding 8 of 16 shards")
         first.terminate()
         second.wait_for_log("holding 16 of 16 shards")
-        assert {"applied": len(old) + 4, "dead": 1, "emitted": 4} == counters(client)
-        assert set(SYMBOLS) == set(published(client))
+        assert counters(client) == {"applied": len(old) + 4, "dead": 1, "emitted": 4}
+        assert set(published(client)) == set(SYMBOLS)
 
         for command in (
             ["check"],
@@ -127,12 +127,12 @@ def test_the_workers_user_does_all_its_work(
             ["verify", "--max-state-age", "inf"],
         ):
             process = start(*command)
-            assert 0 == process.exit_code(), process.log
+            assert process.exit_code() == 0, process.log
         synthetic = start(source="synthetic", worker_id="third", symbols="XRPUSDT")
         wait_until(lambda: client.xlen(f"{INPUT}.synthetic") >= 300, "candles are fed")
         synthetic.wait_for_log("holding 16 of 16 shards")
-        assert (0, 0) == (second.terminate(), synthetic.terminate())
-    assert [] == refusals(client)
+        assert (second.terminate(), synthetic.terminate()) == (0, 0)
+    assert refusals(client) == []
 
 
 @pytest.mark.usefixtures("with_users")
@@ -152,10 +152,10 @@ def test_entries_that_were_taken_away_are_restored_by_the_workers_user(
         wait_until_finished_or_refused(client, len(candles))
         assert "the consumer 'stray' held entries" in worker.log
         assert "unfinished entries were not pending for it" in worker.log
-        assert 0 == worker.terminate()
-    assert {"applied": len(candles)} == counters(client)
-    assert 0 == group_info(client)["pending"]
-    assert [] == refusals(client)
+        assert worker.terminate() == 0
+    assert counters(client) == {"applied": len(candles)}
+    assert group_info(client)["pending"] == 0
+    assert refusals(client) == []
 
 
 FORBIDDEN: dict[str, tuple[object, ...]] = {
@@ -235,7 +235,7 @@ def test_no_user_can_do_anything_else(
     for name in users(version):
         with logged_in(server, name) as user:
             allowed = [what for what, command in FORBIDDEN.items() if not refused(user, command)]
-            assert [] == allowed, name
+            assert allowed == [], name
 
 
 @pytest.mark.usefixtures("with_users")
@@ -251,7 +251,7 @@ def test_a_loaded_script_reaches_no_other_key(server: EmbeddedRedis, client: red
         ):
             digest: Any = user.script_load(body)
             assert refused(user, ("EVALSHA", digest, len(keys), *keys)), body
-    assert b"secret" == client.get("another")
+    assert client.get("another") == b"secret"
 
 
 @pytest.mark.usefixtures("with_users")
@@ -259,13 +259,13 @@ def test_readers_read_outputs_and_write_nothing(server: EmbeddedRedis, client: r
     filled(client)
     may_not = READER_FORBIDDEN | OF_CONSUMERS
     with logged_in(server, "marketstate-reader") as user:
-        assert [] == [command for command in ALLOWED_TO_READ if refused(user, command)]
-        assert [] == [what for what, command in may_not.items() if not refused(user, command)]
+        assert [command for command in ALLOWED_TO_READ if refused(user, command)] == []
+        assert [what for what, command in may_not.items() if not refused(user, command)] == []
     with logged_in(server, "marketstate-consumer") as user:
         for command in (*ALLOWED_TO_READ, *OF_CONSUMERS.values()):
             assert not refused(user, command), command
         allowed = [what for what, command in READER_FORBIDDEN.items() if not refused(user, command)]
-        assert [] == allowed
+        assert allowed == []
 
 
 @pytest.mark.usefixtures("with_users")
@@ -274,7 +274,7 @@ def test_the_worker_reads_caches_and_on_redis_7_cannot_write_them(
 ) -> None:
     client.rpush(CACHE, "1")
     with logged_in(server, "marketstate") as user:
-        assert [b"1"] == user.lrange(CACHE, 0, -1)
+        assert user.lrange(CACHE, 0, -1) == [b"1"]
         assert version.startswith("6.") or refused(user, ("RPUSH", CACHE, "2"))
 
 
@@ -306,7 +306,7 @@ def test_a_server_starts_with_the_file(
     rules = users("6.2" if server_binary == wheel_server() else "7")
     text = "".join(f"user {name} {rule}\n" for name, rule in rules.items())
     with EmbeddedRedis(server_binary, *how(tmp_path, text)) as server, server.client() as client:
-        assert {"default", *rules} == set(client.acl_users())
+        assert set(client.acl_users()) == {"default", *rules}
 
 
 def test_the_password_is_set_as_the_readme_says(any_server_binary: Path, tmp_path: Path) -> None:

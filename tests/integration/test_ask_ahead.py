@@ -28,8 +28,8 @@ def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
         worker.apply(worker.advance(readings, ask_ahead=True))
     assert all(sorted(set(orders)) == orders for orders in seen.values())
     assert 100 == sum(map(len, seen.values())) == counters(client)["applied"]
-    assert {"applied": 100} == counters(client)
-    assert 0 == group_info(client)["pending"]
+    assert counters(client) == {"applied": 100}
+    assert group_info(client)["pending"] == 0
 
 
 def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
@@ -41,8 +41,8 @@ def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
     feed(client, made_candles(SYMBOLS, 5))
     worker.fetch()
     worker.pace.most = 3
-    assert 100 == worker.finish_all(ask_ahead=True)
-    assert {"applied": 100} == counters(client)
+    assert worker.finish_all(ask_ahead=True) == 100
+    assert counters(client) == {"applied": 100}
 
 
 def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
@@ -56,14 +56,14 @@ def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
     expire_leases(client)
     two = SteppedWorker(server, "two")
     two.keep()
-    assert 15 == two.finish_all()
+    assert two.finish_all() == 15
     two.shards.release()
     with pytest.raises(LeaseLost) as lost:
         one.apply(changes)
     one.shards.drop(lost.value.shards)
     one.keep()
-    assert [] == one.fetch()
-    assert {"applied": 15} == counters(client)
+    assert one.fetch() == []
+    assert counters(client) == {"applied": 15}
 
 
 def test_scripts_that_redis_forgot_are_loaded_again(
@@ -75,8 +75,8 @@ def test_scripts_that_redis_forgot_are_loaded_again(
     readings = worker.fetch()
     client.script_flush()
     worker.apply(worker.advance(readings, ask_ahead=True))
-    assert 10 == worker.finish_all(ask_ahead=True)
-    assert {"applied": 15} == counters(client)
+    assert worker.finish_all(ask_ahead=True) == 10
+    assert counters(client) == {"applied": 15}
 
 
 def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_nothing(
@@ -91,9 +91,9 @@ def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_noth
     worker.intake.fetch(worker.shards, 10)
     client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard_of(ONE_SHARD, 16)))
     worker.apply(worker.advance(readings, ask_ahead=True))
-    assert 15 == worker.finish_all(ask_ahead=True)
-    assert {"applied": 20} == counters(client)
-    assert 0 == group_info(client)["pending"]
+    assert worker.finish_all(ask_ahead=True) == 15
+    assert counters(client) == {"applied": 20}
+    assert group_info(client)["pending"] == 0
 
 
 def test_the_answer_has_the_entries_behind_those_in_hand(
@@ -107,7 +107,7 @@ def test_the_answer_has_the_entries_behind_those_in_hand(
     for expected in (5, 2):
         worker.intake.ask_ahead(worker.shards, 5, seen)
         answer = worker.intake.answer()
-        assert expected == len(answer)
+        assert len(answer) == expected
         seen += answer
     orders = [entry.order for entry in seen]
-    assert sorted(set(orders)) == orders
+    assert orders == sorted(set(orders))

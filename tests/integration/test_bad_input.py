@@ -69,14 +69,14 @@ def test_bad_input_becomes_a_dead_letter_and_the_next_candle_is_processed(
         source_id: Any = client.xadd(INPUT, dict[Any, Any](fields))
         feed(client, [candle("BTCUSDT", 1, 100.0)])
         wait_until_finished(client, 2)
-        assert 0 == worker.terminate()
-    assert {"dead": 1, "applied": 1} == counters(client)
+        assert worker.terminate() == 0
+    assert counters(client) == {"dead": 1, "applied": 1}
     (letter,) = dead_letters(client)
     assert reason in letter[b"error"].decode()
-    assert (INPUT.encode(), source_id) == (letter[b"source_stream"], letter[b"source_id"])
+    assert (letter[b"source_stream"], letter[b"source_id"]) == (INPUT.encode(), source_id)
     for field, value in fields.items():
-        assert value[:65_536] == letter[field.encode()]
-    assert 0 == group_info(client)["pending"]
+        assert letter[field.encode()] == value[:65_536]
+    assert group_info(client)["pending"] == 0
     assert f"entry {source_id.decode()} is a dead letter" in worker.log
 
 
@@ -103,8 +103,8 @@ def test_bad_input_among_candles_changes_nothing_of_what_is_published(
         worker.wait_for_log("holding 16 of 16 shards")
         feed_fields(client, mixed)
         wait_until_finished(client, len(mixed))
-    assert expected == published(client)
-    assert len(mixed) - len(entries) == client.xlen("quantum:stream:marketstate.dead")
+    assert published(client) == expected
+    assert client.xlen("quantum:stream:marketstate.dead") == len(mixed) - len(entries)
 
 
 def test_candles_that_are_none_of_ours_are_ignored_and_counted(
@@ -126,6 +126,6 @@ def test_candles_that_are_none_of_ours_are_ignored_and_counted(
         wait_until_finished(client, len(entries))
         worker.terminate()
     expected = {"ignored": 3, "applied": 2, "duplicate": 1, "late": 1, "gap": 1}
-    assert expected == counters(client)
+    assert counters(client) == expected
     assert "BTCUSDT: 3 candles are missing between" in worker.log
     assert "is late: close time" in worker.log

@@ -20,16 +20,16 @@ def test_every_bench_gives_numbers(name: str) -> None:
         numbers = [value for value in row.values() if not isinstance(value, str)]
         assert numbers
         assert all(math.isfinite(number) and number >= 0 for number in numbers), row
-    assert cores == os.sched_getaffinity(0)
+    assert os.sched_getaffinity(0) == cores
 
 
 def test_the_command_prints_a_table_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "new folder" / "bench.json"
-    assert 0 == main(["breakdown", "--quick", "--json", str(path)])
+    assert main(["breakdown", "--quick", "--json", str(path)]) == 0
     report = msgspec.json.decode(path.read_bytes())
-    assert ["breakdown"] == list(report["benches"])
+    assert list(report["benches"]) == ["breakdown"]
     assert table(report["benches"]["breakdown"]["rows"]) in capsys.readouterr().out
     assert {"cpu", "python", "numpy", "scipy", "redis", "redis_server", "kernel"} <= set(
         report["machine"]
@@ -39,9 +39,9 @@ def test_the_command_prints_a_table_and_writes_json(
 def test_the_benches_are_listed_and_no_others_are_taken(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert 0 == main(["--list"])
+    assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert list(BENCHES) == [line.split()[0] for line in lines if line[:1].strip()]
+    assert [line.split()[0] for line in lines if line[:1].strip()] == list(BENCHES)
     with pytest.raises(SystemExit, match="2"):
         main(["latencies"])
     assert "there is no bench 'latencies'; there are calculation," in capsys.readouterr().err
@@ -56,4 +56,4 @@ def test_a_table_is_aligned_and_shows_a_dash_for_what_is_not_there() -> None:
     rows = table(
         [{"part": "one", "cpu_us": 1_234.4, "x": 2}, {"part": "the other", "cpu_us": 0.012}]
     )
-    assert expected == rows.splitlines()
+    assert rows.splitlines() == expected

@@ -63,8 +63,8 @@ def test_a_commit_without_the_lease_changes_nothing_at_all(
     before = everything(client)
     with pytest.raises(LeaseLost) as lost:
         worker.apply(changes)
-    assert [shard_of("BTCUSDT", 16)] == lost.value.shards
-    assert before == everything(client)
+    assert lost.value.shards == [shard_of("BTCUSDT", 16)]
+    assert everything(client) == before
     assert worker.shards.memory(shard_of("ETHUSDT", 16), "ETHUSDT") is None
 
 
@@ -83,10 +83,10 @@ def test_one_lease_of_many_that_is_lost_stops_the_whole_commit(
         before = everything(client)
         with pytest.raises(LeaseLost):
             worker.apply(changes)
-        assert before == everything(client)
+        assert everything(client) == before
         client.set(lease, token)
     worker.apply(changes)
-    assert {"applied": 9} == counters(client)
+    assert counters(client) == {"applied": 9}
 
 
 def test_a_commit_after_the_group_was_deleted_changes_nothing(
@@ -101,7 +101,7 @@ def test_a_commit_after_the_group_was_deleted_changes_nothing(
     before = everything(client)
     with pytest.raises(redis.ResponseError, match="NOGROUP"):
         worker.apply(changes)
-    assert before == everything(client)
+    assert everything(client) == before
 
 
 def test_a_counter_that_is_no_number_is_found_before_the_first_write(
@@ -116,7 +116,7 @@ def test_a_counter_that_is_no_number_is_found_before_the_first_write(
     before = everything(client)
     with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is no number"):
         worker.apply(changes)
-    assert before == everything(client)
+    assert everything(client) == before
 
 
 def test_the_next_holder_does_what_the_fenced_worker_could_not(
@@ -138,12 +138,12 @@ def test_the_next_holder_does_what_the_fenced_worker_could_not(
     in_hand = paused.advance(paused.fetch())
     expire_leases(client)
     successor = SteppedWorker(server, "successor", batch=100)
-    assert list(range(16)) == successor.keep()
+    assert successor.keep() == list(range(16))
     successor.finish_all()
     with pytest.raises(LeaseLost):
         paused.apply(in_hand)
-    assert expected == (published(client), counters(client))
-    assert 0 == group_info(client)["pending"]
+    assert (published(client), counters(client)) == expected
+    assert group_info(client)["pending"] == 0
 
 
 def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
@@ -154,7 +154,7 @@ def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
     worker.keep()
     client.set(BTC_LEASE, "other:99")
     worker.shards.release()
-    assert [BTC_LEASE.encode()] == client.keys(f"{NAMESPACE}:lease:*")
+    assert client.keys(f"{NAMESPACE}:lease:*") == [BTC_LEASE.encode()]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_key_of_the_wrong_type_is_found_before_the_first_write(
     before = everything(client)
     with pytest.raises(WrongKeyType, match=f"the key {key} holds a set"):
         worker.apply(changes)
-    assert before == everything(client)
+    assert everything(client) == before
 
 
 def test_a_full_redis_refuses_a_commit_as_a_whole(
@@ -199,7 +199,7 @@ def test_a_full_redis_refuses_a_commit_as_a_whole(
             worker.apply(changes)
     finally:
         client.config_set("maxmemory", "0")
-    assert before == everything(client)
+    assert everything(client) == before
 
 
 def test_windows_in_redis_are_what_the_worker_remembers(
@@ -214,8 +214,8 @@ def test_windows_in_redis_are_what_the_worker_remembers(
     first.shards.release()
     second = SteppedWorker(server, "second")
     second.keep()
-    assert expected == {symbol: _remembered(second, symbol) for symbol in expected}
-    assert 300 == client.llen(f"{NAMESPACE}:window:BTCUSDT")
+    assert {symbol: _remembered(second, symbol) for symbol in expected} == expected
+    assert client.llen(f"{NAMESPACE}:window:BTCUSDT") == 300
 
 
 def _remembered(worker: SteppedWorker, symbol: str) -> tuple[list[float], int, int]:
@@ -244,5 +244,5 @@ def test_output_and_dead_letters_are_capped(server: EmbeddedRedis, client: redis
     # `MAXLEN ~` trims whole nodes of 100 entries.
     assert 100 <= client.xlen("quantum:stream:marketstate") < 300
     assert 100 <= client.xlen("quantum:stream:marketstate.dead") < 300
-    assert {"applied": 800, "emitted": 544, "dead": 500} == counters(client)
-    assert 1300 == client.xlen(INPUT)
+    assert counters(client) == {"applied": 800, "emitted": 544, "dead": 500}
+    assert client.xlen(INPUT) == 1300

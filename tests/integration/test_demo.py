@@ -52,9 +52,9 @@ def test_the_demo_shows_states_of_synthetic_candles_and_leaves_nothing_behind(
 ) -> None:
     output, _ = demo(tmp_path, "--seconds", "4").communicate(timeout=PATIENCE_S)
     found = symbols_in(output)
-    assert {"BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT"} == set(found), output
+    assert set(found) == {"BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT"}, output
     assert len(set(found)) < len(found)
-    assert [] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
     output, _ = demo(temporary, "--data", str(data)).communicate(timeout=PATIENCE_S)
     last = {match[2]: match[1] for match in re.finditer(r"^(.{19})  (\w+USDT) ", output, re.M)}
     closed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(candle("", 259, 1).close_time // 1_000))
-    assert {"AAAUSDT": closed, "BBBUSDT": closed} == last, output
+    assert last == {"AAAUSDT": closed, "BBBUSDT": closed}, output
     assert "All candles of the files are through." in output
-    assert [] == list(temporary.iterdir())
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -84,8 +84,8 @@ def test_a_signal_ends_the_demo_without_a_trace(number: signal.Signals, tmp_path
     rest, _ = process.communicate(timeout=PATIENCE_S)
     port = re.search(r"redis-cli -p (\d+)", "".join(lines))
     assert port is not None
-    assert (0, True) == (process.returncode, "The demo is over" in rest), rest
-    assert [] == list(tmp_path.iterdir())
+    assert (process.returncode, "The demo is over" in rest) == (0, True), rest
+    assert list(tmp_path.iterdir()) == []
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert f":{port[1]}" not in running.stdout
 
@@ -123,9 +123,9 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_candles_of_several_files_come_in_order_of_time(tmp_path: Path) -> None:
     paths = [write_csv(tmp_path, symbol, 5) for symbol in ("AAAUSDT", "BBBUSDT")]
-    assert made_candles(("AAAUSDT",), 5) == [read.candle for read in read_file(paths[0])]
+    assert [read.candle for read in read_file(paths[0])] == made_candles(("AAAUSDT",), 5)
     times = [read.candle.close_time for read in read_by_time(find_files(tmp_path))]
-    assert sorted(times) == times
-    assert "1m" == interval_of(paths)
+    assert times == sorted(times)
+    assert interval_of(paths) == "1m"
     with pytest.raises(ConfigurationError, match="candles of one interval are needed"):
         interval_of([*paths, tmp_path / "CCCUSDT-5m.csv"])

@@ -91,7 +91,7 @@ def test_a_regime_change_is_published_early_exactly_where_the_oracle_says_so(
         ]
         for symbol, entries in published(client).items()
     }
-    assert {symbol: by_the_oracle(symbol, candles) for symbol in SYMBOLS} == found
+    assert found == {symbol: by_the_oracle(symbol, candles) for symbol in SYMBOLS}
     assert any(reason == "regime_change" for rows in found.values() for _, _, reason in rows)
 
 
@@ -140,7 +140,7 @@ def test_the_wall_clock_goes_on_after_a_takeover(
     expire_leases(client)
     two = SteppedWorker(server, "two", **settings)
     two.keep()
-    assert [] == two.fetch()
+    assert two.fetch() == []
 
     def all_newer() -> bool:
         two.fetch()  # tells the time
@@ -148,9 +148,9 @@ def test_the_wall_clock_goes_on_after_a_takeover(
         return all(at > before[symbol] for symbol, at in latest(client).items())
 
     wait_until(all_newer, "the newest states are published")
-    assert 3 * 2 == client.xlen(OUTPUT)
+    assert client.xlen(OUTPUT) == 3 * 2
     two.apply(two.overdue())
-    assert 3 * 2 == client.xlen(OUTPUT), "nothing newer to publish"
+    assert client.xlen(OUTPUT) == 3 * 2, "nothing newer to publish"
 
 
 def test_candles_that_only_warm_the_windows_are_not_published_later_either(
@@ -159,9 +159,9 @@ def test_candles_that_only_warm_the_windows_are_not_published_later_either(
     feed(client, made_candles(SYMBOLS, NEEDED))
     worker = SteppedWorker(server, "one", rate_clock="wall", publish_interval=1, start="warm")
     worker.keep()
-    assert 3 * NEEDED == worker.finish_all()
+    assert worker.finish_all() == 3 * NEEDED
     worker.apply(worker.overdue())
-    assert 0 == client.xlen(OUTPUT)
+    assert client.xlen(OUTPUT) == 0
 
 
 @pytest.mark.parametrize("changed", [{"rate_clock": "wall"}, {"emit_on_regime_change": True}])
@@ -190,10 +190,10 @@ def test_marks_of_another_policy_are_understood(server: EmbeddedRedis, client: r
         worker.keep()
         upto = 3 * (NEEDED + number)
         feed(client, candles[fed:upto])
-        assert upto - fed == worker.finish_all()
+        assert worker.finish_all() == upto - fed
         fed = upto
         worker.shards.release()
     of_btc = published(client)["BTCUSDT"]
     times = [decode_market_state(fields).close_time_ms for fields in of_btc]
-    assert sorted(set(times)) == times
-    assert candles[fed - 3].close_time == times[-1]
+    assert times == sorted(set(times))
+    assert times[-1] == candles[fed - 3].close_time

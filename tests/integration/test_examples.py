@@ -59,12 +59,12 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
     url = url_of(server, client, "marketstate-reader")
     example = start("size_by_volatility.py", url, "QUIET", "WILD", "OLD", "NONE")
     output, errors = example.communicate(timeout=PATIENCE_S)
-    assert (0, "") == (example.returncode, errors)
+    assert (example.returncode, errors) == (0, "")
     sized = [line.rpartition("would ")[2] for line in output.splitlines()]
     kept = "keep what there is"
-    assert ["size to 100% of full size", "size to 25% of full size", kept, kept] == sized
+    assert sized == ["size to 100% of full size", "size to 25% of full size", kept, kept]
     assert "OLD: state is 0:10:0" in output
-    assert before == everything(client)
+    assert everything(client) == before
 
 
 def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
@@ -89,13 +89,13 @@ def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
     wait_until(is_through, "the example has acknowledged all")
     example.send_signal(signal.SIGTERM)
     output, errors = example.communicate(timeout=PATIENCE_S)
-    assert (0, "") == (example.returncode, errors)
-    assert [
+    assert (example.returncode, errors) == (0, "")
+    assert output.splitlines() == [
         "BTCUSDT: chop -> trend: would let it run",
         "BTCUSDT: trend -> mr: would harvest at the edges of its range",
         "ETH: spike, spike_proxy 0.40: would widen the distances",
         "ETH: calm, spike_proxy 1.60: would narrow the distances",
-    ] == output.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "127.0.0.1"])
@@ -103,7 +103,7 @@ def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
 def test_a_redis_that_cannot_be_used_is_one_clear_line(name: str, url: str) -> None:
     example = start(name, url, *(["BTCUSDT"] if name.startswith("size") else []))
     _, complaint = example.communicate()
-    assert (1, 1) == (example.returncode, len(complaint.splitlines())), complaint
+    assert (example.returncode, len(complaint.splitlines())) == (1, 1), complaint
     assert complaint.startswith("cannot read from Redis, see REDIS_URL: ")
 
 

@@ -41,7 +41,7 @@ def test_each_shard_gets_its_symbols_in_stream_order_and_the_intake_keeps_nothin
     feed(client, [candle(symbol, i, 1.0) for i in range(3) for symbol in symbols])
     seen: dict[int, list[tuple[int, int]]] = {}
     while readings := worker.fetch():
-        assert 7 >= len(readings)
+        assert len(readings) <= 7
         for reading in readings:
             seen.setdefault(reading.entry.shard, []).append(reading.order)
         worker.apply(worker.advance(readings))
@@ -49,7 +49,7 @@ def test_each_shard_gets_its_symbols_in_stream_order_and_the_intake_keeps_nothin
     assert 120 == sum(map(len, seen.values())) == counters(client)["applied"]
     assert seen.keys() == {shard_of(symbol, 16) for symbol in symbols}
     summary: Any = client.xpending(INPUT, GROUP)
-    assert 0 == summary["pending"]
+    assert summary["pending"] == 0
 
 
 def test_routing_stops_at_the_limit_on_pending_entries_and_lag_shows_the_rest(
@@ -62,10 +62,10 @@ def test_routing_stops_at_the_limit_on_pending_entries_and_lag_shows_the_rest(
     for expected_pending in (50, 100, 120, 120):
         worker.fetch()
         lag, pending = backlog(client)
-        assert expected_pending == pending
-        assert (400 - pending if knows_lag(client) else None) == lag
-    assert 400 == worker.finish_all()
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+        assert pending == expected_pending
+        assert lag == (400 - pending if knows_lag(client) else None)
+    assert worker.finish_all() == 400
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
 def test_an_entry_trimmed_after_it_was_routed_is_counted_as_lost(
@@ -77,9 +77,9 @@ def test_an_entry_trimmed_after_it_was_routed_is_counted_as_lost(
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 10))
     worker.fetch()
     client.xtrim(INPUT, maxlen=15, approximate=False)
-    assert 20 == worker.finish_all()
-    assert {"applied": 15, "lost": 5} == counters(client)
-    assert 0 == group_info(client)["pending"]
+    assert worker.finish_all() == 20
+    assert counters(client) == {"applied": 15, "lost": 5}
+    assert group_info(client)["pending"] == 0
 
 
 @pytest.mark.parametrize("routed_before", [0, 4, 20])
@@ -103,14 +103,14 @@ def test_entries_trimmed_before_they_were_routed_are_counted_as_lost_whatever_la
     client.xtrim(INPUT, maxlen=13, approximate=False)
     lost = {"lost": 7} if counts else {}
     worker.fetch()
-    assert (9 if counts else None, 4) == backlog(client)
-    assert 13 == worker.finish_all()
-    assert {"applied": routed_before + 13} | lost == counters(client)
-    assert (0 if counts else None, 0) == backlog(client)
+    assert backlog(client) == (9 if counts else None, 4)
+    assert worker.finish_all() == 13
+    assert counters(client) == {"applied": routed_before + 13} | lost
+    assert backlog(client) == (0 if counts else None, 0)
     if counts:
         assert "7 entries of quantum:stream:market.klines were trimmed" in caplog.text
     else:
-        assert (routed_before > 0) == ("may have been trimmed" in caplog.text)
+        assert ("may have been trimmed" in caplog.text) == (routed_before > 0)
 
 
 def test_entries_deleted_in_the_middle_are_counted_when_all_the_rest_is_read(
@@ -124,12 +124,12 @@ def test_entries_deleted_in_the_middle_are_counted_when_all_the_rest_is_read(
     entries: Any = client.xrange(INPUT)
     for entry_id, _ in entries[10:13]:
         client.xdel(INPUT, entry_id)
-    assert 17 == worker.finish_all()
+    assert worker.finish_all() == 17
     lost = {"lost": 3} if knows_lag(client) else {}
-    assert {"applied": 17} | lost == {
-        name: count for name, count in counters(client).items() if name != "gap"
-    }
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert {name: count for name, count in counters(client).items() if name != "gap"} == {
+        "applied": 17
+    } | lost
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
 def test_entries_left_with_the_intake_are_routed_first(
@@ -142,9 +142,9 @@ def test_entries_left_with_the_intake_are_routed_first(
     worker.fetch()
     first: Any = client.xpending_range(INPUT, GROUP, "-", "+", 4)
     client.xclaim(INPUT, GROUP, INTAKE, 0, [entry["message_id"] for entry in first])
-    assert 10 == worker.finish_all()
-    assert {"applied": 10} == counters(client)
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert worker.finish_all() == 10
+    assert counters(client) == {"applied": 10}
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
 @pytest.mark.parametrize("trimmed", [0, 3])
@@ -174,10 +174,10 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
         client.xdel(INPUT, *ids[:trimmed])
     worker.finish_all()
     found = counters(client)
-    assert 40 == found["applied"] + found.get("lost", 0)
-    assert trimmed == found.get("lost", 0)
+    assert found["applied"] + found.get("lost", 0) == 40
+    assert found.get("lost", 0) == trimmed
     assert found.keys() <= {"applied", "lost", "gap"}
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
 def test_entries_that_many_others_took_keep_their_order(
@@ -191,14 +191,14 @@ def test_entries_that_many_others_took_keep_their_order(
     feed(client, candles[:45])
     for i in range(8):
         client.xreadgroup(GROUP, f"debug-{i}", {INPUT: ">"}, count=5)
-    assert 45 == worker.finish_all()
+    assert worker.finish_all() == 45
     feed(client, candles[45:])
     for _ in range(8):
         worker.fetch()
     client.xautoclaim(INPUT, GROUP, "thief", 0, count=100)
-    assert 275 == worker.finish_all()
-    assert {"applied": 320} == counters(client)
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert worker.finish_all() == 275
+    assert counters(client) == {"applied": 320}
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
 def test_entries_that_somebody_else_took_and_that_were_trimmed_are_lost_once(
@@ -212,8 +212,8 @@ def test_entries_that_somebody_else_took_and_that_were_trimmed_are_lost_once(
     client.xtrim(INPUT, maxlen=15, approximate=False)
     worker.finish_all()
     lost = {"lost": 5} if knows_lag(client) else {}
-    assert {"applied": 15} | lost == counters(client)
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert counters(client) == {"applied": 15} | lost
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
 def test_entries_that_somebody_else_took_are_handed_to_their_shards_first(
@@ -226,9 +226,9 @@ def test_entries_that_somebody_else_took_are_handed_to_their_shards_first(
     feed(client, candles[:40])
     client.xreadgroup(GROUP, "debug", {INPUT: ">"}, count=25)
     feed(client, candles[40:])
-    assert 60 == worker.finish_all()
-    assert {"applied": 60} == counters(client)
-    assert (0 if knows_lag(client) else None, 0) == backlog(client)
+    assert worker.finish_all() == 60
+    assert counters(client) == {"applied": 60}
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
     assert "the consumer 'debug' held entries of group marketstate" in caplog.text
 
 
@@ -242,4 +242,4 @@ def test_who_reads_the_same_group_by_other_means_sees_shards_as_consumers(
     worker.fetch()
     consumers: Any = client.xinfo_consumers(INPUT, GROUP)
     pending = {consumer["name"].decode(): consumer["pending"] for consumer in consumers}
-    assert {INTAKE: 0, shard_name(shard_of("BTCUSDT", 16)): 1} == pending
+    assert pending == {INTAKE: 0, shard_name(shard_of("BTCUSDT", 16)): 1}

@@ -62,8 +62,8 @@ def test_the_records_of_each_symbol_are_the_same_with_any_workers_and_batches(
         for i in range(1, len(CANDLES), 500):
             feed(client, CANDLES[i : i + 500])
         wait_until_finished(client, len(CANDLES))
-    assert one_answer == (published(client), counters(client))
-    assert 0 == group_info(client)["pending"]
+    assert (published(client), counters(client)) == one_answer
+    assert group_info(client)["pending"] == 0
 
 
 def test_a_paused_worker_that_lost_its_shards_changes_nothing(
@@ -88,10 +88,10 @@ def test_a_paused_worker_that_lost_its_shards_changes_nothing(
                 ),
                 "the paused worker is a member again, with its share",
             )
-            assert before == (counters(client), client.xlen(OUTPUT))
-            assert 0 == group_info(client)["pending"]
-            assert 0 == paused.terminate()
-            assert 0 == successor.terminate()
+            assert (counters(client), client.xlen(OUTPUT)) == before
+            assert group_info(client)["pending"] == 0
+            assert paused.terminate() == 0
+            assert successor.terminate() == 0
     records = [fields[b"record"] for entries in published(client).values() for fields in entries]
     assert len(set(records)) == len(records)
     assert len(CANDLES) == client.xlen(INPUT) == counters(client)["applied"]

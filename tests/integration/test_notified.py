@@ -53,8 +53,8 @@ def test_ready_with_the_first_shards_and_stopping_before_they_are_given_back(
         manager.wait_for(
             "WATCHDOG=1\nSTATUS=holding 16 of 16 shards, 0 symbols, lag 0, last emission none yet"
         )
-        assert 0 == worker.terminate()
-    assert 1 == manager.heard.count("READY=1")
+        assert worker.terminate() == 0
+    assert manager.heard.count("READY=1") == 1
     assert manager.heard.endswith("STOPPING=1\nSTATUS=giving all shards back\n")
 
 
@@ -79,7 +79,7 @@ def test_a_worker_that_waits_for_redis_is_alive_and_says_what_for(
         manager.wait_for("READY=1")
         server.stop()
         manager.wait_for("WATCHDOG=1\nSTATUS=lost Redis at localhost:", times=3)
-        assert 0 == worker.terminate()
+        assert worker.terminate() == 0
 
 
 def test_a_worker_that_hangs_is_not_heard(
@@ -93,13 +93,13 @@ def test_a_worker_that_hangs_is_not_heard(
         wait_until(lambda: ") T " in status.read_text(), "it hangs")
         before = manager.heard
         wait_until(lambda: not client.exists(f"{NAMESPACE}:lease:00"), "its lease has run out")
-        assert before == manager.heard
+        assert manager.heard == before
         worker.process.send_signal(signal.SIGCONT)
         wait_until(lambda: before != manager.heard, "it is heard again")
 
 
 def test_what_is_wrong_with_the_settings_is_said(manager: Manager, tmp_path: Path) -> None:
     with WorkerProcess(1, tmp_path, batch="many") as worker:
-        assert 2 == worker.exit_code()
+        assert worker.exit_code() == 2
     assert "STATUS=MARKETSTATE_BATCH is 'many'; allowed: a number of entries" in manager.heard
     assert "READY=1" not in manager.heard

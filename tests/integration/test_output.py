@@ -42,7 +42,7 @@ def test_a_symbol_that_the_terminal_cannot_show_is_escaped(
         PYTHONIOENCODING="latin-1",
     ).communicate()
     assert ODD.encode("ascii", "backslashreplace").decode() in shown
-    assert "" == complaints
+    assert complaints == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -56,4 +56,4 @@ def test_a_full_disk_behind_the_output_is_one_clear_line() -> None:
             check=False,
         )
     expected = (1, "marketstate: cannot write the output: No space left on device\n")
-    assert expected == (found.returncode, found.stderr)
+    assert (found.returncode, found.stderr) == expected

@@ -42,7 +42,7 @@ def write_csv(folder: Path, symbol: str, count: int) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert 2 == main(["plot", *arguments])
+    assert main(["plot", *arguments]) == 2
     lines = capsys.readouterr().err.splitlines()
     (error,) = (line for line in lines if line.startswith("marketstate: "))
     return error
@@ -53,7 +53,7 @@ def test_a_png_of_symbols_in_the_stream(tmp_path: Path) -> None:
     sizes = []
     for symbols in (["BTCUSDT"], ["BTCUSDT", "ETHUSDT"]):
         out = tmp_path / f"{len(symbols)}.png"
-        assert 0 == main(["plot", *symbols, "--out", str(out)])
+        assert main(["plot", *symbols, "--out", str(out)]) == 0
         content = out.read_bytes()
         assert content.startswith(b"\x89PNG")
         sizes.append((int.from_bytes(content[16:20]), int.from_bytes(content[20:24])))
@@ -64,7 +64,7 @@ def test_a_png_of_symbols_in_the_stream(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("published")
 def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None:
     out = tmp_path / "btc.svg"
-    assert 0 == main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)])
+    assert main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)]) == 0
     root = ET.fromstring(out.read_bytes())
     texts = {text for element in root.iter() if (text := (element.text or "").strip())}
     assert {
@@ -78,8 +78,8 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
         face, lines = pattern[0].attrib["fill"], pattern[1].attrib["style"]
         assert face not in lines, "hatching has a colour of its own"
     before = out.read_bytes()
-    assert 0 == main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)])
-    assert before == out.read_bytes()
+    assert main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)]) == 0
+    assert out.read_bytes() == before
 
 
 def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
@@ -88,19 +88,19 @@ def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
     evil = msgspec.structs.replace(make_record(EVIL, 40), regime="</script><img>")
     publish(published, [evil])
     out = tmp_path / "page.html"
-    assert 0 == main(["plot", EVIL, "BTCUSDT", "--out", str(out)])
+    assert main(["plot", EVIL, "BTCUSDT", "--out", str(out)]) == 0
     page = out.read_text()
     assert "<script>alert" not in page
     assert "<img" not in page
     assert "&lt;script&gt;alert" in page
     assert "default-src 'none'" in page
-    assert [] == re.findall(r"""(?:src|href)=["'](?!#)""", page)
-    assert [] == re.findall(r"@import|url\((?!#)", page)
+    assert re.findall(r"""(?:src|href)=["'](?!#)""", page) == []
+    assert re.findall(r"@import|url\((?!#)", page) == []
     data = re.findall(r'<script type="application/json">(.*?)</script>', page)
-    assert 2 == len(data)
+    assert len(data) == 2
     for count, found in zip((41, 40), map(json.loads, data), strict=True):
         assert count == len(found["times"]) == len(found["regimes"]) == len(found["numbers"]["ts"])
-    assert 2 == page.count("<svg")
+    assert page.count("<svg") == 2
     assert "<?xml" not in page
 
 
@@ -109,10 +109,10 @@ def test_candle_files_are_calculated_and_drawn(
 ) -> None:
     paths = [str(write_csv(tmp_path, symbol, 280)) for symbol in ("AAAUSDT", "BBBUSDT")]
     out = tmp_path / "all.svg"
-    assert 0 == main(["plot", "--from", *paths, "--out", str(out)])
+    assert main(["plot", "--from", *paths, "--out", str(out)]) == 0
     assert "AAAUSDT: 24 states\nBBBUSDT: 24 states\n" in capsys.readouterr().out
     assert "BBBUSDT: 24 states of 1m candles" in out.read_text()
-    assert 0 == main(["plot", "BBBUSDT", "--from", *paths, "--last", "1", "--out", str(out)])
+    assert main(["plot", "BBBUSDT", "--from", *paths, "--last", "1", "--out", str(out)]) == 0
     assert "AAAUSDT" not in out.read_text()
 
 
@@ -134,16 +134,16 @@ def test_a_recording_of_states_is_drawn_without_what_cannot_be_read(
     ]
     path = write_recording(tmp_path / "states.jsonl.gz", [*states, {"other": "entry"}])
     out = tmp_path / "out.svg"
-    assert 0 == main(["plot", "--from", str(path), "--out", str(out)])
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
     output, errors = capsys.readouterr()
     assert "BTCUSDT: 20 states" in output
-    assert [
+    assert errors.splitlines() == [
         "1 lines or entries were left out:",
         f"  {path}, entry 21-0: no record of this version",
-    ] == errors.splitlines()
+    ]
     torn = tmp_path / "torn.jsonl"
     torn.write_bytes(gzip.decompress(path.read_bytes())[:-20])
-    assert 0 == main(["plot", "--from", str(torn), "--out", str(out)])
+    assert main(["plot", "--from", str(torn), "--out", str(out)]) == 0
     assert f"{torn}, line 22: the line is cut off" in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_a_recording_of_candles_gives_what_their_file_gives(tmp_path: Path) -> N
     drawn = []
     for source in (path, write_csv(tmp_path, "AAAUSDT", 280)):
         out = tmp_path / f"{source.suffix[1:]}.svg"
-        assert 0 == main(["plot", "--from", str(source), "--out", str(out)])
+        assert main(["plot", "--from", str(source), "--out", str(out)]) == 0
         drawn.append(out.read_bytes())
     assert drawn[0] == drawn[1]
 
@@ -183,4 +183,4 @@ def test_what_cannot_be_drawn_is_one_clear_line(
             main(["plot", "BTCUSDT", "--out", out, "--last", last])
     assert not Path(out).exists()
     published.shutdown(nosave=True)
-    assert 3 == main(["plot", "BTCUSDT", "--out", out])
+    assert main(["plot", "BTCUSDT", "--out", out]) == 3

@@ -84,24 +84,24 @@ def test_candles_in_every_input_form_give_exactly_the_expected_output(
         worker.wait_for_log("holding 16 of 16 shards")
         feed_fields(client, map(FORMS[form], candles))
         wait_until_finished(client, len(candles))
-        assert 0 == worker.terminate()
+        assert worker.terminate() == 0
     emitted = {"applied": len(candles), "emitted": sum(map(len, rows.values()))}
-    assert emitted == counters(client)
+    assert counters(client) == emitted
     assert rows.keys() == published(client).keys()
     for symbol, entries in published(client).items():
-        assert [expected_stream_fields(row) for row in rows[symbol]] == [
-            text(fields) for fields in entries
+        assert [text(fields) for fields in entries] == [
+            expected_stream_fields(row) for row in rows[symbol]
         ]
         records = [decode_market_state(fields) for fields in entries]
-        assert [expected_hash_fields(row) for row in rows[symbol]] == [
+        assert [
             _without_record(hash_fields(record, encode_record(record))) for record in records
-        ]
-        assert expected_hash_fields(rows[symbol][-1]) == text(state_of(client, symbol))
+        ] == [expected_hash_fields(row) for row in rows[symbol]]
+        assert text(state_of(client, symbol)) == expected_hash_fields(rows[symbol][-1])
         assert records[-1] == decode_market_state(state_of(client, symbol))
-    assert (0, len(candles)) == (
+    assert (
         group_info(client)["pending"],
         client.xlen(b"quantum:stream:market.klines"),
-    )
+    ) == (0, len(candles))
 
 
 def test_the_hash_holds_the_state_after_each_single_candle(
@@ -118,7 +118,7 @@ def test_the_hash_holds_the_state_after_each_single_candle(
             for one in step:
                 row = by_time.get((one.symbol, str(one.close_time)))
                 expected = {} if row is None else expected_hash_fields(row)
-                assert expected == text(state_of(client, one.symbol))
+                assert text(state_of(client, one.symbol)) == expected
 
 
 def _without_record(fields: Any) -> dict[str, str]:

@@ -62,7 +62,7 @@ def any_client(request: pytest.FixtureRequest, server: EmbeddedRedis) -> Iterato
 def test_the_latest_state_of_a_symbol_or_none(client: redis.Redis, any_client: redis.Redis) -> None:
     record = make_record("BTCUSDT", 3)
     publish(client, [record])
-    assert record == latest_state(any_client, "BTCUSDT")
+    assert latest_state(any_client, "BTCUSDT") == record
     assert latest_state(any_client, "ETHUSDT") is None
 
 
@@ -70,10 +70,10 @@ def test_states_come_in_order_and_are_acknowledged_one_by_one(
     client: redis.Redis, any_client: redis.Redis
 ) -> None:
     publish_numbers(client, 5)
-    assert [0, 1] == numbers(reader_of(any_client), 2)
-    assert 3 == pending(client)
-    assert [2, 3, 4] == numbers(reader_of(any_client), 3)
-    assert 0 == pending(client)
+    assert numbers(reader_of(any_client), 2) == [0, 1]
+    assert pending(client) == 3
+    assert numbers(reader_of(any_client), 3) == [2, 3, 4]
+    assert pending(client) == 0
 
 
 def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.Redis) -> None:
@@ -86,10 +86,10 @@ def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.
     with pytest.raises(ValueError, match="BTCUSDT"):
         fail_at_the_first()
     for record in reader_of(client):
-        assert 0 == record.buffer_size
+        assert record.buffer_size == 0
         break
     publish_numbers(client, 1, first=3)
-    assert [0, 1, 2, 3] == numbers(reader_of(client), 4)
+    assert numbers(reader_of(client), 4) == [0, 1, 2, 3]
 
 
 def test_a_new_group_begins_at_the_end_of_the_stream_unless_told_otherwise(
@@ -103,7 +103,7 @@ def test_a_new_group_begins_at_the_end_of_the_stream_unless_told_otherwise(
     wait_until(lambda: client.xinfo_groups(OUTPUT_STREAM), "the group is there")
     publish_numbers(client, 1, first=3)
     thread.join()
-    assert [3] == found
+    assert found == [3]
 
 
 def test_a_reader_waits_for_a_stream_that_is_not_there_and_stops_when_told(
@@ -115,7 +115,7 @@ def test_a_reader_waits_for_a_stream_that_is_not_there_and_stops_when_told(
     wait_until(lambda: client.exists(OUTPUT_STREAM), "the group is there")
     reader.stop()
     thread.join()
-    assert [] == list(reader)
+    assert list(reader) == []
 
 
 class Breaking(redis.Redis):
@@ -138,8 +138,8 @@ def test_lost_replies_lose_no_state_and_change_no_order(
     publish_numbers(client, 50)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
         found = numbers(reader_of(breaking, passing=PASSING, count=7), 50)
-    assert list(range(50)) == found
-    assert 0 == pending(client)
+    assert found == list(range(50))
+    assert pending(client) == 0
 
 
 class Repeating(redis.Redis):
@@ -157,7 +157,7 @@ def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
     publish_numbers(client, 20)
     with Repeating(host="127.0.0.1", port=server.port) as repeating:
         found = numbers(reader_of(repeating, count=3), 20)
-    assert list(range(20)) == found
+    assert found == list(range(20))
 
 
 def test_a_redis_that_is_killed_and_started_again_is_gone_on_with(any_server_binary: Path) -> None:
@@ -172,8 +172,8 @@ def test_a_redis_that_is_killed_and_started_again_is_gone_on_with(any_server_bin
                 server.start()
             if record.buffer_size == 5:
                 reader.stop()
-        assert list(range(6)) == found
-        assert 0 == pending(client)
+        assert found == list(range(6))
+        assert pending(client) == 0
 
 
 def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
@@ -189,7 +189,7 @@ def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
                     found.append(record.buffer_size)
             except redis.ConnectionError:
                 pass
-    assert [0, 1, 2] == sorted(set(found))
+    assert sorted(set(found)) == [0, 1, 2]
 
 
 def test_a_group_that_was_lost_is_made_anew_where_the_reader_stands(client: redis.Redis) -> None:
@@ -202,7 +202,7 @@ def test_a_group_that_was_lost_is_made_anew_where_the_reader_stands(client: redi
             publish_numbers(client, 2, first=4)
         if record.buffer_size == 5:
             reader.stop()
-    assert list(range(6)) == found
+    assert found == list(range(6))
 
 
 def test_entries_that_the_cap_removed_in_hand_are_counted(client: redis.Redis) -> None:
@@ -211,9 +211,9 @@ def test_entries_that_the_cap_removed_in_hand_are_counted(client: redis.Redis) -
         break
     client.xtrim(OUTPUT_STREAM, maxlen=1, approximate=False)
     reader = reader_of(client)
-    assert [2] == numbers(reader, 1)
-    assert 2 == reader.trimmed
-    assert 0 == pending(client)
+    assert numbers(reader, 1) == [2]
+    assert reader.trimmed == 2
+    assert pending(client) == 0
 
 
 def test_a_record_of_another_version_stays_pending_and_is_named(client: redis.Redis) -> None:
@@ -221,7 +221,7 @@ def test_a_record_of_another_version_stays_pending_and_is_named(client: redis.Re
     for _ in range(2):
         with pytest.raises(UnknownSchema) as refused:
             next(iter(reader_of(client)))
-        assert [f"entry 7-1 of {OUTPUT_STREAM}"] == refused.value.__notes__
+        assert refused.value.__notes__ == [f"entry 7-1 of {OUTPUT_STREAM}"]
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,9 @@ def test_every_field_is_recorded_in_its_order_and_nothing_in_redis_changes(
     before: Any = client.dump(INPUT), client.xinfo_groups(INPUT)
     path = tmp_path / "a.jsonl.gz"
     code, log = run(server, tmp_path, "record", path)
-    assert (0, True) == (code, f"1 entries of {INPUT} recorded; the last one is 7-3" in log), log
-    assert [("7-3", fields)] == [read.entry for read in read_recording(path)]
-    assert before == (client.dump(INPUT), client.xinfo_groups(INPUT))
+    assert (code, f"1 entries of {INPUT} recorded; the last one is 7-3" in log) == (0, True), log
+    assert [read.entry for read in read_recording(path)] == [("7-3", fields)]
+    assert (client.dump(INPUT), client.xinfo_groups(INPUT)) == before
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_range_of_ids_or_times_of_any_stream(
     add(client, 1, 2, 3, 4, 5)
     add(client, 9, stream="quantum:other")
     code, log = run(server, tmp_path, "record", tmp_path / "a.jsonl", *options)
-    assert 0 == code, log
-    assert expected_ids(*expected) == ids_in(tmp_path / "a.jsonl")
+    assert code == 0, log
+    assert ids_in(tmp_path / "a.jsonl") == expected_ids(*expected)
 
 
 def test_following_ends_on_a_signal_and_goes_on_after_a_kill(
@@ -94,8 +94,8 @@ def test_following_ends_on_a_signal_and_goes_on_after_a_kill(
         add(client, 3)
         wait_until(lambda: len(ids_in(path)) == 3, "what comes is recorded")
         recorder.process.send_signal(signal.SIGINT)
-        assert 0 == recorder.exit_code(), recorder.log
-    assert expected_ids(1, 2, 3) == [read.entry.id for read in read_recording(path)]
+        assert recorder.exit_code() == 0, recorder.log
+    assert [read.entry.id for read in read_recording(path)] == expected_ids(1, 2, 3)
     add(client, 4)
     resumed = ("record", str(path), "--follow", "--resume")
     with WorkerProcess(server.port, tmp_path, *resumed) as recorder:
@@ -105,8 +105,8 @@ def test_following_ends_on_a_signal_and_goes_on_after_a_kill(
         list(read_recording(path))
     add(client, 5)
     code, log = run(server, tmp_path, "record", path, "--resume")
-    assert 0 == code, log
-    assert expected_ids(1, 2, 3, 4, 5) == [read.entry.id for read in read_recording(path)]
+    assert code == 0, log
+    assert [read.entry.id for read in read_recording(path)] == expected_ids(1, 2, 3, 4, 5)
 
 
 def test_it_says_when_entries_may_have_been_trimmed_before_they_were_recorded(
@@ -115,12 +115,12 @@ def test_it_says_when_entries_may_have_been_trimmed_before_they_were_recorded(
     """G5"""
     path = tmp_path / "a.jsonl.gz"
     add(client, 1, 2)
-    assert 0 == run(server, tmp_path, "record", path)[0]
+    assert run(server, tmp_path, "record", path)[0] == 0
     add(client, 3, 4, 5)
     client.xtrim(INPUT, minid="4", approximate=False)
     code, log = run(server, tmp_path, "record", path, "--resume")
-    assert (0, True) == (code, "between 2-0 and 4-0 may have been trimmed" in log), log
-    assert expected_ids(1, 2, 4, 5) == ids_in(path)
+    assert (code, "between 2-0 and 4-0 may have been trimmed" in log) == (0, True), log
+    assert ids_in(path) == expected_ids(1, 2, 4, 5)
 
 
 def test_following_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_following_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_
             with server.client() as client:
                 add(client, 2)
             wait_until(lambda: len(ids_in(path)) == 2, "it goes on")
-            assert 0 == recorder.terminate(), recorder.log
+            assert recorder.terminate() == 0, recorder.log
 
 
 def test_mistakes_are_one_clear_line(
@@ -144,13 +144,13 @@ def test_mistakes_are_one_clear_line(
 ) -> None:
     add(client, 1)
     path = tmp_path / "a.jsonl"
-    assert 0 == run(server, tmp_path, "record", path)[0]
+    assert run(server, tmp_path, "record", path)[0] == 0
     code, log = run(server, tmp_path, "record", path)
-    assert (2, 1, True) == (code, len(log.splitlines()), "--resume goes on with it" in log), log
+    assert (code, len(log.splitlines()), "--resume goes on with it" in log) == (2, 1, True), log
     code, log = run(server, tmp_path, "record", tmp_path / "no" / "b.jsonl")
-    assert (2, True) == (code, "No such file or directory" in log), log
+    assert (code, "No such file or directory" in log) == (2, True), log
     code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", redis_port=1)
-    assert (3, False) == (code, (tmp_path / "b.jsonl").exists()), log
+    assert (code, (tmp_path / "b.jsonl").exists()) == (3, False), log
     client.set("text", "")
     refused: dict[tuple[str, ...], tuple[int, str]] = {
         ("--from", "noon"): (2, "'noon' is neither an entry id"),
@@ -160,7 +160,7 @@ def test_mistakes_are_one_clear_line(
     }
     for options, (expected, says) in refused.items():
         code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", *options)
-        assert (expected, True) == (code, says in log), log
+        assert (code, says in log) == (expected, True), log
         assert not (tmp_path / "b.jsonl").exists()
 
 
@@ -173,6 +173,6 @@ def test_it_says_when_the_beginning_had_been_trimmed(
     info: Any = client.xinfo_stream(INPUT)
     _, log = run(server, tmp_path, "record", tmp_path / "a.jsonl")
     expected = "begins at 3-0: 2 earlier entries have been trimmed"
-    assert ("entries-added" in info) == (expected in log), log
+    assert (expected in log) == ("entries-added" in info), log
     _, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", "--from", "3")
     assert expected not in log

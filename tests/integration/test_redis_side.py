@@ -40,7 +40,7 @@ def test_a_server_with_these_settings_comes_back_with_all_it_answered_for(
         server.client() as client,
         WorkerProcess(server.port, tmp_path) as worker,
     ):
-        assert wanted == {name: client.config_get(name)[name] for name in wanted}
+        assert {name: client.config_get(name)[name] for name in wanted} == wanted
         worker.wait_for_log("holding 16 of 16 shards")
         feed(client, CANDLES)
         wait_until_finished(client, len(CANDLES))
@@ -48,7 +48,7 @@ def test_a_server_with_these_settings_comes_back_with_all_it_answered_for(
         server.kill()
         server.start()
         worker.wait_for_log("Redis is back after")
-        assert before == (published(client), counters(client))
+        assert (published(client), counters(client)) == before
 
 
 class Certificates(NamedTuple):
@@ -110,8 +110,8 @@ def test_a_worker_works_over_tls(
         worker.wait_for_log("holding 16 of 16 shards")
         feed(client, CANDLES)
         wait_until_finished(client, len(CANDLES))
-        assert 4 == len(published(client)["BTCUSDT"])
-        assert 0 == worker.terminate()
+        assert len(published(client)["BTCUSDT"]) == 4
+        assert worker.terminate() == 0
 
 
 UNTRUSTED = {
@@ -130,7 +130,7 @@ def test_tls_that_is_not_trusted_is_refused(
     host, given, told = UNTRUSTED[case]
     url = f"rediss://{host}:{port}/0?{given.format(ca=certificates.ca)}"
     with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
-        assert 3 == check.exit_code(), check.log
+        assert check.exit_code() == 3, check.log
     assert told in check.log.splitlines()[-1]
 
 
@@ -165,7 +165,7 @@ sentinel monitor main localhost {port} 1
             settings = settings_from({"MARKETSTATE_REDIS_URL": url})
             wait_until(lambda: _answers(settings), "the sentinel tells the master")
             with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
-                assert 0 == check.exit_code(), check.log
+                assert check.exit_code() == 0, check.log
         finally:
             sentinel.kill()
 

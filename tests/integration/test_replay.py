@@ -58,13 +58,13 @@ def live_run(server: EmbeddedRedis, client: redis.Redis, folder: Path) -> None:
         worker.wait_for_log("holding 16 of 16 shards")
         feed(client, candles)
         wait_until_finished(client, len(candles))
-        assert 0 == worker.terminate()
+        assert worker.terminate() == 0
 
 
 def recorded(server: EmbeddedRedis, folder: Path, name: str, *options: str) -> Path:
     path = folder / f"{name}.jsonl.gz"
     code, log = run(server, folder, "record", path, *options)
-    assert 0 == code, log
+    assert code == 0, log
     return path
 
 
@@ -84,21 +84,21 @@ def test_a_replay_publishes_what_live_workers_did_and_leaves_no_trace(
     }
     for name, options in runs.items():
         code, log = run(server, tmp_path, "replay", candles, "--namespace", name, *options)
-        assert (0, True) == (code, f"applied {COUNT * len(SYMBOLS)}, emitted " in log), log
+        assert (code, f"applied {COUNT * len(SYMBOLS)}, emitted " in log) == (0, True), log
         compared = ("verify", "--against", states, "--namespace", name)
         code, log = run(server, tmp_path, *compared)
-        assert 0 == code, log
+        assert code == 0, log
         same = (COUNT - FILLING) * len(SYMBOLS)
         assert f"ok   against: {same} of {same} states are the same" in log
         assert "filling" not in log
         whole = ("verify", "--namespace", name, "--max-state-age", "inf")
         code, log = run(server, tmp_path, *whole)
-        assert (0, True) == (code, "skip workers: none, and the replay is finished" in log), log
-    assert before == {key: value for key, value in dumps(client).items() if key in before}
+        assert (code, "skip workers: none, and the replay is finished" in log) == (0, True), log
+    assert {key: value for key, value in dumps(client).items() if key in before} == before
     for name in runs:
         code, log = run(server, tmp_path, "replay", "--namespace", name, "--clean")
-        assert 0 == code, log
-    assert before == dumps(client)
+        assert code == 0, log
+    assert dumps(client) == before
 
 
 def test_candle_files_give_the_same_states_as_a_recording_of_their_replay(
@@ -106,13 +106,13 @@ def test_candle_files_give_the_same_states_as_a_recording_of_their_replay(
 ) -> None:
     folder = candle_folder(tmp_path, COUNT)
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "csv", "--workers", "1")
-    assert 0 == code, log
+    assert code == 0, log
     path = recorded(server, tmp_path, "candles", "--namespace", "csv")
     options = ("--namespace", "again", "--workers", "1", "--clean")
     expected = states_of(client, "csv")
     code, log = run(server, tmp_path, "replay", path, *options[:-1])
-    assert (0, expected) == (code, states_of(client, "again")), log
-    assert COUNT - FILLING == len(expected[b"AAAUSDT"])
+    assert (code, states_of(client, "again")) == (0, expected), log
+    assert len(expected[b"AAAUSDT"]) == COUNT - FILLING
 
 
 def test_recorded_replayed_and_recorded_again_entries_are_equal(
@@ -127,16 +127,16 @@ def test_recorded_replayed_and_recorded_again_entries_are_equal(
     feeding = ("replay", path, "--max-backlog", "inf")
     for name, options in {"new": (), "kept": ("--keep-ids",)}.items():
         code, log = run(server, tmp_path, *feeding, "--namespace", name, *options)
-        assert 0 == code, log
+        assert code == 0, log
         again = recorded(server, tmp_path, name, "--namespace", name)
         found = [read.entry for read in read_recording(again)]
-        assert [entry.fields for entry in entries] == [entry.fields for entry in found]
-        assert (name == "kept") == (entries == found)
+        assert [entry.fields for entry in found] == [entry.fields for entry in entries]
+        assert (entries == found) == (name == "kept")
     twice = ("replay", path, path, "--namespace", "twice", "--keep-ids")
     code, log = run(server, tmp_path, *twice)
-    assert (2, True) == (code, "line 2: the entry 7-3 is in two files" in log), log
+    assert (code, "line 2: the entry 7-3 is in two files" in log) == (2, True), log
     code, log = run(server, tmp_path, *feeding, "--live", "--keep-ids")
-    assert (2, True) == (code, f"{INPUT} has newer entries than this recording" in log), log
+    assert (code, f"{INPUT} has newer entries than this recording" in log) == (2, True), log
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
@@ -147,19 +147,19 @@ def test_a_replay_that_broke_off_goes_on_to_the_same_states(
     folder = candle_folder(tmp_path, 400)
     options = ("--workers", "1", "--max-backlog", "50")
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "whole", "--workers", "1")
-    assert 0 == code, log
+    assert code == 0, log
     broken = ("replay", str(folder), "--namespace", "broken", *options)
     with WorkerProcess(server.port, tmp_path, *broken, **small(tmp_path)) as replay:
         wait_until(lambda: client.xlen(stream_of("broken", output=True)) > 100, "it is on its way")
         replay.process.send_signal(end)
         expected = 130 if end is signal.SIGINT else -signal.SIGKILL
-        assert expected == replay.exit_code(), replay.log
+        assert replay.exit_code() == expected, replay.log
     assert client.xlen(stream_of("broken")) < 1_200
     members = settings_from({}, namespace="broken").keys.members
     wait_until(lambda: client.hlen(members) == 0, "its worker has ended with it")
-    assert 0 == run(server, tmp_path, *broken, "--resume")[0]
+    assert run(server, tmp_path, *broken, "--resume")[0] == 0
     assert states_of(client, "whole") == states_of(client, "broken")
-    assert 1_200 == client.xlen(stream_of("broken"))
+    assert client.xlen(stream_of("broken")) == 1_200
 
 
 def test_the_group_is_never_further_behind_than_allowed(
@@ -177,11 +177,11 @@ def test_the_group_is_never_further_behind_than_allowed(
         wait_until(lambda: client.xlen(stream_of("a")) == 40, "as much is fed as is allowed")
         assert "MARKETSTATE_REPLAY_NAMESPACE=a marketstate worker" in replay.log
         with WorkerProcess(server.port, tmp_path, **own) as worker:
-            assert 0 == replay.exit_code(), replay.log
+            assert replay.exit_code() == 0, replay.log
             counters = "quantum:marketstate-worker:replay-a:counters"
             wait_until(lambda: client.hget(counters, "applied") == b"60", "all is applied")
-            assert (20 - FILLING) * len(SYMBOLS) == client.xlen(stream_of("a", output=True))
-            assert 0 == worker.terminate()
+            assert client.xlen(stream_of("a", output=True)) == (20 - FILLING) * len(SYMBOLS)
+            assert worker.terminate() == 0
 
 
 def test_a_signal_ends_a_long_gap(
@@ -192,9 +192,9 @@ def test_a_signal_ends_a_long_gap(
     with WorkerProcess(server.port, tmp_path, *real_time) as replay:
         wait_until(lambda: client.xlen(stream_of("a")) == 3, "the first minute is fed")
         replay.process.send_signal(signal.SIGINT)
-        assert 130 == replay.exit_code(), replay.log
+        assert replay.exit_code() == 130, replay.log
         assert "stopped by a signal; --resume goes on from here" in replay.log
-    assert 3 == client.xlen(stream_of("a"))
+    assert client.xlen(stream_of("a")) == 3
 
 
 def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
@@ -208,10 +208,10 @@ def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_p
             server.stop()
             replay.wait_for_log("lost Redis at")
             server.start()
-            assert 0 == replay.exit_code(), replay.log
+            assert replay.exit_code() == 0, replay.log
             assert "Redis is back after" in replay.log
         with server.client() as client:
-            assert 12 == client.xlen(stream_of("a"))
+            assert client.xlen(stream_of("a")) == 12
 
 
 def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.Redis) -> None:
@@ -219,13 +219,13 @@ def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.R
     feed_batch = Scripts(client).feed
     batch = packed([b"5-0", b"a", b"\x00"]) + packed([b"6-0", b"a", b"", b"a", b"b"])
     keys = ["stream", "position"]
-    assert [b"fed"] == feed_batch(keys=keys, args=["", "2:x", batch])
-    assert [b"fed"] == feed_batch(keys=keys, args=["", "2:x", batch])
-    assert [b"elsewhere", b"2:x"] == feed_batch(keys=keys, args=["1:y", "3:z", batch])
+    assert feed_batch(keys=keys, args=["", "2:x", batch]) == [b"fed"]
+    assert feed_batch(keys=keys, args=["", "2:x", batch]) == [b"fed"]
+    assert feed_batch(keys=keys, args=["1:y", "3:z", batch]) == [b"elsewhere", b"2:x"]
     refused: Any = feed_batch(keys=keys, args=["2:x", "4:z", batch])
-    assert (b"refused", True) == (refused[0], b"equal or smaller" in refused[1])
-    assert (2, b"2:x") == (client.xlen("stream"), client.get("position"))
-    assert [(b"5-0", {b"a": b"\x00"}), (b"6-0", {b"a": b"b"})] == client.xrange("stream")
+    assert (refused[0], b"equal or smaller" in refused[1]) == (b"refused", True)
+    assert (client.xlen("stream"), client.get("position")) == (2, b"2:x")
+    assert client.xrange("stream") == [(b"5-0", {b"a": b"\x00"}), (b"6-0", {b"a": b"b"})]
 
 
 def test_a_worker_that_cannot_work_ends_the_replay(
@@ -234,7 +234,7 @@ def test_a_worker_that_cannot_work_ends_the_replay(
     folder = candle_folder(tmp_path, 4)
     client.set("quantum:replay:a:stream:marketstate", "in the way")
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--workers", "1")
-    assert (1, True) == (code, "the worker ended with exit code 3" in log), log
+    assert (code, "the worker ended with exit code 3" in log) == (1, True), log
     assert "quantum:replay:a:stream:marketstate holds a string" in log
     assert "broken off after 12 of 12 entries" in log
 
@@ -244,15 +244,15 @@ def test_only_the_files_that_were_fed_can_be_gone_on_with(
 ) -> None:
     folder = candle_folder(tmp_path, 5)
     feeding = ("--namespace", "a", "--max-backlog", "inf")
-    assert 0 == run(server, tmp_path, "replay", folder, *feeding)[0]
+    assert run(server, tmp_path, "replay", folder, *feeding)[0] == 0
     code, log = run(server, tmp_path, "replay", folder, *feeding)
-    assert (2, True) == (code, "'a' has an earlier replay in it; --resume" in log), log
+    assert (code, "'a' has an earlier replay in it; --resume" in log) == (2, True), log
     code, log = run(server, tmp_path, "replay", folder, *feeding, "--resume")
-    assert (0, True) == (code, "0 of 15 entries fed" in log), log
+    assert (code, "0 of 15 entries fed" in log) == (0, True), log
     one = next(folder.iterdir())
     code, log = run(server, tmp_path, "replay", one, *feeding, "--resume")
-    assert (2, True) == (code, "not the first 15 of these files" in log), log
-    assert 15 == client.xlen(stream_of("a"))
+    assert (code, "not the first 15 of these files" in log) == (2, True), log
+    assert client.xlen(stream_of("a")) == 15
 
 
 def test_nothing_is_fed_of_files_that_cannot_all_be_fed(
@@ -265,10 +265,10 @@ def test_nothing_is_fed_of_files_that_cannot_all_be_fed(
     path.write_text("".join([*rows[:3], "some text\n", rows[4]]))
     feeding = ("replay", folder, "--namespace", "a", "--max-backlog", "inf")
     code, log = run(server, tmp_path, *feeding)
-    assert (2, True) == (code, f"{path}, line 4: Expected 12 columns" in log), log
-    assert 0 == client.exists(stream_of("a"))
+    assert (code, f"{path}, line 4: Expected 12 columns" in log) == (2, True), log
+    assert client.exists(stream_of("a")) == 0
     code, log = run(server, tmp_path, *feeding, "--skip-bad")
-    assert (0, 14) == (code, client.xlen(stream_of("a"))), log
+    assert (code, client.xlen(stream_of("a"))) == (0, 14), log
     assert "2 lines were skipped, or have a gap before them:" in log
     assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
 
@@ -279,10 +279,10 @@ def test_a_recording_of_states_is_not_fed(
     """As candles, all of it would end in the dead letters."""
     client.xadd(OUTPUT, {"symbol": "A", "regime": "chop", "record": "{}"})
     path = tmp_path / "states.jsonl"
-    assert 0 == run(server, tmp_path, "record", path, "--stream", "output")[0]
+    assert run(server, tmp_path, "record", path, "--stream", "output")[0] == 0
     code, log = run(server, tmp_path, "replay", path, "--namespace", "a")
-    assert (2, True) == (code, f"{path}, line 2 is a published state" in log), log
-    assert 0 == client.exists(stream_of("a"))
+    assert (code, f"{path}, line 2 is a published state" in log) == (2, True), log
+    assert client.exists(stream_of("a")) == 0
 
 
 def test_the_live_stream_is_fed_only_when_told_to(
@@ -298,14 +298,14 @@ def test_the_live_stream_is_fed_only_when_told_to(
         ("--namespace", "a", "--keep-ids"): "candle files have no ids",
     }
     code, log = run(server, tmp_path, "replay", "--namespace", "a", "--clean")
-    assert (2, True) == (code, "there is nothing of a namespace a" in log), log
+    assert (code, "there is nothing of a namespace a" in log) == (2, True), log
     for options, says in refused.items():
         code, log = run(server, tmp_path, "replay", folder, *options)
-        assert (2, True) == (code, says in log), log
-    assert [] == client.keys()
+        assert (code, says in log) == (2, True), log
+    assert client.keys() == []
     code, log = run(server, tmp_path, "replay", folder, "--live")
-    assert (0, 15) == (code, client.xlen(INPUT)), log
-    assert {INPUT.encode(), b"quantum:marketstate-worker:marketstate:fed"} == {*client.keys()}
+    assert (code, client.xlen(INPUT)) == (0, 15), log
+    assert {*client.keys()} == {INPUT.encode(), b"quantum:marketstate-worker:marketstate:fed"}
 
 
 def test_a_namespace_that_is_worked_in_or_belongs_to_others_is_not_removed(
@@ -317,14 +317,14 @@ def test_a_namespace_that_is_worked_in_or_belongs_to_others_is_not_removed(
         worker.wait_for_log("holding 16 of 16 shards")
         before = {*client.keys()}
         code, log = run(server, tmp_path, *clean)
-        assert (3, True) == (code, "busy still work for the replay 'a'" in log), log
+        assert (code, "busy still work for the replay 'a'" in log) == (3, True), log
         assert before <= {*client.keys()}
-        assert 0 == worker.terminate()
-    assert (0, []) == (run(server, tmp_path, *clean)[0], client.keys())
+        assert worker.terminate() == 0
+    assert (run(server, tmp_path, *clean)[0], client.keys()) == (0, [])
     client.hset("quantum:marketstate-worker:replay-a:meta", "input_stream", "quantum:other")
     code, log = run(server, tmp_path, *clean)
-    assert (2, True) == (code, "belongs to a group that reads quantum:other" in log), log
-    assert 1 == client.dbsize()
+    assert (code, "belongs to a group that reads quantum:other" in log) == (2, True), log
+    assert client.dbsize() == 1
 
 
 def test_verify_shows_the_first_difference_from_a_recording(
@@ -334,7 +334,7 @@ def test_verify_shows_the_first_difference_from_a_recording(
     states = recorded(server, tmp_path, "states", "--stream", "output")
     compare = ("verify", "--against", states)
     code, log = run(server, tmp_path, *compare)
-    assert (0, True) == (code, "ok   against: 96 of 96 states are the same" in log), log
+    assert (code, "ok   against: 96 of 96 states are the same" in log) == (0, True), log
     entries: Any = client.xrange(OUTPUT)
     late: list[Any] = [fields for _, fields in entries[50:]]
     client.delete(OUTPUT)
@@ -347,7 +347,7 @@ def test_verify_shows_the_first_difference_from_a_recording(
         client.xadd(OUTPUT, fields)
     code, log = run(server, tmp_path, *compare)
     symbol = late[0][b"symbol"].decode()
-    assert (4, True) == (code, f"FAIL {symbol}: at the close " in log), log
+    assert (code, f"FAIL {symbol}: at the close " in log) == (4, True), log
     assert f"mu is recorded as {state.mu!r}, {OUTPUT} has 0.5 ({states}, line 52; entry " in log, (
         log
     )
@@ -367,9 +367,9 @@ def test_states_of_a_window_that_still_fills_differ_in_nothing_else(
     candles = recorded(server, tmp_path, "candles", "--from", since)
     options = ("--namespace", "late", "--workers", "1")
     code, log = run(server, tmp_path, "replay", candles, *options)
-    assert 0 == code, log
+    assert code == 0, log
     code, log = run(server, tmp_path, "verify", "--against", states, "--namespace", "late")
-    assert (0, True) == (code, "36 of 36 states are the same" in log), log
+    assert (code, "36 of 36 states are the same" in log) == (0, True), log
     assert "in 9 of them one window was still filling" in log, log
     assert "skip against: 60 are recorded of closes before those, 0 of closes after them" in log, (
         log

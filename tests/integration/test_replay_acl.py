@@ -43,7 +43,7 @@ def test_the_user_for_replays_does_all_of_one_and_nothing_else(
             worker.wait_for_log("holding 16 of 16 shards")
             feed(client, candles)
             wait_until_finished(client, len(candles))
-            assert 0 == worker.terminate()
+            assert worker.terminate() == 0
         before = dumps(client)
         client.acl_log_reset()
         for command in (
@@ -54,10 +54,10 @@ def test_the_user_for_replays_does_all_of_one_and_nothing_else(
             ("replay", "--namespace", "a", "--clean"),
         ):
             code, log = run(server, tmp_path, *command, **WHO)
-            assert 0 == code, log
+            assert code == 0, log
         refused: Any = client.acl_log()
         # With this the library tells its name; neither Redis 7.0 nor the worker needs it.
-        assert [] == [e for e in refused if not e["object"].startswith("client")]
+        assert [e for e in refused if not e["object"].startswith("client")] == []
         with redis.Redis(port=server.port, username=NAME, password=WHO["redis_password"]) as user:
             for key in (INPUT, OUTPUT):
                 with pytest.raises(redis.exceptions.NoPermissionError):
@@ -65,4 +65,4 @@ def test_the_user_for_replays_does_all_of_one_and_nothing_else(
             for live in before:
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     user.unlink(live)
-        assert before == dumps(client)
+        assert dumps(client) == before

@@ -34,9 +34,9 @@ def test_every_shard_is_held_by_exactly_one_worker_and_shares_differ_by_one_at_m
     """G1."""
     workers = [SteppedWorker(server, f"worker-{i}") for i in range(count)]
     held = settle(workers)
-    assert list(range(16)) == sorted(shard for shards in held for shard in shards)
+    assert sorted(shard for shards in held for shard in shards) == list(range(16))
     assert max(map(len, held)) - min(map(len, held)) <= 1
-    assert held == settle(workers)
+    assert settle(workers) == held
 
 
 def test_a_worker_that_joins_gets_its_share_and_the_other_shards_stay_where_they_are(
@@ -46,7 +46,7 @@ def test_a_worker_that_joins_gets_its_share_and_the_other_shards_stay_where_they
     before = settle([first, second])
     third = SteppedWorker(server, "c")
     after = settle([first, second, third])
-    assert [6, 5, 5] == list(map(len, after))
+    assert list(map(len, after)) == [6, 5, 5]
     assert after[0] < before[0]
     assert after[1] < before[1]
 
@@ -62,12 +62,12 @@ def test_the_shards_of_a_dead_worker_are_taken_with_their_windows(
     first.finish_all()
     second.finish_all()
     let_die(client, first)
-    assert list(range(16)) == sorted(second.keep())
-    assert len(candles) == counters(client)["applied"]
+    assert sorted(second.keep()) == list(range(16))
+    assert counters(client)["applied"] == len(candles)
     feed(client, made_candles((f"SYM{i}USDT" for i in range(20)), 31)[-20:])
     second.finish_all()
-    assert {30 * 20 + 20} == {counters(client)["applied"]}
-    assert {31} == {client.llen(f"{NAMESPACE}:window:SYM{i}USDT") for i in range(20)}
+    assert {counters(client)["applied"]} == {30 * 20 + 20}
+    assert {client.llen(f"{NAMESPACE}:window:SYM{i}USDT") for i in range(20)} == {31}
 
 
 def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(
@@ -77,7 +77,7 @@ def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(
     worker = SteppedWorker(server, "a")
     worker.keep()
     client.set(worker.keys.lease(7), "other:99", px=60_000)
-    assert [shard for shard in range(16) if shard != 7] == worker.keep()
+    assert worker.keep() == [shard for shard in range(16) if shard != 7]
 
 
 def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: EmbeddedRedis) -> None:
@@ -86,7 +86,7 @@ def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: Emb
     first.keep()
     old = {shard: first.shards.token(shard) for shard in range(16)}
     again = SteppedWorker(server, "a", incarnation="one process")
-    assert list(range(16)) == again.keep()
+    assert again.keep() == list(range(16))
     assert all(old[shard] != again.shards.token(shard) for shard in range(16))
 
 

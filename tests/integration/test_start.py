@@ -55,18 +55,18 @@ def test_entries_from_before_the_group_warm_the_windows_and_emit_nothing(
 ) -> None:
     feed(client, OLD)
     run_over(server, client, tmp_path, len(OLD))
-    assert {} == published(client)
+    assert published(client) == {}
     feed(client, NEW)
     run_over(server, client, tmp_path, len(CANDLES))
-    assert {s: seconds(NEW, s) for s in ("BTCUSDT", "ETHUSDT")} == close_times(client)
+    assert close_times(client) == {s: seconds(NEW, s) for s in ("BTCUSDT", "ETHUSDT")}
     warm = published(client)
 
     client.flushall()
     feed(client, CANDLES)
     run_over(server, client, tmp_path, len(CANDLES), start="replay")
-    assert warm == {
+    assert {
         symbol: entries[-len(NEW) // 2 :] for symbol, entries in published(client).items()
-    }
+    } == warm
 
 
 def test_a_worker_that_starts_anew_in_the_middle_of_warming_up_emits_nothing_of_it(
@@ -82,7 +82,7 @@ def test_a_worker_that_starts_anew_in_the_middle_of_warming_up_emits_nothing_of_
     second = SteppedWorker(server, "second", batch=100)
     second.keep()
     second.finish_all()
-    assert {s: seconds(NEW, s) for s in ("BTCUSDT", "ETHUSDT")} == close_times(client)
+    assert close_times(client) == {s: seconds(NEW, s) for s in ("BTCUSDT", "ETHUSDT")}
 
 
 def test_replay_emits_for_the_entries_from_before_the_group_too(
@@ -90,7 +90,7 @@ def test_replay_emits_for_the_entries_from_before_the_group_too(
 ) -> None:
     feed(client, CANDLES)
     run_over(server, client, tmp_path, len(CANDLES), start="replay")
-    assert {s: seconds(CANDLES, s)[256:] for s in ("BTCUSDT", "ETHUSDT")} == close_times(client)
+    assert close_times(client) == {s: seconds(CANDLES, s)[256:] for s in ("BTCUSDT", "ETHUSDT")}
 
 
 def test_new_skips_the_entries_from_before_the_group(
@@ -101,9 +101,9 @@ def test_new_skips_the_entries_from_before_the_group(
         worker.wait_for_log("holding 16 of 16 shards")
         feed(client, NEW)
         wait_until_finished(client, len(NEW))
-    assert ({"applied": len(NEW)}, {}) == (counters(client), published(client))
+    assert (counters(client), published(client)) == ({"applied": len(NEW)}, {})
     # Redis 6.2 has no lag.
-    assert 0 == group_info(client).get("lag", 0)
+    assert group_info(client).get("lag", 0) == 0
 
 
 def _sorted_set_by_ms(client: redis.Redis, candles: list[Candle]) -> None:
@@ -154,7 +154,7 @@ def test_a_new_symbol_starts_with_the_closes_of_its_cache(
         worker.wait_for_log("holding 16 of 16 shards")
         feed(client, new)
         wait_until_finished(client, len(new))
-    assert expected == published(client)
+    assert published(client) == expected
     assert "closes from the cache" in worker.log
 
 
@@ -171,7 +171,7 @@ def test_a_cache_that_cannot_be_used_is_reported_and_passed_over(
     assert "quantum:candles:BTCUSDT is not used: the value b'abc' is neither a number nor" in log
     assert "klines:BTCUSDT:1m is not used: the close -5.0 is not finite and above 0" in log
     assert "BTCUSDT: 2 closes from the cache quantum:history:ohlcv:BTCUSDT:1m" in log
-    assert 3 == client.llen(f"{NAMESPACE}:window:BTCUSDT")
+    assert client.llen(f"{NAMESPACE}:window:BTCUSDT") == 3
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_what_is_fixed_when_the_group_is_created_cannot_change(
     feed(client, OLD[:2])
     run_over(server, client, tmp_path, 2)
     with WorkerProcess(server.port, tmp_path, **settings) as worker:
-        assert (2, True) == (worker.exit_code(), says in worker.log), worker.log
+        assert (worker.exit_code(), says in worker.log) == (2, True), worker.log
 
 
 def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
@@ -204,7 +204,7 @@ def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
     with WorkerProcess(server.port, tmp_path, worker_id="first") as first:
         first.wait_for_log("holding 16 of 16 shards")
         with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
-            assert 2 == second.exit_code()
+            assert second.exit_code() == 2
             assert (
                 "works with publish_interval=60, this worker has publish_interval=120;"
                 in second.log
@@ -220,9 +220,9 @@ def test_a_second_worker_with_the_same_id_is_refused(server: EmbeddedRedis, tmp_
     with WorkerProcess(server.port, tmp_path, worker_id="twin", lease_seconds=1) as first:
         first.wait_for_log("holding 16 of 16 shards")
         with WorkerProcess(server.port, tmp_path, worker_id="twin", lease_seconds=1) as second:
-            assert 2 == second.exit_code()
+            assert second.exit_code() == 2
             assert "another worker with the id 'twin' was seen" in second.log
-        assert 0 == first.terminate()
+        assert first.terminate() == 0
 
 
 def test_a_killed_worker_comes_back_under_its_id_when_its_lease_has_run_out(
@@ -242,8 +242,8 @@ def test_a_stopped_worker_leaves_its_shards_free_at_once(
     """G6: the lease time is an hour; nobody waits for it."""
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
         first.wait_for_log("holding 16 of 16 shards")
-        assert 0 == first.terminate()
-    assert [] == client.keys(f"{NAMESPACE}:lease:*")
+        assert first.terminate() == 0
+    assert client.keys(f"{NAMESPACE}:lease:*") == []
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
         second.wait_for_log("holding 16 of 16 shards")
 
@@ -256,7 +256,7 @@ def test_a_waiting_worker_hears_at_once_of_shards_that_are_given_back(
         first.wait_for_log("holding 16 of 16 shards")
         with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
             wait_until(lambda: client.hlen(f"{NAMESPACE}:members") == 2, "both are members")
-            assert 0 == first.terminate()
+            assert first.terminate() == 0
             second.wait_for_log("holding 16 of 16 shards")
 
 
@@ -268,14 +268,14 @@ def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
         worker.wait_for_log("holding 16 of 16 shards")
         client.xgroup_destroy(INPUT, GROUP)
         feed(client, OLD[:1])
-        assert 3 == worker.exit_code()
+        assert worker.exit_code() == 3
         assert (
             "the consumer group 'marketstate' of quantum:stream:market.klines has been"
             in worker.log
         )
     expire_leases(client)
     with WorkerProcess(server.port, tmp_path) as again:
-        assert (3, True) == (again.exit_code(), "When the group is gone" in again.log)
+        assert (again.exit_code(), "When the group is gone" in again.log) == (3, True)
     client.delete(f"{NAMESPACE}:meta")
     client.hset(f"{NAMESPACE}:unfinished", "shard-01", 5)
     run_over(server, client, tmp_path, 1)
@@ -288,9 +288,9 @@ def test_a_deleted_meta_stops_the_workers_and_is_not_brought_back(
         worker.wait_for_log("holding 16 of 16 shards")
         client.delete(f"{NAMESPACE}:meta")
         feed(client, OLD[:1])
-        assert 3 == worker.exit_code()
+        assert worker.exit_code() == 3
         assert "meta is gone; see README, When the group is gone" in worker.log
-    assert 0 == client.exists(f"{NAMESPACE}:meta")
+    assert client.exists(f"{NAMESPACE}:meta") == 0
 
 
 def test_a_group_that_somebody_else_created_is_left_alone(
@@ -298,7 +298,7 @@ def test_a_group_that_somebody_else_created_is_left_alone(
 ) -> None:
     client.xgroup_create(INPUT, GROUP, "0", mkstream=True)
     with WorkerProcess(server.port, tmp_path) as worker:
-        assert 3 == worker.exit_code()
+        assert worker.exit_code() == 3
         assert "that no marketstate worker created" in worker.log
 
 
@@ -317,12 +317,12 @@ def test_synthetic_candles_flow_by_themselves_and_feeding_twice_is_harmless(
         )
         for symbol, entries in published(client).items():
             times = [int(fields[b"timestamp"]) for fields in entries]
-            assert list(range(times[0], times[0] + len(times))) == times
+            assert times == list(range(times[0], times[0] + len(times)))
             regimes[symbol] = {fields[b"regime"].decode() for fields in entries}
-    assert {"trend"} == regimes["BTCUSDT"]
-    assert {"mr"} == regimes["ETHUSDT"]
-    assert {"chop"} == regimes["SOLUSDT"]
-    assert 0 == client.exists(INPUT)
+    assert regimes["BTCUSDT"] == {"trend"}
+    assert regimes["ETHUSDT"] == {"mr"}
+    assert regimes["SOLUSDT"] == {"chop"}
+    assert client.exists(INPUT) == 0
 
 
 def test_without_candles_nothing_is_published(
@@ -336,7 +336,7 @@ def test_without_candles_nothing_is_published(
             lambda: client.hgetall(f"{NAMESPACE}:members") != members, "the worker has gone on"
         )
     outputs = client.keys("quantum:marketstate:*") + client.keys("quantum:stream:*")
-    assert [INPUT.encode()] == outputs
+    assert outputs == [INPUT.encode()]
 
 
 @pytest.mark.parametrize(
@@ -353,8 +353,8 @@ def test_another_group_that_publishes_to_the_same_keys_is_told(
     """It would publish again what this one publishes, and push it out of the output stream."""
     SteppedWorker(server, "one", group="another", **others)
     with WorkerProcess(server.port, tmp_path, "check") as check:
-        assert 0 == check.exit_code(), check.log
-    assert is_told == ("warn group another: works on the same input and publishes" in check.log)
+        assert check.exit_code() == 0, check.log
+    assert ("warn group another: works on the same input and publishes" in check.log) == is_told
     assert client.exists(INPUT)
 
 

@@ -39,21 +39,23 @@ def test_status_tells_backlog_holders_workers_counters_and_freshness(
     feed(client, candles)
     first.fetch()
     before = read_status(client, first.settings)
-    assert (520, 50, 470) == (before.backlog, before.pending, before.lag)
+    assert (before.backlog, before.pending, before.lag) == (520, 50, 470)
     assert 0 < before.oldest_unfinished_s < 60
     while first.finish_all() + second.finish_all():
         pass
     after = read_status(client, first.settings)
-    assert (0, 0) == (after.backlog, after.oldest_unfinished_s)
-    assert {"first": list(range(8)), "second": list(range(8, 16))} == {
-        worker.worker_id: worker.shards for worker in after.workers
+    assert (after.backlog, after.oldest_unfinished_s) == (0, 0)
+    assert {worker.worker_id: worker.shards for worker in after.workers} == {
+        "first": list(range(8)),
+        "second": list(range(8, 16)),
     }
     assert all(0 < (shard.lease_left_s or 0) <= 10 for shard in after.shards)
-    assert {"applied": 520, "emitted": 8} == after.counters
-    assert {"BTCUSDT": candles[-1].close_time, "ETHUSDT": candles[-1].close_time} == {
-        one.symbol: one.last_emitted_ms for one in after.symbols
+    assert after.counters == {"applied": 520, "emitted": 8}
+    assert {one.symbol: one.last_emitted_ms for one in after.symbols} == {
+        "BTCUSDT": candles[-1].close_time,
+        "ETHUSDT": candles[-1].close_time,
     }
-    assert 1 == after.shards[shard_of("BTCUSDT", 16)].symbols
+    assert after.shards[shard_of("BTCUSDT", 16)].symbols == 1
 
 
 def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
@@ -63,24 +65,24 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 3))
     code, table = status_command(server, tmp_path)
-    assert (0, True) == (code, "3" in table)
+    assert (code, "3" in table) == (0, True)
     assert {"shard", "worker", "counters", "symbol"} <= set(table.split())
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "3")
-    assert (0, 3) == (code, as_json(output)["lag"] + as_json(output)["pending"])
+    assert (code, as_json(output)["lag"] + as_json(output)["pending"]) == (0, 3)
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "2")
-    assert (4, True) == (code, "3 entries are not finished; allowed: 2" in output)
+    assert (code, "3 entries are not finished; allowed: 2" in output) == (4, True)
     code, output = status_command(server, tmp_path, "--max-age", "0")
-    assert (4, True) == (code, "the oldest unfinished entry is" in output)
+    assert (code, "the oldest unfinished entry is" in output) == (4, True)
     worker.finish_all()
     code, output = status_command(server, tmp_path, "--max-age", "0", "--max-lag", "0")
-    assert (0, True) == (code, "none yet" in output)
+    assert (code, "none yet" in output) == (0, True)
 
 
 def test_status_of_no_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: Path) -> None:
     with server.client() as client:
         client.flushall()
     code, output = status_command(server, tmp_path)
-    assert (3, 1) == (code, len(output.splitlines()))
+    assert (code, len(output.splitlines())) == (3, 1)
     assert f"{INPUT} has no group 'marketstate'; the first worker that starts creates it" in output
 
 

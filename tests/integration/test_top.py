@@ -54,13 +54,13 @@ def test_it_shows_markets_and_the_group_obeys_keys_and_leaves_the_terminal_as_it
         terminal.wait_for("rows 1-10 of 10 with 'sym59'")
         terminal.resize(50, 10)
         terminal.wait_for("rows 1-5 of")
-        assert [50] == sorted({len(line) for line in terminal.screen if line})
+        assert sorted({len(line) for line in terminal.screen if line}) == [50]
         terminal.press("\x1b")
         terminal.press("\x1b[6~")
         terminal.wait_for("rows 6-10")
         terminal.press("q")
-        assert 0 == terminal.exit_code()
-        assert terminal.before == terminal.attributes
+        assert terminal.exit_code() == 0
+        assert terminal.attributes == terminal.before
         assert "\x1b[?1049l" in terminal.written.rpartition("\x1b[?1049h")[2]
 
 
@@ -69,8 +69,8 @@ def test_ctrl_c_ends_it_too(one_server: EmbeddedRedis, one_client: redis.Redis) 
     with top(one_server) as terminal:
         terminal.wait_for("BTCUSDT")
         terminal.press("\x03")
-        assert 130 == terminal.exit_code()
-        assert terminal.before == terminal.attributes
+        assert terminal.exit_code() == 130
+        assert terminal.attributes == terminal.before
         assert "Traceback" not in terminal.written
 
 
@@ -116,14 +116,14 @@ def test_a_terminal_without_blocks_gets_letters(
 
 def test_without_a_terminal_a_redis_or_rich_it_says_so_in_a_line(tmp_path: Path) -> None:
     with WorkerProcess(1, tmp_path, "top") as process:
-        assert 2 == process.exit_code()
-        assert ["marketstate: top needs a terminal"] == [
-            line.partition(";")[0] for line in process.log.splitlines()
+        assert process.exit_code() == 2
+        assert [line.partition(";")[0] for line in process.log.splitlines()] == [
+            "marketstate: top needs a terminal"
         ]
     with Terminal("top", environ={}, redis_port=1) as terminal:
-        assert 3 == terminal.exit_code()
+        assert terminal.exit_code() == 3
         assert "does not answer" in terminal.written
-        assert 1 == len(terminal.written.splitlines())
+        assert len(terminal.written.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("command", "library"), [("top", "rich"), ("plot", "matplotlib")])
@@ -135,6 +135,6 @@ def test_without_the_extra_a_line_says_how_to_get_it(command: str, library: str)
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    assert 2 == found.returncode
-    assert 1 == len(found.stderr.splitlines())
+    assert found.returncode == 2
+    assert len(found.stderr.splitlines()) == 1
     assert "pip install matplotlib rich" in found.stderr

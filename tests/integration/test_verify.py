@@ -70,7 +70,7 @@ def text_of(findings: list[Finding], subject: str) -> str:
 def test_all_is_well_after_real_work(server: EmbeddedRedis) -> None:
     """G2: a state follows from its window alone, with more closes than fit as well."""
     findings = found(worked(server, 320))
-    assert {"ok"} == set(verdicts(findings).values())
+    assert set(verdicts(findings).values()) == {"ok"}
     assert "2 of 2 states equal what their window gives" in text_of(findings, "recomputed")
 
 
@@ -83,8 +83,8 @@ def test_a_window_that_is_ahead_of_its_state_is_compared_up_to_it(server: Embedd
         with server.client() as client:
             newest = struct.unpack("<qd", client.lindex(WINDOW, -1) or b"")[0]
             emitted = int(client.hget(MARKS, "BTCUSDT") or 0)
-        assert 4 * 60_000 == newest - emitted
-        assert "ok" == verdicts(found(worker))["recomputed"]
+        assert newest - emitted == 4 * 60_000
+        assert verdicts(found(worker))["recomputed"] == "ok"
 
 
 def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedRedis) -> None:
@@ -92,14 +92,15 @@ def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedR
     worker = worked(server, 257 + 40, publish_interval=3_600, window_size=257)
     findings = found(worker)
     assert "skip" == verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"]
-    assert "its window has moved on: 217 closes up to its state, 257 needed" == text_of(
-        findings, "BTCUSDT"
+    assert (
+        text_of(findings, "BTCUSDT")
+        == "its window has moved on: 217 closes up to its state, 257 needed"
     )
 
 
 def test_symbols_whose_window_still_fills_have_no_state_to_judge(server: EmbeddedRedis) -> None:
     findings = found(worked(server, 5))
-    assert {"ok", "skip"} == set(verdicts(findings).values())
+    assert set(verdicts(findings).values()) == {"ok", "skip"}
     assert "2 more symbols have no state yet" in text_of(findings, "recomputed")
 
 
@@ -168,7 +169,7 @@ def test_what_does_not_agree_is_told_with_its_symbol(
     broken, check, expected = BREAKAGES[breakage]
     broken(client)
     findings = found(worker)
-    assert ("FAIL", "FAIL") == (verdicts(findings)["BTCUSDT"], verdicts(findings)[check])
+    assert (verdicts(findings)["BTCUSDT"], verdicts(findings)[check]) == ("FAIL", "FAIL")
     assert expected in text_of(findings, "BTCUSDT")
     assert "ETHUSDT" not in verdicts(findings)
 
@@ -177,18 +178,18 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     worker = worked(server, 258)
-    assert "ok" == verdicts(found(worker, max_state_age_s=60))["fresh"]
+    assert verdicts(found(worker, max_state_age_s=60))["fresh"] == "ok"
     wait_until(lambda: "FAIL" in verdicts(found(worker, max_state_age_s=0.5)).values(), "it ages")
     findings = found(worker, max_state_age_s=0.5)
-    assert ("FAIL", "FAIL") == (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"])
+    assert (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"]) == ("FAIL", "FAIL")
     assert "no candle has come since: see the upstream" in text_of(findings, "ETHUSDT")
     client.hset(f"{NAMESPACE}:shard:{shard_of('ETHUSDT', 16):02d}", "ETHUSDT", 1)
     told = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
     assert re.search(r"of a close \d{5}d ago, allowed: 0.5s", told), told
     gone = {"max_state_age_s": 0.5, "ignored": frozenset(SYMBOLS)}
-    assert "skip" == verdicts(found(worker, **gone))["fresh"]
+    assert verdicts(found(worker, **gone))["fresh"] == "skip"
     client.delete(OUTPUT)
-    assert "FAIL" == verdicts(found(worker))["output stream"]
+    assert verdicts(found(worker))["output stream"] == "FAIL"
     client.xadd(OUTPUT, {"symbol": "BTCUSDT", "record": "{}"})
     assert "differs from the hash of BTCUSDT" in text_of(found(worker), "output stream")
 
@@ -199,11 +200,11 @@ def test_a_state_that_has_expired_is_not_missing(
     """With a publish interval of 1 s and 1-minute candles, hashes are gone most of the time."""
     worker = worked(server, 258, publish_interval=1)
     client.delete(STATE)
-    assert "FAIL" == verdicts(found(worker))["BTCUSDT"]
+    assert verdicts(found(worker))["BTCUSDT"] == "FAIL"
     client.hincrby(MARKS, "BTCUSDT", -11_000)
     findings = found(worker)
     assert "its hash has expired, after 10 s" in text_of(findings, "BTCUSDT")
-    assert ("skip", "ok") == (verdicts(findings)["BTCUSDT"], verdicts(findings)["fresh"])
+    assert (verdicts(findings)["BTCUSDT"], verdicts(findings)["fresh"]) == ("skip", "ok")
 
 
 def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
@@ -217,13 +218,13 @@ def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
     feed(client, made_candles(SYMBOLS, 2, seed=8))
     findings = found(worker, max_lag=4)
     warned = {"dead": "warn", "lost": "warn", "backlog": "ok", "workers": "ok"}
-    assert warned == {name: verdicts(findings)[name] for name in warned}
-    assert f"1 entries could not be read; see {DEAD}" == text_of(findings, "dead")
+    assert {name: verdicts(findings)[name] for name in warned} == warned
+    assert text_of(findings, "dead") == f"1 entries could not be read; see {DEAD}"
     assert "lag 4, pending 0" in text_of(findings, "backlog")
-    assert "FAIL" == verdicts(found(worker, max_lag=3))["backlog"]
-    assert "FAIL" == verdicts(found(worker, max_age_s=0))["backlog"]
+    assert verdicts(found(worker, max_lag=3))["backlog"] == "FAIL"
+    assert verdicts(found(worker, max_age_s=0))["backlog"] == "FAIL"
     expire_leases(client)
-    assert "nobody holds a shard: start a worker" == text_of(found(worker), "workers")
+    assert text_of(found(worker), "workers") == "nobody holds a shard: start a worker"
 
 
 def test_parameters_that_have_changed_make_old_states_incomparable(
@@ -236,9 +237,9 @@ def test_parameters_that_have_changed_make_old_states_incomparable(
     with WorkerProcess(server.port, tmp_path, theta_file=theta) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         code, output = verify_command(server, tmp_path, theta_file=theta)
-        assert (0, 2) == (code, output.count("was published with other parameters"))
+        assert (code, output.count("was published with other parameters")) == (0, 2)
         code, output = verify_command(server, tmp_path)
-        assert (2, True) == (code, "FAIL verify: the group" in output), output
+        assert (code, "FAIL verify: the group" in output) == (2, True), output
     assert client.exists(STATE)
 
 
@@ -272,23 +273,23 @@ def test_verify_prints_a_line_per_check_or_an_object_and_exits_with_4_where_one_
 ) -> None:
     worked(server, 258)
     code, output = verify_command(server, tmp_path)
-    assert (0, 8) == (code, len(output.splitlines())), output
+    assert (code, len(output.splitlines())) == (0, 8), output
     client.hset(STATE, "ts", "9")
     code, output = verify_command(server, tmp_path, "--json")
     findings = [Finding(**json.loads(line)) for line in output.splitlines()]
-    assert (4, "FAIL") == (code, verdicts(findings)["complete"])
+    assert (code, verdicts(findings)["complete"]) == (4, "FAIL")
     client.flushall()
     code, output = verify_command(server, tmp_path)
-    assert (3, 1) == (code, output.count("FAIL verify: "))
+    assert (code, output.count("FAIL verify: ")) == (3, 1)
 
 
 def test_symbols_that_are_wanted_and_never_came_are_told(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     findings = found(worked(server, 258, symbols="BTCUSDT,BTCUSD"))
-    assert ("warn", "no candle of it has come yet") == (
+    assert (
         verdicts(findings)["BTCUSD"],
         text_of(findings, "BTCUSD"),
-    )
+    ) == ("warn", "no candle of it has come yet")
     assert "1 of 1 states" in text_of(findings, "recomputed")
     assert client.exists(STATE)

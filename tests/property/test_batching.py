@@ -101,7 +101,7 @@ def answer(case: Case, batches: Iterable[Batch]) -> Answer:
             continue
         twin.commit(changes)
         for entry in fetched:
-            assert entry == queues[entry.shard].popleft()
+            assert queues[entry.shard].popleft() == entry
         if crash == "after the commit":
             twin.crash()
         else:
@@ -124,7 +124,7 @@ def one_by_one(case: Case) -> Answer:
 def test_whole_and_one_by_one_give_the_same_bytes(case: Case) -> None:
     """G2"""
     records, counters = whole(case)
-    assert (records, counters) == one_by_one(case)
+    assert one_by_one(case) == (records, counters)
     target(float(counters.get("emitted", 0)))
 
 
@@ -135,7 +135,7 @@ def test_batches_of_any_size_give_the_same_bytes(
 ) -> None:
     """G2: shards may get ahead of each other, as they do with several workers."""
     expected = whole(case)
-    assert expected == answer(case, [Batch(counts, "never") for counts in cuts])
+    assert answer(case, [Batch(counts, "never") for counts in cuts]) == expected
     event(f"publishes: {bool(expected[0])}")
 
 
@@ -151,7 +151,7 @@ def test_batches_of_any_size_give_the_same_bytes(
 @settings(max_examples=100, deadline=None)
 def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]) -> None:
     """G2 and G3: what is loaded from the mirror is what the memory was."""
-    assert whole(case) == answer(case, batches)
+    assert answer(case, batches) == whole(case)
 
 
 @given(
@@ -168,7 +168,7 @@ def test_what_is_published_is_the_state_of_the_window_at_that_candle(
     case = Case(chosen, (0, 0), {}, entries_of(steps))
     pipeline, twin = Pipeline(case.settings, case.warm_until), Twin(case.settings)
     records = twin.advance(pipeline, case.entries).records
-    assert list(told_aloud(case)) == [figures_of(record) for record in records]
+    assert [figures_of(record) for record in records] == list(told_aloud(case))
 
 
 Figures = tuple[str, int, int, float, float, float, str, str]

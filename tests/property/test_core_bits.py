@@ -81,10 +81,10 @@ def test_a_window_alone_and_anywhere_in_any_batch_in_any_layout_has_the_same_bit
         "reversed twice": windows[:, ::-1].copy()[:, ::-1],
     }
     for layout, batch in layouts.items():
-        assert (layout, alone) == (layout, [*map(bits, calculation.get_states(batch))])
+        assert (layout, [*map(bits, calculation.get_states(batch))]) == (layout, alone)
     order = rng.permutation(rows_n)
     part = order[: rng.integers(1, rows_n + 1)]
-    assert [alone[row] for row in part] == [*map(bits, calculation.get_states(windows[part]))]
+    assert [*map(bits, calculation.get_states(windows[part]))] == [alone[row] for row in part]
     strided = wide[0, 3:-2][np.newaxis].repeat(2, axis=0).T[:, 0]
     assert alone[0] == bits(calculation.get_state("X", strided))
 
@@ -98,7 +98,7 @@ def test_a_window_of_default_length_alone_and_in_a_batch_has_the_same_bits(
     calculation = MarketState()
     windows = walks(np.random.default_rng(seed), ROWS_AT_ONCE + 2, 300, kind)
     alone = [bits(calculation.get_state("X", row)) for row in windows]
-    assert alone == [*map(bits, calculation.get_states(np.asfortranarray(windows)))]
+    assert [*map(bits, calculation.get_states(np.asfortranarray(windows)))] == alone
 
 
 @settings(max_examples=60, deadline=None)
@@ -116,7 +116,7 @@ def test_the_state_of_a_ring_buffer_does_not_depend_on_how_its_closes_arrived(
         calculation.get_state("X", window.closes())
         done += size
     expected = calculation.get_state("X", closes[-30:].tolist())
-    assert bits(expected) == bits(calculation.get_state("X", window.closes()))
+    assert bits(calculation.get_state("X", window.closes())) == bits(expected)
 
 
 # Ticks far above the rounding of a logarithm: below it, the sign of a return is a matter of taste.
@@ -162,11 +162,11 @@ def test_core_agrees_with_the_oracle(
     expected = oracle_state(prices, dict(merged_theta(theta)))
     actual = MarketState(theta).get_state("X", prices)
     # Absolute: a log price is good to 1e-15, a slope near 0 no better, and sigma may be 1e-6.
-    assert [] == differences(expected, actual, rel=1e-9, absolute=1e-9)
+    assert differences(expected, actual, rel=1e-9, absolute=1e-9) == []
     assert expected is not None
     assert actual is not None
-    assert [] == differences(expected["sigma"], actual["sigma"], rel=1e-9, absolute=1e-15)
-    assert [] == differences(expected["mu"], actual["mu"], rel=1e-9, absolute=1e-14)
+    assert differences(expected["sigma"], actual["sigma"], rel=1e-9, absolute=1e-15) == []
+    assert differences(expected["mu"], actual["mu"], rel=1e-9, absolute=1e-14) == []
 
 
 @settings(max_examples=15, deadline=None)
@@ -175,7 +175,7 @@ def test_core_agrees_with_the_oracle_at_the_default_parameters(seed: int) -> Non
     prices = walks(np.random.default_rng(seed), 1, 270, "tied")[0].tolist()
     expected = oracle_state(prices, dict(merged_theta()))
     actual = MarketState().get_state("X", prices)
-    assert [] == differences(expected, actual, rel=1e-9, absolute=1e-14)
+    assert differences(expected, actual, rel=1e-9, absolute=1e-14) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -189,7 +189,7 @@ def test_every_number_is_finite_and_the_probabilities_sum_to_one(
         assert state is not None
         probs = state["regime_probs"]
         assert abs(probs["trend"] + probs["mr"] + probs["chop"] - 1.0) < 1e-12
-        assert [] == [leaf for leaf in leaves(state) if not np.isfinite(leaf)]
+        assert [leaf for leaf in leaves(state) if not np.isfinite(leaf)] == []
         assert 0.0 <= state["features"]["dp"] <= 1.0
         assert state["features"]["vr"] >= 0.0
         assert 0.0 <= state["features"]["spike_proxy"] <= 5.0
@@ -203,4 +203,4 @@ def test_the_unit_of_the_price_does_not_matter(seed: int, factor: float) -> None
     prices = walks(np.random.default_rng(seed), 1, 30, "wandering")[0]
     expected = calculation.get_state("X", prices)
     actual = calculation.get_state("X", factor * prices)
-    assert [] == differences(expected, actual, rel=1e-7, absolute=1e-9)
+    assert differences(expected, actual, rel=1e-7, absolute=1e-9) == []

@@ -44,8 +44,8 @@ def shards_of(entries: list[Fields], client: redis.Redis) -> list[str]:
         writes.execute()
     Intake(SETTINGS, client, scripts).fetch([], most=2_000)
     pending: Any = client.xpending_range(stream, SETTINGS.keys.group, "-", "+", len(entries) + 1)
-    assert [b"%d-0" % (i + 1) for i in range(len(entries))] == [
-        row["message_id"] for row in pending
+    assert [row["message_id"] for row in pending] == [
+        b"%d-0" % (i + 1) for i in range(len(entries))
     ]
     return [row["consumer"].decode() for row in pending]
 
@@ -171,7 +171,7 @@ def spoilt(documents: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 @with_redis
 def test_json_goes_to_the_shard_of_its_symbol(client: redis.Redis, entries: list[Fields]) -> None:
     """G1"""
-    assert [] == misrouted(entries, client)
+    assert misrouted(entries, client) == []
 
 
 OWN: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
@@ -193,7 +193,7 @@ def test_messagepack_goes_to_the_shard_of_its_symbol(
     client: redis.Redis, entries: list[Fields]
 ) -> None:
     """G1"""
-    assert [] == misrouted(entries, client)
+    assert misrouted(entries, client) == []
 
 
 @given(entries=st.lists(flat(), min_size=5, max_size=40))
@@ -202,7 +202,7 @@ def test_flat_fields_go_to_the_shard_of_their_symbol(
     client: redis.Redis, entries: list[Fields]
 ) -> None:
     """G1"""
-    assert [] == misrouted(entries, client)
+    assert misrouted(entries, client) == []
 
 
 @given(
@@ -217,7 +217,7 @@ def test_what_was_spoilt_on_the_way_goes_to_the_shard_of_the_symbol_that_is_left
     client: redis.Redis, entries: list[Fields]
 ) -> None:
     """G1"""
-    assert [] == misrouted(entries, client)
+    assert misrouted(entries, client) == []
 
 
 @given(symbols=st.lists(SYMBOLS, min_size=5, max_size=40))
@@ -227,7 +227,7 @@ def test_the_envelope_goes_to_the_shard_of_its_symbol(
 ) -> None:
     """G1"""
     entries = [dict(candle_entry(1, symbol, T0).fields) for symbol in symbols]
-    assert [] == misrouted(entries, client)
+    assert misrouted(entries, client) == []
 
 
 TIMES = f'"close": 1.5, "close_time": {T0}'
@@ -274,13 +274,13 @@ def test_messagepack_that_lua_cannot_read_is_refused(
 ) -> None:
     """G1, G5: what becomes of an entry cannot depend on which shard its symbol has."""
     raw = msgspec.msgpack.encode(PLAIN | {name: value})
-    assert [] == misrouted([{b"data": raw}], client)
+    assert misrouted([{b"data": raw}], client) == []
 
 
 def test_a_document_of_the_largest_size_is_routed(client: redis.Redis) -> None:
     raw = json.dumps({"x": ""} | PLAIN).encode()
     padded = raw[:7] + b"a" * (MAX_DOCUMENT_BYTES - len(raw)) + raw[7:]
-    assert [] == misrouted([{b"payload": padded}, {b"payload": padded + b" "}], client)
+    assert misrouted([{b"payload": padded}, {b"payload": padded + b" "}], client) == []
 
 
 @pytest.mark.parametrize("depth", [15, 100, 250])
@@ -288,18 +288,18 @@ def test_nesting_that_the_decoder_reads_is_read_by_the_router(
     client: redis.Redis, depth: int
 ) -> None:
     raw = b'{"x": ' + b"[" * depth + b"]" * depth + b"," + json.dumps(PLAIN).encode()[1:]
-    assert T0 == decode_candle({b"data": raw}, T0).close_time
-    assert [] == misrouted([{b"data": raw}], client)
+    assert decode_candle({b"data": raw}, T0).close_time == T0
+    assert misrouted([{b"data": raw}], client) == []
 
 
 def test_what_has_no_symbol_goes_to_shard_0(client: redis.Redis) -> None:
     """G5: its worker makes it a dead letter."""
     entries = [{b"payload": b"hello"}, {b"data": b"\x81"}, {b"x": b"y"}, {b"payload": b"[1]"}]
-    assert [shard_name(0)] * 4 == shards_of(entries, client)
+    assert shards_of(entries, client) == [shard_name(0)] * 4
 
 
 def test_an_entry_on_another_shard_than_its_symbols_would_be_noticed(client: redis.Redis) -> None:
     """The comparison itself."""
     fields = dict(candle_entry(1, "BTCUSDT", T0).fields)
-    assert shards_of([fields], client) == [shard_name(shard_of("BTCUSDT", 256))]
+    assert [shard_name(shard_of("BTCUSDT", 256))] == shards_of([fields], client)
     assert shards_of([fields], client) != [shard_name(shard_of("ETHUSDT", 256))]

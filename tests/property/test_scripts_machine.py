@@ -118,7 +118,7 @@ class ScriptsMachine(RuleBasedStateMachine):
             return
         with pytest.raises(LeaseLost) as lost:
             worker.apply(changes)
-        assert before == self.everything()
+        assert self.everything() == before
         worker.shards.drop(lost.value.shards)
 
     @rule(data=st.data())
@@ -166,10 +166,10 @@ class ScriptsMachine(RuleBasedStateMachine):
         for symbol, fed in self.fed.items():
             window = self.window(symbol)
             done = fed.index(window[-1]) + 1 if window else 0
-            assert fed[:done][-WINDOW:] == window
-            assert [time // 1_000 for time, _ in fed[NEEDED - 1 : done]] == outputs[symbol]
+            assert window == fed[:done][-WINDOW:]
+            assert outputs[symbol] == [time // 1_000 for time, _ in fed[NEEDED - 1 : done]]
             applied += done
-        assert applied == finished(self.client)
+        assert finished(self.client) == applied
 
     @invariant()
     def what_is_not_finished_is_pending_or_unread_or_known_to_be_missing(self) -> None:
@@ -194,8 +194,8 @@ class ScriptsMachine(RuleBasedStateMachine):
         last.keep()
         last.finish_all()
         self.of_each_symbol_a_prefix_is_applied_once_and_in_order()
-        assert self.entries == finished(self.client)
-        assert 0 == group_info(self.client).get("pending")
+        assert finished(self.client) == self.entries
+        assert group_info(self.client).get("pending") == 0
 
     def let_time_pass(self, name: str) -> None:
         """As if a lease time had passed for this worker alone."""

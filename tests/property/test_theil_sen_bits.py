@@ -80,8 +80,8 @@ def test_a_hundred_thousand_hard_windows_have_the_same_double_as_scipy(kind: str
     for n in _lengths(rng):
         y = KINDS[kind](rng, n)
         expected = _scipy(y)
-        assert expected == theil_sen_slopes(y[np.newaxis])[0], (kind, n)
-        assert expected == median_of_all_slopes(y), (kind, n)
+        assert theil_sen_slopes(y[np.newaxis])[0] == expected, (kind, n)
+        assert median_of_all_slopes(y) == expected, (kind, n)
 
 
 @settings(max_examples=300, deadline=None)
@@ -97,8 +97,8 @@ def test_a_hundred_thousand_hard_windows_have_the_same_double_as_scipy(kind: str
 def test_windows_that_hypothesis_draws_have_the_same_double_as_scipy(rows: Floats) -> None:
     """Protects G2."""
     expected = [_scipy(y) for y in rows]
-    assert expected == theil_sen_slopes(rows).tolist()
-    assert expected == [median_of_all_slopes(y) for y in rows]
+    assert theil_sen_slopes(rows).tolist() == expected
+    assert [median_of_all_slopes(y) for y in rows] == expected
 
 
 @pytest.mark.parametrize("n", [3, 64, 128, 256, 700])
@@ -107,8 +107,8 @@ def test_a_row_alone_and_in_a_batch_has_the_same_double(n: int) -> None:
     rng = np.random.default_rng(n)
     rows = np.stack([make(rng, n) for make in KINDS.values() for _ in range(3)])
     together = theil_sen_slopes(rows).tolist()
-    assert together == [theil_sen_slopes(row[np.newaxis])[0] for row in rows]
-    assert together[::-1] == theil_sen_slopes(rows[::-1].copy()).tolist()
+    assert [theil_sen_slopes(row[np.newaxis])[0] for row in rows] == together
+    assert theil_sen_slopes(rows[::-1].copy()).tolist() == together[::-1]
 
 
 @pytest.mark.skipif(not kernel.is_compiled(), reason="there is no compiler on this machine")
@@ -123,4 +123,4 @@ def test_the_compiled_search_proves_nearly_all_windows_of_markets(kind: str) -> 
 
 def test_longer_rows_than_the_compiled_search_takes_are_done_the_long_way() -> None:
     y = np.random.default_rng(9).standard_normal((1, 2_049))
-    assert [_scipy(y[0])] == theil_sen_slopes(y).tolist()
+    assert theil_sen_slopes(y).tolist() == [_scipy(y[0])]

@@ -133,7 +133,7 @@ def finished(client: redis.Redis) -> int:
 
 def wait_until_finished(client: redis.Redis, entries: int) -> None:
     wait_until(lambda: finished(client) >= entries, f"{entries} entries are finished")
-    assert entries == finished(client)
+    assert finished(client) == entries
 
 
 def published(client: redis.Redis) -> dict[str, list[dict[bytes, bytes]]]:

@@ -34,13 +34,13 @@ def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment
             symbol: [row["sigma"] for row in many if int(row["close_time_ms"]) <= last_ms]
             for symbol, many in rows.items()
         }
-        assert expected == {
+        assert {
             symbol: [fields[b"sigma"].decode() for fields in many]
             for symbol, many in published(client).items()
-        }
+        } == expected
         for symbol in expected:
             fields: Any = client.hgetall(f"quantum:marketstate:{symbol}")
-            assert last_ms == decode_market_state(fields).close_time_ms
+            assert decode_market_state(fields).close_time_ms == last_ms
     states = deployed.machine.run(f"{deployed.checkout}/scripts/verify.sh", "--max-state-age=inf")
     assert f"recomputed: {len(rows)} of {len(rows)} states" in states.stdout
 
@@ -49,15 +49,15 @@ def test_to_deploy_the_same_again_restarts_nothing(deployed: Deployment) -> None
     before = deployed.machine.show(FIRST, "MainPID", "InvocationID")
     said = deployed.deploy("--", "--max-state-age=inf").stdout
     assert "is built already" in said
-    assert before == deployed.machine.show(FIRST, "MainPID", "InvocationID")
+    assert deployed.machine.show(FIRST, "MainPID", "InvocationID") == before
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(deployed: Deployment) -> None:
     said = deployed.deploy("--dry-run", "--workers", "3").stdout
     assert "would: systemctl --quiet enable quantum-marketstate@3.service" in said
     assert "would: systemctl start quantum-marketstate@3.service" in said
-    assert "disabled" == deployed.show("quantum-marketstate@3.service", "UnitFileState")
-    assert "inactive" == deployed.show("quantum-marketstate@3.service", "ActiveState")
+    assert deployed.show("quantum-marketstate@3.service", "UnitFileState") == "disabled"
+    assert deployed.show("quantum-marketstate@3.service", "ActiveState") == "inactive"
 
 
 def test_what_is_missing_is_all_said_at_once(deployed: Deployment) -> None:
@@ -66,8 +66,8 @@ def test_what_is_missing_is_all_said_at_once(deployed: Deployment) -> None:
         *("--wheels", "/srv"),
         check=False,
     )
-    assert 2 == done.returncode
-    assert ["deploy.sh: this is missing:", "  root: use sudo"] == done.stdout.splitlines()[:2]
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[:2] == ["deploy.sh: this is missing:", "  root: use sudo"]
     assert "  wheels in /srv" in done.stdout.splitlines()
 
 
@@ -83,7 +83,7 @@ def test_a_python_in_a_home_folder_is_none_for_services(deployed: Deployment) ->
     done = machine.run(
         "unshare", "--mount", "sh", "-c", f"{only} {script} --for-services", check=False
     )
-    assert 2 == done.returncode, done.stdout
+    assert done.returncode == 2, done.stdout
     assert "python3-venv (one in a home folder is hidden from services)" in done.stdout
 
 
@@ -96,10 +96,10 @@ def test_settings_that_are_new_are_reported_and_the_file_is_left_alone(
         mine = original.replace("#MARKETSTATE_BATCH=500\n", "").replace("#MARKETSTATE_DB", "")
         path.write_text(mine)
         said = deployed.deploy("--dry-run").stdout
-        assert ["    #MARKETSTATE_BATCH=500"] == [
-            line for line in said.splitlines() if "#MARKETSTATE" in line
+        assert [line for line in said.splitlines() if "#MARKETSTATE" in line] == [
+            "    #MARKETSTATE_BATCH=500"
         ]
-        assert mine == path.read_text()
+        assert path.read_text() == mine
     finally:
         path.write_text(original)
 
@@ -120,11 +120,11 @@ def test_the_units_are_as_the_people_who_run_them_expect(deployed: Deployment, u
         "CapabilityBoundingSet": "",
         "PartOf": FIRST if unit == SECOND else "",
     }
-    assert expected == {name: deployed.show(unit, name) for name in expected}
+    assert {name: deployed.show(unit, name) for name in expected} == expected
 
 
 def test_systemd_has_nothing_to_say_of_the_units(deployed: Deployment) -> None:
-    assert "" == deployed.machine.run("systemd-analyze", "verify", FIRST, SECOND).stdout
+    assert deployed.machine.run("systemd-analyze", "verify", FIRST, SECOND).stdout == ""
 
 
 @BOTH
@@ -138,10 +138,10 @@ def test_the_service_is_not_root_and_listens_on_no_port(
     machine: Machine, deployed: Deployment
 ) -> None:
     user = machine.run("ps", "-o", "user:32=", "-p", str(deployed.pid(FIRST))).stdout.strip()
-    assert "quantum-marketstate" == user
+    assert user == "quantum-marketstate"
     listening = machine.run("ss", "--no-header", "--listening", "--tcp", "--udp", "-n").stdout
     ports = {line.split()[4].rpartition(":")[2] for line in listening.splitlines()}
-    assert {"6379"} == ports, "Redis alone"
+    assert ports == {"6379"}, "Redis alone"
 
 
 def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deployment) -> None:
@@ -154,7 +154,7 @@ def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deploym
     (empty / "nothing-1.0-py3-none-any.whl").touch()
     done = deployed.machine.run(f"{other}/scripts/deploy.sh", "--wheels", "/srv/empty", check=False)
     assert done.returncode != 0
-    assert before == (deployed.machine.show(FIRST, "InvocationID"), deployed.current())
+    assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
     releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout.split()
-    assert [deployed.current().rpartition("/")[2]] == releases, "nothing unfinished is left"
+    assert releases == [deployed.current().rpartition("/")[2]], "nothing unfinished is left"
     assert WHEELS not in done.stdout

@@ -142,14 +142,14 @@ def trial(stream: Trial) -> Iterator[Trial]:
     stream.machine.run("systemctl", "start", FIRST, SECOND)
     stream.wait_until_even()
     yield stream
-    assert [] == stream.judge()
+    assert stream.judge() == []
 
 
 def test_a_second_worker_shares_the_work_and_the_lag_stays_0(trial: Trial) -> None:
     trial.feed(15 * PER_STEP)  # most symbols then have closes enough for a state
     wait_until_finished(trial.redis, trial.fed)
     group = group_info(trial.redis)
-    assert (0, 0) == (group["lag"], group["pending"])
+    assert (group["lag"], group["pending"]) == (0, 0)
     wanted = rf"holding 8 of {SHARDS} shards, \d+ symbols, lag 0, last emission \w+ .* UTC"
     wait_until(
         lambda: all(
@@ -208,7 +208,7 @@ def test_a_worker_that_hangs_longer_than_the_watchdog_allows_is_restarted(trial:
     assert "Watchdog timeout" in trial.machine.journal(SECOND)
     assert "File " in trial.machine.journal(SECOND), "where it hung"
     trial.wait_until_even()
-    assert 0 == trial.restarts(FIRST), "one that only waits for candles does not hang"
+    assert trial.restarts(FIRST) == 0, "one that only waits for candles does not hang"
 
 
 @BOTH
@@ -225,7 +225,7 @@ def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial, un
         if pid and trial.machine.run("kill", "-KILL", str(pid), check=False).returncode == 0:
             crashes += 1
             wait_until(lambda pid=pid: trial.deployment.pid(unit) != pid, "it is seen")  # type: ignore[misc]
-    assert 5 == crashes
+    assert crashes == 5
     said = trial.machine.run("systemctl", "status", unit, check=False).stdout
     assert "Start request repeated too quickly" in said
     trial.feed()
@@ -262,7 +262,7 @@ def test_no_unit_fails_when_redis_is_restarted(trial: Trial) -> None:
     trial.machine.run("systemctl", "start", "redis-server")
     trial.feed()
     trial.wait_until_even()
-    assert before == [trial.deployment.show(unit, "InvocationID") for unit in (FIRST, SECOND)]
+    assert [trial.deployment.show(unit, "InvocationID") for unit in (FIRST, SECOND)] == before
     assert "0 loaded units listed" in trial.machine.run("systemctl", "--failed").stdout
 
 
@@ -270,8 +270,8 @@ def test_a_stop_of_the_first_drains_and_stops_all_and_a_start_starts_all(trial: 
     trial.feed()
     trial.machine.run("systemctl", "stop", FIRST)
     for unit in (FIRST, SECOND):
-        assert ["inactive", "success"] == trial.machine.show(unit, "ActiveState", "Result")
-    assert {} == holders(trial.redis), "all shards are given back"
+        assert trial.machine.show(unit, "ActiveState", "Result") == ["inactive", "success"]
+    assert holders(trial.redis) == {}, "all shards are given back"
     trial.feed()
     trial.machine.run("systemctl", "enable", SECOND)
     trial.machine.run("systemctl", "start", FIRST)
@@ -294,13 +294,13 @@ def test_a_bad_value_fails_at_once_with_the_message_of_check_and_is_not_tried_ag
     trial: Trial,
 ) -> None:
     with trial.environment_with("MARKETSTATE_PUBLISH_INTERVAL=soon"):
-        assert 0 != trial.machine.run("systemctl", "restart", FIRST, check=False).returncode
+        assert trial.machine.run("systemctl", "restart", FIRST, check=False).returncode != 0
         checked = trial.machine.run("quantum-marketstate", "check", check=False)
-        assert 2 == checked.returncode
+        assert checked.returncode == 2
         message = checked.stdout.strip().removeprefix("FAIL ")
         assert "MARKETSTATE_PUBLISH_INTERVAL is 'soon'" in message
         state = trial.machine.show(FIRST, "ActiveState", "ExecMainStatus", "NRestarts")
-        assert ["failed", "2", "0"] == state
+        assert state == ["failed", "2", "0"]
         said = trial.machine.run("systemctl", "status", FIRST, check=False).stdout
         assert f'Status: "{message}"' in said
         assert f"marketstate: {message}" in said

@@ -6,8 +6,8 @@ from tests.support.machine import Machine
 
 
 def test_a_systemd_boots_and_runs_redis_as_a_unit(machine: Machine) -> None:
-    assert "running" == machine.run("systemctl", "is-system-running").stdout.strip()
-    assert ["active", "running"] == machine.show("redis-server", "ActiveState", "SubState")
+    assert machine.run("systemctl", "is-system-running").stdout.strip() == "running"
+    assert machine.show("redis-server", "ActiveState", "SubState") == ["active", "running"]
     with machine.redis() as client:
         assert client.ping()
 
@@ -17,4 +17,4 @@ def test_nothing_of_it_is_seen_outside(machine: Machine) -> None:
     assert machine.path("/etc/only-inside").exists()
     assert not Path("/etc/only-inside").exists()
     assert not Path("/tmp/only-inside").exists()
-    assert ["lo"] == machine.run("ls", "/sys/class/net").stdout.split()
+    assert machine.run("ls", "/sys/class/net").stdout.split() == ["lo"]

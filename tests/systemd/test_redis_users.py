@@ -44,15 +44,15 @@ def test_a_worker_with_a_user_of_its_own_on_a_redis_that_lasts(restored: Deploym
         environment.write("MARKETSTATE_REDIS_USERNAME=marketstate\n")
     machine.run("systemctl", "restart", FIRST)
     with machine.redis() as client:
-        assert {"maxmemory-policy": "noeviction"} == client.config_get("maxmemory-policy")
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         done = finished(client)
         candles = made_candles(("ACLUSDT",), 258)
         feed(client, candles)
         wait_until_finished(client, done + len(candles))
         wait_until(lambda: client.exists("quantum:marketstate:ACLUSDT"), "a state is published")
         names = {one["user"] for one in client.client_list() if "marketstate" in one["name"]}
-        assert {"marketstate"} == names
+        assert names == {"marketstate"}
         said = machine.run(f"{restored.checkout}/scripts/verify.sh", "--max-state-age=inf").stdout
         refused: Any = client.acl_log()
-        assert [] == refused
+        assert refused == []
     assert "FAIL" not in said

@@ -27,10 +27,10 @@ def test_a_release_that_does_not_get_ready_gives_way_to_the_one_before(
     service.write_text(original.replace("    run(settings, stop, notify)", "    return 1"))
     done = deployed.deploy(checkout=OTHER, check=False)
     service.write_text(original)
-    assert 1 == done.returncode, done.stdout
+    assert done.returncode == 1, done.stdout
     assert f"{before.rpartition('/')[2]} runs again" in done.stdout
-    assert before == deployed.current()
-    assert "active" == deployed.show(FIRST, "ActiveState")
+    assert deployed.current() == before
+    assert deployed.show(FIRST, "ActiveState") == "active"
 
 
 def test_settings_that_check_refuses_change_nothing_that_runs(deployed: Deployment) -> None:
@@ -42,10 +42,10 @@ def test_settings_that_check_refuses_change_nothing_that_runs(deployed: Deployme
         done = deployed.deploy(check=False)
     finally:
         environment.write_text(original)
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert "MARKETSTATE_SHARDS is 8, but the group 'marketstate' was created with 16" in done.stdout
     assert "the check has failed; what ran before still runs" in done.stdout
-    assert before == (deployed.machine.show(FIRST, "InvocationID"), deployed.current())
+    assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
 
 
 def test_settings_that_differ_from_our_own_running_workers_are_put_in_force(
@@ -72,14 +72,14 @@ def test_a_new_release_a_second_worker_and_back(deployed: Deployment) -> None:
     assert before != new
     for unit in (FIRST, SECOND):
         found = deployed.machine.show(unit, "ActiveState", "UnitFileState")
-        assert ["active", "enabled"] == found
+        assert found == ["active", "enabled"]
         command = deployed.machine.path(f"/proc/{deployed.pid(unit)}/cmdline").read_text()
         assert new in command
     deployed.deploy("--rollback", "--", "--max-state-age=inf")
-    assert before == deployed.current()
+    assert deployed.current() == before
     for unit in (FIRST, SECOND):
         command = deployed.machine.path(f"/proc/{deployed.pid(unit)}/cmdline").read_text()
         assert before in command
     deployed.deploy("--workers", "1", "--", "--max-state-age=inf")
     found = deployed.machine.show(SECOND, "ActiveState", "UnitFileState")
-    assert ["inactive", "disabled"] == found
+    assert found == ["inactive", "disabled"]

@@ -18,7 +18,7 @@ def test_uninstall_leaves_the_configuration_until_it_is_told_otherwise(
     assert "Nice=5" in own.read_text(), "what is not ours is kept"
     own.unlink()
     for unit in (FIRST, SECOND):
-        assert ["not-found", "inactive"] == machine.show(unit, "LoadState", "ActiveState")
+        assert machine.show(unit, "LoadState", "ActiveState") == ["not-found", "inactive"]
     for path in ("/opt/quantum/marketstate", "/usr/local/sbin/quantum-marketstate"):
         assert not machine.path(path).exists(), path
     with machine.redis() as client:
@@ -27,4 +27,4 @@ def test_uninstall_leaves_the_configuration_until_it_is_told_otherwise(
     deployed.deploy("--uninstall", "--yes")
     assert not machine.path("/etc/quantum").exists()
     names = ("find", "/etc", "/opt", "/usr/local", "-name", "*quantum-marketstate*")
-    assert "" == machine.run(*names).stdout
+    assert machine.run(*names).stdout == ""

@@ -36,16 +36,16 @@ def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 def test_all_is_well_on_a_running_system(begun: Deployment) -> None:
     done = verify(begun)
-    assert 0 == done.returncode, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     found = verdicts(done)
-    assert {"ok"} == {found[FIRST], found[f"{FIRST} journal"], found["backlog"], found["workers"]}
+    assert {found[FIRST], found[f"{FIRST} journal"], found["backlog"], found["workers"]} == {"ok"}
 
 
 def test_json_has_an_object_per_line(begun: Deployment) -> None:
     done = verify(begun, "--json")
     findings = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [FIRST, f"{FIRST} journal", "backlog"] == [one["subject"] for one in findings[:3]]
-    assert {"verdict", "subject", "text"} == {name for one in findings for name in one}
+    assert [one["subject"] for one in findings[:3]] == [FIRST, f"{FIRST} journal", "backlog"]
+    assert {name for one in findings for name in one} == {"verdict", "subject", "text"}
 
 
 def test_a_unit_that_does_not_run_or_would_not_after_a_boot_fails(begun: Deployment) -> None:
@@ -53,11 +53,11 @@ def test_a_unit_that_does_not_run_or_would_not_after_a_boot_fails(begun: Deploym
     machine.run("systemctl", "enable", SECOND)
     machine.run("systemctl", "disable", FIRST)
     done = verify(begun)
-    assert 4 == done.returncode
-    assert ("FAIL", "FAIL") == (verdicts(done)[FIRST], verdicts(done)[SECOND])
+    assert done.returncode == 4
+    assert (verdicts(done)[FIRST], verdicts(done)[SECOND]) == ("FAIL", "FAIL")
     assert f"{SECOND}: is inactive" in done.stdout
     assert f"{FIRST}: is active, but disabled: systemctl enable {FIRST}" in done.stdout
-    assert "ok" == verdicts(done)["backlog"]
+    assert verdicts(done)["backlog"] == "ok"
 
 
 def test_an_error_in_the_journal_fails_until_the_next_start(begun: Deployment) -> None:
@@ -70,15 +70,15 @@ def test_an_error_in_the_journal_fails_until_the_next_start(begun: Deployment) -
         machine.run("sh", "-c", f"printf '%s' '{entry}' | logger --journald; journalctl --sync")
         done = verify(begun, "--json")
         found = {one["subject"]: one for one in map(json.loads, done.stdout.splitlines())}
-        assert expected == found[f"{FIRST} journal"]["verdict"]
-    assert 'out of "luck"' == found[f"{FIRST} journal"]["text"]
-    assert 4 == done.returncode
+        assert found[f"{FIRST} journal"]["verdict"] == expected
+    assert found[f"{FIRST} journal"]["text"] == 'out of "luck"'
+    assert done.returncode == 4
     machine.run("systemctl", "restart", FIRST)
-    assert "ok" == verdicts(verify(begun))[f"{FIRST} journal"]
+    assert verdicts(verify(begun))[f"{FIRST} journal"] == "ok"
 
 
 def test_without_root_or_an_installation_it_says_what_is_missing(begun: Deployment) -> None:
     script = f"{begun.checkout}/scripts/verify.sh"
     done = begun.machine.run("setpriv", "--reuid=65534", "--clear-groups", script, check=False)
-    assert 4 == done.returncode
+    assert done.returncode == 4
     assert "FAIL verify: the settings of the services are for root alone: use sudo" in done.stdout

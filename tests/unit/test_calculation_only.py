@@ -69,21 +69,21 @@ def imported(source: str) -> Iterator[str]:
 
 def test_the_words_are_found_in_names_of_any_spelling() -> None:
     for name in ("place_orders", "placeOrders", "PLACE_ORDERS", "orders", "Orders"):
-        assert {"orders"} == words(name) & TRADING
-    assert set() == words("in_order") & TRADING
-    assert {"trade"} == {
-        word for name in identifiers("a.b(trade=1)") for word in words(name)
-    } & TRADING
+        assert words(name) & TRADING == {"orders"}
+    assert words("in_order") & TRADING == set()
+    assert {word for name in identifiers("a.b(trade=1)") for word in words(name)} & TRADING == {
+        "trade"
+    }
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_identifier_is_a_word_of_trading(path: Path) -> None:
     """G7"""
     source = path.read_text()
-    assert [] == [name for name in identifiers(source) if words(name) & TRADING]
-    assert [] == [
+    assert [name for name in identifiers(source) if words(name) & TRADING] == []
+    assert [
         name for name in imported(source) if words(name) & PUBLISHED - {"signal", "entry"}
-    ]
+    ] == []
 
 
 def test_no_client_of_an_exchange_is_imported_or_depended_on() -> None:
@@ -93,8 +93,8 @@ def test_no_client_of_an_exchange_is_imported_or_depended_on() -> None:
     extras = [each for group in project["optional-dependencies"].values() for each in group]
     depended = {re.split(r"[^\w-]", each)[0] for each in project["dependencies"] + extras}
     assert {"redis", "numpy"} <= found & depended
-    assert set() == (found | depended) & CLIENTS
-    assert set() == found & {"urllib.request", "http", "httpx", "requests", "aiohttp", "websockets"}
+    assert (found | depended) & CLIENTS == set()
+    assert found & {"urllib.request", "http", "httpx", "requests", "aiohttp", "websockets"} == set()
 
 
 PUBLISHED_STRUCTS: list[type[msgspec.Struct]] = [
@@ -107,7 +107,7 @@ PUBLISHED_STRUCTS: list[type[msgspec.Struct]] = [
 def test_no_published_field_is_a_word_of_trading(struct: type[msgspec.Struct]) -> None:
     """G7"""
     assert len(struct.__struct_fields__) > 0
-    assert [] == [name for name in struct.__struct_fields__ if words(name) & PUBLISHED]
+    assert [name for name in struct.__struct_fields__ if words(name) & PUBLISHED] == []
 
 
 def test_no_key_and_no_setting_is_a_word_of_trading() -> None:
@@ -123,7 +123,7 @@ def test_no_key_and_no_setting_is_a_word_of_trading() -> None:
             keys.state("BTCUSDT"),
         ),
     ]
-    assert [] == [name for name in (*names, *Settings.__struct_fields__) if words(name) & PUBLISHED]
+    assert [name for name in (*names, *Settings.__struct_fields__) if words(name) & PUBLISHED] == []
 
 
 def test_only_the_commit_adds_to_an_output_and_nothing_goes_to_a_channel() -> None:
@@ -134,5 +134,5 @@ def test_only_the_commit_adds_to_an_output_and_nothing_goes_to_a_channel() -> No
         path.name: set(re.findall(r"redis\.p?call\(\s*'(\w+)'(?!, notices)", path.read_text()))
         for path in SCRIPTS
     }
-    assert ["commit.lua", "feed.lua"] == [name for name, used in commands.items() if "XADD" in used]
-    assert [] == [name for name, used in commands.items() if used & {"PUBLISH", "SPUBLISH"}]
+    assert [name for name, used in commands.items() if "XADD" in used] == ["commit.lua", "feed.lua"]
+    assert [name for name, used in commands.items() if used & {"PUBLISH", "SPUBLISH"}] == []

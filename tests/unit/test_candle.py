@@ -96,7 +96,7 @@ FORMS: dict[str, dict[bytes, bytes]] = {
 
 @pytest.mark.parametrize("fields", FORMS.values(), ids=FORMS)
 def test_every_form_gives_the_same_candle(fields: dict[bytes, bytes]) -> None:
-    assert FULL == decode(fields)
+    assert decode(fields) == FULL
 
 
 @pytest.mark.parametrize(
@@ -122,26 +122,26 @@ def test_messagepack_gives_a_candle_like_any_other() -> None:
 
 
 def test_numbers_may_be_text_as_exchanges_send_them() -> None:
-    assert Candle(**PLAIN) == decode(with_payload(close="37001.125", close_time=str(T)))
+    assert decode(with_payload(close="37001.125", close_time=str(T))) == Candle(**PLAIN)
 
 
 def test_a_document_of_the_largest_size_is_read() -> None:
     document = as_json(PLAIN | {"x": ""})
     padded = document[:-2] + b"a" * (MAX_DOCUMENT_BYTES - len(document)) + b'"}'
-    assert MAX_DOCUMENT_BYTES == len(padded)
-    assert Candle(**PLAIN) == decode({b"payload": padded})
+    assert len(padded) == MAX_DOCUMENT_BYTES
+    assert decode({b"payload": padded}) == Candle(**PLAIN)
 
 
 def test_a_close_time_may_be_a_week_ahead_of_its_entry_and_no_more() -> None:
     ahead = with_payload(close_time=T + MAX_AHEAD_OF_ENTRY_MS)
-    assert T + MAX_AHEAD_OF_ENTRY_MS == decode_candle(ahead, entry_ms=T).close_time
+    assert decode_candle(ahead, entry_ms=T).close_time == T + MAX_AHEAD_OF_ENTRY_MS
     with pytest.raises(CandleRejected, match="far future"):
         decode_candle(ahead, entry_ms=T - 1)
 
 
 @pytest.mark.parametrize("entry_ms", [0, 5, 2**64 - 1])
 def test_an_entry_id_chosen_by_hand_says_nothing_about_the_close_time(entry_ms: int) -> None:
-    assert T == decode_candle(with_payload(), entry_ms).close_time
+    assert decode_candle(with_payload(), entry_ms).close_time == T
 
 
 PRICES = st.floats(min_value=5e-324, allow_infinity=False)
@@ -162,15 +162,15 @@ CANDLES = st.builds(
 
 @given(CANDLES)
 def test_an_envelope_gives_back_its_candle(candle: Candle) -> None:
-    assert candle == decode(bytes_of(encode_envelope(candle, source="test")))
+    assert decode(bytes_of(encode_envelope(candle, source="test"))) == candle
 
 
 def test_the_envelope_has_the_fields_of_the_upstream_publisher() -> None:
     envelope = encode_envelope(FULL, source="test")
     names = ["event_type", "payload", "correlation_id", "timestamp", "source", "trace_id"]
-    assert names == list(envelope)
+    assert list(envelope) == names
     payload = json.loads(envelope["payload"])
     wanted = "symbol interval open high low close volume open_time close_time is_closed timestamp"
-    assert set(wanted.split()) == set(payload)
-    assert "symbol" == next(iter(payload)), "route.lua's fast pattern looks for it there"
-    assert "2023-11-14T22:13:59.999000+00:00" == envelope["timestamp"]
+    assert set(payload) == set(wanted.split())
+    assert next(iter(payload)) == "symbol", "route.lua's fast pattern looks for it there"
+    assert envelope["timestamp"] == "2023-11-14T22:13:59.999000+00:00"

@@ -11,11 +11,11 @@ def test_the_known_state_is_the_oracles() -> None:
     state = oracle_state(KNOWN_WINDOW, dict(DEFAULT_THETA))
     assert state is not None
     expected = {name: state[name] for name in KNOWN_STATE}
-    assert [] == differences(expected, KNOWN_STATE, rel=1e-12)
+    assert differences(expected, KNOWN_STATE, rel=1e-12) == []
 
 
 def test_the_known_window_is_as_long_as_it_must_be_and_its_state_no_bound() -> None:
     """A window that ends at a floor or a cap would come out right from a wrong calculation."""
-    assert MarketState().minimum_length == len(KNOWN_WINDOW)
+    assert len(KNOWN_WINDOW) == MarketState().minimum_length
     assert KNOWN_STATE["sigma"] > 10 * DEFAULT_THETA["vol"]["sigma_floor"]
     assert KNOWN_STATE["mu"] > 0

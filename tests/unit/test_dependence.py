@@ -20,36 +20,36 @@ from core.dependence import direction_persistence, variance_ratio
 def test_dp_counts_neighbours_of_equal_sign_and_zero_is_its_own(
     returns: list[float], dp: float
 ) -> None:
-    assert [dp] == direction_persistence(np.array([returns])).tolist()
+    assert direction_persistence(np.array([returns])).tolist() == [dp]
 
 
 def test_vr_is_the_variance_of_overlapping_sums_over_k_times_the_variance() -> None:
     # 2-sums of 1 2 4 7: 3 6 11, variance 98/9; variance 21/4, doubled 21/2.
     ratio = variance_ratio(np.array([[1.0, 2.0, 4.0, 7.0]]), 2, 1e-12)
-    assert pytest.approx((98 / 9) / (21 / 2), rel=1e-11) == ratio[0]
+    assert ratio[0] == pytest.approx((98 / 9) / (21 / 2), rel=1e-11)
 
 
 def test_vr_guards_its_division_with_eps() -> None:
     # 2-sums 1 3: variance 1; variance of 0 1 2: 2/3.
     ratio = variance_ratio(np.array([[0.0, 1.0, 2.0]]), 2, 0.5)
-    assert pytest.approx(1 / (4 / 3 + 0.5), rel=1e-14) == ratio[0]
+    assert ratio[0] == pytest.approx(1 / (4 / 3 + 0.5), rel=1e-14)
 
 
 def test_vr_of_one_sum_or_of_equal_returns_is_zero() -> None:
     returns = np.array([[1.0, 5.0, 2.0], [0.5, 0.5, 0.5]])
-    assert 0.0 == variance_ratio(returns, 3, 1e-12)[0]
-    assert [0.0] == variance_ratio(returns[1:], 2, 1e-12).tolist()
+    assert variance_ratio(returns, 3, 1e-12)[0] == 0.0
+    assert variance_ratio(returns[1:], 2, 1e-12).tolist() == [0.0]
 
 
 def test_vr_leaves_its_input_as_it_was() -> None:
     returns = np.array([[1.0, 2.0, 4.0, 7.0]])
     variance_ratio(returns, 3, 1e-12)
-    assert [[1.0, 2.0, 4.0, 7.0]] == returns.tolist()
+    assert returns.tolist() == [[1.0, 2.0, 4.0, 7.0]]
 
 
 def test_vr_is_small_for_alternating_and_large_for_persistent_returns() -> None:
     alternating = np.tile([1.0, -1.0], 20)
     persistent = np.repeat([1.0, -1.0], 20)
     ratios = variance_ratio(np.stack([alternating, persistent]), 4, 1e-12)
-    assert 0.0 == ratios[0]
+    assert ratios[0] == 0.0
     assert ratios[1] > 3.0

@@ -27,12 +27,12 @@ def given_in_template() -> dict[str, str]:
 
 def test_the_environment_file_has_every_setting() -> None:
     names = {PREFIX + name.upper() for name in set(Settings.__struct_fields__) - ELSEWHERE}
-    assert names == given_in_template().keys()
+    assert given_in_template().keys() == names
 
 
 def test_the_environment_file_has_the_defaults() -> None:
     """With every # taken away nothing changes; what has no default is empty."""
-    assert settings_from({}) == settings_from(given_in_template())
+    assert settings_from(given_in_template()) == settings_from({})
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -42,4 +42,4 @@ def test_shellcheck_has_nothing_to_say(script: str) -> None:
     done = subprocess.run(
         ["shellcheck", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert "" == done.stdout + done.stderr
+    assert done.stdout + done.stderr == ""

@@ -32,20 +32,20 @@ def closes(n: int, first: int = 0) -> list[float]:
 
 
 def test_the_first_state_comes_with_the_window_that_theta_needs() -> None:
-    assert 0 == len(fed(series(NEEDED - 1)).records)
+    assert len(fed(series(NEEDED - 1)).records) == 0
     [record] = fed(series(NEEDED)).records
     state = MarketState(SMALL_THETA).get_state(BTC, closes(NEEDED))
     assert state is not None
-    assert (state["sigma"], state["mu"], state["ts"]) == (record.sigma, record.mu, record.ts)
-    assert (BTC, "1m", "candles") == (record.symbol, record.interval, record.source)
-    assert T0 + (NEEDED - 1) * MINUTE_MS == record.close_time_ms
-    assert closes(NEEDED)[-1] == record.close
-    assert (NEEDED, NEEDED - 1) == (record.buffer_size, record.windows.returns_n)
-    assert theta_hash(SMALL_THETA) == record.theta_hash
+    assert (record.sigma, record.mu, record.ts) == (state["sigma"], state["mu"], state["ts"])
+    assert (record.symbol, record.interval, record.source) == (BTC, "1m", "candles")
+    assert record.close_time_ms == T0 + (NEEDED - 1) * MINUTE_MS
+    assert record.close == closes(NEEDED)[-1]
+    assert (record.buffer_size, record.windows.returns_n) == (NEEDED, NEEDED - 1)
+    assert record.theta_hash == theta_hash(SMALL_THETA)
 
 
 def test_the_buffer_grows_to_the_window_size_and_no_further() -> None:
-    assert [9, 10, 11, 12, 12, 12] == [record.buffer_size for record in fed(series(14)).records]
+    assert [record.buffer_size for record in fed(series(14)).records] == [9, 10, 11, 12, 12, 12]
 
 
 def minutes_of(records: list[MarketStateRecord]) -> list[int]:
@@ -61,39 +61,39 @@ def test_states_are_an_interval_apart_by_the_candles_clock(
 ) -> None:
     """G2: wall time plays no part."""
     settings = small_settings(publish_interval=publish_interval)
-    assert minutes == minutes_of(fed(series(14), settings=settings).records)
+    assert minutes_of(fed(series(14), settings=settings).records) == minutes
 
 
 def test_a_gap_counts_as_time() -> None:
     settings = small_settings(publish_interval=180)
     later = candle_entry(99, BTC, T0 + 500 * MINUTE_MS)
-    assert [8, 500] == minutes_of(fed([*series(10), later], settings=settings).records)
+    assert minutes_of(fed([*series(10), later], settings=settings).records) == [8, 500]
 
 
 def test_up_to_the_warm_up_boundary_windows_fill_and_nothing_is_published() -> None:
-    assert 0 == len(fed(series(12), warm_until=(12, 0)).records)
+    assert len(fed(series(12), warm_until=(12, 0)).records) == 0
     changes = fed(series(14), warm_until=(12, 0))
-    assert [12, 13] == minutes_of(changes.records)
-    assert 14 == len(changes.symbols[BTC].closes)
+    assert minutes_of(changes.records) == [12, 13]
+    assert len(changes.symbols[BTC].closes) == 14
 
 
 def test_the_warm_up_boundary_is_an_id_with_both_its_numbers() -> None:
     entries = [entry._replace(id=b"5-%d" % i) for i, entry in enumerate(series(14))]
-    assert [12, 13] == minutes_of(fed(entries, warm_until=(5, 11)).records)
+    assert minutes_of(fed(entries, warm_until=(5, 11)).records) == [12, 13]
 
 
 def test_a_history_comes_before_the_first_candle() -> None:
     """G6"""
     times_ms = [T0 + i * MINUTE_MS for i in range(8)]
     changes = fed(series(1, first=8), histories={BTC: (times_ms, closes(8))})
-    assert {"applied": 1, "emitted": 1} == changes.counters
-    assert closes(9) == changes.symbols[BTC].closes
-    assert [*times_ms, T0 + 8 * MINUTE_MS] == changes.symbols[BTC].close_times_ms
-    assert fed(series(9)).records == changes.records
+    assert changes.counters == {"applied": 1, "emitted": 1}
+    assert changes.symbols[BTC].closes == closes(9)
+    assert changes.symbols[BTC].close_times_ms == [*times_ms, T0 + 8 * MINUTE_MS]
+    assert changes.records == fed(series(9)).records
 
 
 def test_nothing_is_published_for_the_history_itself() -> None:
     times_ms = [T0 + i * MINUTE_MS for i in range(50)]
     changes = fed(series(1, first=50), histories={BTC: (times_ms, closes(50))})
-    assert [50] == minutes_of(changes.records)
-    assert 12 == changes.records[0].buffer_size
+    assert minutes_of(changes.records) == [50]
+    assert changes.records[0].buffer_size == 12

@@ -13,14 +13,14 @@ FILE = Path(schemas.__path__[0]) / "market_state.schema.json"
 
 def test_the_file_is_what_the_code_says() -> None:
     """`python -m schemas.json_schema > schemas/market_state.schema.json` makes it so."""
-    assert market_state_schema() == FILE.read_text()
+    assert FILE.read_text() == market_state_schema()
 
 
 def test_it_describes_every_field_of_a_record() -> None:
     record = json.loads(encode_record(make_record("BTCUSDT", 0)))
     definitions = json.loads(FILE.read_text())["$defs"]
     described = definitions[MarketStateRecord.__name__]["properties"]
-    assert set(record) == set(described)
+    assert set(described) == set(record)
     nested = {"regime_probs": "RegimeProbs", "features": "Features", "windows": "Windows"}
     for name, definition in nested.items():
-        assert set(record[name]) == set(definitions[definition]["properties"])
+        assert set(definitions[definition]["properties"]) == set(record[name])

@@ -23,8 +23,8 @@ def test_it_is_compiled_where_there_is_a_compiler() -> None:
 def test_logarithms_are_those_of_the_c_library() -> None:
     prices = np.exp(np.random.default_rng(1).uniform(-40, 40, (7, 301)))
     expected = [[math.log(price) for price in row] for row in prices.tolist()]
-    assert expected == kernel.logs(prices).tolist()
-    assert expected == kernel.logs(np.asfortranarray(prices)).tolist()
+    assert kernel.logs(prices).tolist() == expected
+    assert kernel.logs(np.asfortranarray(prices)).tolist() == expected
 
 
 def test_the_moving_average_is_the_recursion_read_aloud() -> None:
@@ -36,8 +36,8 @@ def test_the_moving_average_is_the_recursion_read_aloud() -> None:
         for square in row:
             v = 0.94 * v + (1.0 - 0.94) * square
         expected.append(v)
-    assert expected == kernel.ewma(squares, 0.94, starts).tolist()
-    assert expected == kernel.ewma(np.asfortranarray(squares), 0.94, starts).tolist()
+    assert kernel.ewma(squares, 0.94, starts).tolist() == expected
+    assert kernel.ewma(np.asfortranarray(squares), 0.94, starts).tolist() == expected
 
 
 @compiled_only
@@ -48,4 +48,4 @@ def test_states_have_the_same_bits_compiled_or_not(monkeypatch: pytest.MonkeyPat
     windows = np.concatenate((walks, np.round(walks, 1), np.full((1, 300), 5.0)))
     compiled = MarketState().get_states(windows)
     monkeypatch.setattr(kernel, "_compiled", None)
-    assert [*map(bits, MarketState().get_states(windows))] == [*map(bits, compiled)]
+    assert [*map(bits, compiled)] == [*map(bits, MarketState().get_states(windows))]

@@ -104,7 +104,7 @@ def test_core_and_schemas_import_little_and_nothing_of_each_other(package: str) 
         for each in imports(module)
         if each.top not in allowed
     }
-    assert set() == found
+    assert found == set()
 
 
 def test_core_has_no_clock_environment_randomness_or_logging() -> None:
@@ -116,7 +116,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
         for each in imports(module)
         if each.top in IMPURE or each.module == "numpy.random" or "random" in each.names
     }
-    assert set() == found
+    assert found == set()
     uses = {
         module
         for module in modules()
@@ -124,7 +124,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute) and node.attr == "random"
     }
-    assert set() == uses
+    assert uses == set()
 
 
 @pytest.mark.parametrize("module", sorted(NO_REDIS))
@@ -133,11 +133,11 @@ def test_pipeline_settings_and_keys_know_no_redis(module: str) -> None:
     reached, open_ends = {module}, [module]
     while open_ends:
         current = open_ends.pop()
-        assert set() == {each.module for each in imports(current) if each.top == "redis"}, current
+        assert {each.module for each in imports(current) if each.top == "redis"} == set(), current
         new = ours(current) - reached
         reached |= new
         open_ends += new
-    assert set() == reached & TALKS_TO_REDIS
+    assert reached & TALKS_TO_REDIS == set()
 
 
 def wing(module: str) -> str:
@@ -168,7 +168,7 @@ def test_a_wing_stands_only_on_those_below_it(name: str) -> None:
 
 def test_only_connection_imports_tenacity() -> None:
     users = {module for module in modules() for each in imports(module) if each.top == "tenacity"}
-    assert {"worker.store.connection"} == users
+    assert users == {"worker.store.connection"}
 
 
 def is_environment(node: ast.AST) -> bool:
@@ -183,7 +183,7 @@ def test_only_settings_reads_the_environment() -> None:
         for node in ast.walk(tree(module))
         if is_environment(node)
     }
-    assert set() == readers
+    assert readers == set()
     assert any(map(is_environment, ast.walk(tree("worker.settings"))))
 
 
@@ -200,7 +200,7 @@ def test_every_command_is_a_module_that_can_be_called(name: str, module: str) ->
 @EVERY_MODULE
 def test_the_environment_is_not_imported_by_name(module: str) -> None:
     names = {name for each in imports(module) if each.module == "os" for name in each.names}
-    assert set() == names & {"environ", "environb", "getenv"}
+    assert names & {"environ", "environb", "getenv"} == set()
 
 
 def test_no_module_imports_itself_over_others() -> None:
@@ -210,4 +210,4 @@ def test_no_module_imports_itself_over_others() -> None:
 
 def test_no_module_is_a_box_of_odds_and_ends() -> None:
     names = {module.rpartition(".")[2] for module in modules()}
-    assert set() == names & {"utils", "util", "helpers", "common", "misc"}
+    assert names & {"utils", "util", "helpers", "common", "misc"} == set()

@@ -76,7 +76,7 @@ def test_the_stream_entry_has_every_field_in_its_format() -> None:
 
 def test_the_journal_line_is_exactly_as_specified() -> None:
     expected = "BTCUSDT: σ=0.011398 μ=0.002798 TS=0.2454 regime=chop(55.2%) buffer=300"
-    assert expected == journal_line(RECORD)
+    assert journal_line(RECORD) == expected
 
 
 @pytest.mark.parametrize(("regime", "shown"), [("trend", "37.2%"), ("mr", "7.6%")])
@@ -88,14 +88,15 @@ def test_the_journal_line_shows_the_probability_of_its_regime(regime: str, shown
 def test_small_and_large_numbers_are_never_written_with_an_exponent() -> None:
     record = msgspec.structs.replace(RECORD, sigma=1e-6, mu=-3e-7, ts=123456.7891234)
     fields = hash_fields(record, "")
-    assert ("0.00000100", "-0.00000030", "123456.789123") == (fields.sigma, fields.mu, fields.ts)
+    assert (fields.sigma, fields.mu, fields.ts) == ("0.00000100", "-0.00000030", "123456.789123")
 
 
 @pytest.mark.parametrize("fields", [HASH, STREAM], ids=["hash", "stream"])
 def test_one_call_decodes_what_redis_gave_as_text_or_as_bytes(fields: dict[str, str]) -> None:
-    assert RECORD == decode_market_state(fields)
-    assert RECORD == decode_market_state(
-        {name.encode(): value.encode() for name, value in fields.items()}
+    assert decode_market_state(fields) == RECORD
+    assert (
+        decode_market_state({name.encode(): value.encode() for name, value in fields.items()})
+        == RECORD
     )
 
 
@@ -135,7 +136,7 @@ def test_a_damaged_record_is_refused(damaged: str) -> None:
 
 def test_a_record_with_fields_of_a_later_worker_is_read() -> None:
     later: Any = msgspec.to_builtins(RECORD) | {"added_later": 1}
-    assert RECORD == decode_market_state({"record": msgspec.json.encode(later)})
+    assert decode_market_state({"record": msgspec.json.encode(later)}) == RECORD
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -164,4 +165,4 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 def test_a_record_keeps_every_bit_on_its_way(record: MarketStateRecord) -> None:
     """G2: what is published can be compared to the last bit."""
     # repr tells -0.0 from 0.0, which == does not.
-    assert repr(record) == repr(decode_market_state({"record": encode_record(record)}))
+    assert repr(decode_market_state({"record": encode_record(record)})) == repr(record)

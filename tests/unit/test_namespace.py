@@ -17,14 +17,14 @@ def every(keys: Keys) -> list[str]:
 def test_a_replay_shares_no_key_with_anybody() -> None:
     """Not even where its name is the live group's, or the start of another replay's."""
     others = settings_from({}, namespace="marketstate.2")
-    assert set() == set(every(REPLAY.keys)) & set(every(LIVE.keys))
-    assert set() == set(every(REPLAY.keys)) & set(every(others.keys))
+    assert set(every(REPLAY.keys)) & set(every(LIVE.keys)) == set()
+    assert set(every(REPLAY.keys)) & set(every(others.keys)) == set()
     patterns = (f"{LIVE.output_prefix}*", f"{LIVE.output_stream}*", f"{LIVE.keys.namespace}:*")
-    assert [] == [
+    assert [
         key
         for key in every(REPLAY.keys)
         if any(fnmatchcase(key, pattern) for pattern in (*patterns, "quantum:stream:*"))
-    ]
+    ] == []
 
 
 def test_every_key_is_known_when_a_replay_is_removed() -> None:
@@ -36,7 +36,7 @@ def test_every_key_is_known_when_a_replay_is_removed() -> None:
     } - {keys.group, keys.namespace, keys.output_prefix}
     shards = {build(shard) for build in (keys.lease, keys.marks) for shard in range(16)}
     symbols = {build(symbol) for build in (keys.window, keys.state) for symbol in SYMBOLS}
-    assert single | shards | symbols == set(every(keys))
+    assert set(every(keys)) == single | shards | symbols
 
 
 def test_a_namespace_wins_over_what_else_is_set() -> None:
@@ -46,7 +46,7 @@ def test_a_namespace_wins_over_what_else_is_set() -> None:
     environ |= {"MARKETSTATE_SOURCE": "synthetic", "MARKETSTATE_BACKFILL_KEYS": "c:{symbol}"}
     environ |= {"MARKETSTATE_RATE_CLOCK": "wall"}
     found = settings_from(environ | {"MARKETSTATE_REPLAY_NAMESPACE": "a"})
-    assert names == {name: getattr(found, name) for name in names}
-    assert ("replay", "candles", "none") == (found.start, found.source, found.backfill_keys)
-    assert found == settings_from(environ, namespace="a")
-    assert ("candle", 10**9) == (found.rate_clock, found.output_maxlen)
+    assert {name: getattr(found, name) for name in names} == names
+    assert (found.start, found.source, found.backfill_keys) == ("replay", "candles", "none")
+    assert settings_from(environ, namespace="a") == found
+    assert (found.rate_clock, found.output_maxlen) == ("candle", 10**9)

@@ -45,10 +45,10 @@ def texts(changes: Changes) -> list[str]:
 
 def test_a_candle_is_applied() -> None:
     changes = fed([candle_entry(1, BTC, T0, 42.5)])
-    assert {"applied": 1} == changes.counters
-    assert {shard_of(BTC, 4): [b"1-0"]} == changes.finished
-    assert ([T0], [42.5]) == (changes.symbols[BTC].close_times_ms, changes.symbols[BTC].closes)
-    assert ([], [], []) == (changes.records, changes.dead, changes.warnings)
+    assert changes.counters == {"applied": 1}
+    assert changes.finished == {shard_of(BTC, 4): [b"1-0"]}
+    assert (changes.symbols[BTC].close_times_ms, changes.symbols[BTC].closes) == ([T0], [42.5])
+    assert (changes.records, changes.dead, changes.warnings) == ([], [], [])
 
 
 SAME_BATCH, NEXT_BATCH = "in the same batch", "in the next batch"
@@ -75,18 +75,18 @@ def after_one(request: pytest.FixtureRequest) -> Any:
 def test_of_two_candles_with_one_close_time_the_first_wins(after_one: Any) -> None:
     """G5"""
     changes = after_one(candle_entry(2, BTC, T0, 43.5))
-    assert {"duplicate": 1} == changes.counters
-    assert [[b"2-0"]] == list(changes.finished.values())
+    assert changes.counters == {"duplicate": 1}
+    assert list(changes.finished.values()) == [[b"2-0"]]
     assert all(43.5 not in change.closes for change in changes.symbols.values())
 
 
 def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
     """G5"""
     changes = after_one(candle_entry(2, BTC, T0 - MINUTE_MS, 43.5))
-    assert {"late": 1} == changes.counters
-    assert [[b"2-0"]] == list(changes.finished.values())
+    assert changes.counters == {"late": 1}
+    assert list(changes.finished.values()) == [[b"2-0"]]
     expected = f"BTCUSDT: entry 2-0 is late: close time {T0 - MINUTE_MS} comes after {T0}"
-    assert [expected] == texts(changes)
+    assert texts(changes) == [expected]
     assert all(43.5 not in change.closes for change in changes.symbols.values())
 
 
@@ -94,15 +94,15 @@ def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
 def test_a_candle_after_a_gap_is_applied_and_the_gap_logged(after_one: Any, minutes: int) -> None:
     """G5"""
     changes = after_one(candle_entry(2, BTC, T0 + minutes * MINUTE_MS, 43.5))
-    assert {"applied": 1, "gap": 1} == changes.counters
-    assert [43.5] == changes.symbols[BTC].closes
+    assert changes.counters == {"applied": 1, "gap": 1}
+    assert changes.symbols[BTC].closes == [43.5]
     between = f"between {T0} and {T0 + minutes * MINUTE_MS}"
-    assert [f"BTCUSDT: {minutes - 1} candles are missing {between}"] == texts(changes)
+    assert texts(changes) == [f"BTCUSDT: {minutes - 1} candles are missing {between}"]
 
 
 def test_a_candle_that_follows_is_no_gap(after_one: Any) -> None:
     changes = after_one(candle_entry(2, BTC, T0 + MINUTE_MS))
-    assert {"applied": 1} == changes.counters
+    assert changes.counters == {"applied": 1}
 
 
 @pytest.mark.parametrize(
@@ -117,49 +117,49 @@ def test_a_candle_that_follows_is_no_gap(after_one: Any) -> None:
 def test_what_is_none_of_ours_is_counted_and_finished(entry: Entry) -> None:
     """G5"""
     changes = fed([entry], settings=small_settings(symbols="BTCUSDT,ETHUSDT"))
-    assert {"ignored": 1} == changes.counters
-    assert {entry.shard: [b"1-0"]} == changes.finished
-    assert ({}, []) == (changes.symbols, changes.dead)
+    assert changes.counters == {"ignored": 1}
+    assert changes.finished == {entry.shard: [b"1-0"]}
+    assert (changes.symbols, changes.dead) == ({}, [])
 
 
 def test_a_candle_without_an_interval_is_ours() -> None:
-    assert {"applied": 1} == fed([candle_entry(1, BTC, T0, interval=None)]).counters
+    assert fed([candle_entry(1, BTC, T0, interval=None)]).counters == {"applied": 1}
 
 
 def test_what_is_no_candle_is_a_dead_letter_with_the_reason() -> None:
     """G5"""
     entry = Entry(0, b"7-3", {b"payload": b"hello"})
     changes = fed([entry])
-    assert {"dead": 1} == changes.counters
-    assert {0: [b"7-3"]} == changes.finished
+    assert changes.counters == {"dead": 1}
+    assert changes.finished == {0: [b"7-3"]}
     [letter] = changes.dead
-    assert entry == letter.entry
+    assert letter.entry == entry
     assert "field 'payload' (JSON) is not a candle" in letter.error
-    assert [f"entry 7-3 is a dead letter: {letter.error}"] == texts(changes)
+    assert texts(changes) == [f"entry 7-3 is a dead letter: {letter.error}"]
 
 
 def test_an_entry_on_a_shard_that_is_not_its_symbols_is_a_dead_letter() -> None:
     """G1: applied there, it could be applied beside another worker's candle."""
     entry = candle_entry(1, BTC, T0)
     changes = fed([entry._replace(shard=(entry.shard + 1) % 4)])
-    assert ({"dead": 1}, {}) == (changes.counters, changes.symbols)
+    assert (changes.counters, changes.symbols) == ({"dead": 1}, {})
     assert f"symbol 'BTCUSDT' belongs to shard {entry.shard}, but" in changes.dead[0].error
 
 
 def test_an_entry_that_was_trimmed_is_lost_and_logged() -> None:
     """G5"""
     changes = fed([Entry(2, b"5-0", {})])
-    assert {"lost": 1} == changes.counters
-    assert {2: [b"5-0"]} == changes.finished
-    assert ["entry 5-0 was trimmed before it was finished: lost"] == texts(changes)
+    assert changes.counters == {"lost": 1}
+    assert changes.finished == {2: [b"5-0"]}
+    assert texts(changes) == ["entry 5-0 was trimmed before it was finished: lost"]
 
 
 def test_entries_are_applied_in_stream_order_however_they_arrive() -> None:
     """G1: ids are compared as numbers, of which 10-0 comes after 9-0."""
     changes = fed(list(reversed(series(12))))
-    assert {"applied": 12, "emitted": 4} == changes.counters
-    assert closes(12) == changes.symbols[BTC].closes
-    assert [b"%d-0" % i for i in range(1, 13)] == changes.finished[shard_of(BTC, 4)]
+    assert changes.counters == {"applied": 12, "emitted": 4}
+    assert changes.symbols[BTC].closes == closes(12)
+    assert changes.finished[shard_of(BTC, 4)] == [b"%d-0" % i for i in range(1, 13)]
 
 
 def test_advance_changes_nothing_in_memory() -> None:
@@ -176,11 +176,11 @@ def test_advance_changes_nothing_in_memory() -> None:
     batch = [*series(5, first=12), candle_entry(40, "ETHUSDT", T0 + MINUTE_MS)]
     readings = pipeline.read(batch)
     once = pipeline.advance(readings, twin.memory, histories)
-    assert before == (memory.window.closes().tolist(), memory.window.last_close_time_ms, memory)
-    assert {"ETHUSDT": ([T0], [1.0])} == histories
+    assert (memory.window.closes().tolist(), memory.window.last_close_time_ms, memory) == before
+    assert histories == {"ETHUSDT": ([T0], [1.0])}
     again = pipeline.advance(readings, twin.memory, histories)
     assert (once.records, once.counters) == (again.records, again.counters)
-    assert 5 == once.counters["emitted"]
+    assert once.counters["emitted"] == 5
 
 
 ENDS = ("applied", "ignored", "duplicate", "late", "dead", "lost")
@@ -218,12 +218,12 @@ def test_every_entry_ends_in_exactly_one_way(entries: list[Entry], symbols: str)
     """G5"""
     entries = [entry._replace(id=b"%d-%d" % divmod(i, 3)) for i, entry in enumerate(entries)]
     changes = fed(entries, settings=small_settings(symbols=symbols))
-    assert len(entries) == sum(changes.counters[end] for end in ENDS)
-    assert changes.counters["dead"] == len(changes.dead)
+    assert sum(changes.counters[end] for end in ENDS) == len(entries)
+    assert len(changes.dead) == changes.counters["dead"]
     expected: dict[int, list[bytes]] = {}
     for entry in entries:
         expected.setdefault(entry.shard, []).append(entry.id)
-    assert expected == changes.finished
+    assert changes.finished == expected
 
 
 def waiting(count: int, published_ms: int) -> list[tuple[int, str, Memory]]:
@@ -243,21 +243,21 @@ def test_of_what_is_overdue_no_more_is_taken_than_fits_into_a_batch() -> None:
     pipeline = Pipeline(small_settings(rate_clock="wall"), warm_until=(0, 0))
     remembered = waiting(20, published_ms=T0)
     first = pipeline.overdue(remembered, T0 + MINUTE_MS, 16)
-    assert [f"SYM{i}USDT" for i in range(16)] == [record.symbol for record in first.records]
+    assert [record.symbol for record in first.records] == [f"SYM{i}USDT" for i in range(16)]
     rest = [known for known in remembered if known[1] not in first.symbols]
-    assert 4 == len(pipeline.overdue(rest, T0 + MINUTE_MS, 16).records)
+    assert len(pipeline.overdue(rest, T0 + MINUTE_MS, 16).records) == 4
 
 
 def test_a_clock_that_was_set_back_silences_no_symbol() -> None:
     pipeline = Pipeline(small_settings(rate_clock="wall"), warm_until=(0, 0))
     long_ahead = waiting(1, published_ms=T0 + 1_000 * MINUTE_MS)
-    assert 1 == len(pipeline.overdue(long_ahead, T0, 16).records)
+    assert len(pipeline.overdue(long_ahead, T0, 16).records) == 1
     a_little_ahead = waiting(1, published_ms=T0 + MINUTE_MS // 2)
-    assert 0 == len(pipeline.overdue(a_little_ahead, T0, 16).records)
+    assert len(pipeline.overdue(a_little_ahead, T0, 16).records) == 0
 
 
 def test_a_symbol_that_is_none_of_ours_any_more_is_not_overdue() -> None:
     settings = small_settings(rate_clock="wall", symbols="SYM1USDT")
     pipeline = Pipeline(settings, warm_until=(0, 0))
     changes = pipeline.overdue(waiting(3, published_ms=T0), T0 + MINUTE_MS, 16)
-    assert ["SYM1USDT"] == [record.symbol for record in changes.records]
+    assert [record.symbol for record in changes.records] == ["SYM1USDT"]

@@ -29,18 +29,18 @@ def test_a_terminal_has_a_bar_with_share_rate_and_time_left(
 ) -> None:
     text = shown(Terminal(), monkeypatch)
     last = text.rstrip("\n").split("\r")[-1].rstrip()
-    assert f"[{'#' * 15}{'.' * 15}]  50%  500 of 1,000 entries, 25/s, 20 s left" == last
-    assert (20, "\n") == (text.count("\r"), text[-1])
+    assert last == f"[{'#' * 15}{'.' * 15}]  50%  500 of 1,000 entries, 25/s, 20 s left"
+    assert (text.count("\r"), text[-1]) == (20, "\n")
 
 
 def test_elsewhere_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(io.StringIO(), monkeypatch)
-    assert [
+    assert text.splitlines() == [
         " 25%  250 of 1,000 entries, 25/s, 30 s left",
         " 50%  500 of 1,000 entries, 25/s, 20 s left",
-    ] == text.splitlines()
+    ]
 
 
 def test_times_are_as_precise_as_they_need_to_be() -> None:
     expected = {0.4: "0 s", 59: "59 s", 65: "1 min 05 s", 7_265: "2 h 01 min"}
-    assert expected == {seconds: duration(seconds) for seconds in expected}
+    assert {seconds: duration(seconds) for seconds in expected} == expected

@@ -24,8 +24,8 @@ def test_an_entry_comes_back_as_it_was_in_one_line(pairs: list[tuple[bytes, byte
     """Binary or text, in its order, with names that come twice."""
     entry = RecordedEntry("1746373260000-7", [part for pair in pairs for part in pair])
     line = encode_entry(entry)
-    assert entry == decode_entry(line)
-    assert (1, b"\n") == (line.count(b"\n"), line[-1:])
+    assert decode_entry(line) == entry
+    assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
 
 
 def test_lines_are_what_the_documentation_says() -> None:
@@ -34,10 +34,10 @@ def test_lines_are_what_the_documentation_says() -> None:
         "id": "5-0",
         "fields": [["symbol", "BTCUSDT"], ["raw", {"base64": "/wA="}], ["symbol", ""]],
     }
-    assert expected == json.loads(encode_entry(RecordedEntry("5-0", fields)))
+    assert json.loads(encode_entry(RecordedEntry("5-0", fields))) == expected
     header = {"format": "marketstate-recording", "version": 1, "stream": "quantum:stream:x"}
-    assert header == json.loads(encode_header("quantum:stream:x"))
-    assert "quantum:stream:x" == decode_header(encode_header("quantum:stream:x")).stream
+    assert json.loads(encode_header("quantum:stream:x")) == header
+    assert decode_header(encode_header("quantum:stream:x")).stream == "quantum:stream:x"
 
 
 @pytest.mark.parametrize(

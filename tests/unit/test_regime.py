@@ -12,10 +12,12 @@ REGIME = DEFAULT_THETA["regime"]
 
 def test_the_published_probabilities_come_out() -> None:
     probs = regime_probabilities(0.245439, 0.556863, 1.007189, REGIME)
-    assert {"trend": "0.371906", "mr": "0.075824", "chop": "0.552270"} == {
-        name: f"{p:.6f}" for name, p in probs.items()
+    assert {name: f"{p:.6f}" for name, p in probs.items()} == {
+        "trend": "0.371906",
+        "mr": "0.075824",
+        "chop": "0.552270",
     }
-    assert "chop" == regime_of(probs)
+    assert regime_of(probs) == "chop"
 
 
 def test_every_weight_enters_the_score_of_its_letter_with_its_sign() -> None:
@@ -23,15 +25,15 @@ def test_every_weight_enters_the_score_of_its_letter_with_its_sign() -> None:
         zip(("a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"), range(1, 10), strict=True)
     )
     trend, mr, chop = regime_scores(0.5, 0.25, 3.0, score)
-    assert 1 * 0.5 + 2 * 0.25 - 3 * 2.0 == trend
-    assert 4 * 2.0 - 5 * 0.5 - 6 * 0.25 == mr
-    assert 7 * 0.75 + 8 * 0.5 - 9 * 2.0 == chop
+    assert trend == 1 * 0.5 + 2 * 0.25 - 3 * 2.0
+    assert mr == 4 * 2.0 - 5 * 0.5 - 6 * 0.25
+    assert chop == 7 * 0.75 + 8 * 0.5 - 9 * 2.0
 
 
 def test_a_trend_strength_above_one_leaves_chop_where_one_does() -> None:
     at_one = regime_scores(1.0, 0.5, 1.0, REGIME["score"])
     above = regime_scores(7.0, 0.5, 1.0, REGIME["score"])
-    assert (at_one[2], at_one[0] + 6.0) == (above[2], above[0])
+    assert (above[2], above[0]) == (at_one[2], at_one[0] + 6.0)
 
 
 def test_the_temperature_divides_the_scores() -> None:
@@ -39,13 +41,13 @@ def test_the_temperature_divides_the_scores() -> None:
 
 
 def test_scores_too_large_for_exp_still_give_probabilities() -> None:
-    assert (0.0, 0.0, 1.0) == softmax((-1e6, 0.0, 1e6), 1e-3)
-    assert (0.5, 0.5, 0.0) == softmax((1e300, 1e300, -1e300), 1.0)
+    assert softmax((-1e6, 0.0, 1e6), 1e-3) == (0.0, 0.0, 1.0)
+    assert softmax((1e300, 1e300, -1e300), 1.0) == (0.5, 0.5, 0.0)
 
 
 def test_the_softmax_of_known_scores_is_known() -> None:
     actual = softmax((0.0, math.log(2.0), math.log(5.0)), 1.0)
-    assert pytest.approx((0.125, 0.25, 0.625), rel=1e-15) == actual
+    assert actual == pytest.approx((0.125, 0.25, 0.625), rel=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -63,4 +65,4 @@ def test_the_softmax_of_known_scores_is_known() -> None:
 def test_the_regime_is_the_most_probable_and_the_first_on_a_tie(
     trend: float, mr: float, chop: float, regime: str
 ) -> None:
-    assert regime == regime_of({"chop": chop, "mr": mr, "trend": trend})
+    assert regime_of({"chop": chop, "mr": mr, "trend": trend}) == regime

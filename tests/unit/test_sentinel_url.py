@@ -23,7 +23,7 @@ URLS = {
 
 @pytest.mark.parametrize(("url", "expected"), URLS.items())
 def test_a_url_of_sentinels_taken_apart(url: str, expected: SentinelUrl) -> None:
-    assert expected == sentinel_url(url)
+    assert sentinel_url(url) == expected
 
 
 @pytest.mark.parametrize("url", ["redis://a", "rediss://a/0", "unix:///a+sentinel://b/c"])

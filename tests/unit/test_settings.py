@@ -20,7 +20,7 @@ def settings(**given: str) -> Settings:
 def refusal(**given: str) -> str:
     with pytest.raises(ConfigurationError) as refused:
         settings(**given)
-    assert 2 == refused.value.exit_code
+    assert refused.value.exit_code == 2
     return str(refused.value)
 
 
@@ -62,22 +62,22 @@ DEFAULTS = {
 
 
 def test_defaults_are_as_documented() -> None:
-    assert DEFAULTS == msgspec.structs.asdict(settings_from({}))
+    assert msgspec.structs.asdict(settings_from({})) == DEFAULTS
 
 
 def test_other_variables_do_not_matter() -> None:
     environ = {"PATH": "/bin", "REDIS_HOST": "elsewhere", "MARKETSTATES": "1"}
-    assert settings_from({}) == settings_from(environ)
+    assert settings_from(environ) == settings_from({})
 
 
 @pytest.mark.parametrize("field", [name for name in DEFAULTS if name != "theta"])
 @pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
 def test_an_empty_value_counts_as_not_given(field: str, empty: str) -> None:
-    assert settings_from({}) == settings(**{field: empty})
+    assert settings(**{field: empty}) == settings_from({})
 
 
 def test_blanks_around_a_value_do_not_matter() -> None:
-    assert 90 == settings(publish_interval=" 90\n").publish_interval
+    assert settings(publish_interval=" 90\n").publish_interval == 90
 
 
 TEXTS = ("a b", "a\tb", "{a}", "a" * 201)
@@ -146,7 +146,7 @@ def described(field: str) -> str:
 )
 def test_a_bad_value_is_refused_with_its_variable_and_what_is_allowed(field: str, bad: str) -> None:
     expected = f"MARKETSTATE_{field.upper()} is {bad!r}; allowed: {described(field)}"
-    assert expected == refusal(**{field: bad})
+    assert refusal(**{field: bad}) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_bad_value_is_refused_with_its_variable_and_what_is_allowed(field: str
     ],
 )
 def test_a_value_at_its_bounds_is_taken(field: str, text: str, value: object) -> None:
-    assert value == getattr(settings(**{field: text}), field)
+    assert getattr(settings(**{field: text}), field) == value
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_value_at_its_bounds_is_taken(field: str, text: str, value: object) ->
     ],
 )
 def test_an_unknown_name_is_refused_with_a_hint(name: str, expected: str) -> None:
-    assert expected == refusal(**{name: "1"})
+    assert refusal(**{name: "1"}) == expected
 
 
 def test_symbols_are_a_list_or_all() -> None:
@@ -197,7 +197,7 @@ def test_symbols_are_a_list_or_all() -> None:
 def test_symbols_in_another_notation_are_refused(symbols: str) -> None:
     """They would be one symbol that never comes, and all candles would be ignored."""
     allowed = "allowed: symbols with commas between them, or 'all'"
-    assert f"MARKETSTATE_SYMBOLS is {symbols!r}; {allowed}" == refusal(symbols=symbols)
+    assert refusal(symbols=symbols) == f"MARKETSTATE_SYMBOLS is {symbols!r}; {allowed}"
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_symbols_in_another_notation_are_refused(symbols: str) -> None:
     ],
 )
 def test_an_interval_in_ms(interval: str, ms: int) -> None:
-    assert ms == settings(candle_interval=interval).candle_interval_ms
+    assert settings(candle_interval=interval).candle_interval_ms == ms
 
 
 def test_durations_in_ms() -> None:
     found = settings(publish_interval="90", lease_seconds="1.5")
-    assert (90_000, 1_500) == (found.publish_interval_ms, found.lease_ms)
+    assert (found.publish_interval_ms, found.lease_ms) == (90_000, 1_500)
 
 
 def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,13 +226,13 @@ def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
         worker_id = settings().worker_id
         assert worker_id.endswith(f"-{os.getpid()}")
-        assert worker_id == settings(worker_id=worker_id).worker_id, "allowed if given"
+        assert settings(worker_id=worker_id).worker_id == worker_id, "allowed if given"
 
 
 def test_described_names_every_setting_but_theta() -> None:
     found = settings(symbols="BTCUSDT", worker_id="w1").described()
     names = [part.partition("=")[0] for part in found.split(" ")]
-    assert [name for name in DEFAULTS if name != "theta"] == names
+    assert names == [name for name in DEFAULTS if name != "theta"]
     assert found.startswith("symbols=BTCUSDT publish_interval=60 window_size=300 ")
     assert "redis_password=- " in found
 

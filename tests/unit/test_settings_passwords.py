@@ -35,7 +35,7 @@ def shows_secret(text: str) -> bool:
 
 def test_a_password_from_a_variable() -> None:
     found = settings(redis_password=SECRET)
-    assert SECRET == password_used(found)
+    assert password_used(found) == SECRET
     assert "redis_password=*** " in found.described()
     assert not shows_secret(found.described())
 
@@ -45,7 +45,7 @@ def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
     path = tmp_path / "password"
     path.write_text(SECRET + end, newline="")
     found = settings(redis_password_file=str(path))
-    assert SECRET == password_used(found)
+    assert password_used(found) == SECRET
     assert f"redis_password_file={path} " in found.described()
     assert not shows_secret(found.described())
 
@@ -55,14 +55,16 @@ def test_a_password_file_that_cannot_be_used(tmp_path: Path) -> None:
     empty.write_text("\n")
     binary.write_bytes(b"\xff\xfe")
     name = "MARKETSTATE_REDIS_PASSWORD_FILE"
-    assert f"{name}: {empty} is empty; it must hold the password" == refusal(
-        redis_password_file=str(empty)
+    assert (
+        refusal(redis_password_file=str(empty))
+        == f"{name}: {empty} is empty; it must hold the password"
     )
-    assert f"{name}: cannot read {missing}: No such file or directory" == refusal(
-        redis_password_file=str(missing)
+    assert (
+        refusal(redis_password_file=str(missing))
+        == f"{name}: cannot read {missing}: No such file or directory"
     )
-    assert f"{name}: {binary} is not UTF-8 text" == refusal(redis_password_file=str(binary))
-    assert f"{name}: /dev/zero is over 65,536 bytes" == refusal(redis_password_file="/dev/zero")
+    assert refusal(redis_password_file=str(binary)) == f"{name}: {binary} is not UTF-8 text"
+    assert refusal(redis_password_file="/dev/zero") == f"{name}: /dev/zero is over 65,536 bytes"
 
 
 URLS = {
@@ -83,7 +85,7 @@ URLS = {
 @pytest.mark.parametrize(("url", "masked"), URLS.items())
 def test_a_password_in_a_url_is_used_and_never_shown(url: str, masked: str) -> None:
     found = settings(redis_url=url)
-    assert SECRET == password_used(found)
+    assert password_used(found) == SECRET
     assert masked in found.described()
     assert masked in connection.address(found)
     assert not shows_secret(found.described())
@@ -93,7 +95,7 @@ def test_a_password_in_a_url_is_used_and_never_shown(url: str, masked: str) -> N
 @pytest.mark.parametrize("url", ["redis://host:6380/2", "redis://user@host", "unix:///run/r.sock"])
 def test_a_url_without_a_password_may_have_it_beside(url: str) -> None:
     found = settings(redis_url=url, redis_password=SECRET)
-    assert SECRET == password_used(found)
+    assert password_used(found) == SECRET
     assert not shows_secret(found.described())
 
 
@@ -103,7 +105,7 @@ def test_a_password_in_the_url_and_beside_it_is_refused_without_showing_it(url: 
     expected = (
         "a password is given by MARKETSTATE_REDIS_URL and MARKETSTATE_REDIS_PASSWORD; give it once"
     )
-    assert expected == found
+    assert found == expected
 
 
 def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
         "a password is given by MARKETSTATE_REDIS_PASSWORD and MARKETSTATE_REDIS_PASSWORD_FILE; "
         "give it once"
     )
-    assert expected == found
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_url_of_another_kind_is_refused_without_showing_it(url: str) -> None:
         "MARKETSTATE_REDIS_URL is ***; "
         "allowed: a URL that starts with redis://, rediss://, unix:// or redis+sentinel://"
     )
-    assert expected == refusal(redis_url=url)
+    assert refusal(redis_url=url) == expected
 
 
 UNUSABLE = {
@@ -184,7 +186,7 @@ def test_the_name_of_a_mistyped_variable_is_told_but_not_what_it_holds() -> None
 def test_a_password_from_a_systemd_credential(tmp_path: Path, end: str) -> None:
     (tmp_path / "redis-password").write_text(SECRET + end)
     found = settings_from({"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert SECRET == password_used(found)
+    assert password_used(found) == SECRET
     assert not shows_secret(found.described())
 
 
@@ -195,7 +197,7 @@ def test_an_empty_or_missing_credential_is_no_password(tmp_path: Path) -> None:
     (tmp_path / "redis-password").write_text("\n")
     assert password_used(settings_from(given)) is None
     given[f"{PREFIX}REDIS_PASSWORD"] = SECRET
-    assert SECRET == password_used(settings_from(given))
+    assert password_used(settings_from(given)) == SECRET
 
 
 def test_a_credential_and_another_password_are_one_too_many(tmp_path: Path) -> None:
@@ -204,6 +206,7 @@ def test_a_credential_and_another_password_are_one_too_many(tmp_path: Path) -> N
     with pytest.raises(ConfigurationError) as refused:
         settings_from(given)
     assert (
-        "a password is given by MARKETSTATE_REDIS_PASSWORD and the systemd credential "
-        "redis-password; give it once" == str(refused.value)
+        str(refused.value)
+        == "a password is given by MARKETSTATE_REDIS_PASSWORD and the systemd credential "
+        "redis-password; give it once"
     )

@@ -22,25 +22,26 @@ def refusal(**given: str) -> str:
 
 
 def test_backfill_keys_are_patterns_or_none() -> None:
-    assert 4 == len(settings().backfill_patterns)
-    assert () == settings(backfill_keys="none").backfill_patterns
-    assert ("a:{symbol}", "b{symbol}") == settings(
-        backfill_keys="a:{symbol}, b{symbol}"
-    ).backfill_patterns
+    assert len(settings().backfill_patterns) == 4
+    assert settings(backfill_keys="none").backfill_patterns == ()
+    assert settings(backfill_keys="a:{symbol}, b{symbol}").backfill_patterns == (
+        "a:{symbol}",
+        "b{symbol}",
+    )
     expected = "MARKETSTATE_BACKFILL_KEYS has 'b:1m'; each key must have {symbol} in it"
-    assert expected == refusal(backfill_keys="a:{symbol},b:1m")
+    assert refusal(backfill_keys="a:{symbol},b:1m") == expected
 
 
 def test_the_default_caches_are_not_read_for_another_interval() -> None:
-    assert () == settings(candle_interval="5m").backfill_patterns
+    assert settings(candle_interval="5m").backfill_patterns == ()
     given = settings(candle_interval="5m", backfill_keys="c:{symbol}:5m")
-    assert ("c:{symbol}:5m",) == given.backfill_patterns
+    assert given.backfill_patterns == ("c:{symbol}:5m",)
 
 
 def test_invented_candles_have_keys_of_their_own() -> None:
     real, invented = settings().keys, settings(source="synthetic").keys
-    assert "quantum:stream:market.klines.synthetic" == invented.input
-    assert "quantum:marketstate-worker:marketstate.synthetic" == invented.namespace
+    assert invented.input == "quantum:stream:market.klines.synthetic"
+    assert invented.namespace == "quantum:marketstate-worker:marketstate.synthetic"
     assert {real.window("A"), real.meta, real.lease(0), real.marks(0), real.input}.isdisjoint(
         {invented.window("A"), invented.meta, invented.lease(0), invented.marks(0), invented.input}
     )
@@ -60,7 +61,7 @@ def test_no_key_but_a_symbols_hash_may_have_the_output_prefix(prefix: str, key: 
         f"MARKETSTATE_OUTPUT_PREFIX is {prefix!r}, with which the key {key!r} starts too; "
         "only the symbols' hashes may start with it"
     )
-    assert expected == refusal(output_prefix=prefix)
+    assert refusal(output_prefix=prefix) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,14 +85,14 @@ def test_the_window_must_be_as_long_as_theta_needs(tmp_path: Path) -> None:
     path = tmp_path / "theta.json"
     path.write_text('{"vol": {"window": 400}}')
     assert "allowed: at least 401" in refusal(window_size="400", theta_file=str(path))
-    assert 401 == settings(window_size="401", theta_file=str(path)).window_size
+    assert settings(window_size="401", theta_file=str(path)).window_size == 401
 
 
 def test_a_theta_file_is_merged_with_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "theta.json"
     path.write_text(json.dumps({"trend": {"method": "ols"}}))
     expected = DEFAULT_THETA | {"trend": DEFAULT_THETA["trend"] | {"method": "ols"}}
-    assert expected == settings(theta_file=str(path)).theta
+    assert settings(theta_file=str(path)).theta == expected
 
 
 @pytest.mark.parametrize(
@@ -123,5 +124,5 @@ def test_a_theta_file_that_cannot_be_used(tmp_path: Path, content: bytes, reason
 def test_a_theta_file_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.json"
     expected = f"MARKETSTATE_THETA_FILE: cannot read {missing}: No such file or directory"
-    assert expected == refusal(theta_file=str(missing))
+    assert refusal(theta_file=str(missing)) == expected
     assert "Is a directory" in refusal(theta_file=str(tmp_path))

@@ -29,50 +29,53 @@ def test_the_published_figures_come_out() -> None:
     noise = np.random.RandomState(42).randn(300)
     state = state_of(100 * np.exp(np.cumsum(0.01 * noise + 0.002)))
     probs = state["regime_probs"]
-    assert "0.00967080 0.00186241 0.192581" == (
+    assert (
         f"{state['sigma']:.8f} {state['mu']:.8f} {state['ts']:.6f}"
+    ) == "0.00967080 0.00186241 0.192581"
+    assert (
+        " ".join(f"{100 * probs[name]:.2f}" for name in ("chop", "trend", "mr"))
+        == "56.72 30.31 12.97"
     )
-    assert "56.72 30.31 12.97" == " ".join(
-        f"{100 * probs[name]:.2f}" for name in ("chop", "trend", "mr")
-    )
-    assert "chop" == regime_of(probs)
+    assert regime_of(probs) == "chop"
 
 
 def test_the_state_has_the_keys_that_downstream_users_know() -> None:
     state: Any = state_of(WALKS[0])
-    assert ["sigma", "mu", "ts", "regime_probs", "features", "windows", "ts_components"] == [*state]
-    assert ["trend", "mr", "chop"] == [*state["regime_probs"]]
-    assert ["dp", "vr", "spike_proxy"] == [*state["features"]]
-    assert {"returns_n": 299, "trend_windows": [64, 128, 256], "regime_window": 256} == (
-        state["windows"]
-    )
-    assert {"mu_abs": abs(state["mu"]), "sigma_used": state["sigma"]} == state["ts_components"]
+    assert [*state] == ["sigma", "mu", "ts", "regime_probs", "features", "windows", "ts_components"]
+    assert [*state["regime_probs"]] == ["trend", "mr", "chop"]
+    assert [*state["features"]] == ["dp", "vr", "spike_proxy"]
+    assert (state["windows"]) == {
+        "returns_n": 299,
+        "trend_windows": [64, 128, 256],
+        "regime_window": 256,
+    }
+    assert state["ts_components"] == {"mu_abs": abs(state["mu"]), "sigma_used": state["sigma"]}
 
 
 def test_the_state_holds_plain_python_numbers_only() -> None:
-    assert {float, int} == {type(leaf) for leaf in leaves(state_of(WALKS[0]))}
+    assert {type(leaf) for leaf in leaves(state_of(WALKS[0]))} == {float, int}
 
 
 def test_below_the_minimum_length_there_is_no_state_and_no_error() -> None:
     calculation = MarketState()
-    assert 257 == calculation.minimum_length
+    assert calculation.minimum_length == 257
     assert calculation.get_state("BTCUSDT", []) is None
     assert calculation.get_state("BTCUSDT", WALKS[0, :256]) is None
     assert calculation.get_state("BTCUSDT", WALKS[0, :257]) is not None
-    assert [None] * 4 == calculation.get_states(WALKS[:, :256])
+    assert calculation.get_states(WALKS[:, :256]) == [None] * 4
 
 
 def test_the_minimum_length_follows_theta() -> None:
     theta = {"vol": {"window": 9}, "trend": {"windows": [3], "weights": [1]}}
     calculation = MarketState(theta | {"regime": {"window": 12}})
-    assert 13 == calculation.minimum_length
+    assert calculation.minimum_length == 13
     assert calculation.get_state("BTCUSDT", WALKS[0, :12]) is None
     assert calculation.get_state("BTCUSDT", WALKS[0, :13]) is not None
 
 
 def test_only_the_last_minimum_length_prices_count() -> None:
     long, short = state_of(WALKS[0]), state_of(WALKS[0, -257:])
-    assert (299, 256) == (long["windows"]["returns_n"], short["windows"]["returns_n"])
+    assert (long["windows"]["returns_n"], short["windows"]["returns_n"]) == (299, 256)
     short["windows"]["returns_n"] = 299
     assert bits(short) == bits(long)
 
@@ -86,14 +89,14 @@ def test_a_list_an_integer_array_and_a_tuple_of_the_same_prices_give_the_same_st
 def test_the_states_of_many_windows_are_those_of_each_alone() -> None:
     theta = {"trend": {"method": "ols"}}
     expected = [state_of(row, theta) for row in WALKS]
-    assert bits({"states": expected}) == bits({"states": market_states(WALKS, theta)})
-    assert [] == market_states(np.empty((0, 300)))
+    assert bits({"states": market_states(WALKS, theta)}) == bits({"states": expected})
+    assert market_states(np.empty((0, 300))) == []
 
 
 def test_a_calculation_does_not_change_the_prices_it_is_given() -> None:
     prices = WALKS.copy()
     market_states(prices)
-    assert WALKS.tolist() == prices.tolist()
+    assert prices.tolist() == WALKS.tolist()
 
 
 def test_states_share_nothing_with_each_other_or_with_theta() -> None:
@@ -101,16 +104,16 @@ def test_states_share_nothing_with_each_other_or_with_theta() -> None:
     for state in calculation.get_states(WALKS[:2]):
         assert state is not None
         state["windows"]["trend_windows"].append(1)
-    assert [64, 128, 256] == calculation.theta["trend"]["windows"]
-    assert [64, 128, 256] == DEFAULT_THETA["trend"]["windows"]
+    assert calculation.theta["trend"]["windows"] == [64, 128, 256]
+    assert DEFAULT_THETA["trend"]["windows"] == [64, 128, 256]
 
 
 def test_theta_is_the_merged_one_and_belongs_to_one_calculation() -> None:
     overrides = {"vol": {"window": 100}}
     first, second = MarketState(overrides), MarketState(overrides)
     first.theta["vol"]["window"] = 3
-    assert 100 == second.theta["vol"]["window"]
-    assert {"vol": {"window": 100}} == overrides
+    assert second.theta["vol"]["window"] == 100
+    assert overrides == {"vol": {"window": 100}}
     assert core.theta.DEFAULT_THETA == MarketState().theta
     assert core.theta.DEFAULT_THETA is core.state.DEFAULT_THETA
 
@@ -131,8 +134,9 @@ def test_a_price_that_is_not_finite_and_positive_is_refused_with_symbol_and_inde
     prices[2] = value
     with pytest.raises(ValueError, match="every price") as refusal:
         MarketState().get_state("ETHUSDT", prices)
-    assert f"prices of ETHUSDT: found {value} at index 2; every price is finite and > 0" == str(
-        refusal.value
+    assert (
+        str(refusal.value)
+        == f"prices of ETHUSDT: found {value} at index 2; every price is finite and > 0"
     )
 
 
@@ -141,7 +145,7 @@ def test_a_bad_price_in_a_batch_is_refused_with_row_and_column() -> None:
     prices[3, 299] = prices[2, 7] = np.nan
     with pytest.raises(ValueError, match="every price") as refusal:
         market_states(prices)
-    assert "windows: found nan at index (2, 7); every price is finite and > 0" == str(refusal.value)
+    assert str(refusal.value) == "windows: found nan at index (2, 7); every price is finite and > 0"
 
 
 @pytest.mark.parametrize(
@@ -169,9 +173,9 @@ def test_a_single_row_is_refused_where_a_batch_is_needed() -> None:
 @pytest.mark.parametrize("method", ["theil_sen", "ols", "huber"])
 def test_flat_prices_have_a_finite_state(method: str) -> None:
     state = state_of([42.0] * 257, {"trend": {"method": method}})
-    assert (1e-6, 0.0, 0.0) == (state["sigma"], state["mu"], state["ts"])
-    assert {"dp": 1.0, "vr": 0.0, "spike_proxy": 0.0} == state["features"]
-    assert pytest.approx([1 / 3] * 3) == [*state["regime_probs"].values()]
+    assert (state["sigma"], state["mu"], state["ts"]) == (1e-6, 0.0, 0.0)
+    assert state["features"] == {"dp": 1.0, "vr": 0.0, "spike_proxy": 0.0}
+    assert [*state["regime_probs"].values()] == pytest.approx([1 / 3] * 3)
 
 
 def test_the_smallest_and_largest_prices_and_parameters_give_finite_numbers() -> None:
@@ -196,4 +200,4 @@ def test_importing_the_calculation_loads_numpy_and_no_scipy() -> None:
     child = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "[]\n" == child.stdout
+    assert child.stdout == "[]\n"

@@ -18,7 +18,7 @@ PRICES = "".join(f"{price}\n" for price in KNOWN_WINDOW)
 
 
 def state_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    assert 0 == main(["state", *arguments, "--json"])
+    assert main(["state", *arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -28,8 +28,8 @@ def test_prices_alone_have_a_state_with_or_without_a_header(
 ) -> None:
     (tmp_path / "mine.csv").write_text(text)
     found = state_of(capsys, str(tmp_path / "mine.csv"))
-    assert KNOWN_STATE == pytest.approx({name: found[name] for name in KNOWN_STATE}, rel=1e-9)
-    assert ("mine", 257, None) == (found["symbol"], found["prices"], found["close_time_ms"])
+    assert pytest.approx({name: found[name] for name in KNOWN_STATE}, rel=1e-9) == KNOWN_STATE
+    assert (found["symbol"], found["prices"], found["close_time_ms"]) == ("mine", 257, None)
 
 
 def test_candles_have_the_same_state_as_their_closes(
@@ -39,8 +39,8 @@ def test_candles_have_the_same_state_as_their_closes(
     path.write_bytes(gzip.compress(CANDLE_ROWS.encode()))
     found = state_of(capsys, str(path))
     expected: Any = MarketState().get_state("BTCUSDT", [one.close for one in CANDLES])
-    assert expected == {name: found[name] for name in expected}
-    assert ("BTCUSDT", CANDLES[-1].close_time) == (found["symbol"], found["close_time_ms"])
+    assert {name: found[name] for name in expected} == expected
+    assert (found["symbol"], found["close_time_ms"]) == ("BTCUSDT", CANDLES[-1].close_time)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_invented_prices_have_the_regime_they_are_named_for_and_the_answer_repea
     kind: str, regime: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = state_of(capsys, "--synthetic", kind)
-    assert regime == found["regime"]
-    assert found == state_of(capsys, "--synthetic", kind)
+    assert found["regime"] == regime
+    assert state_of(capsys, "--synthetic", kind) == found
 
 
 def test_it_says_in_words_what_the_numbers_mean(capsys: pytest.CaptureFixture[str]) -> None:
-    assert 0 == main(["state", "--synthetic", "trend"])
+    assert main(["state", "--synthetic", "trend"]) == 0
     text = capsys.readouterr().out
     assert "BTCUSDT: 300 prices until 2026-01-01 11:59:59 UTC" in text
     assert "Most likely trend" in text
@@ -88,8 +88,8 @@ def test_what_has_no_state_is_one_clear_line(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(text.encode(errors="surrogateescape"))
-    assert 2 == main(["state", str(path)])
+    assert main(["state", str(path)]) == 2
     error = capsys.readouterr().err
-    assert 1 == len(error.splitlines())
+    assert len(error.splitlines()) == 1
     assert str(path) in error
     assert says in error

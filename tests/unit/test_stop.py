@@ -93,7 +93,7 @@ def test_a_signal_does_not_break_off_anything_else(stop: Stop, signum: int) -> N
     os.kill(os.getpid(), signum)
     done.append("commit")
     assert stop.requested
-    assert ["commit"] == done
+    assert done == ["commit"]
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
@@ -117,7 +117,7 @@ def test_after_the_wish_to_stop_no_wait_begins(stop: Stop) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     began = []
     stop.breaks_off(lambda: began.append(True))
-    assert [] == began
+    assert began == []
 
 
 def test_a_signal_ends_a_sleep(stop: Stop) -> None:
@@ -155,10 +155,10 @@ def test_a_second_signal_ends_the_process(signum: int) -> None:
     ) as process:
         assert process.stdout is not None
         try:
-            assert "ready\n" == process.stdout.readline()
+            assert process.stdout.readline() == "ready\n"
             process.send_signal(signum)
-            assert "requested\n" == process.stdout.readline()
+            assert process.stdout.readline() == "requested\n"
             process.send_signal(signum)
-            assert -signum == process.wait(PATIENCE_S)
+            assert process.wait(PATIENCE_S) == -signum
         finally:
             process.kill()

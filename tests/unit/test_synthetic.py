@@ -49,7 +49,7 @@ def test_a_full_window_is_of_its_symbols_regime(symbol: str, regime: str, interv
     ]
     states = MarketState().get_states(windows)
     found = [regime_of(state["regime_probs"]) for state in states if state is not None]
-    assert [regime] * 120 == found
+    assert found == [regime] * 120
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
@@ -85,7 +85,7 @@ def test_another_process_invents_the_same_prices() -> None:
         for symbol in SYMBOLS
         for i in (0, 1, 2, 5_000)
     ]
-    assert [f"{expected}\n"] * 2 == outputs
+    assert outputs == [f"{expected}\n"] * 2
 
 
 def test_the_order_of_questions_does_not_matter() -> None:
@@ -99,10 +99,10 @@ def test_a_candle_begins_where_the_one_before_it_ended() -> None:
     close_ms = last_close_ms(60_000, 5)
     before = synthetic_candle("BTCUSDT", close_ms - 60_000, "1m", 60_000)
     candle = synthetic_candle("BTCUSDT", close_ms, "1m", 60_000)
-    assert before.close == candle.open
-    assert (close_ms, close_ms - 59_999) == (candle.close_time, candle.open_time)
-    assert candle.low == min(candle.close, before.close)
-    assert candle.high == max(candle.close, before.close)
+    assert candle.open == before.close
+    assert (candle.close_time, candle.open_time) == (close_ms, close_ms - 59_999)
+    assert min(candle.close, before.close) == candle.low
+    assert max(candle.close, before.close) == candle.high
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
@@ -112,4 +112,4 @@ def test_an_invented_candle_is_one_to_the_decoder(symbol: str) -> None:
         name.encode(): value if isinstance(value, bytes) else value.encode()
         for name, value in encode_envelope(candle, source="synthetic").items()
     }
-    assert candle == decode_candle(fields, NOW_MS)
+    assert decode_candle(fields, NOW_MS) == candle

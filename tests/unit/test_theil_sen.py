@@ -19,19 +19,19 @@ from core.theil_sen import median_of_all_slopes, theil_sen_slopes
 def test_it_is_the_middle_slope_or_the_mean_of_the_two_middle_ones(
     y: list[float], expected: float
 ) -> None:
-    assert [expected] == theil_sen_slopes(np.array([y])).tolist()
-    assert expected == median_of_all_slopes(np.array(y))
+    assert theil_sen_slopes(np.array([y])).tolist() == [expected]
+    assert median_of_all_slopes(np.array(y)) == expected
 
 
 def test_no_rows_have_no_slopes() -> None:
-    assert [] == theil_sen_slopes(np.empty((0, 64))).tolist()
+    assert theil_sen_slopes(np.empty((0, 64))).tolist() == []
 
 
 def test_it_leaves_its_input_as_it_was() -> None:
     y = np.random.default_rng(0).standard_normal((3, 200))
     before = y.tolist()
     theil_sen_slopes(y)
-    assert before == y.tolist()
+    assert y.tolist() == before
 
 
 def test_rows_may_be_the_ends_of_longer_ones() -> None:

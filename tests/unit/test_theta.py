@@ -50,12 +50,12 @@ def test_overrides_merge_at_every_level() -> None:
     theta = merged_theta({"eps": 1e-9, "vol": {"window": 10}, "regime": {"score": {"b2": 3}}})
     expected: Any = copy.deepcopy(DEFAULT_THETA)
     expected["eps"], expected["vol"]["window"], expected["regime"]["score"]["b2"] = 1e-9, 10, 3.0
-    assert expected == theta
+    assert theta == expected
 
 
 def test_an_integer_is_stored_as_a_float_where_a_float_is_meant() -> None:
     theta = merged_theta({"vol": {"spike_center": 2}, "trend": {"weights": (3, 1, 0)}})
-    assert "2.0 [3.0, 1.0, 0.0]" == f"{theta['vol']['spike_center']} {theta['trend']['weights']}"
+    assert f"{theta['vol']['spike_center']} {theta['trend']['weights']}" == "2.0 [3.0, 1.0, 0.0]"
 
 
 def test_the_merged_theta_shares_nothing_with_the_overrides_or_the_defaults() -> None:
@@ -153,16 +153,16 @@ def test_the_last_possible_value_is_accepted(path: str, value: object) -> None:
     found: Any = merged_theta(nested(path, value))
     for name in path.split("."):
         found = found[name]
-    assert value == found
+    assert found == value
 
 
 def test_windows_overridden_alone_with_another_number_of_items_ask_for_as_many_weights() -> None:
     with pytest.raises(ThetaError) as refusal:
         merged_theta({"trend": {"windows": [32, 100]}})
-    assert (
+    assert str(refusal.value) == (
         "theta: trend.weights: found [0.5, 0.3, 0.2];"
         " allowed is a list as long as trend.windows, [32, 100]"
-    ) == str(refusal.value)
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ def test_what_is_not_a_mapping_is_refused_where_one_is_needed(overrides: Any, me
 def test_the_minimum_length_is_one_more_than_the_longest_window() -> None:
     longer_each: list[dict[str, Any]] = [{"vol": {"window": 300}}, {"regime": {"window": 400}}, {}]
     longer_each.append({"trend": {"windows": [500, 2], "weights": [1, 1]}})
-    assert [301, 401, 257, 501] == [minimum_length(merged_theta(theta)) for theta in longer_each]
+    assert [minimum_length(merged_theta(theta)) for theta in longer_each] == [301, 401, 257, 501]
 
 
 def test_the_hash_is_known_and_has_not_changed() -> None:
-    assert "8764a24e4a609220" == theta_hash(None)
+    assert theta_hash(None) == "8764a24e4a609220"
 
 
 def test_the_hash_is_that_of_the_merged_theta_however_it_was_written() -> None:
@@ -225,4 +225,4 @@ def test_the_hash_differs_when_any_parameter_differs() -> None:
         {"regime": {"score": {"a1": 2}}},
         {"regime": {"score": {"a2": 2}}},
     ]
-    assert 1 + len(others) == len({theta_hash(theta) for theta in [None, *others]})
+    assert len({theta_hash(theta) for theta in [None, *others]}) == 1 + len(others)

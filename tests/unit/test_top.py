@@ -55,8 +55,8 @@ def test_how_long_a_regime_has_held_is_counted_from_its_first_close() -> None:
     regimes = ("chop", "chop", "trend", "trend", "trend")
     records = [make_record("BTC", i, regime) for i, regime in enumerate(regimes)]
     held = [markets_of(*records[:count])["BTC"] for count in range(1, 6)]
-    assert [0, 1, 0, 1, 2] == [market.held_ms // MINUTE_MS for market in held]
-    assert [False, False, True, True, True] == [market.since_known for market in held]
+    assert [market.held_ms // MINUTE_MS for market in held] == [0, 1, 0, 1, 2]
+    assert [market.since_known for market in held] == [False, False, True, True, True]
     assert " >60s" in drawn(view_of(markets_of(*records[:2])))[4]
     assert "    2m" in drawn(view_of(markets_of(*records)))[4]
 
@@ -80,7 +80,7 @@ def test_a_screen_fits_into_its_terminal(width: int, height: int) -> None:
     assert len(lines) <= max(height, 1)
     assert max(map(len, lines)) <= width
     if height >= 6:
-        assert height == len(lines)
+        assert len(lines) == height
 
 
 def test_600_symbols_are_scrolled_through_and_the_rest_is_told() -> None:
@@ -146,10 +146,10 @@ def test_shares_and_regimes_are_told_apart_without_colour_and_without_unicode() 
         runs = "".join(f"({re.escape(mark)}+)" for mark in marks.bar)
         bar = re.search(f" {runs} ", drawn(view, marks=marks)[4])
         assert bar is not None
-        assert [7, 7, 22] == [len(run) for run in bar.groups()]
+        assert [len(run) for run in bar.groups()] == [7, 7, 22]
     assert all(line.isascii() for line in drawn(view, marks=ASCII))
-    assert ASCII == marks_for("iso8859-1")
-    assert UNICODE == marks_for("utf-8")
+    assert marks_for("iso8859-1") == ASCII
+    assert marks_for("utf-8") == UNICODE
 
 
 def test_names_of_others_are_shown_and_not_obeyed() -> None:
@@ -174,7 +174,7 @@ def test_names_of_others_are_shown_and_not_obeyed() -> None:
 )
 def test_what_is_no_sound_record_is_told_from_those_beside_it(record: bytes) -> None:
     entries = [(b"1-0", {b"record": record}), (b"2-0", {}), (b"3-0", {b"record": GOOD_BYTES})]
-    assert [(b"1-0", None), (b"2-0", None), (b"3-0", GOOD)] == list(readable(entries))
+    assert list(readable(entries)) == [(b"1-0", None), (b"2-0", None), (b"3-0", GOOD)]
 
 
 def test_an_old_state_is_marked() -> None:
@@ -199,19 +199,19 @@ def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
         assert rate.per_min is None
     for now_s, total, expected in ((60, 600, 600), (90, 600, 300), (150, 600, 0)):
         rate.add(total, now_s)
-        assert expected == rate.per_min
+        assert rate.per_min == expected
     rate.add(5, 151)
     assert rate.per_min is None
 
 
 def test_durations_are_short() -> None:
     found = [duration(s * 1_000) for s in (-5, 0, 99, 100, 5_999, 6_000, 172_799, 172_800)]
-    assert ["0s", "0s", "99s", "1m", "99m", "1h", "47h", "2d"] == found
+    assert found == ["0s", "0s", "99s", "1m", "99m", "1h", "47h", "2d"]
 
 
 def test_keys_are_read_from_what_terminals_send() -> None:
-    assert ["up", "a", "page down", "escape", "enter"] == keys_in(b"\x1b[Aa\x1b[6~\x1b\r")
-    assert ["é"] == keys_in("é".encode() + b"\xff\x1b[200~")
+    assert keys_in(b"\x1b[Aa\x1b[6~\x1b\r") == ["up", "a", "page down", "escape", "enter"]
+    assert keys_in("é".encode() + b"\xff\x1b[200~") == ["é"]
 
 
 def test_a_record_of_any_regime_is_shown() -> None:

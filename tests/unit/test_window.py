@@ -19,7 +19,7 @@ def filled(capacity: int, closes_n: int) -> Window:
 
 def test_a_new_window_is_empty() -> None:
     window = Window(3)
-    assert (0, 0, []) == (len(window), window.last_close_time_ms, window.closes().tolist())
+    assert (len(window), window.last_close_time_ms, window.closes().tolist()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 7])
@@ -27,8 +27,8 @@ def test_a_new_window_is_empty() -> None:
 def test_the_last_closes_are_kept_oldest_first(capacity: int, closes_n: int) -> None:
     window = filled(capacity, closes_n)
     expected = [float(close) for close in range(1, closes_n + 1)][-capacity:]
-    assert expected == window.closes().tolist()
-    assert (len(expected), 10 * closes_n) == (len(window), window.last_close_time_ms)
+    assert window.closes().tolist() == expected
+    assert (len(window), window.last_close_time_ms) == (len(expected), 10 * closes_n)
 
 
 @pytest.mark.parametrize("first_n", range(12))
@@ -39,14 +39,14 @@ def test_many_closes_at_once_are_as_good_as_one_at_a_time(first_n: int, second_n
     times, closes = [10 * n for n in range(1, closes_n + 1)], np.arange(1.0, closes_n + 1)
     window.extend(times[:first_n], closes[:first_n])
     window.extend(times[first_n:], closes[first_n:])
-    assert filled(4, closes_n).closes().tolist() == window.closes().tolist()
-    assert filled(4, closes_n).last_close_time_ms == window.last_close_time_ms
+    assert window.closes().tolist() == filled(4, closes_n).closes().tolist()
+    assert window.last_close_time_ms == filled(4, closes_n).last_close_time_ms
 
 
 def test_the_closes_are_a_contiguous_read_only_view() -> None:
     closes = filled(5, 23).closes()
     assert closes.flags.c_contiguous
-    assert np.dtype(np.float64) == closes.dtype
+    assert closes.dtype == np.dtype(np.float64)
     assert closes.base is not None
     with pytest.raises(ValueError, match="read-only"):
         closes[0] = 1.0
@@ -67,7 +67,7 @@ def test_close_times_that_do_not_increase_are_refused_and_change_nothing(
     window = filled(5, 3)
     with pytest.raises(ValueError, match=found):
         window.extend(times, [9.0] * len(times))
-    assert ([1.0, 2.0, 3.0], 30) == (window.closes().tolist(), window.last_close_time_ms)
+    assert (window.closes().tolist(), window.last_close_time_ms) == ([1.0, 2.0, 3.0], 30)
 
 
 def test_as_many_close_times_as_closes_are_needed() -> None:
@@ -80,7 +80,7 @@ def test_a_value_that_is_no_number_changes_nothing() -> None:
     bad: Any = ["x"]
     with pytest.raises(ValueError, match="could not convert"):
         window.extend([30], bad)
-    assert ([1.0, 2.0], 20) == (window.closes().tolist(), window.last_close_time_ms)
+    assert (window.closes().tolist(), window.last_close_time_ms) == ([1.0, 2.0], 20)
 
 
 @pytest.mark.parametrize("capacity", [0, -1])

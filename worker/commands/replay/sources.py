@@ -85,7 +85,7 @@ class Sources:
         last = (-1, -1)
         for where, read in heapq.merge(*files, key=lambda each: each[1].entry.order):
             entry = read.entry
-            if OF_A_STATE <= {*entry.fields[::2]}:
+            if {*entry.fields[::2]} >= OF_A_STATE:
                 raise ConfigurationError(
                     f"{where} is a published state, not a candle: replay takes recordings of the "
                     "input stream; `marketstate verify --against` compares states"

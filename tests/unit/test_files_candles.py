@@ -57,7 +57,7 @@ def plain(one: Candle, unit: int = 1) -> str:
     ids=["12 columns", "named", "named oddly", "6 columns", "6 named", "6 in us", "12 in us"],
 )
 def test_every_published_form_gives_the_same_candles(content: str, tmp_path: Path) -> None:
-    assert CANDLES == read(written(tmp_path, content))
+    assert read(written(tmp_path, content)) == CANDLES
 
 
 def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
     }
     path = written(tmp_path, ROWS[0] + "".join(row for row, _ in broken.values()))
     skipped = Skipped()
-    assert CANDLES[:1] == [found.candle for found in read_file(path, skipped)]
+    assert [found.candle for found in read_file(path, skipped)] == CANDLES[:1]
     told = list(skipped.told())
     for line, (_, says) in broken.items():
         assert any(f"{path}, line {line}: " in each and says in each for each in told), says
@@ -110,8 +110,8 @@ def test_a_file_that_is_cut_off_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT-1m.csv.gz"
     path.write_bytes(gzip.compress("".join(ROWS).encode())[:-4])
     skipped = Skipped()
-    assert CANDLES == [found.candle for found in read_file(path, skipped)]
-    assert 1 == skipped.count
+    assert [found.candle for found in read_file(path, skipped)] == CANDLES
+    assert skipped.count == 1
     with pytest.raises(FileUnusable, match=f"{path}, line 6: no candle file from here on"):
         read(path)
 
@@ -122,16 +122,16 @@ def test_missing_candles_are_told_or_counted_across_files(tmp_path: Path) -> Non
     with pytest.raises(FileUnusable, match=f"{second}, line 1: BTCUSDT at .* is in two files"):
         list(sources(first, second).read(refuse))
     skipped = Skipped()
-    assert 3 == len(list(sources(first, second).read(skipped)))
+    assert len(list(sources(first, second).read(skipped))) == 3
     told = "\n".join(skipped.told())
     assert f"{second}, line 2: 2 candles of BTCUSDT are missing between" in told
-    assert 2 == skipped.count
+    assert skipped.count == 2
 
 
 def test_several_symbols_are_merged_by_time(tmp_path: Path) -> None:
     times = [item.time_ms for item in sources(candle_folder(tmp_path, 4)).read(refuse)]
     closes = [START_MS + (i + 1) * MINUTE_MS - 1 for i in range(4)]
-    assert [ms for ms in closes for _ in SYMBOLS] == times
+    assert times == [ms for ms in closes for _ in SYMBOLS]
 
 
 def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:

@@ -56,20 +56,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_from_the_start_to_the_end(manager: Manager, clock: Clock) -> None:
     notify = Notify(manager.address, 60)
     notify.beat(lambda: "waiting")
-    assert [["WATCHDOG=1", "STATUS=waiting", "EXTEND_TIMEOUT_USEC=60000000"]] == manager.heard()
+    assert manager.heard() == [["WATCHDOG=1", "STATUS=waiting", "EXTEND_TIMEOUT_USEC=60000000"]]
     notify.ready()
     notify.ready()
     notify.beat(lambda: "at\nwork")
-    assert [["READY=1"], ["WATCHDOG=1", "STATUS=at work"]] == manager.heard()
+    assert manager.heard() == [["READY=1"], ["WATCHDOG=1", "STATUS=at work"]]
     clock.now_s += BETWEEN_S
     notify.beat(lambda: "still")
-    assert [["WATCHDOG=1", "STATUS=still"]] == manager.heard()
+    assert manager.heard() == [["WATCHDOG=1", "STATUS=still"]]
     notify.stopping()
     notify.failed("this\nis wrong")
-    assert [
+    assert manager.heard() == [
         ["STOPPING=1", "STATUS=giving all shards back"],
         ["STATUS=this is wrong"],
-    ] == manager.heard()
+    ]
 
 
 @pytest.mark.parametrize(("watchdog_s", "between_s"), [(60, 5), (8, 2), (math.inf, 5)])
@@ -78,7 +78,7 @@ def test_beats_are_some_seconds_apart_and_four_to_a_watchdog(
 ) -> None:
     manager = Manager(str(tmp_path / "notify"))
     notify = Notify(manager.address, watchdog_s)
-    assert between_s == notify.longest_wait_s
+    assert notify.longest_wait_s == between_s
     asked = []
     for _ in range(100):
         notify.beat(lambda: asked.append(1) or "")  # type: ignore[func-returns-value]
@@ -92,7 +92,7 @@ def test_without_a_manager_nothing_is_done_and_no_wait_is_cut() -> None:
     notify.ready()
     notify.beat(lambda: pytest.fail("nobody wants to know"))
     notify.stopping()
-    assert math.inf == notify.longest_wait_s
+    assert notify.longest_wait_s == math.inf
 
 
 def test_a_manager_that_is_gone_does_not_end_the_work(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_a_manager_that_is_gone_does_not_end_the_work(tmp_path: Path) -> None:
 
 def test_what_systemd_puts_into_the_environment() -> None:
     own = str(os.getpid())
-    assert ("", math.inf) == service_manager({})
+    assert service_manager({}) == ("", math.inf)
     given = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "60000000"}
-    assert ("/run/systemd/notify", 60) == service_manager(given)
-    assert 60 == service_manager(given | {"WATCHDOG_PID": own})[1]
-    assert math.inf == service_manager(given | {"WATCHDOG_PID": own + "0"})[1], "another's"
+    assert service_manager(given) == ("/run/systemd/notify", 60)
+    assert service_manager(given | {"WATCHDOG_PID": own})[1] == 60
+    assert service_manager(given | {"WATCHDOG_PID": own + "0"})[1] == math.inf, "another's"

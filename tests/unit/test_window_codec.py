@@ -13,8 +13,8 @@ CANDLES = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats(allow_n
 
 def test_a_candle_is_16_bytes_little_endian() -> None:
     """G2: other versions and other machines read the same."""
-    assert [bytes.fromhex("0068e5cf8b010000000000000000f83f")] == pack([(1700000000000, 1.5)])
-    assert [struct.pack("<qd", 2**41, 0.1)] == pack([(2**41, 0.1)])
+    assert pack([(1700000000000, 1.5)]) == [bytes.fromhex("0068e5cf8b010000000000000000f83f")]
+    assert pack([(2**41, 0.1)]) == [struct.pack("<qd", 2**41, 0.1)]
 
 
 @given(CANDLES)
@@ -22,19 +22,19 @@ def test_what_is_packed_comes_back_to_the_last_bit(candles: list[tuple[int, floa
     """G2"""
     times_ms, closes = unpack(b"".join(pack(candles)))
     # repr tells -0.0 from 0.0, which == does not.
-    assert repr([time for time, _ in candles]) == repr(times_ms)
-    assert repr([close for _, close in candles]) == repr(closes.tolist())
+    assert repr(times_ms) == repr([time for time, _ in candles])
+    assert repr(closes.tolist()) == repr([close for _, close in candles])
 
 
 def test_nothing_is_no_candles() -> None:
     times_ms, closes = unpack(b"")
-    assert ([], []) == (times_ms, closes.tolist())
+    assert (times_ms, closes.tolist()) == ([], [])
 
 
 def test_the_closes_are_the_owners_to_keep_and_change() -> None:
     _, closes = unpack(b"".join(pack([(1, 2.0)])))
     closes[0] = 3.0
-    assert [3.0] == closes.tolist()
+    assert closes.tolist() == [3.0]
 
 
 @pytest.mark.parametrize("length", [1, 15, 17, 31])

@@ -24,17 +24,17 @@ def of_symbol(symbol: str) -> list[Candle]:
 def test_records_become_rows_in_their_order_and_only_the_last_are_kept() -> None:
     records = [make_record("AAA", i, ("trend", "mr")[i % 2], close=100.0 + i) for i in range(5)]
     series = of_records([*records, make_record("BBB", 0)], last=3)["AAA"]
-    assert [102, 103, 104] == series.numbers["close"].tolist()
-    assert ["trend", "mr", "trend"] == series.regime.tolist()
-    assert [one.close_time_ms for one in records[2:]] == series.times_ms.tolist()
-    assert [0.6, 0.2, 0.6] == series.numbers["trend"].tolist()
+    assert series.numbers["close"].tolist() == [102, 103, 104]
+    assert series.regime.tolist() == ["trend", "mr", "trend"]
+    assert series.times_ms.tolist() == [one.close_time_ms for one in records[2:]]
+    assert series.numbers["trend"].tolist() == [0.6, 0.2, 0.6]
 
 
 def test_closes_have_the_states_that_the_calculation_gives_each_of_them() -> None:
     found = of_candles(CANDLES, THETA, last=10)
     for symbol in ("AAA", "BBB"):
         closes = [one.close for one in of_symbol(symbol)]
-        assert 10 == len(found[symbol].times_ms)
+        assert len(found[symbol].times_ms) == 10
         for i, end in enumerate(range(291, 301)):
             state: Any = MarketState().get_state(symbol, closes[:end])
             expected = [
@@ -43,14 +43,14 @@ def test_closes_have_the_states_that_the_calculation_gives_each_of_them() -> Non
                 state["ts"],
                 *state["regime_probs"].values(),
             ]
-            assert expected == [found[symbol].numbers[name][i] for name in NUMBERS]
+            assert [found[symbol].numbers[name][i] for name in NUMBERS] == expected
         assert of_symbol(symbol)[-1].close_time == found[symbol].times_ms[-1]
 
 
 def test_every_close_from_the_257th_on_has_a_state_and_fewer_have_none() -> None:
     closes = of_symbol("AAA")
-    assert 300 - NEEDED + 1 == len(of_candles(closes, THETA, last=10_000)["AAA"].times_ms)
-    assert {} == of_candles(closes[: NEEDED - 1], THETA, last=10)
+    assert len(of_candles(closes, THETA, last=10_000)["AAA"].times_ms) == 300 - NEEDED + 1
+    assert of_candles(closes[: NEEDED - 1], THETA, last=10) == {}
 
 
 def test_what_the_worker_would_not_apply_is_left_out() -> None:
@@ -60,21 +60,28 @@ def test_what_the_worker_would_not_apply_is_left_out() -> None:
     late = msgspec.structs.replace(closes[0], close=1.0)
     expected = of_candles(closes, THETA, last=5)["AAA"]
     found = of_candles([*closes[:-1], unfinished, closes[-1], twice, late], THETA, last=5)["AAA"]
-    assert expected.numbers["sigma"].tolist() == found.numbers["sigma"].tolist()
+    assert found.numbers["sigma"].tolist() == expected.numbers["sigma"].tolist()
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_without_a_gap_nothing_changes(count: int) -> None:
     series = of_records((make_record("AAA", i) for i in range(count)), last=100)["AAA"]
-    assert series.times_ms.tolist() == series.with_gaps().times_ms.tolist()
+    assert series.with_gaps().times_ms.tolist() == series.times_ms.tolist()
 
 
 def test_lines_break_where_states_are_missing() -> None:
     numbers = (0, 1, 2, 5, 6, 100)
     series = of_records((make_record("AAA", i) for i in numbers), last=100)["AAA"].with_gaps()
-    assert [False, False, False, True, False, False, True, False] == np.isnan(
-        series.numbers["close"]
-    ).tolist()
-    assert ["chop"] * 3 + [""] + ["chop"] * 2 + [""] + ["chop"] == series.regime.tolist()
+    assert np.isnan(series.numbers["close"]).tolist() == [
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert series.regime.tolist() == ["chop"] * 3 + [""] + ["chop"] * 2 + [""] + ["chop"]
     steps = np.diff(series.times_ms) // 60_000
-    assert [1, 1, 1, 2, 1, 1, 93] == steps.tolist()
+    assert steps.tolist() == [1, 1, 1, 2, 1, 1, 93]

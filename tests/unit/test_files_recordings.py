@@ -33,13 +33,13 @@ def test_a_recording_is_written_read_and_gone_on_with(name: str, tmp_path: Path)
     writer.add(ENTRIES[:5])
     writer.close()
     writer, last = RecordingWriter.resume(path, STREAM)
-    assert ENTRIES[4] == last
+    assert last == ENTRIES[4]
     writer.add(ENTRIES[5:])
     writer.close()
-    assert ENTRIES == entries_in(path)
+    assert entries_in(path) == ENTRIES
     open_file = gzip.open if name.endswith(".gz") else open
     with open_file(path, "rb") as file:
-        assert LINES == file.read().splitlines(keepends=True)
+        assert file.read().splitlines(keepends=True) == LINES
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
@@ -56,13 +56,13 @@ def test_wherever_a_recording_is_torn_its_whole_entries_are_read_and_gone_on_wit
         except FileUnusable as error:
             assert f"{path}, line 1: " in str(error)  # noqa: PT017, any length may end in the header
             found = []
-        assert ENTRIES[: len(found)] == found
+        assert found == ENTRIES[: len(found)]
         writer, last = RecordingWriter.resume(path, STREAM)
-        assert (found[-1] if found else None) == last, length
+        assert last == (found[-1] if found else None), length
         writer.add(ENTRIES[len(found) :])
         writer.close()
-        assert ENTRIES == entries_in(path), length
-    assert {path, tmp_path / name} == set(tmp_path.iterdir())
+        assert entries_in(path) == ENTRIES, length
+    assert set(tmp_path.iterdir()) == {path, tmp_path / name}
 
 
 def test_a_torn_end_is_told_with_file_and_line(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_broken_lines_are_told_or_counted(tmp_path: Path, monkeypatch: pytest.Mo
         lines[line - 1] = content
     path = written(tmp_path / "a.jsonl.gz", lines)
     skipped = Skipped()
-    assert len(ENTRIES) - 3 == len(list(read_recording(path, skipped)))
+    assert len(list(read_recording(path, skipped))) == len(ENTRIES) - 3
     told = "\n".join(skipped.told())
     for line, (_, says) in broken.items():
         assert f"{path}, line {line}: {says}" in told
@@ -100,7 +100,7 @@ def test_a_recording_damaged_in_the_middle_is_not_gone_on_with(tmp_path: Path) -
     before = path.read_bytes()
     with pytest.raises(FileUnusable, match=r"line 4: no entry.* record into another file"):
         RecordingWriter.resume(path, STREAM)
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
 
 
 def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
     other.write_text("dear diary\n")
     with pytest.raises(FileUnusable, match=r"line 1: no recording: it starts with 'dear diary"):
         RecordingWriter.resume(other, STREAM)
-    assert "dear diary\n" == other.read_text()
+    assert other.read_text() == "dear diary\n"
