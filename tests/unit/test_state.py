@@ -114,7 +114,7 @@ def test_theta_is_the_merged_one_and_belongs_to_one_calculation() -> None:
     first.theta["vol"]["window"] = 3
     assert second.theta["vol"]["window"] == 100
     assert overrides == {"vol": {"window": 100}}
-    assert core.theta.DEFAULT_THETA == MarketState().theta
+    assert MarketState().theta == core.theta.DEFAULT_THETA
     assert core.theta.DEFAULT_THETA is core.state.DEFAULT_THETA
 
 
