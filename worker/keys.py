@@ -21,87 +21,71 @@ def shard_of(symbol: str, shards: int) -> int:
     return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards
 
 
-def replay_names(name: str) -> dict[str, str]:
-    """The settings that name keys, for a replay that shares none with anybody.
-
-    Nothing here matches `quantum:marketstate:*`, and a colon ends the name, so that one replay's
-    prefix is never the start of another's.
-    """
-    prefix = f"quantum:replay:{name}:"
-    return {
-        "group": f"replay-{name}",
-        "input_stream": f"{prefix}stream:market.klines",
-        "output_prefix": f"{prefix}marketstate:",
-        "output_stream": f"{prefix}stream:marketstate",
-        "dead_stream": f"{prefix}stream:marketstate.dead",
-    }
-
-
-def internals(group: str) -> str:
+def internal_prefix_of(group: str) -> str:
     """What the keys start with that the workers of a group keep for themselves."""
     return f"quantum:marketstate-worker:{group}"
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one group; `namespace` holds what the workers keep for themselves."""
+    """The keys of one group; those that start with `internal_prefix` are the workers' own."""
 
     input: str
     group: str
     output_prefix: str
     output_stream: str
     dead_stream: str
-    namespace: str
+    internal_prefix: str
 
     @property
     def meta(self) -> str:
-        return f"{self.namespace}:meta"
+        return f"{self.internal_prefix}:meta"
 
     def meta_of(self, group: str) -> str:
         """That of another group."""
-        return f"{internals(group)}:meta"
+        return f"{internal_prefix_of(group)}:meta"
 
     @property
     def members(self) -> str:
-        return f"{self.namespace}:members"
+        return f"{self.internal_prefix}:members"
 
     @property
     def epoch(self) -> str:
-        return f"{self.namespace}:epoch"
+        return f"{self.internal_prefix}:epoch"
 
     @property
     def notices(self) -> str:
         """Stream of one entry: its id changes whenever a worker gives shards back."""
-        return f"{self.namespace}:notices"
+        return f"{self.internal_prefix}:notices"
 
     @property
     def unfinished(self) -> str:
         """Hash: consumer of a shard -> entries handed to it and not finished."""
-        return f"{self.namespace}:unfinished"
+        return f"{self.internal_prefix}:unfinished"
 
     @property
     def finished_ids(self) -> str:
         """Hash: consumer of a shard -> id of the last entry it finished."""
-        return f"{self.namespace}:finished-ids"
+        return f"{self.internal_prefix}:finished-ids"
 
     @property
     def counters(self) -> str:
-        return f"{self.namespace}:counters"
+        return f"{self.internal_prefix}:counters"
 
     @property
     def fed(self) -> str:
         """How far a replay has fed the input stream."""
-        return f"{self.namespace}:fed"
+        return f"{self.internal_prefix}:fed"
 
     def lease(self, shard: int) -> str:
-        return f"{self.namespace}:lease:{shard:02d}"
+        return f"{self.internal_prefix}:lease:{shard:02d}"
 
     def marks(self, shard: int) -> str:
         """Hash of a shard: symbol -> last emitted close time in ms, 0 before the first."""
-        return f"{self.namespace}:shard:{shard:02d}"
+        return f"{self.internal_prefix}:shard:{shard:02d}"
 
     def window(self, symbol: str) -> str:
-        return f"{self.namespace}:window:{symbol}"
+        return f"{self.internal_prefix}:window:{symbol}"
 
     def state(self, symbol: str) -> str:
         """The published hash of a symbol."""

@@ -19,7 +19,7 @@ from msgspec import Meta
 from core.theta import Theta, merged_theta, minimum_length
 from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
-from worker.keys import Keys, internals, replay_names
+from worker.keys import Keys, internal_prefix_of
 from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import credential_from, password_from, theta_from
 
@@ -159,7 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             output_prefix=self.output_prefix,
             output_stream=self.output_stream,
             dead_stream=self.dead_stream,
-            namespace=internals(self.group + suffix),
+            internal_prefix=internal_prefix_of(self.group + suffix),
         )
 
     def described(self) -> str:
@@ -212,6 +212,22 @@ def environment_with(**changes: str) -> dict[str, str]:
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
     """systemd sets JOURNAL_STREAM where standard error goes to the journal."""
     return "JOURNAL_STREAM" in environ
+
+
+def replay_names(name: str) -> dict[str, str]:
+    """The settings that name keys, for a replay that shares none with anybody.
+
+    Nothing here matches `quantum:marketstate:*`, and a colon ends the name, so that one replay's
+    prefix is never the start of another's.
+    """
+    prefix = f"quantum:replay:{name}:"
+    return {
+        "group": f"replay-{name}",
+        "input_stream": f"{prefix}stream:market.klines",
+        "output_prefix": f"{prefix}marketstate:",
+        "output_stream": f"{prefix}stream:marketstate",
+        "dead_stream": f"{prefix}stream:marketstate.dead",
+    }
 
 
 def _of_a_replay(name: str) -> dict[str, Any]:
@@ -318,7 +334,7 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError(
             f"{', '.join(streams)} must differ; found {', '.join(streams.values())}"
         )
-    for key in (*streams.values(), settings.keys.namespace):
+    for key in (*streams.values(), settings.keys.internal_prefix):
         if key.startswith(settings.output_prefix):
             raise ConfigurationError(
                 f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}, with which the key {key!r} "

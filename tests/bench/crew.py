@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from tests.support.worker_process import NAMESPACE, WorkerProcess, wait_until
+from tests.support.worker_process import INTERNAL_PREFIX, WorkerProcess, wait_until
 from worker.local.redis_server import EmbeddedRedis
 
 
@@ -27,7 +27,7 @@ def crew(server: EmbeddedRedis, count: int, **settings: object) -> Iterator[list
 
 def holders(client: redis.Redis) -> list[bytes]:
     """The worker of each shard that is held."""
-    leases: Any = client.mget([f"{NAMESPACE}:lease:{shard:02d}" for shard in range(16)])
+    leases: Any = client.mget([f"{INTERNAL_PREFIX}:lease:{shard:02d}" for shard in range(16)])
     return [token.rpartition(b":")[0] for token in leases if token]
 
 

@@ -12,7 +12,7 @@ import redis
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     WorkerProcess,
     counters,
     feed,
@@ -138,7 +138,7 @@ def test_the_worker_goes_on_with_the_new_master_and_the_output_stays_right(
             wait_until_finished(client, len(CANDLES))
             assert (published(client), counters(client)) == expected
             assert group_info(client)["pending"] == 0
-            assert client.hlen(f"{NAMESPACE}:members") == 1
+            assert client.hlen(f"{INTERNAL_PREFIX}:members") == 1
         assert worker.terminate() == 0
     assert PASSWORD not in worker.log
     assert OF_SENTINELS not in worker.log

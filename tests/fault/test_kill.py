@@ -10,7 +10,7 @@ import redis
 from schemas.candle import Candle
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
-    NAMESPACE,
+    INTERNAL_PREFIX,
     WorkerProcess,
     counters,
     expire_leases,
@@ -76,7 +76,7 @@ def _undisturbed(
 def windows_and_states(client: redis.Redis) -> dict[str, Any]:
     return {
         symbol: (
-            client.lrange(f"{NAMESPACE}:window:{symbol}", 0, -1),
+            client.lrange(f"{INTERNAL_PREFIX}:window:{symbol}", 0, -1),
             client.hgetall(f"quantum:marketstate:{symbol}"),
         )
         for symbol in SYMBOLS

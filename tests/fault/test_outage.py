@@ -12,7 +12,7 @@ import redis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
-    NAMESPACE,
+    INTERNAL_PREFIX,
     WorkerProcess,
     counters,
     feed,
@@ -166,8 +166,8 @@ def test_a_signal_stops_an_idle_worker_cleanly(
         worker.process.send_signal(number)
         assert worker.exit_code() == 0
         assert "stopped; all shards are given back" in worker.log
-    assert client.keys(f"{NAMESPACE}:lease:*") == []
-    assert client.hgetall(f"{NAMESPACE}:members") == {}
+    assert client.keys(f"{INTERNAL_PREFIX}:lease:*") == []
+    assert client.hgetall(f"{INTERNAL_PREFIX}:members") == {}
 
 
 def test_a_password_that_is_wrong_is_one_clear_line_without_the_password(
@@ -214,9 +214,9 @@ def test_no_redis_at_start_is_one_clear_line(
         "quantum:stream:market.klines",
         "quantum:stream:marketstate",
         "quantum:stream:marketstate.dead",
-        f"{NAMESPACE}:meta",
-        f"{NAMESPACE}:lease:07",
-        f"{NAMESPACE}:shard:07",
+        f"{INTERNAL_PREFIX}:meta",
+        f"{INTERNAL_PREFIX}:lease:07",
+        f"{INTERNAL_PREFIX}:shard:07",
     ],
 )
 @pytest.mark.parametrize("command", ["worker", "check"])

@@ -19,7 +19,7 @@ from tests.support.worker_process import (
     DEAD,
     GROUP,
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     OUTPUT,
     WorkerProcess,
     counters,
@@ -189,8 +189,8 @@ READER_FORBIDDEN: dict[str, tuple[object, ...]] = {
     "expiring a state": ("EXPIRE", STATE, 1),
     "the input": ("XRANGE", INPUT, "-", "+"),
     "dead letters": ("XRANGE", DEAD, "-", "+"),
-    "windows": ("LRANGE", f"{NAMESPACE}:window:BTCUSDT", 0, -1),
-    "leases": ("GET", f"{NAMESPACE}:lease:00"),
+    "windows": ("LRANGE", f"{INTERNAL_PREFIX}:window:BTCUSDT", 0, -1),
+    "leases": ("GET", f"{INTERNAL_PREFIX}:lease:00"),
     "scripts": ("SCRIPT", "LOAD", "return 1"),
 }
 OF_CONSUMERS: dict[str, tuple[object, ...]] = {

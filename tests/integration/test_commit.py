@@ -11,7 +11,7 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     counters,
     expire_leases,
     feed,
@@ -23,8 +23,8 @@ from worker.errors import LeaseLost, WrongKeyType
 from worker.keys import shard_of
 from worker.local.redis_server import EmbeddedRedis
 
-BTC_LEASE = f"{NAMESPACE}:lease:{shard_of('BTCUSDT', 16):02d}"
-ETH_LEASE = f"{NAMESPACE}:lease:{shard_of('ETHUSDT', 16):02d}"
+BTC_LEASE = f"{INTERNAL_PREFIX}:lease:{shard_of('BTCUSDT', 16):02d}"
+ETH_LEASE = f"{INTERNAL_PREFIX}:lease:{shard_of('ETHUSDT', 16):02d}"
 
 
 def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
@@ -112,7 +112,7 @@ def test_a_counter_that_is_no_number_is_found_before_the_first_write(
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 2))
     changes = worker.advance(worker.fetch())
-    client.hset(f"{NAMESPACE}:counters", "applied", "many")
+    client.hset(f"{INTERNAL_PREFIX}:counters", "applied", "many")
     before = everything(client)
     with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is no number"):
         worker.apply(changes)
@@ -154,7 +154,7 @@ def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
     worker.keep()
     client.set(BTC_LEASE, "other:99")
     worker.shards.release()
-    assert client.keys(f"{NAMESPACE}:lease:*") == [BTC_LEASE.encode()]
+    assert client.keys(f"{INTERNAL_PREFIX}:lease:*") == [BTC_LEASE.encode()]
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
         "quantum:stream:marketstate",
         "quantum:stream:marketstate.dead",
         "quantum:marketstate:ETHUSDT",
-        f"{NAMESPACE}:window:ETHUSDT",
-        f"{NAMESPACE}:counters",
-        f"{NAMESPACE}:shard:{shard_of('ETHUSDT', 16):02d}",
+        f"{INTERNAL_PREFIX}:window:ETHUSDT",
+        f"{INTERNAL_PREFIX}:counters",
+        f"{INTERNAL_PREFIX}:shard:{shard_of('ETHUSDT', 16):02d}",
     ],
 )
 def test_a_key_of_the_wrong_type_is_found_before_the_first_write(
@@ -215,7 +215,7 @@ def test_windows_in_redis_are_what_the_worker_remembers(
     second = SteppedWorker(server, "second")
     second.keep()
     assert {symbol: _remembered(second, symbol) for symbol in expected} == expected
-    assert client.llen(f"{NAMESPACE}:window:BTCUSDT") == 300
+    assert client.llen(f"{INTERNAL_PREFIX}:window:BTCUSDT") == 300
 
 
 def _remembered(worker: SteppedWorker, symbol: str) -> tuple[list[float], int, int]:

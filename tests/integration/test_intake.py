@@ -10,7 +10,7 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     counters,
     feed,
     feed_fields,
@@ -168,7 +168,7 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
             worker.fetch()
         btc = shard_name(shard_of("BTCUSDT", 16))
         client.xgroup_delconsumer(INPUT, GROUP, btc)
-        finished: Any = client.hget(f"{NAMESPACE}:finished-ids", btc)
+        finished: Any = client.hget(f"{INTERNAL_PREFIX}:finished-ids", btc)
         newer: Any = client.xrange(INPUT, b"(" + finished)
         ids = [entry_id for entry_id, fields in newer if b"BTCUSDT" in fields[b"payload"]]
         client.xdel(INPUT, *ids[:trimmed])

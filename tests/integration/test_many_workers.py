@@ -11,7 +11,7 @@ import redis
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     OUTPUT,
     WorkerProcess,
     counters,
@@ -83,7 +83,7 @@ def test_a_paused_worker_that_lost_its_shards_changes_nothing(
             os.kill(paused.process.pid, signal.SIGCONT)
             wait_until(
                 lambda: (
-                    client.hexists(f"{NAMESPACE}:members", "paused")
+                    client.hexists(f"{INTERNAL_PREFIX}:members", "paused")
                     and "holding 8 of 16 shards" in paused.log
                 ),
                 "the paused worker is a member again, with its share",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.worker_process import NAMESPACE, WorkerProcess, wait_until
+from tests.support.worker_process import INTERNAL_PREFIX, WorkerProcess, wait_until
 from worker.local.redis_server import EmbeddedRedis
 
 
@@ -49,7 +49,7 @@ def test_ready_with_the_first_shards_and_stopping_before_they_are_given_back(
 ) -> None:
     with WorkerProcess(server.port, tmp_path) as worker:
         manager.wait_for("READY=1")
-        assert client.exists(f"{NAMESPACE}:lease:00")
+        assert client.exists(f"{INTERNAL_PREFIX}:lease:00")
         manager.wait_for(
             "WATCHDOG=1\nSTATUS=holding 16 of 16 shards, 0 symbols, lag 0, last emission none yet"
         )
@@ -92,7 +92,9 @@ def test_a_worker_that_hangs_is_not_heard(
         status = Path(f"/proc/{worker.process.pid}/stat")
         wait_until(lambda: ") T " in status.read_text(), "it hangs")
         before = manager.heard
-        wait_until(lambda: not client.exists(f"{NAMESPACE}:lease:00"), "its lease has run out")
+        wait_until(
+            lambda: not client.exists(f"{INTERNAL_PREFIX}:lease:00"), "its lease has run out"
+        )
         assert manager.heard == before
         worker.process.send_signal(signal.SIGCONT)
         wait_until(lambda: before != manager.heard, "it is heard again")

@@ -5,7 +5,7 @@ import redis
 
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
-from tests.support.worker_process import NAMESPACE, counters, feed
+from tests.support.worker_process import INTERNAL_PREFIX, counters, feed
 from worker.errors import WorkerIdInUse
 from worker.local.redis_server import EmbeddedRedis
 
@@ -20,10 +20,10 @@ def settle(workers: list[SteppedWorker]) -> list[set[int]]:
 def let_die(client: redis.Redis, worker: SteppedWorker) -> None:
     """As if its lease time had passed since it was last seen."""
     name = worker.settings.worker_id
-    entry = client.hget(f"{NAMESPACE}:members", name)
+    entry = client.hget(f"{INTERNAL_PREFIX}:members", name)
     assert isinstance(entry, bytes)
     _, _, rest = entry.partition(b":")
-    client.hset(f"{NAMESPACE}:members", name, b"0:" + rest)
+    client.hset(f"{INTERNAL_PREFIX}:members", name, b"0:" + rest)
     client.delete(*(worker.keys.lease(shard) for shard in worker.shards))
 
 
@@ -67,7 +67,7 @@ def test_the_shards_of_a_dead_worker_are_taken_with_their_windows(
     feed(client, made_candles((f"SYM{i}USDT" for i in range(20)), 31)[-20:])
     second.finish_all()
     assert {counters(client)["applied"]} == {30 * 20 + 20}
-    assert {client.llen(f"{NAMESPACE}:window:SYM{i}USDT") for i in range(20)} == {31}
+    assert {client.llen(f"{INTERNAL_PREFIX}:window:SYM{i}USDT") for i in range(20)} == {31}
 
 
 def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(

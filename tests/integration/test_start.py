@@ -13,7 +13,7 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     WorkerProcess,
     counters,
     expire_leases,
@@ -171,7 +171,7 @@ def test_a_cache_that_cannot_be_used_is_reported_and_passed_over(
     assert "quantum:candles:BTCUSDT is not used: the value b'abc' is neither a number nor" in log
     assert "klines:BTCUSDT:1m is not used: the close -5.0 is not finite and above 0" in log
     assert "BTCUSDT: 2 closes from the cache quantum:history:ohlcv:BTCUSDT:1m" in log
-    assert client.llen(f"{NAMESPACE}:window:BTCUSDT") == 3
+    assert client.llen(f"{INTERNAL_PREFIX}:window:BTCUSDT") == 3
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
         first.terminate()
     with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
         second.wait_for_log("holding 16 of 16 shards")
-    assert b" publish_interval=120 " in client.hget(f"{NAMESPACE}:meta", "settings")  # type: ignore[operator]
+    assert b" publish_interval=120 " in client.hget(f"{INTERNAL_PREFIX}:meta", "settings")  # type: ignore[operator]
 
 
 def test_a_second_worker_with_the_same_id_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_stopped_worker_leaves_its_shards_free_at_once(
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
         first.wait_for_log("holding 16 of 16 shards")
         assert first.terminate() == 0
-    assert client.keys(f"{NAMESPACE}:lease:*") == []
+    assert client.keys(f"{INTERNAL_PREFIX}:lease:*") == []
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
         second.wait_for_log("holding 16 of 16 shards")
 
@@ -255,7 +255,7 @@ def test_a_waiting_worker_hears_at_once_of_shards_that_are_given_back(
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
         first.wait_for_log("holding 16 of 16 shards")
         with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
-            wait_until(lambda: client.hlen(f"{NAMESPACE}:members") == 2, "both are members")
+            wait_until(lambda: client.hlen(f"{INTERNAL_PREFIX}:members") == 2, "both are members")
             assert first.terminate() == 0
             second.wait_for_log("holding 16 of 16 shards")
 
@@ -276,8 +276,8 @@ def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
     expire_leases(client)
     with WorkerProcess(server.port, tmp_path) as again:
         assert (again.exit_code(), "When the group is gone" in again.log) == (3, True)
-    client.delete(f"{NAMESPACE}:meta")
-    client.hset(f"{NAMESPACE}:unfinished", "shard-01", 5)
+    client.delete(f"{INTERNAL_PREFIX}:meta")
+    client.hset(f"{INTERNAL_PREFIX}:unfinished", "shard-01", 5)
     run_over(server, client, tmp_path, 1)
 
 
@@ -286,11 +286,11 @@ def test_a_deleted_meta_stops_the_workers_and_is_not_brought_back(
 ) -> None:
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
-        client.delete(f"{NAMESPACE}:meta")
+        client.delete(f"{INTERNAL_PREFIX}:meta")
         feed(client, OLD[:1])
         assert worker.exit_code() == 3
         assert "meta is gone; see README, When the group is gone" in worker.log
-    assert client.exists(f"{NAMESPACE}:meta") == 0
+    assert client.exists(f"{INTERNAL_PREFIX}:meta") == 0
 
 
 def test_a_group_that_somebody_else_created_is_left_alone(
@@ -331,9 +331,10 @@ def test_without_candles_nothing_is_published(
     """There is no fallback to invented prices."""
     with WorkerProcess(server.port, tmp_path, lease_seconds=1) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
-        members = client.hgetall(f"{NAMESPACE}:members")
+        members = client.hgetall(f"{INTERNAL_PREFIX}:members")
         wait_until(
-            lambda: client.hgetall(f"{NAMESPACE}:members") != members, "the worker has gone on"
+            lambda: client.hgetall(f"{INTERNAL_PREFIX}:members") != members,
+            "the worker has gone on",
         )
     outputs = client.keys("quantum:marketstate:*") + client.keys("quantum:stream:*")
     assert outputs == [INPUT.encode()]

@@ -19,7 +19,7 @@ from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     DEAD,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     OUTPUT,
     WorkerProcess,
     expire_leases,
@@ -35,8 +35,8 @@ from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STATE = "quantum:marketstate:BTCUSDT"
-WINDOW = f"{NAMESPACE}:window:BTCUSDT"
-MARKS = f"{NAMESPACE}:shard:{shard_of('BTCUSDT', 16):02d}"
+WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
+MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
 
 
 def closing_now(candles: list[Candle]) -> list[Candle]:
@@ -183,7 +183,7 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     findings = found(worker, max_state_age_s=0.5)
     assert (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"]) == ("FAIL", "FAIL")
     assert "no candle has come since: see the upstream" in text_of(findings, "ETHUSDT")
-    client.hset(f"{NAMESPACE}:shard:{shard_of('ETHUSDT', 16):02d}", "ETHUSDT", 1)
+    client.hset(f"{INTERNAL_PREFIX}:shard:{shard_of('ETHUSDT', 16):02d}", "ETHUSDT", 1)
     told = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
     assert re.search(r"of a close \d{5}d ago, allowed: 0.5s", told), told
     gone = {"max_state_age_s": 0.5, "ignored": frozenset(SYMBOLS)}
@@ -214,7 +214,7 @@ def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
     worker = worked(server, 3)
     feed_fields(client, [{"symbol": "BTCUSDT", "close": "none"}])
     worker.finish_all()
-    client.hincrby(f"{NAMESPACE}:counters", "lost", 2)
+    client.hincrby(f"{INTERNAL_PREFIX}:counters", "lost", 2)
     feed(client, made_candles(SYMBOLS, 2, seed=8))
     findings = found(worker, max_lag=4)
     warned = {"dead": "warn", "lost": "warn", "backlog": "ok", "workers": "ok"}

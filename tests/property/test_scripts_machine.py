@@ -22,7 +22,7 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
     INPUT,
-    NAMESPACE,
+    INTERNAL_PREFIX,
     OUTPUT,
     feed_fields,
     finished,
@@ -174,12 +174,12 @@ class ScriptsMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_not_finished_is_pending_or_unread_or_known_to_be_missing(self) -> None:
         """G5, G8."""
-        unfinished: Any = self.client.hgetall(f"{NAMESPACE}:unfinished")
+        unfinished: Any = self.client.hgetall(f"{INTERNAL_PREFIX}:unfinished")
         taken = sum(map(int, unfinished.values()))
         summary: Any = self.client.xpending(INPUT, GROUP)
         of_shards = [one for one in summary["consumers"] if one["name"].startswith(b"shard-")]
         assert taken >= sum(one["pending"] for one in of_shards)
-        meta: Any = self.client.hget(f"{NAMESPACE}:meta", "entries_accounted")
+        meta: Any = self.client.hget(f"{INTERNAL_PREFIX}:meta", "entries_accounted")
         if meta is not None:
             assert int(meta) == taken + finished(self.client)
         assert self.entries >= taken + finished(self.client)
@@ -199,10 +199,10 @@ class ScriptsMachine(RuleBasedStateMachine):
 
     def let_time_pass(self, name: str) -> None:
         """As if a lease time had passed for this worker alone."""
-        if self.client.hexists(f"{NAMESPACE}:members", name):
-            self.client.hset(f"{NAMESPACE}:members", name, f"{OUT_OF_TIME}:1000:anybody")
+        if self.client.hexists(f"{INTERNAL_PREFIX}:members", name):
+            self.client.hset(f"{INTERNAL_PREFIX}:members", name, f"{OUT_OF_TIME}:1000:anybody")
         for shard in range(SHARDS):
-            lease = f"{NAMESPACE}:lease:{shard:02d}"
+            lease = f"{INTERNAL_PREFIX}:lease:{shard:02d}"
             holder: Any = self.client.get(lease)
             if holder is not None and holder.startswith(f"{name}:".encode()):
                 self.client.delete(lease)
@@ -215,7 +215,7 @@ class ScriptsMachine(RuleBasedStateMachine):
         return by_symbol
 
     def window(self, symbol: str) -> list[tuple[int, float]]:
-        packed: Any = self.client.lrange(f"{NAMESPACE}:window:{symbol}", 0, -1)
+        packed: Any = self.client.lrange(f"{INTERNAL_PREFIX}:window:{symbol}", 0, -1)
         return [struct.unpack("<qd", one) for one in packed]
 
     def everything(self) -> dict[bytes, bytes | None]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import redis
 
 from tests.support.machine import Machine
-from tests.support.worker_process import NAMESPACE, wait_until
+from tests.support.worker_process import INTERNAL_PREFIX, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 CHECKOUT: Final = "/srv/marketstate"
@@ -80,7 +80,7 @@ class Deployment:
 
 def holders(client: redis.Redis) -> dict[str, int]:
     """How many shards each unit's worker holds."""
-    leases: Any = client.mget([f"{NAMESPACE}:lease:{shard:02d}" for shard in range(SHARDS)])
+    leases: Any = client.mget([f"{INTERNAL_PREFIX}:lease:{shard:02d}" for shard in range(SHARDS)])
     workers = [token.decode().rpartition(":")[0] for token in leases if token]
     # A worker's id is `<host>-<unit>`.
     return dict(Counter(f"quantum-{id.partition('-quantum-')[2]}.service" for id in workers))

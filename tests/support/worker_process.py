@@ -19,7 +19,7 @@ GROUP = "marketstate"
 INPUT = "quantum:stream:market.klines"
 OUTPUT = "quantum:stream:marketstate"
 DEAD = "quantum:stream:marketstate.dead"
-NAMESPACE = "quantum:marketstate-worker:marketstate"
+INTERNAL_PREFIX = "quantum:marketstate-worker:marketstate"
 PATIENCE_S = 60.0
 
 
@@ -111,8 +111,8 @@ def feed_fields(client: redis.Redis, entries: Iterable[Any], stream: str = INPUT
 
 def expire_leases(client: redis.Redis) -> None:
     """Let the lease time of workers that are dead pass at once, instead of waiting for it."""
-    leases = [f"{NAMESPACE}:lease:{shard:02d}" for shard in range(16)]
-    client.delete(f"{NAMESPACE}:members", *leases)
+    leases = [f"{INTERNAL_PREFIX}:lease:{shard:02d}" for shard in range(16)]
+    client.delete(f"{INTERNAL_PREFIX}:members", *leases)
 
 
 def group_info(client: redis.Redis) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def group_info(client: redis.Redis) -> dict[str, Any]:
 
 
 def counters(client: redis.Redis) -> dict[str, int]:
-    found: Any = client.hgetall(f"{NAMESPACE}:counters")
+    found: Any = client.hgetall(f"{INTERNAL_PREFIX}:counters")
     return {name.decode(): int(value) for name, value in found.items()}
 
 

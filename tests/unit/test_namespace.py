@@ -2,8 +2,8 @@
 
 from fnmatch import fnmatchcase
 
-from worker.keys import Keys, replay_names
-from worker.settings import settings_from
+from worker.keys import Keys
+from worker.settings import replay_names, settings_from
 
 LIVE = settings_from({})
 REPLAY = settings_from({}, namespace="marketstate")
@@ -19,7 +19,11 @@ def test_a_replay_shares_no_key_with_anybody() -> None:
     others = settings_from({}, namespace="marketstate.2")
     assert set(every(REPLAY.keys)) & set(every(LIVE.keys)) == set()
     assert set(every(REPLAY.keys)) & set(every(others.keys)) == set()
-    patterns = (f"{LIVE.output_prefix}*", f"{LIVE.output_stream}*", f"{LIVE.keys.namespace}:*")
+    patterns = (
+        f"{LIVE.output_prefix}*",
+        f"{LIVE.output_stream}*",
+        f"{LIVE.keys.internal_prefix}:*",
+    )
     assert [
         key
         for key in every(REPLAY.keys)
@@ -33,7 +37,7 @@ def test_every_key_is_known_when_a_replay_is_removed() -> None:
         getattr(keys, name)
         for name in (*Keys.__dataclass_fields__, *vars(Keys))
         if not name.startswith("_") and isinstance(getattr(keys, name), str)
-    } - {keys.group, keys.namespace, keys.output_prefix}
+    } - {keys.group, keys.internal_prefix, keys.output_prefix}
     shards = {build(shard) for build in (keys.lease, keys.marks) for shard in range(16)}
     symbols = {build(symbol) for build in (keys.window, keys.state) for symbol in SYMBOLS}
     assert set(every(keys)) == single | shards | symbols

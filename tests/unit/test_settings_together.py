@@ -41,7 +41,7 @@ def test_the_default_caches_are_not_read_for_another_interval() -> None:
 def test_invented_candles_have_keys_of_their_own() -> None:
     real, invented = settings().keys, settings(source="synthetic").keys
     assert invented.input == "quantum:stream:market.klines.synthetic"
-    assert invented.namespace == "quantum:marketstate-worker:marketstate.synthetic"
+    assert invented.internal_prefix == "quantum:marketstate-worker:marketstate.synthetic"
     assert {real.window("A"), real.meta, real.lease(0), real.marks(0), real.input}.isdisjoint(
         {invented.window("A"), invented.meta, invented.lease(0), invented.marks(0), invented.input}
     )

@@ -1,7 +1,7 @@
 """The namespace of a replay: its keys are its own, so nothing that is live can be touched.
 
-Which keys these are follows from its name (worker/keys.py, `replay_names`). This file looks whether
-a name is free, and removes what a replay has left.
+Which keys these are follows from its name (worker/settings.py, `replay_names`). This file looks
+whether a name is free, and removes what a replay has left.
 """
 
 from typing import Any
