@@ -7,7 +7,7 @@ einsum, whose association depends on the shape.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +81,19 @@ class MarketState:
 
     def __init__(self, theta: Mapping[str, Any] | None = None) -> None:
         self.theta: Theta = merged_theta(theta)
+
+    @classmethod
+    def of_merged(cls, theta: Theta) -> Self:
+        """Return the calculation with a theta that is merged and checked already.
+
+        Parameters
+        ----------
+        theta : Theta
+            As `merged_theta` returns it. It is kept, not copied.
+        """
+        calculation = cls.__new__(cls)
+        calculation.theta = theta
+        return calculation
 
     @property
     def minimum_length(self) -> int:

@@ -195,17 +195,20 @@ def minimum_length(theta: Theta) -> int:
     return longest + 1
 
 
-def theta_hash(theta: Mapping[str, Any] | None = None) -> str:
-    """Return 16 hex digits that are equal exactly when the merged parameters are.
+def theta_hash(theta: Theta) -> str:
+    """Return 16 hex digits that are equal exactly when the parameters are.
 
-    SHA-256 of the canonical JSON (sorted keys, no blanks) of the merged theta.
+    Parameters
+    ----------
+    theta : Theta
+        As `merged_theta` returns it.
 
-    Raises
-    ------
-    ThetaError
-        As `merged_theta`.
+    Returns
+    -------
+    str
+        From the SHA-256 of the canonical JSON (sorted keys, no blanks) of `theta`.
     """
-    canonical = json.dumps(merged_theta(theta), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(theta, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -10,13 +10,14 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from core.theta import Theta, merged_theta, minimum_length
+from core.theta import Theta, merged_theta, minimum_length, theta_hash
 from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of
@@ -24,6 +25,7 @@ from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
+STATE_TTL_IN_INTERVALS: Final = 10
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
@@ -34,7 +36,7 @@ Name = Annotated[
 ]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The effective settings of one worker. Durations carry their unit where it is not seconds."""
 
     symbols: str = "all"
@@ -123,6 +125,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # No variables of their own: what theta_file says, merged with the defaults.
     theta: Theta
 
+    @cached_property
+    def theta_hash(self) -> str:
+        """Stands in every record."""
+        return theta_hash(self.theta)
+
     @property
     def candle_interval_ms(self) -> int:
         return interval_ms(self.candle_interval) or 0
@@ -130,6 +137,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def publish_interval_ms(self) -> int:
         return self.publish_interval * 1_000
+
+    @property
+    def state_ttl_s(self) -> int:
+        """How long a published hash is kept after its last state."""
+        return STATE_TTL_IN_INTERVALS * self.publish_interval
 
     @property
     def marks_are_long(self) -> bool:

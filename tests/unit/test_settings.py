@@ -221,6 +221,10 @@ def test_durations_in_ms() -> None:
     assert (found.publish_interval_ms, found.lease_ms) == (90_000, 1_500)
 
 
+def test_a_published_hash_outlives_ten_publish_intervals() -> None:
+    assert settings(publish_interval="90").state_ttl_s == 900
+
+
 def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("", "büro rechner/7", "h" * 255):
         monkeypatch.setattr(socket, "gethostname", lambda host=host: host)

@@ -118,6 +118,14 @@ def test_theta_is_the_merged_one_and_belongs_to_one_calculation() -> None:
     assert core.theta.DEFAULT_THETA is core.state.DEFAULT_THETA
 
 
+def test_a_merged_theta_is_taken_as_it_is() -> None:
+    theta = core.theta.merged_theta({"trend": {"method": "ols"}})
+    calculation = MarketState.of_merged(theta)
+    assert calculation.theta is theta
+    expected = MarketState({"trend": {"method": "ols"}}).get_states(WALKS)
+    assert bits({"states": calculation.get_states(WALKS)}) == bits({"states": expected})
+
+
 def test_an_impossible_theta_is_refused_before_any_calculation() -> None:
     with pytest.raises(ThetaError, match=r"vol\.ewma_lambda"):
         MarketState({"vol": {"ewma_lambda": 1.5}})

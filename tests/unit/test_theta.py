@@ -206,14 +206,15 @@ def test_the_minimum_length_is_one_more_than_the_longest_window() -> None:
 
 
 def test_the_hash_is_known_and_has_not_changed() -> None:
-    assert theta_hash(None) == "8764a24e4a609220"
+    assert theta_hash(merged_theta()) == "8764a24e4a609220"
 
 
 def test_the_hash_is_that_of_the_merged_theta_however_it_was_written() -> None:
     spelled_out = json.loads(json.dumps(DEFAULT_THETA))
     same: list[Any] = [{}, DEFAULT_THETA, spelled_out, {"regime": {"softmax_temp": 1}}]
-    assert {theta_hash(None)} == {theta_hash(theta) for theta in same}
-    assert theta_hash({"vol": {"spike_center": 0.0}}) == theta_hash({"vol": {"spike_center": -0.0}})
+    assert {theta_hash(merged_theta(theta)) for theta in same} == {theta_hash(DEFAULT_THETA)}
+    zeros = [merged_theta({"vol": {"spike_center": zero}}) for zero in (0.0, -0.0)]
+    assert theta_hash(zeros[0]) == theta_hash(zeros[1])
 
 
 def test_the_hash_differs_when_any_parameter_differs() -> None:
@@ -225,4 +226,5 @@ def test_the_hash_differs_when_any_parameter_differs() -> None:
         {"regime": {"score": {"a1": 2}}},
         {"regime": {"score": {"a2": 2}}},
     ]
-    assert len({theta_hash(theta) for theta in [None, *others]}) == 1 + len(others)
+    found = {theta_hash(merged_theta(theta)) for theta in [None, *others]}
+    assert len(found) == 1 + len(others)

@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    market_state = MarketState(settings_from().theta)
+    market_state = MarketState.of_merged(settings_from().theta)
     prices = _synthetic(options.synthetic) if options.synthetic else read_prices(options.file)
     state = market_state.get_state(prices.symbol, prices.closes)
     if state is None:

@@ -20,7 +20,6 @@ from worker.settings import Settings
 from worker.store import scripts
 from worker.store.scripts import Scripts
 
-STATE_TTL_IN_INTERVALS: Final = 10
 MAX_DEAD_FIELDS: Final = 100
 
 
@@ -102,7 +101,7 @@ class Commit:
             "dead": [_binary(_dead_fields(letter, self._keys.input)) for letter in changes.dead],
             "counters": _flat(changes.counters.items()),
             "window_size": self._settings.window_size,
-            "state_ttl_ms": STATE_TTL_IN_INTERVALS * self._settings.publish_interval_ms,
+            "state_ttl_ms": self._settings.state_ttl_s * 1_000,
             "output_maxlen": self._settings.output_maxlen,
             "dead_maxlen": self._settings.dead_maxlen,
         }

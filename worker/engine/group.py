@@ -1,6 +1,5 @@
 """Joins the consumer group: creates it with its bookkeeping, or checks that we fit to it."""
 
-from core.theta import theta_hash
 from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
 from worker.keys import Keys
 from worker.log import log
@@ -96,7 +95,7 @@ def shared_settings(settings: Settings) -> str:
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
         f"publish_interval={settings.publish_interval} window_size={settings.window_size} "
-        f"theta={theta_hash(settings.theta)} output_prefix={settings.output_prefix} "
+        f"theta={settings.theta_hash} output_prefix={settings.output_prefix} "
         f"output_stream={settings.output_stream} dead_stream={settings.dead_stream}"
         + "".join(f" {name}={found[name]}" for name in later if found[name] != later[name])
     )

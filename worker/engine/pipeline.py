@@ -12,17 +12,9 @@ import numpy as np
 
 from core.regime import regime_of
 from core.state import MarketState, State
-from core.theta import theta_hash
 from core.window import Window
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.interval import interval_ms
-from schemas.market_state import (
-    Features,
-    MarketStateRecord,
-    RegimeProbs,
-    TsComponents,
-    Windows,
-)
 from worker.engine.changes import (
     Changes,
     DeadLetter,
@@ -36,6 +28,7 @@ from worker.engine.changes import (
     SymbolChange,
 )
 from worker.engine.mark import Mark
+from worker.engine.record import record_of
 from worker.keys import shard_of
 from worker.settings import Settings
 
@@ -56,8 +49,7 @@ class Pipeline:
         """Up to the entry id `warm_until`, candles fill windows and emit nothing."""
         self._settings = settings
         self._wanted = settings.wanted_symbols
-        self._market_state = MarketState(settings.theta)
-        self._theta_hash = theta_hash(settings.theta)
+        self._market_state = MarketState.of_merged(settings.theta)
         self._warm_until = warm_until
         # Asked for with every candle.
         self._needed = self._market_state.minimum_length
@@ -221,8 +213,16 @@ class Pipeline:
                     continue
                 reason = "regime_change"
             close.change.mark = Mark(close.candle.close_time, regime)
-            buffer_size = min(close.length, self._settings.window_size)
-            changes.records.append(self.record(close.candle, buffer_size, state, reason))
+            changes.records.append(
+                record_of(
+                    self._settings,
+                    close.candle,
+                    state,
+                    regime=regime,
+                    buffer_size=min(close.length, self._settings.window_size),
+                    reason=reason,
+                )
+            )
             changes.count("emitted")
 
     def _takes_its_turn(self, close: _Close, now_ms: int) -> bool:
@@ -249,32 +249,3 @@ class Pipeline:
         )
         states = self._market_state.get_states(windows)
         return [state for state in states if state is not None]
-
-    def record(
-        self, candle: Candle, buffer_size: int, state: State, reason: str
-    ) -> MarketStateRecord:
-        """What is published of `state`, that after `candle` with `buffer_size` closes at hand."""
-        probs, features = state["regime_probs"], state["features"]
-        components = state["ts_components"]
-        return MarketStateRecord(
-            symbol=candle.symbol,
-            interval=self._settings.candle_interval,
-            source=self._settings.source,
-            close_time_ms=candle.close_time,
-            close=candle.close,
-            sigma=state["sigma"],
-            mu=state["mu"],
-            ts=state["ts"],
-            regime=regime_of(probs),
-            regime_probs=RegimeProbs(probs["trend"], probs["mr"], probs["chop"]),
-            features=Features(features["dp"], features["vr"], features["spike_proxy"]),
-            windows=Windows(
-                returns_n=buffer_size - 1,
-                trend_windows=state["windows"]["trend_windows"],
-                regime_window=state["windows"]["regime_window"],
-            ),
-            ts_components=TsComponents(components["mu_abs"], components["sigma_used"]),
-            buffer_size=buffer_size,
-            theta_hash=self._theta_hash,
-            reason=reason,
-        )

@@ -54,6 +54,7 @@ class Shards:
         self._keys = settings.keys
         self._scripts = scripts
         self._incarnation = incarnation
+        self._shared_settings = shared_settings(settings)
         self._held: dict[int, Shard] = {}
         self._next_keep_s = 0.0
         self._notice = b"0-0"
@@ -152,7 +153,7 @@ class Shards:
                 self._settings.worker_id,
                 self._incarnation,
                 self._settings.lease_ms,
-                shared_settings(self._settings),
+                self._shared_settings,
                 *(self._held[shard].token if shard in self._held else "" for shard in every),
             ],
         )

@@ -79,7 +79,7 @@ def of_candles(candles: Iterable[Candle], theta: Theta, last: int) -> dict[str, 
 
     As in the worker: what is not closed, or not after the close before it, does not count.
     """
-    market_state = MarketState(theta)
+    market_state = MarketState.of_merged(theta)
     needed = market_state.minimum_length
     kept: dict[str, deque[Candle]] = defaultdict(lambda: deque(maxlen=last + needed - 1))
     for candle in candles:

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from core.regime import regime_of
 from core.state import MarketState
-from core.theta import theta_hash
 from schemas.candle import Candle
 from schemas.market_state import (
     MarketStateRecord,
@@ -21,8 +21,7 @@ from schemas.market_state import (
 )
 from worker.commands.age import duration
 from worker.engine import window_codec
-from worker.engine.commit import STATE_TTL_IN_INTERVALS
-from worker.engine.pipeline import Pipeline
+from worker.engine.record import record_of
 from worker.settings import Settings
 
 COMPLETE: Final = "complete"
@@ -60,9 +59,7 @@ class Judge:
     def __init__(self, settings: Settings, max_state_age_s: float) -> None:
         self._settings = settings
         self._max_state_age_s = max_state_age_s
-        self._market_state = MarketState(settings.theta)
-        self._theta_hash = theta_hash(settings.theta)
-        self._pipeline = Pipeline(settings, warm_until=(0, 0))
+        self._market_state = MarketState.of_merged(settings.theta)
 
     def judge(self, held: Held) -> Iterator[Judgement]:
         """One for each check; none for a symbol of which this group has published nothing."""
@@ -98,7 +95,7 @@ class Judge:
 
     def _complete(self, held: Held) -> tuple[Judgement, MarketStateRecord | None]:
         if not held.fields:
-            ttl_s = STATE_TTL_IN_INTERVALS * self._settings.publish_interval
+            ttl_s = self._settings.state_ttl_s
             if held.age_s(held.last_emitted_ms) <= ttl_s:
                 return Judgement(COMPLETE, "FAIL", "its hash is missing"), None
             return Judgement(COMPLETE, "skip", f"its hash has expired, after {ttl_s} s"), None
@@ -155,7 +152,7 @@ class Judge:
 
     def _obstacle(self, record: MarketStateRecord, at_hand: int, kept: int) -> str:
         """Why the state cannot be compared, or `""`."""
-        if record.theta_hash != self._theta_hash:
+        if record.theta_hash != self._settings.theta_hash:
             return f"it was published with other parameters (theta {record.theta_hash})"
         if record.buffer_size > max(kept, self._settings.window_size):
             return f"it was published with a longer window ({record.buffer_size} closes)"
@@ -172,7 +169,14 @@ class Judge:
         candle = Candle(
             symbol=published.symbol, close_time=published.close_time_ms, close=float(closes[-1])
         )
-        return self._pipeline.record(candle, buffer_size, state, published.reason)
+        return record_of(
+            self._settings,
+            candle,
+            state,
+            regime=regime_of(state["regime_probs"]),
+            buffer_size=buffer_size,
+            reason=published.reason,
+        )
 
 
 def _first_difference(published: MarketStateRecord, expected: MarketStateRecord) -> str:

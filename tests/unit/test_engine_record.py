@@ -1,0 +1,46 @@
+"""The record of a state: the state's own numbers, all of them, and what is known of the close."""
+
+import msgspec
+import numpy as np
+
+from core.regime import regime_of
+from core.state import MarketState, State
+from schemas.candle import Candle
+from schemas.market_state import MarketStateRecord
+from tests.support.feeding import NEEDED, SMALL_THETA, T0, small_settings
+from worker.engine.record import record_of
+
+CLOSES = 100.0 + np.random.default_rng(5).normal(0, 1, NEEDED)
+CANDLE = Candle(symbol="BTCUSDT", close=CLOSES[-1].item(), close_time=T0)
+
+
+def state() -> State:
+    found = MarketState.of_merged(SMALL_THETA).get_state("BTCUSDT", CLOSES)
+    assert found is not None
+    return found
+
+
+def record(reason: str = "interval") -> MarketStateRecord:
+    regime = regime_of(state()["regime_probs"])
+    return record_of(
+        small_settings(), CANDLE, state(), regime=regime, buffer_size=NEEDED, reason=reason
+    )
+
+
+def test_a_record_has_every_number_of_its_state_under_the_same_name() -> None:
+    """Core and schemas each name the numbers; neither knows the other."""
+    found = msgspec.to_builtins(record())
+    assert {name: found[name] for name in state()} == state()
+
+
+def test_a_record_says_which_close_it_follows_and_why_it_was_published() -> None:
+    found = record("regime_change")
+    assert (found.symbol, found.close, found.close_time_ms) == ("BTCUSDT", CLOSES[-1], T0)
+    assert (found.interval, found.source, found.reason) == ("1m", "candles", "regime_change")
+    assert found.theta_hash == small_settings().theta_hash
+
+
+def test_the_returns_at_hand_follow_from_the_closes_at_hand() -> None:
+    settings = small_settings()
+    found = record_of(settings, CANDLE, state(), regime="chop", buffer_size=12, reason="interval")
+    assert (found.buffer_size, found.windows.returns_n) == (12, 11)
