@@ -19,6 +19,8 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from schemas.entry_id import parse_entry_id
+
 FORMAT: Final = "marketstate-recording"
 VERSION: Final = 1
 # A dead letter can have a hundred fields of 128 kB; in base64 they are a third longer.
@@ -49,8 +51,7 @@ class RecordedEntry(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
-        ms, _, seq = self.id.partition("-")
-        return int(ms), int(seq)
+        return parse_entry_id(self.id)
 
 
 class _Line(msgspec.Struct):

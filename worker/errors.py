@@ -36,7 +36,7 @@ class RedisUnusable(WorkerError):
 
 
 class GroupDeleted(RedisUnusable):
-    """The consumer group is gone while its bookkeeping is still there."""
+    """The consumer group or its bookkeeping was deleted while workers need it."""
 
 
 class WrongKeyType(RedisUnusable):

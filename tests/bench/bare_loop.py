@@ -8,6 +8,7 @@ from typing import Any, Final
 import redis
 
 from schemas.candle import decode_candle
+from schemas.entry_id import entry_time_ms
 from worker.settings import settings_from
 
 BATCH: Final = 500
@@ -25,7 +26,7 @@ def main() -> None:
         )
         for _, entries in reply:
             for entry_id, fields in entries:
-                decode_candle(fields, int(entry_id.split(b"-")[0]))
+                decode_candle(fields, entry_time_ms(entry_id))
             client.xack(stream, group, *(entry_id for entry_id, _ in entries))
 
 

@@ -11,6 +11,7 @@ import redis
 from core.regime import regime_of
 from core.theta import DEFAULT_THETA
 from schemas.candle import Candle
+from schemas.entry_id import entry_time_ms
 from schemas.market_state import decode_market_state
 from tests.support.candles import NEEDED, RING, candle, made_candles
 from tests.support.oracle import oracle_state
@@ -111,7 +112,7 @@ def test_by_the_wall_clock_a_catch_up_publishes_once_an_interval_and_then_the_ne
     times: dict[str, list[int]] = {symbol: [] for symbol in SYMBOLS}
     entries: Any = client.xrange(OUTPUT)
     for entry_id, fields in entries:
-        times[fields[b"symbol"].decode()].append(int(entry_id.partition(b"-")[0]))
+        times[fields[b"symbol"].decode()].append(entry_time_ms(entry_id))
     for of_symbol in times.values():
         assert len(of_symbol) > 1
         assert all(b - a >= interval_s * 1_000 for a, b in pairwise(of_symbol)), times

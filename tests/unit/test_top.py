@@ -8,7 +8,6 @@ import pytest
 
 from schemas.market_state import MarketStateRecord, encode_record
 from tests.support.records import make_record
-from worker.commands.age import duration
 from worker.commands.markets import Market, moved_on, readable
 from worker.commands.top.feed import Rate, View
 from worker.commands.top.keyboard import keys_in
@@ -202,11 +201,6 @@ def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
         assert rate.per_min == expected
     rate.add(5, 151)
     assert rate.per_min is None
-
-
-def test_durations_are_short() -> None:
-    found = [duration(s * 1_000) for s in (-5, 0, 99, 100, 5_999, 6_000, 172_799, 172_800)]
-    assert found == ["0s", "0s", "99s", "1m", "99m", "1h", "47h", "2d"]
 
 
 def test_keys_are_read_from_what_terminals_send() -> None:

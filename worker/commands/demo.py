@@ -10,7 +10,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ import redis
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
 from worker.commands.options import amount
+from worker.engine.utc import utc
 from worker.files.candles import find_files, interval_of, read_by_time
 from worker.local.redis_server import EmbeddedRedis
 from worker.local.workers import OwnWorker
@@ -68,7 +68,7 @@ def demo(files: list[Path], seconds: float) -> None:
             settings = settings_from(variables)
             with OwnWorker(variables, Path(folder) / "worker.log") as worker:
                 _greet(server, settings, files)
-                _show(server, settings, worker, _Feeder(server, settings, files), seconds)
+                _show(server, settings, worker, _FileFeeder(server, settings, files), seconds)
     except KeyboardInterrupt:
         print()
     print("The demo is over; its Redis, its worker and their folders are gone.")
@@ -96,7 +96,11 @@ def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None
 
 
 def _show(
-    server: EmbeddedRedis, settings: Settings, worker: OwnWorker, feeder: "_Feeder", seconds: float
+    server: EmbeddedRedis,
+    settings: Settings,
+    worker: OwnWorker,
+    feeder: "_FileFeeder",
+    seconds: float,
 ) -> None:
     """A row per state; where many come at once, the newest of each symbol."""
     end_s = time.monotonic() + seconds
@@ -134,7 +138,7 @@ def _is_idle(client: redis.Redis, settings: Settings) -> bool:
 def _row(record: MarketStateRecord) -> str:
     probs = record.regime_probs
     return _ROW.format(
-        datetime.fromtimestamp(record.close_time_ms // 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        utc(record.close_time_ms),
         record.symbol,
         f"{record.close:.8g}",
         f"{record.sigma:.8f}",
@@ -146,7 +150,7 @@ def _row(record: MarketStateRecord) -> str:
     )
 
 
-class _Feeder:
+class _FileFeeder:
     """Plays the upstream publisher for candle files; synthetic candles the worker feeds itself."""
 
     def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:

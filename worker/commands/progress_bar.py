@@ -6,13 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from worker.commands.durations import precise_duration
+
 BAR_CHARACTERS: Final = 30
 ON_TERMINAL_S: Final = 0.1
 IN_LOG_S: Final = 10.0
 RATE_OVER_S: Final = 10.0
 
 
-class Progress:
+class ProgressBar:
     def __init__(self, total: int, unit: str, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._total = total
@@ -51,7 +53,7 @@ class Progress:
         share = done / self._total if self._total else 1.0
         filled = int(share * BAR_CHARACTERS)
         bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] " if self._on_terminal else ""
-        left = "" if left_s is None else f", {duration(left_s)} left"
+        left = "" if left_s is None else f", {precise_duration(left_s)} left"
         return (
             f"{bar}{share:4.0%}  {done:,} of {self._total:,} {self._unit}, {rate:,.0f}/s{left}"
             f"{note and f'; {note}'}"
@@ -63,13 +65,3 @@ class Progress:
             return
         print(f"\r{line.ljust(self._width)}", end="", file=sys.stderr, flush=True)
         self._width = len(line)
-
-
-def duration(seconds: float) -> str:
-    """`7 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60:02d} min"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import redis
 
+from schemas.entry_id import parse_entry_id
 from schemas.recording import RecordedEntry
 from worker.commands.options import add_namespace
 from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
@@ -51,7 +52,11 @@ def command(options: argparse.Namespace) -> int:
     stop = Stop()
     stop.listen()
     stream = _stream(options.stream, settings)
-    if options.first and options.last and _order(options.first) > _order(options.last):
+    if (
+        options.first
+        and options.last
+        and parse_entry_id(options.first) > parse_entry_id(options.last)
+    ):
         raise ConfigurationError(f"--from {options.first} is after --to {options.last}")
     _look_first(settings, stream, options)
     last = None
@@ -97,15 +102,10 @@ def _tell_what_is_trimmed(client: Client, stream: str, first: str) -> None:
     trimmed = info.get("entries-added", 0) - info["length"]
     if trimmed > 0 and info["length"] > 0:
         begins = info["first-entry"][0].decode()
-        if _order(first) < _order(begins):
+        if parse_entry_id(first) < parse_entry_id(begins):
             log.warning(
                 "%s begins at %s: %d earlier entries have been trimmed", stream, begins, trimmed
             )
-
-
-def _order(moment: str) -> tuple[int, int]:
-    ms, _, seq = moment.partition("-")
-    return int(ms), int(seq or 0)
 
 
 def _stream(text: str, settings: Settings) -> str:

@@ -5,7 +5,6 @@ Needs no Redis. The parameters are those of the settings (MARKETSTATE_THETA_FILE
 
 import argparse
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from core.regime import regime_of
 from core.state import MarketState, State
 from worker.commands.state_in_words import reading
 from worker.engine.synthetic import CANDLES_AT_START, price
+from worker.engine.utc import utc
 from worker.errors import ConfigurationError
 from worker.files.prices import Prices, read_prices
 from worker.settings import settings_from
@@ -76,8 +76,7 @@ def _lines(prices: Prices, state: State) -> Iterator[str]:
     probs, features = state["regime_probs"], state["features"]
     until = ""
     if prices.close_time_ms is not None:
-        closed = datetime.fromtimestamp(prices.close_time_ms // 1_000, UTC)
-        until = f" until {closed:%Y-%m-%d %H:%M:%S} UTC"
+        until = f" until {utc(prices.close_time_ms)} UTC"
     yield f"{prices.symbol}: {len(prices.closes)} prices{until}, the last {prices.closes[-1]:.8g}"
     yield ""
     yield f"regime  {regime_of(probs)}"

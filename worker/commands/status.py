@@ -10,9 +10,10 @@ from typing import Final
 import msgspec
 import redis
 
-from worker.commands.age import duration
+from worker.commands.durations import brief_duration
 from worker.commands.options import amount
 from worker.engine.status import Status, SymbolStatus, read_status
+from worker.engine.utc import utc
 from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import Settings, settings_from
 from worker.store import connection
@@ -88,7 +89,7 @@ def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
         raise CheckFailed(f"{status.backlog} entries are not finished; allowed: {max_lag:g}")
     if status.oldest_unfinished_s > max_age_s:
         raise CheckFailed(
-            f"the oldest unfinished entry is {duration(status.oldest_unfinished_s * 1_000)} old; "
+            f"the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old; "
             f"allowed: {max_age_s:g}s"
         )
 
@@ -97,7 +98,7 @@ def _tables(status: Status) -> Iterator[str]:
     yield f"group {status.group} on {status.stream}"
     yield (
         f"lag {status.lag}  pending {status.pending}  "
-        f"oldest unfinished {duration(status.oldest_unfinished_s * 1_000)}"
+        f"oldest unfinished {brief_duration(status.oldest_unfinished_s)}"
     )
     yield ""
     yield from _table(
@@ -135,8 +136,7 @@ def _tables(status: Status) -> Iterator[str]:
 def _symbol_row(one: SymbolStatus) -> tuple[object, ...]:
     if one.last_emitted_ms is None or one.age_s is None:
         return one.symbol, "none yet", "-"
-    closed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one.last_emitted_ms / 1_000))
-    return one.symbol, closed, duration(one.age_s * 1_000)
+    return one.symbol, utc(one.last_emitted_ms), brief_duration(one.age_s)
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

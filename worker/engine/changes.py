@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from core.window import Window
 from schemas.candle import Candle, CandleRejected
+from schemas.entry_id import parse_entry_id
 from schemas.market_state import MarketStateRecord
 from worker.engine.mark import Mark
 
@@ -23,8 +24,7 @@ class Entry(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
-        ms, _, seq = self.id.partition(b"-")
-        return int(ms), int(seq)
+        return parse_entry_id(self.id)
 
     def __str__(self) -> str:
         return f"entry {self.id.decode()}"

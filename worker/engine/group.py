@@ -1,5 +1,6 @@
 """Joins the consumer group: creates it with its bookkeeping, or checks that we fit to it."""
 
+from schemas.entry_id import parse_entry_id
 from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
 from worker.keys import Keys
 from worker.log import log
@@ -7,6 +8,7 @@ from worker.settings import PREFIX, Settings
 from worker.store.scripts import Scripts
 
 FORMAT_VERSION = 1
+SEE_GROUP_GONE = "see README, When the group is gone"
 
 
 def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
@@ -18,8 +20,7 @@ def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
     if verdict == "created":
         # Also when a Redis came back empty: what was in it before is gone.
         log.warning("created the group %s on %s", settings.keys.group, settings.keys.input)
-    ms, _, seq = boundary.partition("-")
-    return int(ms), int(seq)
+    return parse_entry_id(boundary)
 
 
 def look(scripts: Scripts, settings: Settings) -> str:
@@ -57,8 +58,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         case "foreign", *_:
             raise RedisUnusable(
                 f"{keys.input} has a group {keys.group!r} that no marketstate worker created; "
-                f"choose another {PREFIX}GROUP; or, if {keys.meta} was deleted, see README, "
-                "When the group is gone"
+                f"choose another {PREFIX}GROUP; or, if {keys.meta} was deleted, "
+                f"{SEE_GROUP_GONE}"
             )
         case "fixed", "shards", found:
             raise ShardCountMismatch(
@@ -80,8 +81,12 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
 def group_deleted(keys: Keys) -> GroupDeleted:
     return GroupDeleted(
         f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
-        f"{keys.meta} is still there; see README, When the group is gone"
+        f"{keys.meta} is still there; {SEE_GROUP_GONE}"
     )
+
+
+def meta_gone(keys: Keys) -> GroupDeleted:
+    return GroupDeleted(f"{keys.meta} is gone; {SEE_GROUP_GONE}")
 
 
 def shared_settings(settings: Settings) -> str:

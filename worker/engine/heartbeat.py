@@ -1,12 +1,12 @@
 """How the worker gets on, for the service manager: when it is ready, and its status in one line."""
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from worker.engine.shards import Shards
 from worker.engine.status import unread
 from worker.engine.systemd import Notify
+from worker.engine.utc import utc
 from worker.settings import Settings
 from worker.store.connection import Client
 
@@ -33,7 +33,7 @@ class Progress:
         last_ms, symbol = max(
             ((memory.mark.close_time_ms, name) for _, name, memory in remembered), default=(0, "")
         )
-        last = f"{symbol} {_utc(last_ms)}" if last_ms else "none yet"
+        last = f"{symbol} {utc(last_ms)} UTC" if last_ms else "none yet"
         return (
             f"holding {held} of {of} shards, {len(remembered)} symbols, lag {self._lag()}, "
             f"last emission {last}"
@@ -45,7 +45,3 @@ class Progress:
         ours = (group for group in groups if group["name"] == keys.group.encode())
         # Where the group has just been deleted, the next reading says it better.
         return next((unread(self._client, keys, group)[0] for group in ours), 0)
-
-
-def _utc(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms // 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -12,7 +12,7 @@ import redis
 
 from schemas.candle import MAX_DOCUMENT_BYTES
 from worker.engine.changes import Entry
-from worker.errors import GroupDeleted
+from worker.engine.group import meta_gone
 from worker.keys import INTAKE, shard_name
 from worker.log import log
 from worker.settings import Settings
@@ -45,9 +45,7 @@ class Intake:
             reply = self._scripts.route(*self._question(shards, most, ()))
             match reply:
                 case [b"meta gone"]:
-                    raise GroupDeleted(
-                        f"{self._keys.meta} is gone; see README, When the group is gone"
-                    )
+                    raise meta_gone(self._keys)
                 case [b"missing", *missing]:
                     for shard in missing:
                         self._restore(shard)

@@ -12,15 +12,15 @@ from worker.engine.backfill import Backfill
 from worker.engine.batch_size import Pace
 from worker.engine.changes import Changes, Reading
 from worker.engine.commit import Commit
-from worker.engine.group import join
+from worker.engine.group import group_deleted, join
 from worker.engine.heartbeat import Progress
 from worker.engine.intake import Intake
 from worker.engine.pipeline import Pipeline
 from worker.engine.preflight import preflight
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
-from worker.engine.synthetic import Feeder
+from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import Notify
-from worker.errors import GroupDeleted, LeaseLost, WorkerIdInUse
+from worker.errors import LeaseLost, WorkerIdInUse
 from worker.log import log
 from worker.settings import Settings
 from worker.stop import Stop
@@ -51,10 +51,7 @@ def run(settings: Settings, stop: Stop, notify: Notify) -> None:
             session.leave()
     except redis.RedisError as error:
         if "NOGROUP" in str(error):
-            raise GroupDeleted(
-                f"the consumer group {settings.group!r} of {settings.keys.input} has been "
-                "deleted; see README, When the group is gone"
-            ) from error
+            raise group_deleted(settings.keys) from error
         raise connection.unusable(error, settings) from error
 
 
@@ -73,7 +70,8 @@ class Session:
         self.intake = Intake(settings, client, scripts)
         self.backfill = Backfill(settings, client)
         self.commit = Commit(settings, scripts, self.shards)
-        self.feeder = Feeder(settings, client) if settings.source == "synthetic" else None
+        synthetic = settings.source == "synthetic"
+        self.feeder = SyntheticFeeder(settings, client) if synthetic else None
         self.notify = notify
         self.progress = Progress(notify, settings, client, self.shards)
         self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)

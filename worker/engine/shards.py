@@ -30,9 +30,9 @@ from typing import Final
 from core.window import Window
 from worker.engine import window_codec
 from worker.engine.changes import Changes, Memory
-from worker.engine.group import settings_differ, shared_settings
+from worker.engine.group import meta_gone, settings_differ, shared_settings
 from worker.engine.mark import parse_mark
-from worker.errors import GroupDeleted, LeaseLost, RedisUnusable, WorkerIdInUse
+from worker.errors import LeaseLost, RedisUnusable, WorkerIdInUse
 from worker.log import log
 from worker.settings import Settings
 from worker.store.scripts import Scripts
@@ -164,7 +164,7 @@ class Shards:
                     f"{silent_ms} ms ago; give each worker its own MARKETSTATE_WORKER_ID"
                 )
             case [b"settings changed", b""]:
-                raise GroupDeleted(f"{self._keys.meta} is gone; see README, When the group is gone")
+                raise meta_gone(self._keys)
             case [b"settings changed", found]:
                 raise settings_differ(self._settings, found.decode(), "start this one anew")
         _, soonest_ms, *tokens = reply

@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 import redis
 
-from worker.engine.group import group_deleted
+from schemas.entry_id import entry_time_ms
+from worker.engine.group import group_deleted, meta_gone
 from worker.engine.mark import parse_mark
 from worker.errors import RedisUnusable
 from worker.keys import Keys, shard_name
 from worker.settings import Settings
+from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
 
@@ -74,8 +76,8 @@ def read_status(client: Client, settings: Settings) -> Status:
             reads.get(keys.lease(shard))
             reads.pttl(keys.lease(shard))
             reads.hgetall(keys.marks(shard))
-        (seconds, microseconds), groups, summary, members, counters, *of_shards = reads.execute()
-    now_ms = seconds * 1_000 + microseconds / 1_000
+        time, groups, summary, members, counters, *of_shards = reads.execute()
+    now_ms = clock_ms(time)
     group = next(group for group in groups if group["name"] == keys.group.encode())
     pending = {consumer["name"]: consumer["pending"] for consumer in summary["consumers"]}
     shards = [
@@ -116,7 +118,7 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
             f"{keys.input} has no group {keys.group!r}; the first worker that starts creates it"
         )
     if found is None:
-        raise RedisUnusable(f"{keys.meta} is gone; see README, When the group is gone")
+        raise meta_gone(keys)
     return int(found)
 
 
@@ -169,4 +171,4 @@ def _symbols(marks: list[Mapping[bytes, bytes]], now_ms: float) -> Iterator[Symb
 
 
 def _age_s(now_ms: float, entry_id: bytes) -> float:
-    return max(0.0, (now_ms - int(entry_id.partition(b"-")[0])) / 1_000)
+    return max(0.0, (now_ms - entry_time_ms(entry_id)) / 1_000)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.candle import Candle, CandleRejected, decode_candle, encode_envelope
+from schemas.entry_id import entry_time_ms
 from worker.settings import Settings
 from worker.store.connection import Client
 
@@ -48,7 +49,7 @@ def price(symbol: str, close_time_ms: int, interval_ms: int) -> float:
     return round(_base(symbol) * math.exp(path), 6)
 
 
-class Feeder:
+class SyntheticFeeder:
     """Writes the candles that are due to the input stream, as the upstream publisher would."""
 
     def __init__(
@@ -94,7 +95,7 @@ class Feeder:
         last: Any = self._client.xrevrange(self._stream, count=1)
         for entry_id, fields in last:
             try:
-                fed = decode_candle(fields, int(entry_id.split(b"-")[0])).close_time
+                fed = decode_candle(fields, entry_time_ms(entry_id)).close_time
             except CandleRejected:
                 continue
             first = max(first, fed)

@@ -11,6 +11,7 @@ from pathlib import Path
 import redis
 
 from schemas.candle import Candle, CandleRejected, decode_candle
+from schemas.entry_id import entry_time_ms
 from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
 from worker.commands.markets import StreamEntry, entries_after, readable
@@ -94,7 +95,7 @@ def _candles(
     """Of the interval in the settings, as a worker would take them."""
     for entry_id, fields in entries:
         try:
-            candle = decode_candle(fields, int(entry_id.partition(b"-")[0]))
+            candle = decode_candle(fields, entry_time_ms(entry_id))
         except CandleRejected as error:
             skipped(f"{where}, entry {entry_id.decode()}", str(error))
             continue

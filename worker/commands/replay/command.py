@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 import redis
 
 from worker.commands.options import add_namespace, amount, positive
-from worker.commands.progress_bar import Progress
+from worker.commands.progress_bar import ProgressBar
 from worker.commands.replay import namespace
-from worker.commands.replay.feeding import Feeding
+from worker.commands.replay.feeding import ReplayFeeder
 from worker.commands.replay.schedule import batches
 from worker.commands.replay.sources import Item, Sources
 from worker.errors import ConfigurationError, WorkerError
@@ -128,8 +128,8 @@ class _Replay:
         self._settings = settings
         self._stop = stop
         self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
-        self._feeding = Feeding(settings, stop, self._on_wait, self._tell_of_redis)
-        self._progress = Progress(0, "entries")
+        self._feeder = ReplayFeeder(settings, stop, self._on_wait, self._tell_of_redis)
+        self._progress = ProgressBar(0, "entries")
         self._crew = Crew(
             [
                 environment_with(
@@ -157,14 +157,14 @@ class _Replay:
             )
         items = self._sources.read(lambda _where, _what: None)
         self._begin(items)  # 2
-        self._progress = Progress(self._summary.total, "entries")
-        self._before = self._feeding.count
+        self._progress = ProgressBar(self._summary.total, "entries")
+        self._before = self._feeder.count
         self._began_s = time.monotonic()
         try:
             self._feed(items)  # 3
         except (WorkerError, redis.RedisError):
             hint = "; --resume goes on from here" if self._stop.requested else ""
-            done = f"{self._feeding.count:,} of {self._summary.total:,}"
+            done = f"{self._feeder.count:,} of {self._summary.total:,}"
             _tell(f"broken off after {done} entries{hint}")
             raise
         for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
@@ -176,15 +176,15 @@ class _Replay:
         with self._crew:
             try:
                 for batch in batches(items, self._options.speed, most, self._wait_until_due):
-                    self._feeding.feed(batch, self._most_unfinished)
+                    self._feeder.feed(batch, self._most_unfinished)
                     self._time_ms = batch[-1].time_ms
                     self._show()
                     if self._stop.requested:
                         break
                 self._fed_s = time.monotonic() - self._began_s
-                self._held_up_s = self._feeding.waited_s
+                self._held_up_s = self._feeder.waited_s
                 if self._crew or self._options.clean:
-                    self._feeding.wait_until_finished()
+                    self._feeder.wait_until_finished()
             finally:
                 self._progress.end()
 
@@ -197,15 +197,15 @@ class _Replay:
         return _Summary(total, end_ms)
 
     def _begin(self, items: Iterator[Item]) -> None:
-        settings, feeding = self._settings, self._feeding
+        settings, feeder = self._settings, self._feeder
         if settings.replay_namespace:
-            feeding.with_redis(lambda client: namespace.refuse_foreign(client, settings))
+            feeder.with_redis(lambda client: namespace.refuse_foreign(client, settings))
             if not self._options.resume:
-                feeding.with_redis(lambda client: namespace.refuse_used(client, settings))
+                feeder.with_redis(lambda client: namespace.refuse_used(client, settings))
         if self._options.resume:
-            feeding.go_on(items)
+            feeder.go_on(items)
         else:
-            feeding.begin_anew()
+            feeder.begin_anew()
 
     def _wait_until_due(self, seconds: float) -> bool:
         if self._stop.requested:
@@ -219,18 +219,18 @@ class _Replay:
         print(line, file=sys.stderr, flush=True)
 
     def _on_wait(self) -> None:
-        self._show(f"waiting for the workers: {self._feeding.unfinished:,} to be finished")
+        self._show(f"waiting for the workers: {self._feeder.unfinished:,} to be finished")
 
     def _show(self, note: str = "") -> None:
         self._crew.check()
         left_s = None
         if self._options.speed < math.inf and self._time_ms:
             left_s = (self._summary.end_ms - self._time_ms) / 1_000 / self._options.speed
-        self._progress.show(self._feeding.count, note, left_s)
+        self._progress.show(self._feeder.count, note, left_s)
 
     def _told(self) -> Iterator[str]:
-        feeding, total = self._feeding, self._summary.total
-        fed = feeding.count - self._before
+        feeder, total = self._feeder, self._summary.total
+        fed = feeder.count - self._before
         if self._before:
             yield f"{self._before:,} entries had been fed before"
         yield (
@@ -240,12 +240,12 @@ class _Replay:
         )
         if self._stop.requested:
             yield "stopped by a signal; --resume goes on from here"
-        elif feeding.count != total:
+        elif feeder.count != total:
             yield "the files have changed while they were read: what came later may be missing"
         if self._crew:
             took_s = time.monotonic() - self._began_s
             yield f"{len(self._crew)} workers, from their start to their end: {took_s:.1f} s"
-        found: Any = feeding.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
+        found: Any = feeder.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
         if self._settings.replay_namespace and found:
             counts = (f"{name.decode()} {int(found[name]):,}" for name in sorted(found))
             yield f"the group so far: {', '.join(counts)}"

@@ -28,7 +28,7 @@ POLL_S: Final = 0.02
 _DIGEST_BYTES: Final = 16
 
 
-class Feeding:
+class ReplayFeeder:
     def __init__(
         self,
         settings: Settings,

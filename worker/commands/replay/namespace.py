@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.errors import ConfigurationError, RedisUnusable
 from worker.settings import Settings
+from worker.store.clock import clock_ms
 from worker.store.connection import Client
 
 UNLINKED_AT_ONCE = 1_000
@@ -61,8 +62,8 @@ def remove(client: Client, settings: Settings) -> int:
 
 def _working(client: Client, settings: Settings) -> list[str]:
     members: Any = client.hgetall(settings.keys.members)
-    seconds, microseconds = client.time()
-    now_ms = seconds * 1_000 + microseconds / 1_000
+    time: Any = client.time()
+    now_ms = clock_ms(time)
     living = []
     for worker_id, entry in members.items():
         seen_ms, lease_ms, _ = entry.split(b":", 2)

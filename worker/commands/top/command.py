@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
 from worker.commands.options import add_namespace
-from worker.commands.top.feed import Feed
+from worker.commands.top.feed import MarketFollower
 from worker.commands.top.keyboard import Keyboard
 from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
 from worker.commands.top.selection import Look
@@ -55,28 +55,28 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _watch(settings: Settings, marks: Marks) -> None:
-    feed = Feed(settings)
+    follower = MarketFollower(settings)
     screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
     try:
-        feed.start()
+        follower.start()
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
     try:
-        _display(feed, screen, Console(highlight=False))
+        _display(follower, screen, Console(highlight=False))
     except EOFError:
         return  # the terminal is gone
     finally:
-        feed.stop()
+        follower.stop()
 
 
-def _display(feed: Feed, screen: Screen, console: Console) -> None:
+def _display(follower: MarketFollower, screen: Screen, console: Console) -> None:
     look, keys = Look(), list[str]()
     drawn_s, drawn_size, drawn_view = 0.0, (0, 0), None
     with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
         while not look.done:
-            if feed.failure is not None:
-                raise feed.failure
-            size, view, now_s = _size_of_terminal(), feed.view, time.monotonic()
+            if follower.failure is not None:
+                raise follower.failure
+            size, view, now_s = _size_of_terminal(), follower.view, time.monotonic()
             for key in keys:
                 look.press(key, rows_on(size[1]))
             is_old = now_s - drawn_s >= _REDRAW_S

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import redis
 
+from schemas.entry_id import entry_time_ms
 from worker.commands.markets import (
     Market,
     StreamEntry,
@@ -66,7 +67,7 @@ class Rate:
         return (last - first) / (last_s - first_s) * _MINUTE_S
 
 
-class Feed:
+class MarketFollower:
     """`view` is the newest there is; `start` keeps it so until `stop`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -78,10 +79,10 @@ class Feed:
         self._arrivals_ms: deque[int] = deque(maxlen=HISTORY)
         self._candles = Rate()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self.view = View({}, None, "", 0, None, 0, "")
         self.failure: Exception | None = None
-        """What nobody expected; the feed has ended with it."""
+        """What nobody expected; the thread has ended with it."""
 
     def start(self) -> None:
         """Raises redis.RedisError where Redis cannot be read from the start."""
@@ -137,7 +138,7 @@ class Feed:
     def _take(self, entries: Iterable[StreamEntry]) -> None:
         for entry_id, record in readable(entries):
             self._last_id = entry_id
-            self._arrivals_ms.append(int(entry_id.partition(b"-")[0]))
+            self._arrivals_ms.append(entry_time_ms(entry_id))
             if record is None:
                 self._unreadable += 1
             else:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from worker.commands.age import duration
+from worker.commands.durations import brief_duration
 from worker.commands.markets import Market, shown
 
 T = TypeVar("T")
@@ -52,13 +52,13 @@ COLUMNS: Final = (
     Column(
         "held",
         5,
-        lambda m, _: ("" if m.since_known else ">") + duration(m.held_ms),
+        lambda m, _: ("" if m.since_known else ">") + brief_duration(m.held_ms / 1_000),
         lambda m: m.held_ms,
     ),
     Column(
         "age",
         5,
-        lambda m, now_ms: duration(now_ms - m.record.close_time_ms),
+        lambda m, now_ms: brief_duration((now_ms - m.record.close_time_ms) / 1_000),
         lambda m: -m.record.close_time_ms,
     ),
 )

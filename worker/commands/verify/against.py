@@ -12,7 +12,6 @@ Only digests are kept, so that a month fits into memory; what differs is read on
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,6 +22,7 @@ from schemas.market_state import MarketStateRecord, decode_market_state, encode_
 from schemas.recording import RecordedEntry
 from worker.commands.verify.recompute import leaves
 from worker.engine.preflight import Finding
+from worker.engine.utc import utc
 from worker.errors import CheckFailed, FileUnusable, WorkerError
 from worker.files.recordings import read_recording
 from worker.settings import PREFIX, Settings
@@ -90,7 +90,7 @@ class _Comparison:
         text = f"{equal:,} of {compared:,} states are the same"
         if self._times_ms:
             first_ms, last_ms = min(self._times_ms), max(self._times_ms)
-            text += f", of closes from {_shown(first_ms)} to {_shown(last_ms)}"
+            text += f", of closes from {utc(first_ms)} to {utc(last_ms)}"
         if counts["filling"]:
             text += f"; in {counts['filling']:,} of them one window was still filling"
         yield Finding("ok" if equal and not counts["differ"] else "FAIL", SUBJECT, text)
@@ -145,7 +145,7 @@ def _first_difference(
         (entry,) = raw_entries.read(client, stream, ours.place, ours.place, 1)
         line = next(found for place, found in _recorded(path) if place == theirs.place)
         text = f"{_difference(line, entry, stream)} ({theirs.place}; entry {ours.place})"
-    return Finding("FAIL", symbol, f"at the close {_shown(ms)} {text}")
+    return Finding("FAIL", symbol, f"at the close {utc(ms)} {text}")
 
 
 def _difference(recorded: RecordedEntry, published: RecordedEntry, stream: str) -> str:
@@ -203,7 +203,7 @@ def _states(
         if record.close_time_ms in of_symbol:
             raise CheckFailed(
                 f"{place}: a second state of {record.symbol} at the close "
-                f"{_shown(record.close_time_ms)}, after {of_symbol[record.close_time_ms].place}"
+                f"{utc(record.close_time_ms)}, after {of_symbol[record.close_time_ms].place}"
             )
         of_symbol[record.close_time_ms] = _state(place, entry, record)
     return states
@@ -251,8 +251,3 @@ def _of_wanted(settings: Settings) -> str:
 
 def _list(symbols: Iterable[str]) -> str:
     return ", ".join(sorted(symbols))
-
-
-def _shown(close_time_ms: int) -> str:
-    closed = datetime.fromtimestamp(close_time_ms // 1_000, UTC)
-    return f"{closed:%Y-%m-%d %H:%M:%S}"

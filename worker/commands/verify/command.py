@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 import redis
 
+from schemas.entry_id import entry_time_ms
 from schemas.interval import state_step_ms
-from worker.commands.age import duration
+from worker.commands.durations import brief_duration
 from worker.commands.options import add_namespace, amount
 from worker.commands.verify.against import compare
 from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
@@ -27,6 +28,7 @@ from worker.errors import CheckFailed, RedisUnusable, WorkerError
 from worker.keys import shard_of
 from worker.settings import Settings, settings_from
 from worker.store import connection
+from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
 
@@ -157,9 +159,7 @@ def _status(client: Client, settings: Settings) -> Status:
 def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
     text = f"lag {status.lag}, pending {status.pending}"
     if status.backlog:
-        text += (
-            f"; the oldest unfinished entry is {duration(status.oldest_unfinished_s * 1_000)} old"
-        )
+        text += f"; the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old"
     if status.backlog > max_lag:
         return Finding("FAIL", "backlog", f"{text}; allowed: {max_lag:g} entries")
     if status.oldest_unfinished_s > max_age_s:
@@ -210,12 +210,12 @@ def _output_stream(
             reads.time()
             reads.xrevrange(settings.output_stream, count=1)
             reads.hget(settings.keys.state(symbol), "record")
-            (seconds, _), newest, published = reads.execute()
+            time, newest, published = reads.execute()
         if newest != last:
             continue  # published meanwhile
         entry_id, fields = newest[0]
-        age_s = seconds - int(entry_id.partition(b"-")[0]) / 1_000
-        text = f"its last entry, of {symbol}, was written {duration(age_s * 1_000)} ago"
+        age_s = (clock_ms(time) - entry_time_ms(entry_id)) / 1_000
+        text = f"its last entry, of {symbol}, was written {brief_duration(age_s)} ago"
         if age_s > max_state_age_s:
             return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}s")
         if published is not None and published != fields.get(b"record"):
@@ -249,10 +249,9 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held:
         reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
         reads.hgetall(keys.state(symbol))
         reads.lrange(keys.window(symbol), 0, -1)
-        (seconds, microseconds), mark, fields, window = reads.execute()
-    now_ms = seconds * 1_000 + microseconds / 1_000
+        time, mark, fields, window = reads.execute()
     last_emitted_ms = parse_mark(mark or b"0").close_time_ms
-    return Held(symbol, now_ms, last_emitted_ms, fields, b"".join(window))
+    return Held(symbol, clock_ms(time), last_emitted_ms, fields, b"".join(window))
 
 
 def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:

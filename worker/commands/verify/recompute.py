@@ -19,7 +19,7 @@ from schemas.market_state import (
     encode_record,
     hash_fields,
 )
-from worker.commands.age import duration
+from worker.commands.durations import brief_duration
 from worker.engine import window_codec
 from worker.engine.record import record_of
 from worker.settings import Settings
@@ -82,14 +82,14 @@ class Judge:
         except ValueError:
             last_ms = 0
         since = (
-            f"closes up to {duration(held.age_s(last_ms) * 1_000)} ago are in its window"
+            f"closes up to {brief_duration(held.age_s(last_ms))} ago are in its window"
             if last_ms > held.last_emitted_ms
             else "no candle has come since: see the upstream"
         )
         return Judgement(
             FRESH,
             "FAIL",
-            f"its last state is of a close {duration(age_s * 1_000)} ago, "
+            f"its last state is of a close {brief_duration(age_s)} ago, "
             f"allowed: {self._max_state_age_s:g}s; {since}",
         )
 
