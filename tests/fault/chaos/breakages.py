@@ -75,8 +75,8 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/engine/commit.py",
-                "mirror.pack(zip(change.close_times_ms, change.closes, strict=True))",
-                "mirror.pack(pair for pair in zip(change.close_times_ms, change.closes)"
+                "window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))",
+                "window_codec.pack(pair for pair in zip(change.close_times_ms, change.closes)"
                 " if pair[0] // 60_000 % 10)",
             )
         ],
