@@ -126,7 +126,7 @@ release_of_checkout() {
         "$python" -VV
         echo "$python"
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
-        find pyproject.toml README.md core schemas worker deploy/systemd -type f \
+        find pyproject.toml README.md core schemas worker deploy -type f \
             -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum)
     echo "$home/releases/$version-${digest:0:12}"
@@ -148,7 +148,8 @@ build() {
     run "$release/venv/bin/pip" wheel --quiet --disable-pip-version-check "${index[@]}" \
         --no-deps --wheel-dir "$release/wheel" "$checkout"
     run_pip_install "$release" "${index[@]}"
-    run cp -R "$checkout/deploy/systemd" "$checkout/README.md" "$release/"
+    run cp -R "$checkout/deploy/systemd" "$release/"
+    copy_documents "$release/documents"
     run touch "$release/complete"
     unfinished=
 }
@@ -161,6 +162,14 @@ run_pip_install() {
         return
     fi
     "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$release"/wheel/*.whl
+}
+
+# In the folders that they have in the checkout, so that their links work.
+copy_documents() {
+    local target=$1 documents
+    mapfile -t documents < <(cd "$checkout" && find README.md core schemas worker deploy -name README.md)
+    run mkdir "$target"
+    (cd "$checkout" && run cp --parents "${documents[@]}" "$target/")
 }
 
 write_environment() {

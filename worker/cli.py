@@ -70,7 +70,7 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="marketstate",
         description="Market states from a Redis stream of closed candles. Settings are "
-        "MARKETSTATE_* environment variables; see README.",
+        "MARKETSTATE_* environment variables; see deploy/README.md, Settings.",
     )
     parser.add_argument("--version", action="version", version=version("marketstate-worker"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -282,7 +282,7 @@ def _parsed(variable: str, text: str) -> Any:
 def _unknown(variable: str) -> str:
     known = [field for field in Settings.__struct_fields__ if field not in _EXTRAS]
     near = difflib.get_close_matches(variable.lower(), known, n=1)
-    hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see README, Settings"
+    hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see deploy/README.md, Settings"
     return f"{PREFIX}{variable} is no setting; {hint}"
 
 

@@ -289,7 +289,7 @@ def test_a_deleted_meta_stops_the_workers_and_is_not_brought_back(
         client.delete(f"{INTERNAL_PREFIX}:meta")
         feed(client, OLD[:1])
         assert worker.exit_code() == 3
-        assert "meta is gone; see README, When the group is gone" in worker.log
+        assert "meta is gone; see deploy/README.md, When the group is gone" in worker.log
     assert client.exists(f"{INTERNAL_PREFIX}:meta") == 0
 
 

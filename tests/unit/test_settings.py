@@ -179,7 +179,7 @@ def test_a_value_at_its_bounds_is_taken(field: str, text: str, value: object) ->
         ("BATHC", "MARKETSTATE_BATHC is no setting; did you mean MARKETSTATE_BATCH?"),
         ("SYMBOL", "MARKETSTATE_SYMBOL is no setting; did you mean MARKETSTATE_SYMBOLS?"),
         ("THETA", "MARKETSTATE_THETA is no setting; did you mean MARKETSTATE_THETA_FILE?"),
-        ("XYZ", "MARKETSTATE_XYZ is no setting; see README, Settings"),
+        ("XYZ", "MARKETSTATE_XYZ is no setting; see deploy/README.md, Settings"),
     ],
 )
 def test_an_unknown_name_is_refused_with_a_hint(name: str, expected: str) -> None:

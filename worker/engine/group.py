@@ -8,7 +8,7 @@ from worker.settings import PREFIX, Settings
 from worker.store.scripts import Scripts
 
 FORMAT_VERSION = 1
-SEE_GROUP_GONE = "see README, When the group is gone"
+SEE_GROUP_GONE = "see deploy/README.md, When the group is gone"
 
 
 def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:

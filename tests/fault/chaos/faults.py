@@ -146,7 +146,7 @@ def consumer_deleted(stage: Stage, rng: random.Random) -> Steps:
 
 
 def group_deleted(stage: Stage, rng: random.Random) -> Steps:
-    """The workers must all leave; then Redis is restored, as README tells people to do."""
+    """The workers must all leave; then Redis is restored, as deploy/README.md tells you to do."""
     master, crew = stage.cluster.master, stage.crew
     master.command("SAVE")
     stage.note("group deleted")
