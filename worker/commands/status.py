@@ -74,7 +74,8 @@ def show_status(
         raise connection.unusable(error, settings) from error
     except ValueError as error:
         raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; see worker/README.md, Keys"
+            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
+            "see worker/README.md, Keys"
         ) from error
     except KeyboardInterrupt:
         return

@@ -150,7 +150,8 @@ def _status(client: Client, settings: Settings) -> Status:
         status = read_status(client, settings)
     except ValueError as error:
         raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; see worker/README.md, Keys"
+            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
+            "see worker/README.md, Keys"
         ) from error
     look(Scripts(client), settings)
     return status
