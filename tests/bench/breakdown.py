@@ -17,19 +17,22 @@ from tests.bench.market import Market
 from tests.bench.report import Row
 from tests.bench.rig import READER_CORE, REDIS_CORE
 from tests.support.worker_process import feed_fields
-from worker.engine import commit, intake
+from worker.engine import commit
+from worker.engine.intake import Intake
 from worker.engine.loop import Session
 from worker.engine.pipeline import Pipeline
+from worker.engine.routing import Routed
 from worker.engine.shards import Shards
-from worker.engine.systemd import Notify
+from worker.engine.systemd import SystemdNotifier
 from worker.local.redis_server import EmbeddedRedis
 from worker.log import log
 from worker.settings import settings_from
+from worker.store.asking_client import AskingClient
 
 SYMBOLS: Final = 100
 CLOSES: Final = 20_000
 FIRST_CLOSES: Final = 2_000
-REST: Final = "all the rest: leases, pace, the loop"
+REST: Final = "all the rest: leases, the batch size, the loop"
 
 
 class Stopwatch:
@@ -101,7 +104,7 @@ def _session(port: int) -> Session:
         "MARKETSTATE_START": "replay",
         "MARKETSTATE_LEASE_SECONDS": "600",
     }
-    session = Session(settings_from(environ), "bench", Notify())
+    session = Session(settings_from(environ), "bench", SystemdNotifier())
     session.shards.keep()
     return session
 
@@ -113,14 +116,14 @@ def _work(session: Session) -> None:
 
 def _watched(session: Session) -> Stopwatch:
     """Work until nothing is left, every part timed by the way."""
-    unpack = intake._unpack
+    entries = Routed.entries
     parts: list[tuple[Any, str, str, Callable[..., Any]]] = [
-        (intake.Intake, name, "ask Redis for entries, and wait", getattr(intake.Intake, name))
-        for name in ("fetch", "ask_ahead", "answer")
+        (owner, name, "ask Redis for entries, and wait", getattr(owner, name))
+        for owner, name in ((Intake, "fetch"), (Intake, "ask_ahead"), (AskingClient, "hear"))
     ]
     parts += [
         # It yields, so it takes its time only while somebody asks for more.
-        (intake, "_unpack", "unpack the entries", lambda *packed: list(unpack(*packed))),
+        (Routed, "entries", "unpack the entries", lambda routed: list(entries(routed))),
         (Pipeline, "read", "read: decode and check", Pipeline.read),
         (Pipeline, "advance", "advance, without the states", Pipeline.advance),
         (MarketState, "get_states", "states", MarketState.get_states),

@@ -1,26 +1,40 @@
 """Asking for the next entries while those in hand are calculated: none twice, none skipped."""
 
+from collections.abc import Callable, Iterable
+
 import pytest
 import redis
 
+from schemas.candle import Candle
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, counters, expire_leases, feed, group_info
 from worker.errors import LeaseLost
 from worker.keys import shard_name, shard_of
 from worker.local.redis_server import EmbeddedRedis
+from worker.stop import Stop
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 ONE_SHARD = "BTCUSDT"
+
+
+def fed_worker(
+    server: EmbeddedRedis, client: redis.Redis, candles: Iterable[Candle], *, batch: int = 5
+) -> SteppedWorker:
+    """It holds all shards, and `candles` wait in the stream."""
+    worker = SteppedWorker(server, "one", batch=batch)
+    worker.keep()
+    feed(client, candles)
+    return worker
 
 
 def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G1, G3."""
-    worker = SteppedWorker(server, "one", batch=7)
-    worker.keep()
-    feed(client, [candle(symbol, i, 1.0) for i in range(5) for symbol in SYMBOLS])
+    worker = fed_worker(
+        server, client, [candle(symbol, i, 1.0) for i in range(5) for symbol in SYMBOLS], batch=7
+    )
     seen: dict[int, list[tuple[int, int]]] = {}
     while readings := worker.fetch():
         for reading in readings:
@@ -35,12 +49,10 @@ def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
 def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G5: a batch takes but some of what is pending; the rest comes with the next ones."""
-    worker = SteppedWorker(server, "one", batch=100)
-    worker.keep()
-    feed(client, made_candles(SYMBOLS, 5))
+    """G5: a batch takes only some of what is pending; the rest comes with the next ones."""
+    worker = fed_worker(server, client, made_candles(SYMBOLS, 5), batch=100)
     worker.fetch()
-    worker.pace.most = 3
+    worker.batch_size.most = 3
     assert worker.finish_all(ask_ahead=True) == 100
     assert counters(client) == {"applied": 100}
 
@@ -49,9 +61,7 @@ def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G4: another worker has finished it meanwhile."""
-    one = SteppedWorker(server, "one", batch=5)
-    one.keep()
-    feed(client, made_candles((ONE_SHARD,), 15))
+    one = fed_worker(server, client, made_candles((ONE_SHARD,), 15))
     changes = one.advance(one.fetch(), ask_ahead=True)
     expire_leases(client)
     two = SteppedWorker(server, "two")
@@ -69,9 +79,7 @@ def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
 def test_scripts_that_redis_forgot_are_loaded_again(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    worker = SteppedWorker(server, "one", batch=5)
-    worker.keep()
-    feed(client, made_candles((ONE_SHARD,), 15))
+    worker = fed_worker(server, client, made_candles((ONE_SHARD,), 15))
     readings = worker.fetch()
     client.script_flush()
     worker.apply(worker.advance(readings, ask_ahead=True))
@@ -83,12 +91,10 @@ def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_noth
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G3, G5: those in hand are restored with the others, and finished with the batch."""
-    worker = SteppedWorker(server, "one", batch=5)
-    worker.keep()
-    feed(client, made_candles((ONE_SHARD,), 15))
+    worker = fed_worker(server, client, made_candles((ONE_SHARD,), 15))
     readings = worker.fetch()
     feed(client, [candle(ONE_SHARD, i, 1.0) for i in range(15, 20)])
-    worker.intake.fetch(worker.shards, 10)
+    worker.intake.fetch(10)
     client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard_of(ONE_SHARD, 16)))
     worker.apply(worker.advance(readings, ask_ahead=True))
     assert worker.finish_all(ask_ahead=True) == 15
@@ -96,18 +102,33 @@ def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_noth
     assert group_info(client)["pending"] == 0
 
 
+@pytest.mark.parametrize("next_command", ["wait", "keep", "leave"])
+def test_whatever_is_sent_next_gets_its_own_reply(
+    next_command: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: an error between the question and the commit does no harm; the leases are given back."""
+    worker = fed_worker(server, client, made_candles((ONE_SHARD,), 15))
+    worker.intake.ask_ahead(worker.fetch(), 5)
+    next_commands: dict[str, Callable[[], object]] = {
+        "wait": lambda: worker.intake.wait(0.001, Stop()),
+        "keep": worker.keep,
+        "leave": worker.leave,
+    }
+    next_commands[next_command]()
+    worker.leave()
+    assert [shard for shard in range(16) if client.exists(worker.keys.lease(shard))] == []
+
+
 def test_the_answer_has_the_entries_behind_those_in_hand(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """Else asking ahead would be a slow way of asking nothing, and only the bench would tell."""
-    worker = SteppedWorker(server, "one", batch=5)
-    worker.keep()
-    feed(client, made_candles((ONE_SHARD,), 12))
-    seen = [reading.entry for reading in worker.fetch()]
+    """Otherwise asking ahead would only be slow, and nothing but the bench would show it."""
+    worker = fed_worker(server, client, made_candles((ONE_SHARD,), 12))
+    seen = worker.fetch()
     for expected in (5, 2):
-        worker.intake.ask_ahead(worker.shards, 5, seen)
-        answer = worker.intake.answer()
+        worker.intake.ask_ahead(seen, 5)
+        answer = worker.fetch()
         assert len(answer) == expected
         seen += answer
-    orders = [entry.order for entry in seen]
+    orders = [reading.order for reading in seen]
     assert orders == sorted(set(orders))

@@ -18,8 +18,8 @@ from schemas.candle import (
 from tests.support.feeding import T0, candle_entry
 from worker.engine.changes import Entry
 from worker.engine.group import join
-from worker.engine.intake import Intake
 from worker.engine.pipeline import Pipeline
+from worker.engine.routing import Router
 from worker.keys import INTAKE, shard_name, shard_of
 from worker.settings import settings_from
 from worker.store.scripts import Scripts
@@ -42,7 +42,7 @@ def shards_of(entries: list[Fields], client: redis.Redis) -> list[str]:
         for number, fields in enumerate(entries, start=1):
             writes.xadd(stream, fields, id=f"{number}-0")  # type: ignore[arg-type]
         writes.execute()
-    Intake(SETTINGS, client, scripts).fetch([], most=2_000)
+    Router(SETTINGS, scripts).route([], most=2_000)
     pending: Any = client.xpending_range(stream, SETTINGS.keys.group, "-", "+", len(entries) + 1)
     assert [row["message_id"] for row in pending] == [
         b"%d-0" % (i + 1) for i in range(len(entries))

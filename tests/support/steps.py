@@ -4,8 +4,9 @@ import uuid
 from typing import Any
 
 from core.theta import merged_theta
+from worker.engine.changes import Changes, Reading
 from worker.engine.loop import Session
-from worker.engine.systemd import Notify
+from worker.engine.systemd import SystemdNotifier
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import Settings
 
@@ -24,14 +25,32 @@ class SteppedWorker(Session):
         }
         self.settings = Settings(**(given | changes))
         self.keys = self.settings.keys
-        super().__init__(self.settings, incarnation or uuid.uuid4().hex, Notify())
-        self.pace.most = self.settings.batch
+        super().__init__(self.settings, incarnation or uuid.uuid4().hex, SystemdNotifier())
+        self.batch_size.most = self.settings.batch
 
     def keep(self) -> list[int]:
         """Renew now, however recent the last time was; the shards held."""
         self.shards.drop([])
         self.shards.keep()
         return list(self.shards)
+
+    def fetch(self) -> list[Reading]:
+        return self.intake.fetch(self.batch_size.most)
+
+    def advance(self, readings: list[Reading], *, ask_ahead: bool = False) -> Changes:
+        histories = self.backfill.histories(readings, self.shards.memory)
+        if ask_ahead:
+            self.intake.ask_ahead(readings, self.batch_size.most)
+        now_ms = self.intake.now_ms()
+        return self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
+
+    def overdue(self) -> Changes:
+        most = self.overdue_batch_size.most
+        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
+
+    def apply(self, changes: Changes) -> None:
+        """Raises LeaseLost."""
+        self.commit.apply(changes)
 
     def finish_all(self, *, ask_ahead: bool = False) -> int:
         """Batches until nothing is left; how many entries."""

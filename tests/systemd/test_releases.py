@@ -24,7 +24,7 @@ def test_a_release_that_does_not_get_ready_gives_way_to_the_one_before(
     before = deployed.current()
     service = other / "worker/commands/worker.py"
     original = service.read_text()
-    service.write_text(original.replace("    run(settings, stop, notify)", "    return 1"))
+    service.write_text(original.replace("    run(settings, stop, notifier)", "    return 1"))
     done = deployed.deploy(checkout=OTHER, check=False)
     service.write_text(original)
     assert done.returncode == 1, done.stdout

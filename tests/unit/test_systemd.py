@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine.systemd import BETWEEN_S, Notify
+from worker.engine.systemd import BETWEEN_S, SystemdNotifier
 from worker.settings import service_manager
 
 
@@ -54,18 +54,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_from_the_start_to_the_end(manager: Manager, clock: Clock) -> None:
-    notify = Notify(manager.address, 60)
-    notify.beat(lambda: "waiting")
+    notifier = SystemdNotifier(manager.address, 60)
+    notifier.beat(lambda: "waiting")
     assert manager.heard() == [["WATCHDOG=1", "STATUS=waiting", "EXTEND_TIMEOUT_USEC=60000000"]]
-    notify.ready()
-    notify.ready()
-    notify.beat(lambda: "at\nwork")
+    notifier.ready()
+    notifier.ready()
+    notifier.beat(lambda: "at\nwork")
     assert manager.heard() == [["READY=1"], ["WATCHDOG=1", "STATUS=at work"]]
     clock.now_s += BETWEEN_S
-    notify.beat(lambda: "still")
+    notifier.beat(lambda: "still")
     assert manager.heard() == [["WATCHDOG=1", "STATUS=still"]]
-    notify.stopping()
-    notify.failed("this\nis wrong")
+    notifier.stopping()
+    notifier.failed("this\nis wrong")
     assert manager.heard() == [
         ["STOPPING=1", "STATUS=giving all shards back"],
         ["STATUS=this is wrong"],
@@ -77,26 +77,26 @@ def test_beats_are_some_seconds_apart_and_four_to_a_watchdog(
     watchdog_s: float, between_s: float, tmp_path: Path, clock: Clock
 ) -> None:
     manager = Manager(str(tmp_path / "notify"))
-    notify = Notify(manager.address, watchdog_s)
-    assert notify.longest_wait_s == between_s
+    notifier = SystemdNotifier(manager.address, watchdog_s)
+    assert notifier.longest_wait_s == between_s
     asked = []
     for _ in range(100):
-        notify.beat(lambda: asked.append(1) or "")  # type: ignore[func-returns-value]
+        notifier.beat(lambda: asked.append(1) or "")  # type: ignore[func-returns-value]
         clock.now_s += between_s / 10
     assert 10 == len(manager.heard()) == len(asked), "the status is asked for only when it is sent"
     manager.close()
 
 
 def test_without_a_manager_nothing_is_done_and_no_wait_is_cut() -> None:
-    notify = Notify()
-    notify.ready()
-    notify.beat(lambda: pytest.fail("nobody wants to know"))
-    notify.stopping()
-    assert notify.longest_wait_s == math.inf
+    notifier = SystemdNotifier()
+    notifier.ready()
+    notifier.beat(lambda: pytest.fail("nobody wants to know"))
+    notifier.stopping()
+    assert notifier.longest_wait_s == math.inf
 
 
 def test_a_manager_that_is_gone_does_not_end_the_work(tmp_path: Path) -> None:
-    Notify(str(tmp_path / "nobody")).ready()
+    SystemdNotifier(str(tmp_path / "nobody")).ready()
 
 
 def test_what_systemd_puts_into_the_environment() -> None:

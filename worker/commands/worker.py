@@ -4,7 +4,7 @@ import argparse
 
 from worker import log
 from worker.engine.loop import run
-from worker.engine.systemd import Notify
+from worker.engine.systemd import SystemdNotifier
 from worker.errors import WorkerError
 from worker.settings import service_manager, settings_from, under_journal
 from worker.stop import Stop
@@ -15,14 +15,14 @@ def add_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def command(_options: argparse.Namespace) -> int:
-    notify = Notify(*service_manager())
+    notifier = SystemdNotifier(*service_manager())
     try:
         settings = settings_from()
         log.configure(settings.log_level, for_journal=under_journal())
         stop = Stop()
         stop.listen()
-        run(settings, stop, notify)
+        run(settings, stop, notifier)
     except WorkerError as error:
-        notify.failed(error)
+        notifier.failed(error)
         raise
     return 0

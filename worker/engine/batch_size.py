@@ -1,8 +1,9 @@
-"""How many entries, or overdue states, a batch may have: all of the setting, unless too long.
+"""How many entries, or overdue states, a batch may have: the setting, unless that takes too long.
 
-A batch that outlived its lease would be lost, and the next one too: with a costly theta, or where
-entries are so large that reading them outlasts the socket's patience. So the first batch is small,
-each next one at most double, and none longer than what was seen to fit into the time.
+A batch that takes longer than its lease is lost, and so is the next one: with a costly theta, or
+when entries are so large that reading them takes longer than the socket's timeout. So the first
+batch is small, each batch is at most twice as large as the one before, and none is larger than
+what was seen to fit into the time.
 """
 
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 FIRST: Final = 16
 
 
-class Pace:
+class BatchSize:
     def __init__(self, batch: int, longest_s: float) -> None:
         self._batch = batch
         self._longest_s = longest_s

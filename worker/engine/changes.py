@@ -1,4 +1,4 @@
-"""What flows through the pipeline: entries, what is found in them, and what they change."""
+"""What flows through the pipeline: entries, what each one is, and what they change."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """A candle that is none of ours, by a documented rule."""
+    """A candle that does not concern us, by a documented rule."""
 
 
 class Lost(NamedTuple):
@@ -41,13 +41,13 @@ class Lost(NamedTuple):
 class Reading(NamedTuple):
     entry: Entry
     order: tuple[int, int]
-    """`entry.order`, which is asked for again and again."""
+    """`entry.order`, which is needed many times."""
     found: Candle | Ignored | Lost | CandleRejected
 
 
 @dataclass
 class Memory:
-    """What is remembered of a symbol: the same as Redis has."""
+    """What is remembered of a symbol: the same as Redis holds."""
 
     window: Window
     mark: Mark = field(default_factory=Mark)
@@ -83,7 +83,7 @@ class DeadLetter(NamedTuple):
 
 @dataclass
 class Changes:
-    """All that one batch shall make true; without effect until it is committed."""
+    """Everything that one batch changes. It has no effect until it is committed."""
 
     finished: dict[int, list[bytes]] = field(default_factory=dict)
     symbols: dict[str, SymbolChange] = field(default_factory=dict)

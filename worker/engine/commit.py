@@ -1,15 +1,21 @@
-"""Makes the changes of a batch true in Redis, all of them or none, and only while we may."""
+"""Writes the changes of a batch to Redis: all or none, and only while we hold the leases."""
 
 import logging
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from schemas.candle import MAX_DOCUMENT_BYTES
-from schemas.market_state import encode_record, hash_fields, journal_line, stream_fields
+from schemas.market_state import (
+    MarketStateRecord,
+    encode_record,
+    hash_fields,
+    journal_line,
+    stream_fields,
+)
 from worker.engine import window_codec
 from worker.engine.changes import Changes, DeadLetter, SymbolChange
 from worker.engine.shards import Shards
@@ -17,7 +23,6 @@ from worker.errors import LeaseLost, WrongKeyType
 from worker.keys import shard_name
 from worker.log import log
 from worker.settings import Settings
-from worker.store import scripts
 from worker.store.scripts import Scripts
 
 MAX_DEAD_FIELDS: Final = 100
@@ -30,36 +35,29 @@ class Commit:
         self._scripts = scripts
         self._shards = shards
 
-    def apply(self, changes: Changes, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Write, then move, then tell, and do `meanwhile` while Redis writes:
+    def apply(self, changes: Changes) -> None:
+        """Write, then move, then tell:
 
         1. one script checks every lease concerned and all key types, and only then writes
            windows, states, outputs, dead letters, counters and marks, and acknowledges;
         2. the windows in memory move;
         3. the journal says what was published.
 
-        Raises LeaseLost when a lease has passed on: nothing was written. A connection error here
-        leaves open whether it was written; the caller must load from Redis what is true, and
-        never send the changes again.
+        Raises LeaseLost when we no longer hold one of the leases: nothing was written. After a
+        connection error the changes may or may not have been written: load from Redis what is
+        true, and never send them again.
         """
-        reply = self._write(changes, meanwhile)  # 1
+        reply = self._write(changes)  # 1
         committed_ms = self._check(reply, list(changes.finished))
         self._shards.move(changes, committed_ms)  # 2
         for warning in changes.warnings:  # 3
             log.warning(warning)
         if changes.records and log.isEnabledFor(logging.INFO):
-            # At once: a call for each would cost more than half of what the commit does.
+            # In one call: a call for each would take more than half as long as the commit.
             log.info("\n".join(map(journal_line, changes.records)))
 
-    def _write(self, changes: Changes, meanwhile: Callable[[], None]) -> Any:
-        keys, args = self._key_list(changes), self._plan(changes)
-        scripts.send(self._scripts.commit, keys, args)
-        meanwhile()
-        try:
-            return scripts.receive(self._scripts.commit)
-        except redis.exceptions.NoScriptError:
-            # Redis does not know it (any more), so it has carried nothing out: load it.
-            return self._scripts.commit(keys, args)
+    def _write(self, changes: Changes) -> Any:
+        return self._scripts.commit(self._key_list(changes), self._plan(changes))
 
     def _key_list(self, changes: Changes) -> list[str]:
         keys = self._keys
@@ -79,25 +77,12 @@ class Commit:
         encoded = [(record, encode_record(record)) for record in changes.records]
         latest = {record.symbol: (record, text) for record, text in encoded}
         plan = {
-            "shards": [
-                (
-                    self._shards.token(shard),
-                    shard_name(shard),
-                    _flat(self._marks_of(shard, changes.symbols)),
-                    [entry_id.decode() for entry_id in entry_ids],
-                )
-                for shard, entry_ids in changes.finished.items()
-            ],
+            "shards": [self._shard_plan(shard, changes) for shard in changes.finished],
             "symbols": [
-                (
-                    _binary(
-                        window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
-                    ),
-                    _flat_struct(hash_fields(*latest[symbol])) if symbol in latest else [],
-                )
+                _symbol_plan(change, latest.get(symbol))
                 for symbol, change in changes.symbols.items()
             ],
-            "outputs": [_flat_struct(stream_fields(record, text)) for record, text in encoded],
+            "outputs": [_flat_fields(stream_fields(record, text)) for record, text in encoded],
             "dead": [_binary(_dead_fields(letter, self._keys.input)) for letter in changes.dead],
             "counters": _flat(changes.counters.items()),
             "window_size": self._settings.window_size,
@@ -107,13 +92,15 @@ class Commit:
         }
         return [self._keys.group, msgspec.msgpack.encode(plan)]
 
-    def _marks_of(
-        self, shard: int, symbols: Mapping[str, SymbolChange]
-    ) -> Iterator[tuple[str, str]]:
+    def _shard_plan(self, shard: int, changes: Changes) -> tuple[str, str, list[str], list[str]]:
         short = not self._settings.marks_are_long
-        for symbol, change in symbols.items():
-            if change.shard == shard:
-                yield symbol, change.mark.text(short=short)
+        marks = (
+            (symbol, change.mark.text(short=short))
+            for symbol, change in changes.symbols.items()
+            if change.shard == shard
+        )
+        finished = [entry_id.decode() for entry_id in changes.finished[shard]]
+        return self._shards.token(shard), shard_name(shard), _flat(marks), finished
 
     def _check(self, reply: list[Any], shards: list[int]) -> int:
         """Redis's time of the commit in ms."""
@@ -131,8 +118,15 @@ class Commit:
                 raise AssertionError(f"commit.lua answered {reply!r}")
 
 
+def _symbol_plan(
+    change: SymbolChange, latest: tuple[MarketStateRecord, str] | None
+) -> tuple[list[msgspec.Raw], list[str]]:
+    packed = window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
+    return _binary(packed), _flat_fields(hash_fields(*latest)) if latest else []
+
+
 def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
-    """The original fields first: in a reader's dict, ours then win over originals of one name."""
+    """The original fields first: in a reader's dict, ours then replace originals of that name."""
     error, cut = letter.error, False
     for i, (name, value) in enumerate(letter.entry.fields.items()):
         cut |= i >= MAX_DEAD_FIELDS or len(name) + len(value) > MAX_DOCUMENT_BYTES
@@ -147,8 +141,8 @@ def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
 
 
 def _binary(strings: Iterable[bytes]) -> list[msgspec.Raw]:
-    """Each as a MessagePack string: the reader inside Redis knows nothing of MessagePack's own
-    type for bytes, and takes any bytes for a string.
+    """Each as a MessagePack string: the reader inside Redis does not know MessagePack's own type
+    for bytes, and accepts any bytes as a string.
     """
     return [msgspec.Raw(_string_header(len(string)) + string) for string in strings]
 
@@ -162,11 +156,8 @@ def _string_header(length: int) -> bytes:
 
 
 def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
-    return [item for pair in pairs for item in pair]
+    return list(chain.from_iterable(pairs))
 
 
-def _flat_struct(struct: msgspec.Struct) -> list[str]:
-    flat = [*struct.__struct_fields__] * 2
-    flat[::2] = struct.__struct_fields__
-    flat[1::2] = msgspec.structs.astuple(struct)
-    return flat
+def _flat_fields(fields: msgspec.Struct) -> list[str]:
+    return _flat(msgspec.structs.asdict(fields).items())

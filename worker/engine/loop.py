@@ -1,4 +1,4 @@
-"""The whole way of a candle on one screen: keep the leases, fetch, read, advance, commit."""
+"""The worker's loop: keep the leases, fetch, advance, commit; and recovery from a lost Redis."""
 
 import logging
 import math
@@ -9,17 +9,17 @@ from typing import Final
 import redis
 
 from worker.engine.backfill import Backfill
-from worker.engine.batch_size import Pace
-from worker.engine.changes import Changes, Reading
+from worker.engine.batch_size import BatchSize
+from worker.engine.changes import Changes
 from worker.engine.commit import Commit
 from worker.engine.group import group_deleted, join
-from worker.engine.heartbeat import Progress
+from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.pipeline import Pipeline
 from worker.engine.preflight import preflight
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
-from worker.engine.systemd import Notify
+from worker.engine.systemd import SystemdNotifier
 from worker.errors import LeaseLost, WorkerIdInUse
 from worker.log import log
 from worker.settings import Settings
@@ -27,17 +27,17 @@ from worker.stop import Stop
 from worker.store import connection
 from worker.store.scripts import Scripts
 
-# How late a state may be that is due by the wall clock.
+# How late a state that is due by the wall clock may be published.
 LOOK_FOR_OVERDUE_S: Final = 0.5
 WAITING_FOR_ID: Final = "waiting for the lease of an earlier worker to run out"
 
 
-def run(settings: Settings, stop: Stop, notify: Notify) -> None:
-    """Work until `stop` is requested. Raises WorkerError for what waiting cannot mend."""
+def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
+    """Work until `stop` is requested. Raises WorkerError for what waiting cannot fix."""
     log.info("Initialized with %s", settings.described())
     incarnation = uuid.uuid4().hex
     try:
-        session = _enter(settings, stop, incarnation, notify)
+        session = _enter(settings, stop, incarnation, notifier)
         if session is None:
             return
         try:
@@ -47,7 +47,7 @@ def run(settings: Settings, stop: Stop, notify: Notify) -> None:
                 except redis.RedisError as error:
                     session = _recover(error, session, settings, stop, incarnation)
         finally:
-            notify.stopping()
+            notifier.stopping()
             session.leave()
     except redis.RedisError as error:
         if "NOGROUP" in str(error):
@@ -56,36 +56,34 @@ def run(settings: Settings, stop: Stop, notify: Notify) -> None:
 
 
 class Session:
-    """All that lives as long as one connection. Start-up and recovery both begin a new one.
+    """Everything that lives as long as one connection. Start-up and recovery both begin a new one.
 
-    What the previous session believed to hold and to remember is in doubt, so nothing of it is
-    carried over: leases are taken anew, and everything else is loaded from Redis.
+    Nothing is carried over from the previous session, because what it believed to hold and to
+    remember is in doubt: the new one takes its own leases, and loads the rest from Redis.
     """
 
-    def __init__(self, settings: Settings, incarnation: str, notify: Notify) -> None:
+    def __init__(self, settings: Settings, incarnation: str, notifier: SystemdNotifier) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
         scripts = Scripts(client)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings))
         self.shards = Shards(settings, scripts, incarnation)
-        self.intake = Intake(settings, client, scripts)
+        self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
         self.commit = Commit(settings, scripts, self.shards)
         synthetic = settings.source == "synthetic"
         self.feeder = SyntheticFeeder(settings, client) if synthetic else None
-        self.notify = notify
-        self.progress = Progress(notify, settings, client, self.shards)
-        self.pace = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
-        self.pace_of_overdue = Pace(settings.batch, settings.lease_seconds / KEEPS_PER_LEASE)
+        self.notifier = notifier
+        self.heartbeat = Heartbeat(notifier, settings, client, self.shards)
+        longest_s = settings.lease_seconds / KEEPS_PER_LEASE
+        self.batch_size = BatchSize(settings.batch, longest_s)
+        self.overdue_batch_size = BatchSize(settings.batch, longest_s)
         self._looks_for_overdue = settings.rate_clock == "wall"
         self._next_look_s = 0.0
-        self._ahead: list[Reading] = []
-        self._asked_under = 0
-        self._answer_is_due = False
 
     def work(self, stop: Stop) -> None:
         while not stop.requested:
             found_work = self.work_on_a_batch()
-            self.progress.tell()
+            self.heartbeat.beat()
             if not found_work:
                 self.intake.wait(self._seconds_to_wait(), stop)
 
@@ -95,68 +93,37 @@ class Session:
         if self.feeder:
             self.feeder.feed()
         began_s = time.monotonic()
-        readings = self.fetch()
+        most = self.batch_size.most
+        readings = self.intake.fetch(most)
         self.shards.heed(self.intake.last_notice)
         if readings:
-            self._commit(self.advance(readings, ask_ahead=len(readings) >= self.pace.most))
-            self.pace.took(time.monotonic() - began_s, len(readings))
+            histories = self.backfill.histories(readings, self.shards.memory)
+            if len(readings) >= most:
+                self.intake.ask_ahead(readings, most)
+            now_ms = self.intake.now_ms()
+            changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
+            self._commit(changes)
+            self.batch_size.took(time.monotonic() - began_s, len(readings))
         published = self._looks_for_overdue and self._publish_overdue()
         return bool(readings) or published
 
-    def fetch(self) -> list[Reading]:
-        ahead, self._ahead = self._ahead, []
-        # What was asked for under other leases may be finished by others since.
-        if ahead and self._asked_under == self.shards.version:
-            return ahead
-        return self.pipeline.read(self.intake.fetch(self.shards, self.pace.most))
-
-    def advance(self, readings: list[Reading], *, ask_ahead: bool = False) -> Changes:
-        """With `ask_ahead`, Redis looks up the next entries while we calculate. Whoever asks must
-        `apply` next: the answer is on its way, and comes before any other.
-        """
-        histories = self.backfill.histories(readings, self.shards.memory)
-        if ask_ahead:
-            in_hand = [reading.entry for reading in readings]
-            self.intake.ask_ahead(self.shards, self.pace.most, in_hand)
-            self._asked_under, self._answer_is_due = self.shards.version, True
-        now_ms = self.intake.now_ms()
-        return self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
-
-    def overdue(self) -> Changes:
-        """As many of the states that are due by the wall clock as `Pace` allows at once."""
-        most = self.pace_of_overdue.most
-        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
-
-    def apply(self, changes: Changes) -> None:
-        """Commit; and read what was asked ahead while Redis is at it. Raises LeaseLost."""
-        try:
-            self.commit.apply(changes, meanwhile=self._hear)
-        except LeaseLost:
-            # It may have been known before anything was sent: then the answer still comes first.
-            self._hear()
-            raise
-
-    def _hear(self) -> None:
-        if self._answer_is_due:
-            self._answer_is_due = False
-            self._ahead = self.pipeline.read(self.intake.answer())
-
     def _publish_overdue(self) -> bool:
-        """False when there was nothing overdue; else there may be more."""
+        """As many overdue states as a batch may have; False if there were none."""
         began_s = time.monotonic()
         if began_s < self._next_look_s:
             return False
-        changes = self.overdue()
+        most = self.overdue_batch_size.most
+        changes = self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
         if not changes.symbols:
             self._next_look_s = began_s + LOOK_FOR_OVERDUE_S
             return False
         self._commit(changes)
-        self.pace_of_overdue.took(time.monotonic() - began_s, len(changes.symbols))
+        self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.symbols))
         return True
 
     def _commit(self, changes: Changes) -> None:
         try:
-            self.apply(changes)
+            self.commit.apply(changes)
         except LeaseLost as lost:
             log.warning("%s; the next holder has its candles", lost)
             self.shards.drop(lost.shards)
@@ -174,13 +141,15 @@ class Session:
     def _seconds_to_wait(self) -> float:
         to_feed = self.feeder.seconds_to_feed if self.feeder else math.inf
         to_look = LOOK_FOR_OVERDUE_S if self._looks_for_overdue else math.inf
-        return min(self.shards.seconds_to_keep, to_feed, to_look, self.notify.longest_wait_s)
+        return min(self.shards.seconds_to_keep, to_feed, to_look, self.notifier.longest_wait_s)
 
 
-def _enter(settings: Settings, stop: Stop, incarnation: str, notify: Notify) -> Session | None:
-    """The first session; None if stopped before. A Redis that cannot be used is an error at once.
+def _enter(
+    settings: Settings, stop: Stop, incarnation: str, notifier: SystemdNotifier
+) -> Session | None:
+    """The first session; None if stopped before. Fails at once if Redis cannot be used.
 
-    The id of a worker that was killed stays taken until its leases run out; only one that is
+    The id of a worker that was killed stays taken until its leases run out. Only an id that is
     still taken after that is in use twice.
     """
     for finding in preflight(settings):
@@ -189,7 +158,7 @@ def _enter(settings: Settings, stop: Stop, incarnation: str, notify: Notify) -> 
     waiting = False
     while not stop.requested:
         try:
-            session = Session(settings, incarnation, notify)
+            session = Session(settings, incarnation, notifier)
             session.shards.keep()
             return session
         except WorkerIdInUse as error:
@@ -198,7 +167,7 @@ def _enter(settings: Settings, stop: Stop, incarnation: str, notify: Notify) -> 
             if not waiting:
                 log.info("%s: %s", WAITING_FOR_ID, error)
             waiting = True
-            notify.beat(lambda: WAITING_FOR_ID)
+            notifier.beat(lambda: WAITING_FOR_ID)
             stop.sleep(0.2)
     return None
 
@@ -206,9 +175,9 @@ def _enter(settings: Settings, stop: Stop, incarnation: str, notify: Notify) -> 
 def _recover(
     error: redis.RedisError, old: Session, settings: Settings, stop: Stop, incarnation: str
 ) -> Session:
-    """A new session, once Redis answers and takes writes again.
+    """A new session, once Redis answers and accepts writes again.
 
-    The first batch is part of the attempt: a full Redis lets us connect, and refuses only then.
+    The first batch is part of the attempt: a full Redis accepts the connection and refuses writes.
     """
     if not connection.passes_by_itself(error):
         raise error
@@ -217,8 +186,8 @@ def _recover(
     began_s = time.monotonic()
 
     def attempt() -> Session:
-        old.notify.beat(lambda: lost)
-        session = Session(settings, incarnation, old.notify)
+        old.notifier.beat(lambda: lost)
+        session = Session(settings, incarnation, old.notifier)
         session.work_on_a_batch()
         return session
 

@@ -1,7 +1,7 @@
 """From entries to changes: what a batch does to windows, and what is published for it.
 
-Pure: it reads the memory of the shards, and returns what shall become true. Nothing has happened
-before `commit` has written it.
+Pure: it reads the memory of the shards and returns the changes. They take effect when `commit`
+writes them, not before.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ class Pipeline:
         self._wanted = settings.wanted_symbols
         self._market_state = MarketState.of_merged(settings.theta)
         self._warm_until = warm_until
-        # Asked for with every candle.
+        # Needed for every candle.
         self._needed = self._market_state.minimum_length
         self._interval_ms = settings.candle_interval_ms
         self._publish_interval_ms = settings.publish_interval_ms
@@ -59,7 +59,7 @@ class Pipeline:
         self._on_regime_change = settings.emit_on_regime_change
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
-        """Tell for each entry what it is, in stream order."""
+        """What each entry is, in stream order."""
         in_order = sorted(((entry.order, entry) for entry in entries), key=itemgetter(0))
         return [Reading(entry, order, self._found(entry, order[0])) for order, entry in in_order]
 
@@ -107,8 +107,8 @@ class Pipeline:
     def overdue(
         self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int, most: int
     ) -> Changes:
-        """What is due by the wall clock though no candle has come: the newest close of a symbol
-        whose interval was not over when that close came. Of `most` symbols at once.
+        """What is due by the wall clock although no candle has come: the newest close of a symbol
+        whose interval was not over when that close came. At most `most` symbols at once.
         """
         changes = Changes()
         closes: list[_Close] = []
@@ -154,7 +154,7 @@ class Pipeline:
         return self._wanted is None or symbol in self._wanted
 
     def _is_of_our_interval(self, candle: Candle) -> bool:
-        """Where an entry does not say, it is; `60s` is `1m`."""
+        """An entry that names no interval is of ours; `60s` is `1m`."""
         if candle.interval is None:
             return True
         return interval_ms(candle.interval) == self._interval_ms
@@ -165,7 +165,7 @@ class Pipeline:
         return SymbolChange(shard, known.window, known.mark, [*close_times_ms], [*closes])
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
-        """Add the candle, unless the symbol is past it already."""
+        """Add the candle, unless the symbol is already past it."""
         last_ms = change.last_close_time_ms
         if candle.close_time == last_ms:
             changes.count("duplicate")
@@ -192,26 +192,25 @@ class Pipeline:
     def _is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
         if not self._by_wall_clock:
             return close_time_ms - mark.close_time_ms >= self._publish_interval_ms
-        # One published in the future (a clock set back, a failover) would last for long, so only
-        # the distance counts.
+        # A time in the future (a clock set back, a failover) would block the symbol for long, so
+        # only the distance counts.
         return abs(now_ms - mark.published_ms) >= self._publish_interval_ms
 
     def _emit(self, closes: Sequence[_Close], changes: Changes, now_ms: int) -> None:
         """Publish the states that are due; each moves the mark of its symbol.
 
-        By the wall clock no more than one can be due of each symbol, and the newest wins.
+        By the wall clock at most one state per symbol can be due, and the newest wins.
         """
         if self._by_wall_clock:
             closes = list({close.candle.symbol: close for close in closes}.values())
         if not self._on_regime_change:
-            # Nobody asks for the states of the others, so they are not calculated.
-            closes = [close for close in closes if self._takes_its_turn(close, now_ms)]
+            # The states of the others are not needed, so they are not calculated.
+            closes = self._take_due(closes, now_ms)
         for close, state in zip(closes, self._states(closes, changes), strict=True):
-            regime, reason = regime_of(state["regime_probs"]), "interval"
-            if self._on_regime_change and not self._takes_its_turn(close, now_ms):
-                if close.change.mark.regime in ("", regime):
-                    continue
-                reason = "regime_change"
+            regime = regime_of(state["regime_probs"])
+            reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
+            if reason is None:
+                continue
             close.change.mark = Mark(close.candle.close_time, regime)
             changes.records.append(
                 record_of(
@@ -225,18 +224,27 @@ class Pipeline:
             )
             changes.count("emitted")
 
-    def _takes_its_turn(self, close: _Close, now_ms: int) -> bool:
-        """Whether it is due by the interval; the next one then counts from it."""
-        close_time_ms = close.candle.close_time
-        is_due = self._is_due(close.change.mark, close_time_ms, now_ms)
-        if is_due:
-            close.change.mark = Mark(close_time_ms)
-        return is_due
+    def _take_due(self, closes: Iterable[_Close], now_ms: int) -> list[_Close]:
+        """Those that are due by the interval. Each moves the mark: the next counts from there."""
+        due = []
+        for close in closes:
+            close_time_ms = close.candle.close_time
+            if self._is_due(close.change.mark, close_time_ms, now_ms):
+                close.change.mark = Mark(close_time_ms)
+                due.append(close)
+        return due
+
+    def _reason(self, close: _Close, regime: str, now_ms: int) -> str | None:
+        """Why the state after this close is published; None if it is not."""
+        mark = close.change.mark
+        if self._is_due(mark, close.candle.close_time, now_ms):
+            return "interval"
+        return None if mark.regime in ("", regime) else "regime_change"
 
     def _states(self, closes: Sequence[_Close], changes: Changes) -> list[State]:
-        """The states after these closes, calculated many at a time: the bits are the same as one
-        by one. A state depends on the last closes alone, as many as theta needs, so windows of
-        any length go into one array.
+        """The states after these closes, calculated many at a time, to the same bits as one by
+        one. A state depends only on as many of the last closes as theta needs, so windows of any
+        length go into one array.
         """
         if not closes:
             return []

@@ -1,7 +1,7 @@
-"""What the service manager hears of the worker: sd_notify(3), with the standard library alone.
+"""Messages to the service manager: sd_notify(3), with the standard library alone.
 
-Every message comes out of the loop's own turns, never from a thread or a timer: what the watchdog
-watches is that the loop goes on.
+The loop itself sends every message, never a thread or a timer: the watchdog is there to notice a
+loop that hangs.
 """
 
 import math
@@ -15,11 +15,14 @@ from worker.log import log
 BETWEEN_S: Final = 5.0
 BEATS_PER_WATCHDOG: Final = 4
 START_EXTENSION_S: Final = 60
-"""A start may take as long as it goes on: it may have to wait for a lease to run out."""
+"""Each message extends the start by this much: it may have to wait for a lease to run out."""
 
 
-class Notify:
-    """Tells whom `address` names; without one, nobody. `watchdog_s` is how long it may be quiet."""
+class SystemdNotifier:
+    """Sends to the socket `address`; nowhere if that is empty.
+
+    `watchdog_s` is how long the service manager waits for a message before it ends the worker.
+    """
 
     def __init__(self, address: str = "", watchdog_s: float = math.inf) -> None:
         self._address = address
@@ -29,18 +32,18 @@ class Notify:
 
     @property
     def longest_wait_s(self) -> float:
-        """How long the loop may wait for work between two beats."""
+        """How long the loop may wait for work between two messages."""
         return self._between_s if self._address else math.inf
 
     def ready(self) -> None:
-        """The start is over. Only the first call says so."""
+        """The worker has started. Only the first call sends anything."""
         if not self._is_ready:
             self._is_ready = True
             self._next_s = 0.0
             self._send("READY=1")
 
     def beat(self, status: Callable[[], str]) -> None:
-        """The loop goes on. `status` is asked for only when it is time to tell: it may cost."""
+        """The loop is alive. `status` is called only when a message is due, as it may be costly."""
         if not self._address or time.monotonic() < self._next_s:
             return
         lines = ["WATCHDOG=1", _status(status())]
@@ -53,19 +56,19 @@ class Notify:
         self._send("STOPPING=1", _status("giving all shards back"))
 
     def failed(self, error: object) -> None:
-        """`systemctl status` shows this after the end, until the next start."""
+        """`systemctl status` shows this after the worker has ended, until the next start."""
         self._send(_status(error))
 
     def _send(self, *lines: str) -> None:
         if not self._address:
             return
-        # A name that begins with @ stands for one in the abstract namespace.
+        # A leading @ stands for a name in the abstract namespace.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto("\n".join(lines).encode(), address)
         except OSError as error:
-            # The work goes on: who watches will see that nothing was heard.
+            # The work goes on: the watchdog notices that nothing arrives.
             log.warning("cannot notify the service manager at %s: %s", self._address, error)
 
 

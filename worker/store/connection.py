@@ -19,6 +19,7 @@ from worker.errors import ConfigurationError, RedisUnusable
 from worker.redis_url import SentinelUrl, masked_url, sentinel_url
 from worker.settings import Settings
 from worker.stop import Stop
+from worker.store.asking_client import AskingClient
 
 Client = redis.Redis
 T = TypeVar("T")
@@ -37,7 +38,7 @@ _PASSING_REPLIES: Final = re.compile(
 )
 
 
-def open_client(settings: Settings, *, block_s: float) -> Client:
+def open_client(settings: Settings, *, block_s: float) -> AskingClient:
     """A client that never repeats a command by itself, and never connects again unnoticed.
 
     A command whose reply is lost may have been carried out, so it is not repeated. And a Redis
@@ -46,10 +47,7 @@ def open_client(settings: Settings, *, block_s: float) -> Client:
     word, so there is one connection, which fails on its next use. `block_s` is the longest time a
     read may block. Raises redis.ConnectionError at once where nobody answers.
     """
-    pool = connection_pool(settings, block_s=block_s)
-    client = Client(connection_pool=pool, single_connection_client=True)
-    client.auto_close_connection_pool = True
-    return client
+    return AskingClient(connection_pool(settings, block_s=block_s))
 
 
 def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPool:

@@ -2,7 +2,6 @@
 
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from redis.commands.core import Script
 
@@ -15,26 +14,10 @@ def _source(*names: str) -> str:
     return "".join((folder / f"{name}.lua").read_text() for name in names)
 
 
-def send(script: Script, keys: list[str], args: list[Any]) -> None:
-    """Call `script` without waiting for its reply, which `receive` must fetch before any other
-    command. One that Redis does not know is not loaded: `receive` raises NoScriptError.
-    """
-    _connection(script).send_command("EVALSHA", script.sha, len(keys), *keys, *args)
-
-
-def receive(script: Script) -> Any:
-    return _connection(script).read_response()
-
-
-def _connection(script: Script) -> Any:
-    """The one connection of the client, see `connection.open_client`."""
-    return script.registered_client.connection  # type: ignore[union-attr]
-
-
 class Scripts:
-    """Called by their digest; redis-py loads a script that Redis does not know (any more).
+    """Called by their digest; redis-py loads a script that Redis does not know, or has forgotten.
 
-    That repetition is safe: a NOSCRIPT reply means that nothing was carried out.
+    Calling it again after that is safe: a NOSCRIPT reply means that nothing was carried out.
     """
 
     def __init__(self, client: Client) -> None:
