@@ -1,4 +1,4 @@
-"""Asking for the next entries while those in hand are calculated: none twice, none skipped."""
+"""Asking for the next entries while the current batch is calculated: none twice, none skipped."""
 
 import pytest
 import redis
@@ -14,7 +14,7 @@ SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 ONE_SHARD = "BTCUSDT"
 
 
-def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
+def test_every_entry_is_delivered_once_and_in_order_when_asking_ahead(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G1, G3."""
@@ -32,10 +32,10 @@ def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
     assert group_info(client)["pending"] == 0
 
 
-def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
+def test_older_entries_of_other_shards_are_not_forgotten_after_the_current_batch(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G5: a batch takes but some of what is pending; the rest comes with the next ones."""
+    """G5: a batch takes only some of the pending entries; the rest comes with later batches."""
     worker = SteppedWorker(server, "one", batch=100)
     worker.keep()
     feed(client, made_candles(SYMBOLS, 5))
@@ -45,10 +45,10 @@ def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
     assert counters(client) == {"applied": 100}
 
 
-def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
+def test_an_answer_from_before_a_lease_was_lost_and_taken_again_is_not_used(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G4: another worker has finished it meanwhile."""
+    """G4: another worker has finished those entries in the meantime."""
     one = SteppedWorker(server, "one", batch=5)
     one.keep()
     feed(client, made_candles((ONE_SHARD,), 15))
@@ -79,10 +79,10 @@ def test_scripts_that_redis_forgot_are_loaded_again(
     assert counters(client) == {"applied": 15}
 
 
-def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_nothing(
+def test_a_consumer_deleted_during_a_batch_loses_and_repeats_nothing(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3, G5: those in hand are restored with the others, and finished with the batch."""
+    """G3, G5: the batch's entries are restored with the others, and finished with the batch."""
     worker = SteppedWorker(server, "one", batch=5)
     worker.keep()
     feed(client, made_candles((ONE_SHARD,), 15))
@@ -96,10 +96,10 @@ def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_noth
     assert group_info(client)["pending"] == 0
 
 
-def test_the_answer_has_the_entries_behind_those_in_hand(
+def test_the_answer_has_the_entries_after_the_current_batch(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """Else asking ahead would be a slow way of asking nothing, and only the bench would tell."""
+    """Otherwise asking ahead would be useless, and only the bench would show it."""
     worker = SteppedWorker(server, "one", batch=5)
     worker.keep()
     feed(client, made_candles((ONE_SHARD,), 12))

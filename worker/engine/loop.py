@@ -96,7 +96,7 @@ class Session:
             self.feeder.feed()
         began_s = time.monotonic()
         readings = self.fetch()
-        self.shards.heed(self.intake.last_notice)
+        self.shards.notice(self.intake.last_notice)
         if readings:
             self._commit(self.advance(readings, ask_ahead=len(readings) >= self.pace.most))
             self.pace.took(time.monotonic() - began_s, len(readings))
