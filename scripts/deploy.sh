@@ -164,7 +164,7 @@ run_pip_install() {
     "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$release"/wheel/*.whl
 }
 
-# In the folders that they have in the checkout, so that their links work.
+# Keeps the folder structure of the checkout, so that links between documents work.
 copy_documents() {
     local target=$1 documents
     mapfile -t documents < <(cd "$checkout" && find README.md core schemas worker deploy -name README.md)

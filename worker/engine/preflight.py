@@ -1,4 +1,4 @@
-"""The preflight: can a worker run with these settings on this Redis?
+"""The preflight: checks whether a worker can run with these settings on this Redis.
 
 `marketstate check` prints it, and every worker runs it at start.
 """

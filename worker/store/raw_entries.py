@@ -1,5 +1,6 @@
-"""Stream entries as Redis sends them. redis-py turns the fields into a dict, which would drop
-repeated names.
+"""Stream entries as Redis sends them, with every field in order.
+
+redis-py turns the fields into a dict, which would drop repeated names.
 """
 
 from typing import Any

@@ -1,9 +1,8 @@
-"""Feeds entries into a stream, each exactly once despite interruptions, and no faster than the
-group can process them.
+"""Feeds entries into a stream, each exactly once, and no faster than the group processes them.
 
-The position is stored in the same Redis as the stream and changes together with it (see
-worker/lua/feed.lua). It is the number of entries fed and a digest of them, which shows whether the
-files are still the same when a replay is resumed.
+Interruptions do not matter: the position is stored in the same Redis as the stream and changes
+together with it (see worker/lua/feed.lua). It is the number of entries fed and a digest of them,
+which shows whether the files are still the same when a replay is resumed.
 """
 
 import hashlib

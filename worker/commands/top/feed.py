@@ -1,8 +1,7 @@
-"""What `marketstate top` shows, read every second in a separate thread, so that a slow or absent
-Redis does not block the keyboard.
+"""Reads what `marketstate top` shows, every second, in a separate thread.
 
-The states come only from the output stream; the header comes from the group's internal keys, if
-this user may read them.
+So a slow or absent Redis does not block the keyboard. The states come only from the output stream;
+the header comes from the group's internal keys, if this user may read them.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""`marketstate verify --against RECORDING`: does the output stream equal a recording of one?
+"""`marketstate verify --against RECORDING`: compares the output stream with a recording.
 
 States are matched by symbol and close time, and compared byte by byte. For each symbol, only close
 times that both sides cover are compared: a live output stream keeps its last 10,000 entries, and a

@@ -1,4 +1,4 @@
-"""`marketstate verify`: are published states correct and fresh, and does the group keep up?
+"""`marketstate verify`: checks that published states are correct and fresh, and the group keeps up.
 
 It only reads. It prints one line per check, and one line per problem with a single symbol. Workers
 may run at the same time: data that must be consistent is read in one transaction.

@@ -1,4 +1,4 @@
-"""Is a symbol's published state correct? Judged from a snapshot of its data in Redis.
+"""Judges whether a symbol's published state is correct, from a snapshot of its data in Redis.
 
 This file is pure: `command.py` reads, this file judges. States must be equal byte for byte. The
 window may be ahead of the last published state, because not every close is published; the state
