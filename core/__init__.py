@@ -1,1 +1,1 @@
-"""The calculation: market state from a window of close prices, and nothing else."""
+"""The calculation: the market state of a window of close prices, and nothing else."""

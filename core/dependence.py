@@ -1,11 +1,11 @@
-"""dp and vr: how far the next return depends on those before it."""
+"""dp and vr: how much the next return depends on the ones before it."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def direction_persistence(returns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fraction of neighbouring returns with equal sign; zero is a sign of its own.
+    """Return the fraction of adjacent returns with equal sign; zero counts as a third sign.
 
     The sign-agreement count of Cowles & Jones, "Some a posteriori probabilities in stock market
     action", Econometrica 5(3), 1937, as a fraction.
@@ -29,16 +29,16 @@ def direction_persistence(returns: NDArray[np.float64]) -> NDArray[np.float64]:
 def variance_ratio(returns: NDArray[np.float64], k: int, eps: float) -> NDArray[np.float64]:
     """Return the variance of overlapping k-sums over k times the variance of the returns.
 
-    Near 1 for a random walk, above for trends, below for mean reversion. Lo & MacKinlay, "Stock
-    market prices do not follow random walks", Review of Financial Studies 1(1), 1988; here with
-    population variances, uncorrected for bias.
+    Near 1 for a random walk, above 1 for trends, below 1 for mean reversion. Lo & MacKinlay,
+    "Stock market prices do not follow random walks", Review of Financial Studies 1(1), 1988; here
+    with population variances and no bias correction.
 
     Parameters
     ----------
     returns : ndarray of shape (S, n), C-contiguous rows
         Log returns [1], oldest first; n >= k.
     k : int
-        Returns in a sum [1].
+        Number of returns in each sum [1].
     eps : float
         Guards the division.
 
@@ -49,7 +49,7 @@ def variance_ratio(returns: NDArray[np.float64], k: int, eps: float) -> NDArray[
     """
     sums_n = returns.shape[-1] - k + 1
     sums = returns[:, :sums_n].copy()
-    # Slice by slice: every k-sum is added oldest first, whatever the shape of the batch.
+    # Slice by slice, so that every k-sum is added oldest first for any batch shape.
     for lag in range(1, k):
         sums += returns[:, lag : lag + sums_n]
     ratio: NDArray[np.float64] = np.var(sums, axis=-1) / (k * np.var(returns, axis=-1) + eps)

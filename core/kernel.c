@@ -1,8 +1,8 @@
-/* What numpy has no fast word for, compiled where there is a compiler.
+/* The loops that numpy cannot do fast, compiled where a compiler is available.
 
-   core/kernel.py calls these functions. Each has a twin in Python, named beside it, that gives the
-   same bits and is used where this file was not compiled. Nothing is kept between two calls.
-   Compile with -ffp-contract=off and without -ffast-math: both would change bits. */
+   core/kernel.py calls these functions. Each names its twin in Python, which gives the same bits
+   and is used when this file was not compiled. The functions keep no state between calls.
+   Compile with -ffp-contract=off and without -ffast-math: contraction and fast math change bits. */
 
 #include <float.h>
 #include <math.h>
@@ -11,15 +11,15 @@
 #include <string.h>
 
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1
-#error "doubles would be calculated with more bits than they have; the twins are right here"
+#error "this target evaluates doubles with excess precision; use the Python twins instead"
 #endif
 
 enum {
   MOST_POINTS = 2048,           /* in a row; an index fits into the bits of INDEX */
   INDEX = MOST_POINTS - 1,
-  SAMPLE = 64,                  /* slopes that tell where the median may be */
-  APPROACHES = 2,               /* steps towards it before the bracket is set */
-  BRACKETS = 4                  /* tried, each wider, before giving up */
+  SAMPLE = 64,                  /* slopes sampled to estimate the median */
+  APPROACHES = 2,               /* steps towards the median before it is bracketed */
+  BRACKETS = 4                  /* brackets tried, each wider, before giving up */
 };
 
 /* Natural logarithms of n prices. Twin: in kernel.logs. */
@@ -46,13 +46,13 @@ void ewma(const double *squares, int64_t rows, int64_t n, double lambda, const d
    and at `high` are those with slopes between the two. A sample of slopes gives a first guess, its
    inversions tell how far off that is, and only the slopes of the few pairs that change places
    around the median are calculated. Rounding can put a pair on the wrong side of a bound only
-   within a known error of it, and a median that is no farther inside than that is not believed.
+   within a known error of that bound, so a median that lies within this error is rejected.
 
    Dillencourt, Mount & Netanyahu, "A randomized algorithm for slope selection", International
    Journal of Computational Geometry & Applications 2(1), 1992; Matousek, "Randomized optimal
    algorithm for slope selection", Information Processing Letters 39(4), 1991. */
 
-/* A number that sorts as z does. */
+/* An integer that sorts as z does. */
 static uint64_t sortable(double z) {
   uint64_t bits;
   z += 0.0; /* -0.0 sorts as 0.0 */
@@ -67,14 +67,14 @@ static double unsorted(uint64_t key) {
   return z;
 }
 
-/* Point t at slope m: its place in the order, and in the lowest bits t itself. */
+/* The sort key of point t at slope m, with t itself in the lowest bits. */
 static uint64_t point(const double *y, int64_t t, double m) {
   return (sortable(y[t] - m * (double)t) & ~(uint64_t)INDEX) | (uint64_t)t;
 }
 
-/* Sort n keys by merging; where they end up is returned, in `keys` or in `spare`. `inversions`
-   becomes the number of pairs whose later key was strictly below the earlier. Written without
-   branches on the data, which no processor could predict. */
+/* Merge-sort n keys; returns the buffer that holds the result, `keys` or `spare`. `inversions`
+   becomes the number of pairs whose later key was strictly below the earlier. There are no
+   branches on the data, because a processor could not predict them. */
 static uint64_t *merge_sort(uint64_t *keys, uint64_t *spare, int64_t n, int64_t *inversions) {
   int64_t counted = 0, fours = n - n % 4;
   for (int64_t i = 0; i < fours; i += 4) {
@@ -120,7 +120,7 @@ static uint64_t *merge_sort(uint64_t *keys, uint64_t *spare, int64_t n, int64_t 
   return keys;
 }
 
-/* Bring `order` from one slope to the order at m; how many pairs changed places. */
+/* Update `order` from another slope to slope m; returns how many pairs changed places. */
 static int64_t turn(uint64_t *order, const double *y, int64_t n, double m) {
   int64_t changed = 0;
   for (int64_t i = 0; i < n; i++) {
@@ -133,7 +133,7 @@ static int64_t turn(uint64_t *order, const double *y, int64_t n, double m) {
   return changed;
 }
 
-/* As `turn`, and the slopes of those pairs; -1 when they are more than `room`. */
+/* As `turn`, and collects the slopes of those pairs; -1 if there are more than `room`. */
 static int64_t turn_collecting(uint64_t *order, const double *y, int64_t n, double m,
                                const double *values, double *slopes, int64_t room) {
   int64_t changed = 0;
@@ -151,8 +151,8 @@ static int64_t turn_collecting(uint64_t *order, const double *y, int64_t n, doub
   return changed;
 }
 
-/* The k-th smallest of n values; those behind it end up not below it. Hoare, "Algorithm 65: find",
-   Communications of the ACM 4(7), 1961. */
+/* The k-th smallest of n values; none of the values after it ends up below it. Hoare, "Algorithm
+   65: find", Communications of the ACM 4(7), 1961. */
 static double selected(double *values, int64_t n, int64_t k) {
   int64_t left = 0, right = n - 1;
   while (left < right) {
@@ -173,7 +173,7 @@ static double selected(double *values, int64_t n, int64_t k) {
   return values[k];
 }
 
-/* Slopes of the same pairs for every row of n points, sorted. */
+/* A sorted sample of slopes: every row of n points uses the same pairs. */
 static void take_sample(const double *y, int64_t n, double *sample) {
   uint64_t keys[SAMPLE], spare[SAMPLE], random = 88172645463325252u;
   for (int64_t i = 0; i < SAMPLE; i++) {
@@ -197,15 +197,15 @@ static double at(const double *sample, double position) {
   return sample[i] + (inside - (double)i) * (sample[i + 1] - sample[i]);
 }
 
-/* How far a slope may be from m and yet be taken for one on the other side of it. Twice over: the
-   rounding of y - m * t, and what the index in the lowest bits takes of it. `spread` is the largest
-   |y - guess * t|, `largest` the largest |y|. */
+/* How far a slope can be from m and still be counted on the wrong side of it. Two errors, each
+   doubled: the rounding of y - m * t, and the low bits of it that the index replaces. `spread` is
+   the largest |y - guess * t|, `largest` the largest |y|. */
 static double rounding(int64_t n, double largest, double spread, double guess, double m) {
   double residual = spread + (double)n * fabs(m - guess), terms = largest + (double)n * fabs(m);
   return 4.0 * INDEX * DBL_EPSILON * residual + 8.0 * DBL_EPSILON * terms + DBL_MIN;
 }
 
-/* Whether so many slopes are exactly 0 that the median is: flat stretches, prices in few ticks. */
+/* Whether so many slopes are exactly 0 that the median is 0 too, as in flat markets. */
 static int is_zero(const double *values, int64_t n, int64_t first, int64_t second) {
   uint64_t keys[MOST_POINTS], spare[MOST_POINTS];
   int64_t falling, rising;
@@ -227,7 +227,7 @@ static double median_slope(const double *values, int64_t n, double *slopes, int6
   if (m == 0.0 && is_zero(values, n, first, second)) return 0.0;
 
   for (int64_t t = 0; t < n; t++) {
-    y[t] = values[t] - values[0]; /* small numbers lose least to the index in their lowest bits */
+    y[t] = values[t] - values[0]; /* the index in the lowest bits costs small numbers least */
     keys[t] = point(y, t, m);
     largest = fmax(largest, fabs(y[t]));
     spread = fmax(spread, fabs(y[t] - m * (double)t));
@@ -252,7 +252,7 @@ static double median_slope(const double *values, int64_t n, double *slopes, int6
   double reach = 0.08 * fabs(off) + 2.0 * sqrt(fabs(off)) + 12.0;
   for (int bracket = 0; bracket < BRACKETS; bracket++, reach *= 4.0) {
     double low = m + (off - reach) / density, high = m + (off + reach) / density;
-    if (bracket >= BRACKETS / 2) { /* beside a gap or many equal slopes, a density tells nothing */
+    if (bracket >= BRACKETS / 2) { /* near a gap or many equal slopes, density is meaningless */
       double half = SAMPLE / 10.0 * (double)(bracket - 1), middle = (SAMPLE - 1) / 2.0;
       low = at(sample, middle - half);
       high = at(sample, middle + half);
@@ -262,7 +262,7 @@ static double median_slope(const double *values, int64_t n, double *slopes, int6
                       rounding(n, largest, spread, guess, high)));
     low -= 4.0 * error;
     high += 4.0 * error;
-    /* Nearer to m, some pairs may change places the other way. Also where anything is nan. */
+    /* Closer to m, some pairs may change places the other way. This also catches nan. */
     if (!(fabs(low - m) > 2.0 * error && high < DBL_MAX && low > -DBL_MAX)) return NAN;
     int64_t changed = turn(order, y, n, low);
     below += low > m ? changed : -changed;
@@ -284,9 +284,9 @@ static double median_slope(const double *values, int64_t n, double *slopes, int6
   return NAN;
 }
 
-/* The median of the slopes between all pairs of the n points of each row; nan where it is not
-   proven to be the right double. Values are finite, rows begin `stride` of them apart. `out` stays
-   as it was when there is no memory. Twin: theil_sen.median_of_all_slopes. */
+/* The median of the slopes between all pairs of the n points of each row, or nan where it is not
+   proven to be the right double. Values are finite; rows start `stride` values apart. If memory
+   runs out, `out` is left unchanged. Twin: theil_sen.median_of_all_slopes. */
 void median_slopes(const double *values, int64_t rows, int64_t n, int64_t stride, double *out) {
   int64_t pairs = n * (n - 1) / 2, room = pairs < 64 * n ? pairs : 64 * n;
   double *slopes = malloc(sizeof(double) * (size_t)room);

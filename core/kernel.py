@@ -1,7 +1,6 @@
-"""The loops that numpy has no fast word for: compiled where kernel.c could be, else in Python.
+"""The loops that numpy cannot do fast: compiled from kernel.c where possible, else in Python.
 
-Which of the two is at work is decided here and nowhere else, and nothing but the speed shows it:
-both give the same bits.
+Only this module decides which version runs. Both give the same bits; they differ only in speed.
 """
 
 import ctypes
@@ -42,15 +41,15 @@ _compiled = _load()
 
 
 def is_compiled() -> bool:
-    """Return whether the compiled functions are at work."""
+    """Return whether the compiled functions are in use."""
     return _compiled is not None
 
 
 def logs(prices: Floats) -> Floats:
-    """Return natural logarithms, elementwise.
+    """Return natural logarithms, elementwise, from the C library.
 
-    By the C library: numpy's own log has versions for some processors (AVX-512) that differ from
-    it in the last bit, and workers on two machines should publish the same bytes.
+    On some processors (AVX-512), numpy's own log differs from it in the last bit, and workers on
+    two machines should publish the same bytes.
     """
     if _compiled is None:
         return np.fromiter(map(math.log, prices.ravel().tolist()), np.float64).reshape(prices.shape)
@@ -67,9 +66,9 @@ def ewma(squares: Floats, lam: float, starts: Floats) -> Floats:
     ----------
     squares : ndarray of shape (S, n)
     lam : float
-        Weight of what was before [1].
+        Weight of the previous v [1].
     starts : ndarray of shape (S,)
-        The first v of each row.
+        Initial v of each row.
 
     Returns
     -------
@@ -93,7 +92,9 @@ def _ewma(start: float, squares: list[float], lam: float) -> float:
 
 
 def proven_median_slopes(y: Floats) -> Floats:
-    """Return the median pairwise slope of each row, nan where it must be found the long way.
+    """Return the median pairwise slope of each row, or nan where it could not be proven.
+
+    A nan row needs `theil_sen.median_of_all_slopes`.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def proven_median_slopes(y: Floats) -> Floats:
     Returns
     -------
     ndarray of shape (S,)
-        Slopes [y per step]; all nan where nothing is compiled.
+        Slopes [y per step]; all nan if there is no compiled kernel.
     """
     slopes = np.full(len(y), np.nan)
     if _compiled is not None and len(y) > 0:

@@ -40,7 +40,7 @@ def regime_probabilities(ts: float, dp: float, vr: float, theta: RegimeTheta) ->
 def regime_scores(
     ts: float, dp: float, vr: float, score: Mapping[str, float]
 ) -> tuple[float, float, float]:
-    """Return the scores [1] of trend, mr and chop."""
+    """Return the scores [1] of trend, mean reversion (mr) and chop."""
     off_walk = abs(vr - 1.0)
     s_trend = score["a1"] * ts + score["a2"] * dp - score["a3"] * off_walk
     s_mr = score["b1"] * off_walk - score["b2"] * ts - score["b3"] * abs(dp)
@@ -51,7 +51,7 @@ def regime_scores(
 
 
 def softmax(scores: tuple[float, float, float], temp: float) -> tuple[float, float, float]:
-    """Return exp(score / temp) normalised to sum 1, shifted so that no exp can overflow.
+    """Return exp(score / temp), normalised to sum to 1 and shifted so that exp cannot overflow.
 
     Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
     """

@@ -1,9 +1,9 @@
 """The market state of one window of prices, or of many at once.
 
-There is one implementation, for a batch; a window alone is a batch of one. The state has the
+There is one implementation, for a batch; a single window is a batch of one. The state has the
 same bits either way: every operation is elementwise or reduces along the last, contiguous axis,
-so no result depends on how many rows are computed together. Nothing here may use matmul, dot or
-einsum, whose association depends on the shape.
+so no result depends on how many rows are computed together. Do not use matmul, dot or einsum
+here: their order of summation depends on the shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from core.volatility import volatility
 
 __all__ = ["DEFAULT_THETA", "MarketState", "State", "market_states"]
 
-# Rows computed together: enough to share numpy's cost per call, few enough to need little memory.
+# Rows computed together: enough to amortise numpy's cost per call, few enough to save memory.
 ROWS_AT_ONCE = 64
 
 
 class Features(TypedDict):
-    """What the regime is judged by [1]."""
+    """The features behind the regime [1]."""
 
     dp: float
     vr: float
@@ -34,7 +34,7 @@ class Features(TypedDict):
 
 
 class Windows(TypedDict):
-    """Lengths: returns at hand, prices per trend window, returns for dp and vr."""
+    """Lengths: returns available, prices per trend window, returns for dp and vr."""
 
     returns_n: int
     trend_windows: list[int]
@@ -66,7 +66,7 @@ class MarketState:
     Parameters
     ----------
     theta : mapping, optional
-        Overrides of `DEFAULT_THETA`, nested like it.
+        Overrides of `DEFAULT_THETA`, with the same nesting.
 
     Attributes
     ----------
@@ -84,12 +84,12 @@ class MarketState:
 
     @classmethod
     def of_merged(cls, theta: Theta) -> Self:
-        """Return the calculation with a theta that is merged and checked already.
+        """Return the calculation with a theta that is already merged and checked.
 
         Parameters
         ----------
         theta : Theta
-            As `merged_theta` returns it. It is kept, not copied.
+            From `merged_theta`. It is kept, not copied.
         """
         calculation = cls.__new__(cls)
         calculation.theta = theta
@@ -106,7 +106,7 @@ class MarketState:
         Parameters
         ----------
         symbol : str
-            Named in errors; it has no part in the calculation.
+            Named in errors; not used in the calculation.
         prices : array_like of shape (N,)
             Closes [quote currency], oldest first, each finite and > 0.
 
@@ -118,7 +118,7 @@ class MarketState:
         Raises
         ------
         ValueError
-            If `prices` is not of that shape or holds another value; says which, and where.
+            If `prices` has another shape or an invalid value; says which, and where.
         """
         return self._states(_checked(prices, 1, f"prices of {symbol}")[np.newaxis, :])[0]
 
@@ -138,7 +138,7 @@ class MarketState:
         Raises
         ------
         ValueError
-            If `windows` is not of that shape or holds another value; says which, and where.
+            If `windows` has another shape or an invalid value; says which, and where.
         """
         return self._states(_checked(windows, 2, "windows"))
 
@@ -186,7 +186,7 @@ def _states_of(prices: NDArray[np.float64], returns_n: int, theta: Theta) -> lis
     ts = np.abs(mu) / (sigma + eps)
     dp = direction_persistence(regime_returns)
     vr = variance_ratio(regime_returns, theta["regime"]["vr_k"], eps)
-    # tolist() makes plain Python floats: no numpy scalar leaves this package.
+    # tolist() gives plain Python floats, so that numpy scalars stay inside this package.
     rows = np.stack((sigma, mu, ts, dp, vr, spike_proxy), axis=-1).tolist()
     return [_state(row, returns_n, theta) for row in rows]
 
@@ -209,7 +209,7 @@ def _state(numbers: list[float], returns_n: int, theta: Theta) -> State:
 
 
 def _checked(prices: ArrayLike, ndim: int, name: str) -> NDArray[np.float64]:
-    """Return `prices` as a C-contiguous float64 array, or refuse them under their `name`."""
+    """Return `prices` as a C-contiguous float64 array; errors call them `name`."""
     try:
         found = np.asarray(prices)
     except ValueError as error:  # rows of unequal length
@@ -225,6 +225,7 @@ def _checked(prices: ArrayLike, ndim: int, name: str) -> NDArray[np.float64]:
         index = tuple(int(axis[0]) for axis in np.nonzero(~good))
         where = index[0] if ndim == 1 else index
         raise ValueError(
-            f"{name}: found {values[index]!s} at index {where}; every price is finite and > 0"
+            f"{name}: found {values[index]!s} at index {where}; "
+            "every price must be finite and above 0"
         )
     return values

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from core import kernel
 
-# From so many slopes on, a sample of them pays for itself.
+# Above this many slopes, sampling them is faster.
 MANY = 4_000
 SAMPLE = 500
 
@@ -45,14 +45,14 @@ def median_of_all_slopes(y: NDArray[np.float64]) -> float:
     slopes = _all_slopes(y)
     first, second = (slopes.size - 1) // 2, slopes.size // 2
     if slopes.size > MANY:
-        # Selecting among all would take most of the time, on some processors nearly all of it.
+        # Selecting among all slopes would take most of the time; on some processors nearly all.
         sample = np.sort(slopes[:: slopes.size // SAMPLE])
         low, high = sample[[int(sample.size * 0.4), int(sample.size * 0.6)]]
         below = int(np.count_nonzero(slopes < low))
         around = slopes[(slopes >= low) & (slopes <= high)]
         if below <= first and second < below + around.size:
             slopes, first, second = around, first - below, second - below
-    # One index and the least of the rest: numpy is slower to partition by two.
+    # One index and the minimum of the rest: numpy is slower at partitioning by two.
     slopes.partition(first)
     lower = float(slopes[first])
     if first == second:
@@ -61,21 +61,21 @@ def median_of_all_slopes(y: NDArray[np.float64]) -> float:
 
 
 def _all_slopes(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the slopes of all pairs, shape (n * (n - 1) / 2,), in no order that matters.
+    """Return the slopes of all pairs, shape (n * (n - 1) / 2,), in arbitrary order.
 
-    The points on a circle: the row of lag s has the pairs s steps apart and, where it goes round,
-    those n - s apart, so half of the lags have every pair. The last lag of an even n has each of
-    its pairs twice, and the second time is left out.
+    The points are placed on a circle: the row of lag s holds the pairs s steps apart and, where it
+    wraps around, those n - s apart, so half of the lags cover every pair. For even n, the last lag
+    holds each of its pairs twice; the second half is cut off.
     """
     n = y.size
     later = sliding_window_view(np.concatenate((y, y)), n)[1 : n // 2 + 1]
     slopes = (later - y) / _steps(n)
-    slopes += 0.0  # what goes round gives -0.0 for two equal points
+    slopes += 0.0  # a pair that wraps around gives -0.0 for equal points
     return slopes.reshape(-1)[: n * (n - 1) // 2]
 
 
 @lru_cache(maxsize=8)
 def _steps(n: int) -> NDArray[np.float64]:
-    """Return the steps [1] from a point to the one `lag` places on round the circle."""
+    """Return the steps [1] from each point to the one `lag` places further round the circle."""
     lags = np.arange(1, n // 2 + 1)[:, np.newaxis]
     return np.where(np.arange(n) + lags < n, lags, lags - n).astype(np.float64)

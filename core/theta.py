@@ -1,7 +1,7 @@
-"""The parameters (theta): their defaults, what is allowed, merging and fingerprint.
+"""The parameters (theta): defaults, allowed values, merging and hash.
 
-One table, `RULES`, holds every parameter with its default and the values it may take;
-`RELATIONS` holds what must be true between parameters. All else is derived from the two.
+`RULES` is the table of every parameter with its default and allowed values; `RELATIONS` holds the
+conditions between parameters. Everything else is derived from the two.
 """
 
 import copy
@@ -43,7 +43,7 @@ class RegimeTheta(TypedDict):
 
 
 class Theta(TypedDict):
-    """All parameters, none missing."""
+    """The complete set of parameters."""
 
     eps: float
     vol: VolTheta
@@ -56,7 +56,7 @@ class ThetaError(ValueError):
 
 
 class Kind(NamedTuple):
-    """The values a parameter may take, as text and as a test; `store` gives its one stored form."""
+    """The values a parameter may take, as text and as a test; `store` normalises a value."""
 
     allowed: str
     accepts: Callable[[Any], bool]
@@ -67,7 +67,7 @@ def _number(allowed: str, accepts: Callable[[float], bool]) -> Kind:
     def is_allowed(value: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and accepts(value)
 
-    # Adding 0.0 turns -0.0 into 0.0: equal values are stored, and hashed, alike.
+    # Adding 0.0 turns -0.0 into 0.0, so that equal values have equal hashes.
     return Kind(f"a number {allowed}", is_allowed, lambda value: float(value) + 0.0)
 
 
@@ -89,11 +89,11 @@ def _list_of(kind: Kind) -> Kind:
     )
 
 
-# No use comes near these bounds, and within them no result can overflow to inf or nan.
+# Far outside any realistic use; within these bounds no result can overflow to inf or nan.
 _TINY, _HUGE = 1e-100, 1e100
 _POSITIVE = _number("> 0, from 1e-100 to 1e100", lambda value: _TINY <= value <= _HUGE)
 _NON_NEGATIVE = _number(">= 0, at most 1e100", lambda value: 0 <= value <= _HUGE)
-_FINITE = _number("of size at most 1e100", lambda value: -_HUGE <= value <= _HUGE)
+_FINITE = _number("from -1e100 to 1e100", lambda value: -_HUGE <= value <= _HUGE)
 _FRACTION = _number("from 0 to 1", lambda value: 0 <= value <= 1)
 _OPEN_FRACTION = _number("above 0 and below 1", lambda value: 0 < value < 1)
 _METHOD = Kind(
@@ -105,7 +105,7 @@ _LONGEST = 100_000
 # Theil-Sen keeps all n(n-1)/2 pairs of a window in memory: 8 million of them here.
 _LONGEST_TREND = 4096
 
-# Dotted path: default, allowed values.
+# Dotted path -> (default, allowed values).
 RULES: dict[str, tuple[Any, Kind]] = {
     "eps": (1e-12, _POSITIVE),
     "vol.window": (256, _integer(1, _LONGEST)),
@@ -119,7 +119,7 @@ RULES: dict[str, tuple[Any, Kind]] = {
     "trend.windows": ([64, 128, 256], _list_of(_integer(2, _LONGEST_TREND))),
     "trend.weights": ([0.5, 0.3, 0.2], _list_of(_NON_NEGATIVE)),
     "trend.method": ("theil_sen", _METHOD),
-    # dp compares neighbours, so it needs two returns.
+    # dp compares adjacent returns, so it needs two.
     "regime.window": (256, _integer(2, _LONGEST)),
     "regime.vr_k": (5, _integer(1, _LONGEST)),
     "regime.softmax_temp": (1.0, _POSITIVE),
@@ -128,7 +128,7 @@ RULES: dict[str, tuple[Any, Kind]] = {
 
 
 class Relation(NamedTuple):
-    """What must be true of the parameter at `path`, given the others."""
+    """A condition on the parameter at `path`, given the others."""
 
     path: str
     holds: Callable[[Theta], bool]
@@ -154,18 +154,19 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "regime.window",
         lambda theta: theta["regime"]["window"] >= theta["regime"]["vr_k"],
-        lambda theta: f"an integer not below regime.vr_k, {theta['regime']['vr_k']!r}",
+        lambda theta: f"an integer, at least regime.vr_k, {theta['regime']['vr_k']!r}",
     ),
 )
 
 
 def merged_theta(overrides: Mapping[str, Any] | None = None) -> Theta:
-    """Return the defaults with `overrides` put over them at every level.
+    """Return the defaults with `overrides` applied at every level.
 
     Parameters
     ----------
     overrides : mapping, optional
-        Nested like `DEFAULT_THETA`; what is not given keeps its default. Lists replace lists.
+        Nested like `DEFAULT_THETA`; a missing parameter keeps its default. Lists are replaced,
+        not merged.
 
     Returns
     -------
@@ -196,17 +197,17 @@ def minimum_length(theta: Theta) -> int:
 
 
 def theta_hash(theta: Theta) -> str:
-    """Return 16 hex digits that are equal exactly when the parameters are.
+    """Return 16 hex digits that are equal if and only if the parameters are equal.
 
     Parameters
     ----------
     theta : Theta
-        As `merged_theta` returns it.
+        From `merged_theta`.
 
     Returns
     -------
     str
-        From the SHA-256 of the canonical JSON (sorted keys, no blanks) of `theta`.
+        From the SHA-256 of the canonical JSON (sorted keys, no spaces) of `theta`.
     """
     canonical = json.dumps(theta, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -230,12 +231,12 @@ def _merge(into: dict[str, Any], overrides: object, path: str) -> None:
 
 def _refusal(path: str, found: object, allowed: str) -> ThetaError:
     where = f"theta: {path}" if path else "theta"
-    return ThetaError(f"{where}: found {found!r}; allowed is {allowed}")
+    return ThetaError(f"{where}: found {found!r}; allowed: {allowed}")
 
 
 def _unknown(path: str, name: str, known: Mapping[str, Any]) -> ThetaError:
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
     return ThetaError(f"theta: {path} is not a parameter; {hint}")
 
 

@@ -67,7 +67,7 @@ def huber_slope(y: NDArray[np.float64]) -> float:
         # The loss is quadratic at all residuals, so the least-squares line minimises it.
         return float(start[0])
 
-    # Not at the top: scipy.optimize costs some 40 MB, which no worker without huber should pay.
+    # Not at the top: scipy.optimize takes about 40 MB, which only huber needs.
     from scipy.optimize import minimize  # noqa: PLC0415
 
     def loss(line: NDArray[np.float64]) -> float:
@@ -75,7 +75,7 @@ def huber_slope(y: NDArray[np.float64]) -> float:
         linear = HUBER_DELTA * (size - 0.5 * HUBER_DELTA)
         return float(np.sum(np.where(size <= HUBER_DELTA, 0.5 * size * size, linear)))
 
-    # The defaults (1e-4) stop while a slope per candle is still far from its minimum.
+    # The default tolerances (1e-4) stop far from the minimum: a slope per candle is tiny.
     found = minimize(
         loss,
         start,

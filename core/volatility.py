@@ -11,7 +11,7 @@ from core.theta import VolTheta
 # The MAD of a normal sample times 1 / Phi^-1(3/4) = 1.48260... estimates its standard
 # deviation; the specification locks the four-decimal value.
 MAD_TO_SIGMA = 1.4826
-# Returns that give the EWMA its start, and the bound that keeps exp() from overflowing.
+# How many returns initialise the EWMA, and the bound that keeps exp() from overflowing.
 EWMA_START_N = 10
 LOGISTIC_BOUND = 50.0
 
@@ -21,7 +21,7 @@ def volatility(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return sigma and the spike proxy of each row of log returns.
 
-    The more the robust estimate exceeds the fast one, the more weight it gets.
+    The robust estimate gets more weight the more it exceeds the fast one.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def volatility(
     fast = ewma_sigma(x, theta["ewma_lambda"])
     robust = mad_sigma(x)
     spike_proxy = np.clip(robust / (fast + eps), 0.0, theta["spike_proxy_cap"])
-    # math.exp, row by row: a row alone must equal the same row in a batch, and whether np.exp
-    # treats an array of one element like a longer one is up to numpy's build and the processor.
+    # math.exp, row by row: a row must give the same bits alone and in a batch, and whether np.exp
+    # treats a one-element array like a longer one depends on numpy's build and the processor.
     weight = np.array(
         [logistic((p - theta["spike_center"]) / theta["spike_scale"]) for p in spike_proxy.tolist()]
     )
@@ -63,7 +63,7 @@ def winsorised(x: NDArray[np.float64], q_low: float, q_high: float) -> NDArray[n
 
 
 def _quantile(ranked: NDArray[np.float64], q: float) -> NDArray[np.float64]:
-    """As ``np.quantile(ranked, q, axis=-1)``, which takes ten times as long for sorted rows."""
+    """Return ``np.quantile(ranked, q, axis=-1)``, ten times faster because rows are sorted."""
     position = q * (ranked.shape[-1] - 1)
     below = math.floor(position)
     part = position - below
@@ -78,8 +78,8 @@ def _quantile(ranked: NDArray[np.float64], q: float) -> NDArray[np.float64]:
 def ewma_sigma(x: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
     """Return the exponentially weighted volatility [1], shape (S,), of rows `x`, shape (S, n).
 
-    ``v = lam * v + (1 - lam) * x_i**2`` from the population variance of the first 10 values:
-    RiskMetrics Technical Document, J.P. Morgan/Reuters, 4th ed., 1996, section 5.2.
+    ``v = lam * v + (1 - lam) * x_i**2``, starting from the population variance of the first 10
+    values: RiskMetrics Technical Document, J.P. Morgan/Reuters, 4th ed., 1996, section 5.2.
     """
     starts = np.var(x[:, :EWMA_START_N], axis=-1)
     return np.sqrt(kernel.ewma(x * x, lam, starts))
@@ -96,7 +96,10 @@ def mad_sigma(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _median(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
-    """As ``np.median(ranked, axis=-1)``, which takes four times as long, sorting included."""
+    """Return ``np.median(ranked, axis=-1)`` of sorted rows.
+
+    Sorting and this together take a quarter of the time of ``np.median``.
+    """
     n = ranked.shape[-1]
     middle: NDArray[np.float64] = (ranked[:, (n - 1) // 2] + ranked[:, n // 2]) / 2.0
     return middle

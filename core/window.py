@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 class Window:
     """The last `capacity` closes of one symbol, and the close time of the newest.
 
-    The buffer has room for twice the capacity. New closes go behind the old ones; when the end
-    is reached, those still kept move to the front. So the closes are one contiguous slice at
-    any time, and a close costs one move per `capacity` closes. The buffer is made at first use.
+    The buffer holds twice the capacity. New closes are appended; when the end is reached, the
+    closes still needed are moved to the front. So the closes are always one contiguous slice, and
+    there is one move per `capacity` closes. The buffer is allocated at first use.
 
     Parameters
     ----------
     capacity : int
-        Closes kept [1], >= 1.
+        Number of closes kept [1], >= 1.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Window:
     def extend(
         self, close_times_ms: Sequence[int], closes: Sequence[float] | NDArray[np.float64]
     ) -> None:
-        """Append closes, oldest first; what exceeds the capacity falls out at the old end.
+        """Append closes, oldest first; the oldest beyond the capacity are dropped.
 
         Parameters
         ----------
@@ -59,9 +59,9 @@ class Window:
         Raises
         ------
         ValueError
-            If the times do not increase or the lengths differ; nothing is appended then.
+            If the times do not increase or the lengths differ; then nothing is appended.
         """
-        self._refuse_disorder(close_times_ms, len(closes))
+        self._check_order(close_times_ms, len(closes))
         if len(closes) == 0:
             return
         kept = np.asarray(closes[-self._capacity :], dtype=np.float64)
@@ -74,7 +74,7 @@ class Window:
     def closes(self) -> NDArray[np.float64]:
         """Return the closes [quote currency], oldest first, shape (len(self),).
 
-        A read-only, contiguous view in O(1); it is valid until the next `extend`.
+        A read-only, contiguous view in O(1), valid until the next `extend`.
         """
         if self._buffer is None:
             return np.empty(0)
@@ -91,7 +91,7 @@ class Window:
             self._end = self._size = old_n
         return self._buffer
 
-    def _refuse_disorder(self, close_times_ms: Sequence[int], closes_n: int) -> None:
+    def _check_order(self, close_times_ms: Sequence[int], closes_n: int) -> None:
         if len(close_times_ms) != closes_n:
             raise ValueError(
                 f"found {len(close_times_ms)} close times for {closes_n} closes; give one for each"
@@ -99,5 +99,6 @@ class Window:
         for earlier, later in pairwise(chain((self.last_close_time_ms,), close_times_ms)):
             if later <= earlier:
                 raise ValueError(
-                    f"close times: found {later} ms after {earlier} ms; they must increase strictly"
+                    f"close times: found {later} ms after {earlier} ms; "
+                    "they must be strictly increasing"
                 )

@@ -1,1 +1,1 @@
-"""What goes over the wire: candles that come in, market states that go out."""
+"""What goes over the wire: candles in, market states out."""

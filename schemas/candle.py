@@ -1,15 +1,15 @@
-"""The candle: how one entry of the input stream is read, in each of the forms it may have.
+"""The candle: how one entry of the input stream is decoded, in each form that it may have.
 
-An entry is a map of fields. Its form is told from the fields alone:
+An entry is a map of fields. The fields alone determine its form:
 
-1. `payload` (or `data`) with the upstream publisher's JSON candle, or
-3. with a raw Binance kline event, alone or in the combined-stream wrapper, or
-4. with our own `Candle` as JSON or MessagePack;
-2. neither field: `symbol`, `close`, `close_time` and the rest are fields of the entry itself.
+1. `payload` (or `data`) holds the upstream publisher's JSON candle;
+2. neither field exists: `symbol`, `close`, `close_time` and the rest are fields of the entry;
+3. `payload` or `data` holds a raw Binance kline event, alone or in the combined-stream wrapper;
+4. `payload` or `data` holds our own `Candle` as JSON or MessagePack.
 
-`worker/lua/symbol.lua` finds the symbol by the same rules; change both together. The bytes come
-from outside, so they are bounded before they are parsed, and whatever is wrong with them ends in
-a `CandleRejected` whose text a person understands.
+`worker/lua/symbol.lua` finds the symbol by the same rules; change both together. The bytes are
+untrusted: their size is checked before they are parsed, and every error becomes a
+`CandleRejected` that a person can understand.
 """
 
 import math
@@ -25,11 +25,11 @@ MAX_DOCUMENT_BYTES: Final = 65_536
 MAX_NESTED: Final = 256
 MAX_SYMBOL_CHARACTERS: Final = 64
 
-# Every plausible time in seconds lies in early 1970 when it is read as milliseconds.
+# A plausible time in seconds, read as milliseconds, falls in early 1970.
 EARLIEST_CLOSE_TIME_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_CLOSE_TIME_MS: Final = 4_102_444_800_000  # 2100-01-01
-# A closed candle cannot close long after it was written. A week leaves room for clocks and for
-# invented candles, and stops the one bad time that would make all later candles late.
+# A closed candle cannot close long after it was written. A week leaves room for wrong clocks and
+# synthetic candles; without a limit, a single bad time would make all later candles late.
 MAX_AHEAD_OF_ENTRY_MS: Final = 7 * 86_400_000
 
 _MESSAGEPACK_MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
@@ -38,7 +38,7 @@ _PRICES: Final = ("open", "high", "low", "close")
 
 
 class CandleRejected(ValueError):
-    """An entry is no candle; the text says what was found and what is wanted."""
+    """An entry is not a valid candle; the text says what was found and what is expected."""
 
 
 class Candle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,13 +57,15 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _OwnCandle(Candle, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A `Candle` in MessagePack, and nothing else: symbol.lua's reader does not know all that
-    MessagePack can hold, and would not find the symbol.
+    """A `Candle` in MessagePack without unknown fields.
+
+    The reader in symbol.lua does not support all of MessagePack: after an unknown field it might
+    not find the symbol.
     """
 
 
 class _Shape(msgspec.Struct):
-    """The fields that tell a wrapper, a kline event and a candle apart."""
+    """The fields that distinguish a wrapper, a kline event and a candle."""
 
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     e: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -91,9 +93,9 @@ _CANDLE: Final = msgspec.json.Decoder(Candle, strict=False)
 
 
 def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
-    """Read the candle in an entry's `fields`; `entry_ms` is the time in the entry's id.
+    """Decode the candle in an entry's `fields`; `entry_ms` is the time in the entry's id.
 
-    Raises CandleRejected when there is none, or none that can be true.
+    Raises CandleRejected if there is no candle, or an impossible one.
     """
     event_type = fields.get(b"event_type", b"market.klines")
     if event_type != b"market.klines":
@@ -108,7 +110,7 @@ def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
 
 
 def check_candle(candle: Candle, entry_ms: int) -> None:
-    """Raise CandleRejected for a candle that cannot be true, written at `entry_ms`."""
+    """Raise CandleRejected for an impossible candle; `entry_ms` is when it was written."""
     _check_symbol(candle.symbol)
     _check_prices(candle)
     _check_close_time(candle.close_time, entry_ms)
@@ -136,7 +138,7 @@ def _decode_document(name: str, raw: bytes) -> Candle:
             f"field {name!r} has {len(raw):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are read"
         )
     if raw.count(b"[") + raw.count(b"{") > MAX_NESTED:
-        # How deep a document may be nested before its readers give up differs between them.
+        # Parsers differ in how deep a document may be nested.
         raise CandleRejected(f"field {name!r} has more than {MAX_NESTED} arrays and objects")
     if raw[:1] and raw[0] in _MESSAGEPACK_MAP_STARTS:
         return _decode_own(raw, f"field {name!r} (MessagePack)")
@@ -149,7 +151,7 @@ def _decode_document(name: str, raw: bytes) -> Candle:
 
 def _decode_json(raw: bytes | msgspec.Raw, where: str) -> Candle:
     try:
-        # Without these bytes it has neither of the names in _Shape, not even written with escapes.
+        # Without these bytes, neither name in _Shape can occur, not even escaped.
         if b'"e"' not in raw and b'"data"' not in raw and b"\\" not in raw:
             return _CANDLE.decode(raw)
         shape = msgspec.json.decode(raw, type=_Shape)
@@ -160,7 +162,7 @@ def _decode_json(raw: bytes | msgspec.Raw, where: str) -> Candle:
             return _CANDLE.decode(raw)
         return _from_kline_event(msgspec.json.decode(raw, type=_KlineEvent, strict=False))
     except msgspec.DecodeError as error:
-        hint = "; NaN and Infinity are no JSON" if _NOT_A_NUMBER.search(raw) else ""
+        hint = "; JSON has no NaN or Infinity" if _NOT_A_NUMBER.search(raw) else ""
         raise CandleRejected(f"{where} is not a candle: {error}{hint}") from None
 
 
@@ -181,7 +183,7 @@ def _from_kline_event(event: _KlineEvent) -> Candle:
 
 
 def _decode_flat(fields: Mapping[bytes, bytes]) -> Candle:
-    """What is no field of a candle is not looked at; an empty one counts as not there."""
+    """Unknown fields are ignored; an empty field counts as missing."""
     known = {}
     for name in Candle.__struct_fields__:
         value = fields.get(name.encode())
@@ -210,7 +212,7 @@ def _check_symbol(symbol: str) -> None:
     if not 0 < len(symbol) <= MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
         raise CandleRejected(
             f"symbol {symbol[:80]!r} is not 1 to {MAX_SYMBOL_CHARACTERS} printable characters "
-            "without blanks"
+            "without spaces"
         )
 
 
@@ -228,7 +230,7 @@ def _check_close_time(close_time_ms: int, entry_ms: int) -> None:
             f"close_time {close_time_ms} is before the year 2000; "
             "it must be in milliseconds (is it in seconds?)"
         )
-    # An id that was chosen by hand carries no time to compare with.
+    # An entry id that was set by hand holds no time to compare with.
     entry_has_time = EARLIEST_CLOSE_TIME_MS <= entry_ms < LATEST_CLOSE_TIME_MS
     latest = entry_ms + MAX_AHEAD_OF_ENTRY_MS if entry_has_time else LATEST_CLOSE_TIME_MS
     if close_time_ms > latest:

@@ -1,4 +1,4 @@
-"""Candle intervals as they are written: a number and a unit, `1m` or `4h`."""
+"""Candle intervals: a number and a unit, such as `1m` or `4h`."""
 
 import re
 from functools import lru_cache
@@ -16,11 +16,11 @@ _UNITS_MS: Final = {
 
 @lru_cache(maxsize=1_024)
 def interval_ms(text: str) -> int | None:
-    """The length of a candle interval such as `1m`; None for text that is none."""
+    """The length of a candle interval such as `1m`; None if the text is not an interval."""
     match = re.match(INTERVAL_PATTERN, text)
     return int(text[:-1]) * _UNITS_MS[text[-1]] if match else None
 
 
 def state_step_ms(candle_interval_ms: int, publish_interval_ms: int) -> int:
-    """From one state of a symbol to the next, where no candle is missing: whole candles."""
+    """Time between two states of a symbol without missing candles: a whole number of candles."""
     return -(-publish_interval_ms // candle_interval_ms) * candle_interval_ms

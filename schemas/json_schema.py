@@ -1,6 +1,6 @@
 """The JSON Schema of the published record, for readers in other languages.
 
-After a change of the record: `python -m schemas.json_schema > schemas/market_state.schema.json`
+After changing the record, run `python -m schemas.json_schema > schemas/market_state.schema.json`.
 """
 
 from typing import Any

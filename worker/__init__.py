@@ -1,1 +1,1 @@
-"""Moves data: from the candle stream through `core` to the published market states."""
+"""Moves data from the candle stream through `core` to the published market states."""

@@ -1,4 +1,4 @@
-"""`python -m worker` is `marketstate`."""
+"""`python -m worker` runs `marketstate`."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """`marketstate`: the commands, and how errors become one line and an exit code.
 
-Each command is a module with `add_options(parser)` and `command(options)`; only that of the
-command in hand is imported, so that none pays for what another needs.
+Each command is a module with `add_options(parser)` and `command(options)`. Only the module of the
+given command is imported, so that it does not pay for what others need.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from worker.errors import ConfigurationError, WorkerError
 from worker.settings import under_journal
 
 COMMANDS: Final = {
-    "worker": ("worker", "work until SIGTERM or SIGINT"),
-    "check": ("check", "look whether a worker could work here"),
-    "status": ("status", "how far behind the group is, and who holds what"),
-    "verify": ("verify.command", "is what is published right and fresh? a line per check"),
-    "top": ("top.command", "watch all markets live, in the terminal"),
-    "plot": ("plot.command", "draw price, regime and metrics of symbols into a file"),
-    "state": ("state", "the state of a price file, and what it means; needs no Redis"),
+    "worker": ("worker", "run a worker until SIGTERM or SIGINT"),
+    "check": ("check", "check whether a worker could run here"),
+    "status": ("status", "show how far behind the group is, and who holds which shards"),
+    "verify": ("verify.command", "verify that published states are correct and fresh"),
+    "top": ("top.command", "watch all markets live in the terminal"),
+    "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),
+    "state": ("state", "calculate and explain the state of a price file; needs no Redis"),
     "record": ("record", "write the entries of a stream to a file"),
-    "replay": ("replay.command", "feed recordings or candle files, beside the live system"),
-    "demo": ("demo", "see it work: a Redis of its own, a worker, and a table of states"),
+    "replay": ("replay.command", "feed recordings or candle files, separate from the live system"),
+    "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 
 VIEW_EXTRA: Final = ("matplotlib", "rich")
@@ -38,7 +38,7 @@ OUTPUT_ENDED: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
 def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # As standard error does: a symbol that a terminal cannot show is no reason to fail.
+        # As on standard error: a symbol that the terminal cannot show must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser(given).parse_args(given)
@@ -58,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _give_up_output(error: OSError) -> int:
-    # Nothing must be left to write at the end, which would fail again.
+    # Without this, flushing standard output at exit would fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error.errno == errno.EPIPE:
-        return 0  # the reader has seen enough
+        return 0  # the reader, such as `head`, has seen enough
     print(f"marketstate: cannot write the output: {error.strerror}", file=sys.stderr)
     return 1
 
@@ -78,7 +78,7 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         command_parser = commands.add_parser(
             name, help=text, description=f"{text[0].upper()}{text[1:]}."
         )
-        # The first word that is no option is the command; the others only need a line of help.
+        # The first word that is not an option is the command; the others only need a help line.
         if name == next((word for word in given if not word.startswith("-")), None):
             module = _imported(f"worker.commands.{module_name}")
             module.add_options(command_parser)

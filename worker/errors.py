@@ -1,4 +1,4 @@
-"""What can go wrong that a user can mend: each error names the fact and carries its exit code."""
+"""Errors that the user can fix: each names the fact and carries its exit code."""
 
 
 class WorkerError(Exception):
@@ -8,17 +8,17 @@ class WorkerError(Exception):
 
 
 class ConfigurationError(WorkerError):
-    """A setting, a theta file or a command line that cannot be used."""
+    """A setting, theta file or command line is invalid."""
 
     exit_code = 2
 
 
 class FileUnusable(ConfigurationError):
-    """A file of candles, or a recording, that cannot be read or written."""
+    """A candle file or recording cannot be read or written."""
 
 
 class ConfigurationMismatch(ConfigurationError):
-    """This worker's settings differ from those that its group was created or is running with."""
+    """This worker's settings differ from those of its group."""
 
 
 class ShardCountMismatch(ConfigurationMismatch):
@@ -26,31 +26,31 @@ class ShardCountMismatch(ConfigurationMismatch):
 
 
 class WorkerIdInUse(ConfigurationError):
-    """Another living worker of the group has the same id."""
+    """Another running worker of the group has the same id."""
 
 
 class RedisUnusable(WorkerError):
-    """Redis does not answer, refuses this client, or is not what the worker needs."""
+    """Redis does not answer, refuses this client, or does not meet the worker's needs."""
 
     exit_code = 3
 
 
 class GroupDeleted(RedisUnusable):
-    """The consumer group or its bookkeeping was deleted while workers need it."""
+    """The consumer group or its meta key was deleted."""
 
 
 class WrongKeyType(RedisUnusable):
-    """A key that the worker needs holds another type of value."""
+    """A key that the worker needs holds a value of another type."""
 
 
 class CheckFailed(WorkerError):
-    """A check or verification came to a bad end."""
+    """A check or verification failed."""
 
     exit_code = 4
 
 
 class LeaseLost(Exception):
-    """This worker no longer holds some shards; nothing of its commit was written."""
+    """This worker no longer holds some shards; its commit wrote nothing."""
 
     def __init__(self, shards: list[int]) -> None:
         super().__init__(f"the lease of shard {', '.join(map(str, shards))} is lost")

@@ -1,4 +1,4 @@
-"""Every Redis key and consumer name: nothing else in the project builds one."""
+"""Every Redis key and consumer name; no other module builds one."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 INTAKE = "intake"
-# More symbols than any market has; what comes in could name any number.
+# More symbols than any market has. The input is untrusted, so the cache must be bounded.
 CACHED_SYMBOLS = 65_536
 
 
 def shard_name(shard: int) -> str:
-    """The consumer that stands for a shard in the group: `shard-07`."""
+    """The consumer that represents a shard in the group, such as `shard-07`."""
     return f"shard-{shard:02d}"
 
 
 @lru_cache(maxsize=CACHED_SYMBOLS)
 def shard_of(symbol: str, shards: int) -> int:
-    """The shard of a symbol, for good; `worker/lua/symbol.lua` calculates the same."""
+    """The shard of a symbol, which never changes; `worker/lua/symbol.lua` calculates the same."""
     return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards
 
 
 def internal_prefix_of(group: str) -> str:
-    """What the keys start with that the workers of a group keep for themselves."""
+    """The prefix of the internal keys of a group's workers."""
     return f"quantum:marketstate-worker:{group}"
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one group; those that start with `internal_prefix` are the workers' own."""
+    """The keys of one group; those with `internal_prefix` are internal to the workers."""
 
     input: str
     group: str
@@ -42,7 +42,7 @@ class Keys:
         return f"{self.internal_prefix}:meta"
 
     def meta_of(self, group: str) -> str:
-        """That of another group."""
+        """The meta key of another group."""
         return f"{internal_prefix_of(group)}:meta"
 
     @property
@@ -55,17 +55,17 @@ class Keys:
 
     @property
     def notices(self) -> str:
-        """Stream of one entry: its id changes whenever a worker gives shards back."""
+        """Stream of one entry, whose id changes whenever a worker releases shards."""
         return f"{self.internal_prefix}:notices"
 
     @property
     def unfinished(self) -> str:
-        """Hash: consumer of a shard -> entries handed to it and not finished."""
+        """Hash: consumer of a shard -> number of entries routed to it and not finished."""
         return f"{self.internal_prefix}:unfinished"
 
     @property
     def finished_ids(self) -> str:
-        """Hash: consumer of a shard -> id of the last entry it finished."""
+        """Hash: consumer of a shard -> id of the last entry that it finished."""
         return f"{self.internal_prefix}:finished-ids"
 
     @property
@@ -92,7 +92,7 @@ class Keys:
         return f"{self.output_prefix}{symbol}"
 
     def every(self, shards: int, symbols: Iterable[str]) -> list[str]:
-        """All keys above, for a group with so many shards that knows these symbols."""
+        """All keys above, for a group with `shards` shards and these symbols."""
         of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
         of_group += [self.epoch, self.notices, self.unfinished, self.finished_ids]
         of_group += [self.counters, self.fed]

@@ -1,4 +1,4 @@
-"""Log lines on standard error: with a priority for the journal, with a time for a terminal."""
+"""Log lines on standard error: with a priority for the journal, or a time for a terminal."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ from typing import Final
 
 log = logging.getLogger("marketstate")
 
-# sd-daemon(3): systemd takes a leading <n> for the line's priority.
+# sd-daemon(3): systemd reads a leading <n> as the priority of the line.
 _PRIORITIES: Final = {
     logging.DEBUG: "<7>",
     logging.INFO: "<6>",
@@ -16,7 +16,7 @@ _PRIORITIES: Final = {
 
 
 class _Formatter(logging.Formatter):
-    """Puts the same before each line of a message: a priority, or a time."""
+    """Puts the priority or time before every line of a message."""
 
     def __init__(self, *, for_journal: bool) -> None:
         super().__init__("%(message)s")

@@ -1,4 +1,4 @@
-"""`MARKETSTATE_REDIS_URL`: what may be in it, and how it is shown without its secrets."""
+"""`MARKETSTATE_REDIS_URL`: what it may contain, and how it is shown without secrets."""
 
 import re
 from typing import Final, NamedTuple
@@ -13,30 +13,30 @@ _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+)(?::([0-9]{1,5}))?")
 _PARAMETERS: Final = ("db", "username", "password", "ssl_*")
 _FOR_SENTINELS: Final = ("sentinel_username", "sentinel_password")
 _UNREADABLE: Final = (
-    "is no URL that can be used; special characters in the password must be percent-encoded, "
+    "is not a valid URL; percent-encode special characters in the password, "
     "or use MARKETSTATE_REDIS_PASSWORD_FILE"
 )
 _NO_SENTINELS: Final = (
-    "is no URL of sentinels; expected redis+sentinel://HOST:26379,HOST:26379/MASTER/0"
+    "is not a valid Sentinel URL; expected redis+sentinel://HOST:26379,HOST:26379/MASTER/0"
 )
 
 
 class SentinelUrl(NamedTuple):
-    """`redis+sentinel://user:password@host:26379,host:26379/master/0?ssl_...`, taken apart."""
+    """The parts of `redis+sentinel://user:password@host:26379,host:26379/master/0?ssl_...`."""
 
     hosts: list[tuple[str, int]]
     master: str
-    """The name by which the sentinels know it."""
+    """The master's name on the sentinels."""
     user: dict[str, str]
-    """`username` and `password` for the sentinels, where they ask for them."""
+    """`username` and `password` for the sentinels, if they need them."""
     plain_url: str
-    """How to talk to the master, whatever its address: that of the first sentinel is in it."""
+    """How to connect to the master. Its address is replaced: it is that of the first sentinel."""
 
 
 def check_url(url: str) -> None:
-    """Refuse what redis-py would refuse later, or take and then behave differently by.
+    """Reject what redis-py would reject later, or accept and then misbehave with.
 
-    Raises ValueError with what is wrong, and without anything that may be part of a password.
+    Raises ValueError that says what is wrong, without anything that may be part of a password.
     """
     try:
         parts = urlsplit(url)
@@ -44,13 +44,13 @@ def check_url(url: str) -> None:
     except ValueError:
         raise ValueError(_UNREADABLE) from None
     if "@" in f"{parts.path}{parts.query}{parts.fragment}":
-        # A `/`, `?` or `#` in the password has cut it in two.
+        # A `/`, `?` or `#` in the password has split it.
         raise ValueError(_UNREADABLE)
     if sentinel := sentinel_url(url):
         check_url(sentinel.plain_url)
         return
     if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError(f"ends in {parts.path!r}; expected the number of a database, such as /0")
+        raise ValueError(f"ends in {parts.path!r}; expected a database number, such as /0")
     for name in parse_qs(parts.query):
         if name not in _PARAMETERS and not name.startswith("ssl_"):
             raise ValueError(f"has the parameter {name!r}; allowed: {', '.join(_PARAMETERS)}")
@@ -61,7 +61,7 @@ def is_sentinel(url: str) -> bool:
 
 
 def sentinel_url(url: str) -> SentinelUrl | None:
-    """None for a URL of one Redis. Raises ValueError for one that cannot be used."""
+    """None if the URL is not a Sentinel URL. Raises ValueError for an invalid one."""
     if not is_sentinel(url):
         return None
     parts = _SENTINEL.fullmatch(url)
@@ -95,11 +95,11 @@ def has_password(url: str) -> bool:
 
 
 def masked_url(url: str) -> str:
-    """The URL with `***` for every password in it."""
+    """The URL with every password replaced by `***`."""
     parts = urlsplit(url)
     netloc = parts.netloc
     if "@" in netloc:
-        # A name alone may be a password whose colon was forgotten.
+        # A lone user name may be a password without its colon.
         user = f"{parts.username}:" if parts.password is not None else ""
         netloc = f"{user}***@{netloc.rpartition('@')[2]}"
     query = "&".join(

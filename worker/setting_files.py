@@ -1,4 +1,4 @@
-"""Files that settings name: a password, overrides of theta. Small, and UTF-8 text."""
+"""Files that settings refer to: a password, theta overrides. Both are small and UTF-8 text."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -14,22 +14,22 @@ MAX_BYTES: Final = 65_536
 def password_from(variable: str, path: str) -> str:
     password = _text(variable, path).strip("\r\n")
     if not password:
-        raise ConfigurationError(f"{variable}: {path} is empty; it must hold the password")
+        raise ConfigurationError(f"{variable}: {path} is empty; it must contain the password")
     return password
 
 
 def credential_from(name: str, path: Path) -> str:
-    """A password that may be missing or empty: our units always give one, if only a line end."""
+    """A password that may be missing or empty: our units always pass one, if only a newline."""
     return _text(name, str(path)).strip("\r\n") if path.exists() else ""
 
 
 def theta_from(variable: str, path: str) -> Theta:
     try:
         overrides: Any = msgspec.json.decode(_text(variable, path))
-        # None would be no overrides; a file that says null was meant to say something else.
+        # Python's None would mean "no overrides", but a file that says null is a mistake.
         return merged_theta({"null": None} if overrides is None else overrides)
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{variable}: {path} is no JSON: {error}") from None
+        raise ConfigurationError(f"{variable}: {path} is not valid JSON: {error}") from None
     except (ThetaError, RecursionError) as error:
         raise ConfigurationError(f"{variable}: {path}: {error}") from None
 
@@ -41,7 +41,7 @@ def _text(variable: str, path: str) -> str:
     except OSError as error:
         raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from None
     if len(content) > MAX_BYTES:
-        raise ConfigurationError(f"{variable}: {path} is over {MAX_BYTES:,} bytes")
+        raise ConfigurationError(f"{variable}: {path} has more than {MAX_BYTES:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError:

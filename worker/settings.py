@@ -1,4 +1,4 @@
-"""Every setting: its variable, default, bounds. The only place that reads the environment.
+"""Every setting: its variable, default and allowed values. Only this module reads the environment.
 
 `Settings` is the table: the field `publish_interval` is read from
 `MARKETSTATE_PUBLISH_INTERVAL`, and its annotation says what is allowed.
@@ -32,12 +32,12 @@ _CREDENTIAL: Final = "the systemd credential redis-password"
 
 Name = Annotated[
     str,
-    Meta(pattern=r"^[^\s{}]{1,200}$", description="1 to 200 characters, no blanks or braces"),
+    Meta(pattern=r"^[^\s{}]{1,200}$", description="1 to 200 characters, no spaces or braces"),
 ]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The effective settings of one worker. Durations carry their unit where it is not seconds."""
+    """The effective settings of one worker. Durations without a unit in the name are seconds."""
 
     symbols: str = "all"
     publish_interval: Annotated[
@@ -93,7 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         "warm"
     )
     backfill_keys: Annotated[
-        str, Meta(description="comma-separated keys, each with {symbol} in it, or 'none'")
+        str, Meta(description="comma-separated keys, each containing {symbol}, or 'none'")
     ] = (
         "candles:{symbol}:1m,quantum:candles:{symbol},"
         "klines:{symbol}:1m,quantum:history:ohlcv:{symbol}:1m"
@@ -122,12 +122,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             description="the name of a replay: 1 to 64 letters, digits and . _ -",
         ),
     ] = ""
-    # No variables of their own: what theta_file says, merged with the defaults.
+    # Not a variable: the overrides in theta_file, merged with the defaults.
     theta: Theta
 
     @cached_property
     def theta_hash(self) -> str:
-        """Stands in every record."""
+        """Published in every record."""
         return theta_hash(self.theta)
 
     @property
@@ -140,12 +140,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def state_ttl_s(self) -> int:
-        """How long a published hash is kept after its last state."""
+        """When a published hash expires after its last state."""
         return STATE_TTL_IN_INTERVALS * self.publish_interval
 
     @property
     def marks_are_long(self) -> bool:
-        """Whether more than the close time must be remembered of the last emission."""
+        """Whether marks must remember more of the last emission than its close time."""
         return self.emit_on_regime_change or self.rate_clock == "wall"
 
     @property
@@ -154,7 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def wanted_symbols(self) -> frozenset[str] | None:
-        """The symbols to work on; None for all."""
+        """The symbols to process; None for all."""
         return None if self.symbols.lower() == "all" else frozenset(_items(self.symbols))
 
     @property
@@ -163,7 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def keys(self) -> Keys:
-        # Invented candles never share a stream, a window or a mark with real ones.
+        # Synthetic candles never share a stream, a window or a mark with real ones.
         suffix = ".synthetic" if self.source == "synthetic" else ""
         return Keys(
             input=self.input_stream + suffix,
@@ -175,7 +175,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def described(self) -> str:
-        """Every effective setting as `name=value`, secrets masked."""
+        """Every effective setting as `name=value`, with secrets masked."""
         return " ".join(
             f"{name}={_masked(name, getattr(self, name))}"
             for name in self.__struct_fields__
@@ -186,10 +186,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 def settings_from(
     environ: Mapping[str, str] = os.environ, *, namespace: str | None = None
 ) -> Settings:
-    """Read and check all `MARKETSTATE_*` variables; an empty one counts as not given.
+    """Read and check all `MARKETSTATE_*` variables; an empty variable counts as not set.
 
-    `namespace` wins over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError, which names
-    the variable, what it holds and what is allowed.
+    `namespace` takes precedence over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError,
+    which names the variable, its value and what is allowed.
     """
     given = {
         name.removeprefix(PREFIX): value.strip()
@@ -217,20 +217,20 @@ def settings_from(
 
 
 def environment_with(**changes: str) -> dict[str, str]:
-    """The environment of a process that shall have our settings but for `changes`."""
+    """The environment for a child process: our own settings with `changes` applied."""
     return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
-    """systemd sets JOURNAL_STREAM where standard error goes to the journal."""
+    """systemd sets JOURNAL_STREAM if standard error goes to the journal."""
     return "JOURNAL_STREAM" in environ
 
 
 def replay_names(name: str) -> dict[str, str]:
-    """The settings that name keys, for a replay that shares none with anybody.
+    """The settings that name keys, for a replay that shares none with any other group.
 
     Nothing here matches `quantum:marketstate:*`, and a colon ends the name, so that one replay's
-    prefix is never the start of another's.
+    prefix is never a prefix of another's.
     """
     prefix = f"quantum:replay:{name}:"
     return {
@@ -243,8 +243,8 @@ def replay_names(name: str) -> dict[str, str]:
 
 
 def _of_a_replay(name: str) -> dict[str, Any]:
-    """Every key is the replay's own, all that is fed is published, and all of that is kept. Caches
-    hold the candles of today, and the wall clock tells nothing of yesterday: both are left alone.
+    """A replay has its own keys, publishes everything that is fed, and keeps all of it. Caches
+    hold today's candles and the wall clock knows nothing of the past, so neither is used.
     """
     keep_all = {"output_maxlen": 10**9, "dead_maxlen": 10**9}
     same_answer = {"start": "replay", "backfill_keys": "none", "rate_clock": "candle"}
@@ -252,7 +252,7 @@ def _of_a_replay(name: str) -> dict[str, Any]:
 
 
 def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float]:
-    """Where systemd wants to be notified (empty: nowhere), and its watchdog in seconds."""
+    """systemd's notification socket (empty: none), and its watchdog interval in seconds."""
     watchdog_us = int(environ.get("WATCHDOG_USEC", "0"))
     is_watched = watchdog_us > 0 and environ.get("WATCHDOG_PID", str(os.getpid())) == str(
         os.getpid()
@@ -261,20 +261,20 @@ def service_manager(environ: Mapping[str, str] = os.environ) -> tuple[str, float
 
 
 def _parsed(variable: str, text: str) -> Any:
-    """`variable` without its prefix, as it was spelt."""
+    """`variable` comes without its prefix, in its original spelling."""
     name = variable.lower()
     annotation = get_type_hints(Settings, include_extras=True).get(name)
     if annotation is None or name in _EXTRAS or variable != variable.upper():
         raise ConfigurationError(_unknown(variable))
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        # How Python shows bytes that are no UTF-8.
+        # Surrogates are how Python represents bytes that are not UTF-8.
         raise ConfigurationError(f"{PREFIX}{variable} is not UTF-8 text")
     try:
         return msgspec.convert(text, annotation, strict=False)
     except msgspec.ValidationError:
-        # Only annotated fields have bounds, so only they can be refused.
+        # Only annotated fields have limits, so only they can fail.
         allowed = annotation.__metadata__[0].description
-        # A host with an @ is a URL in the wrong place, perhaps with a password in it.
+        # A host with an @ is a misplaced URL, which may contain a password.
         shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
         raise ConfigurationError(f"{PREFIX}{name.upper()} is {shown}; allowed: {allowed}") from None
 
@@ -283,7 +283,7 @@ def _unknown(variable: str) -> str:
     known = [field for field in Settings.__struct_fields__ if field not in _EXTRAS]
     near = difflib.get_close_matches(variable.lower(), known, n=1)
     hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see deploy/README.md, Settings"
-    return f"{PREFIX}{variable} is no setting; {hint}"
+    return f"{PREFIX}{variable} is not a setting; {hint}"
 
 
 def _read_password(values: dict[str, Any], credential: str) -> None:
@@ -298,7 +298,7 @@ def _read_password(values: dict[str, Any], credential: str) -> None:
         if found
     ]
     if len(sources) > 1:
-        raise ConfigurationError(f"a password is given by {' and '.join(sources)}; give it once")
+        raise ConfigurationError(f"the password is set by {' and '.join(sources)}; set it once")
     if path := values.get("redis_password_file"):
         values["redis_password"] = password_from(f"{PREFIX}REDIS_PASSWORD_FILE", path)
     elif credential:
@@ -306,7 +306,7 @@ def _read_password(values: dict[str, Any], credential: str) -> None:
 
 
 def _credential(environ: Mapping[str, str]) -> str:
-    """The password that systemd's LoadCredential= has put there; empty where there is none."""
+    """The password from systemd's LoadCredential=; empty if there is none."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     return credential_from(_CREDENTIAL, Path(folder, "redis-password")) if folder else ""
 
@@ -317,7 +317,7 @@ def _default_worker_id() -> str:
 
 
 def _check_together(settings: Settings) -> None:
-    """What no single field can tell."""
+    """Checks that concern more than one field."""
     needed = minimum_length(settings.theta)
     if settings.window_size < needed:
         raise ConfigurationError(
@@ -329,13 +329,12 @@ def _check_together(settings: Settings) -> None:
     all_and_more = len(symbols) > 1 and "all" in map(str.lower, symbols)
     if not symbols or in_other_notation or all_and_more:
         raise ConfigurationError(
-            f"{PREFIX}SYMBOLS is {settings.symbols!r}; "
-            "allowed: symbols with commas between them, or 'all'"
+            f"{PREFIX}SYMBOLS is {settings.symbols!r}; allowed: comma-separated symbols, or 'all'"
         )
     for pattern in settings.backfill_patterns:
         if "{symbol}" not in pattern:
             raise ConfigurationError(
-                f"{PREFIX}BACKFILL_KEYS has {pattern!r}; each key must have {{symbol}} in it"
+                f"{PREFIX}BACKFILL_KEYS contains {pattern!r}; each key must contain {{symbol}}"
             )
     streams = {
         f"{PREFIX}INPUT_STREAM": settings.keys.input,
@@ -349,8 +348,8 @@ def _check_together(settings: Settings) -> None:
     for key in (*streams.values(), settings.keys.internal_prefix):
         if key.startswith(settings.output_prefix):
             raise ConfigurationError(
-                f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}, with which the key {key!r} "
-                "starts too; only the symbols' hashes may start with it"
+                f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}, but the key {key!r} starts "
+                "with it too; choose a prefix that only the symbols' hashes have"
             )
 
 

@@ -1,4 +1,4 @@
-"""The wish to stop: on SIGTERM and SIGINT the batch in hand is finished, but no waiting is."""
+"""The stop request: on SIGTERM or SIGINT, the current batch is finished and every wait ends."""
 
 import signal
 import time
@@ -7,11 +7,11 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """Raised out of a wait that holds nothing; never seen outside `Stop.breaks_off`."""
+    """Raised out of an interruptible wait; never seen outside `Stop.breaks_off`."""
 
 
 class Stop:
-    """Set by a signal. A second signal of the same kind ends the process as it would any other."""
+    """Set by a signal. A second signal of the same kind has its default effect: it kills us."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -25,10 +25,10 @@ class Stop:
         self.breaks_off(lambda: time.sleep(seconds))
 
     def breaks_off(self, wait: Callable[[], object]) -> None:
-        """Run `wait`; a signal breaks it off wherever it blocks.
+        """Run `wait`; a signal interrupts it wherever it blocks.
 
-        Python repeats a system call that a signal interrupted (PEP 475), so a blocking read can
-        only be left by an exception. `wait` must own nothing that could be left half done.
+        Python retries a system call that was interrupted by a signal (PEP 475), so only an
+        exception can end a blocking read. `wait` must not do anything that could be left half done.
         """
         try:
             try:

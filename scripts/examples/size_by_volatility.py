@@ -1,5 +1,5 @@
-"""What size each market would get, from its latest state: smaller where prices move more, larger
-where they move one way. Prints proposals and sends nothing.
+"""Proposes a size for each market from its latest state: smaller if prices move more, larger if
+they trend. It only prints proposals.
 
     REDIS_URL=redis://localhost:6379 python size_by_volatility.py BTCUSDT ETHUSDT
 """
@@ -17,10 +17,10 @@ from schemas.reader import is_stale, latest_state
 
 
 def size(record: MarketStateRecord, wanted_sigma: float) -> float:
-    """A share of the full size, 0 to 1.
+    """A fraction of the full size, from 0 to 1.
 
-    By sigma: so much that the moves of the holding stay near `wanted_sigma`. By ts: half of that
-    where the trend is lost in the noise, all of it where the trend is as strong as the noise.
+    Sigma scales it so that the holding moves by about `wanted_sigma`. ts scales it further: to half
+    if the trend is lost in the noise, not at all if the trend is as strong as the noise.
     """
     by_sigma = min(1.0, wanted_sigma / record.sigma)
     by_ts = 0.5 + 0.5 * min(1.0, record.ts)
@@ -29,10 +29,10 @@ def size(record: MarketStateRecord, wanted_sigma: float) -> float:
 
 def proposal(record: MarketStateRecord | None, wanted_sigma: float, now_ms: float) -> str:
     if record is None:
-        return "no state: would keep what there is"
+        return "no state: would keep the current size"
     if is_stale(record, now_ms):
         age = timedelta(seconds=int(now_ms - record.close_time_ms) // 1_000)
-        return f"state is {age} old: would keep what there is"
+        return f"state is {age} old: would keep the current size"
     return (
         f"sigma {record.sigma:.6f}  ts {record.ts:.3f}  regime {record.regime}: "
         f"would size to {size(record, wanted_sigma):.0%} of full size"
@@ -40,10 +40,10 @@ def proposal(record: MarketStateRecord | None, wanted_sigma: float, now_ms: floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Propose sizes by sigma and ts; send nothing.")
+    parser = argparse.ArgumentParser(description="Print proposed sizes by sigma and ts.")
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL")
     parser.add_argument(
-        "--wanted-sigma", type=float, default=0.0005, help="per candle; default %(default)s"
+        "--wanted-sigma", type=float, default=0.0005, help="per candle; default: %(default)s"
     )
     options = parser.parse_args()
     try:

@@ -1,5 +1,5 @@
-"""Tells when a market changes its regime, and when its moves grow or calm down of a sudden.
-Prints proposals and sends nothing; ends with Ctrl-C or SIGTERM.
+"""Reports when a market changes its regime, and when its moves suddenly grow or calm down. It only
+prints proposals; stop it with Ctrl-C or SIGTERM.
 
     REDIS_URL=redis://localhost:6379 python watch_regimes.py --consumer host-1
 """
@@ -20,7 +20,7 @@ PROPOSALS = {
     "mr": "would harvest at the edges of its range",
     "chop": "would size down and wait",
 }
-# spike_proxy is the usual move of the window over the recent one; 1 where they are equal.
+# spike_proxy is the usual move in the window divided by the recent one.
 WILDER, CALMER = 0.5, 1.5
 
 
@@ -39,16 +39,16 @@ def news(before: MarketStateRecord, now: MarketStateRecord) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Tell of regimes and spikes; send nothing.")
+    parser = argparse.ArgumentParser(description="Print regime changes, spikes and proposals.")
     parser.add_argument("--group", default="watch-regimes")
-    parser.add_argument("--consumer", default="one", help="the same after each restart")
+    parser.add_argument("--consumer", default="one", help="must stay the same across restarts")
     parser.add_argument(
-        "--from-start", action="store_true", help="a new group begins with what is there"
+        "--from-start", action="store_true", help="a new group starts with the existing entries"
     )
     options = parser.parse_args()
     try:
         with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
-            client.ping()  # a Redis that goes away later is waited for
+            client.ping()  # later outages are retried
             watch(client, options)
     except (redis.RedisError, ValueError) as error:
         sys.exit(f"cannot read from Redis, see REDIS_URL: {error}")

@@ -67,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
         report["benches"][name] = {"took_s": round(took_s, 1), "rows": rows}
         about = textwrap.fill(f"{name} ({took_s:.0f} s): {_about(BENCHES[name])}", WIDTH)
         print(f"\n{about}\n\n{table(rows)}", flush=True)
-        # After each one, so that Ctrl-C loses only the one in hand.
+        # After each one, so that Ctrl-C loses only the current one.
         _write(path, report)
-    print(f"\nwritten to {path}")
+    print(f"\nwrote {path}")
     return 0
 
 
@@ -86,24 +86,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="What a state, a close and a worker cost, as tables and as JSON. All benches "
-        "take about five minutes on a quiet machine. Ratios mean something on any machine, other "
-        "figures only beside those of the same run.",
+        "take about five minutes on a quiet machine. Ratios are meaningful on any machine; other "
+        "numbers can only be compared within the same run.",
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"only these: {', '.join(BENCHES)}"
     )
-    parser.add_argument("--list", action="store_true", help="say what there is, and end")
+    parser.add_argument("--list", action="store_true", help="list the benches and exit")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write there (default: .bench/<time>.json)"
+        "--json", type=Path, metavar="FILE", help="write to FILE; default: .bench/<time>.json"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="the smallest sizes: does it work? no figures to use"
+        "--quick", action="store_true", help="smallest sizes, only to see if the benches work"
     )
     return parser
 
 
 if __name__ == "__main__":
-    # So that servers and workers are ended on the way out.
+    # Exit normally, so that servers and workers are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())

@@ -1,6 +1,6 @@
-"""The least that anyone could do: read with redis-py, decode, acknowledge. No state, no output.
+"""The minimum work: read with redis-py, decode, acknowledge. No state, no output.
 
-Run as a process by `rig`, with a worker's settings.
+`rig` runs it as a process, with a worker's settings.
 """
 
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Where the time of a close goes: a worker's own session, in this process, with a stopwatch."""
+"""Where the time for a close goes: a worker's session in this process, with a stopwatch."""
 
 import logging
 import tempfile
@@ -36,7 +36,7 @@ REST: Final = "all the rest: leases, the batch size, the loop"
 
 
 class Stopwatch:
-    """What each part took by itself: while another part is at work inside it, it stands still."""
+    """The time of each part alone: a part's clock stops while another part runs inside it."""
 
     def __init__(self) -> None:
         self.cpu_s: dict[str, float] = defaultdict(float)
@@ -46,16 +46,16 @@ class Stopwatch:
 
     def times(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **named: Any) -> Any:
-            outer = self.go_over_to(part)
+            outer = self.switch_to(part)
             try:
                 return function(*args, **named)
             finally:
-                self.go_over_to(outer)
+                self.switch_to(outer)
 
         return timed
 
-    def go_over_to(self, part: str) -> str:
-        """The part that was at work so far."""
+    def switch_to(self, part: str) -> str:
+        """Start timing `part`; returns the part that was being timed."""
         now = (time.process_time(), time.perf_counter())
         self.cpu_s[self._part] += now[0] - self._last[0]
         self.elapsed_s[self._part] += now[1] - self._last[1]
@@ -64,8 +64,8 @@ class Stopwatch:
 
 
 def breakdown(quick: bool) -> list[Row]:
-    """Where the time of a close goes, every close emitted: CPU and elapsed time of each part by
-    itself. Elapsed time holds the waiting for Redis.
+    """Where the time for a close goes if every close is emitted: CPU and elapsed time of each part
+    alone. Elapsed time includes waiting for Redis.
     """
     closes = 1_000 if quick else CLOSES
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def breakdown(quick: bool) -> list[Row]:
         }
         for part in cpu
     ]
-    return [*rows, {"part": "Redis, meanwhile", "cpu_us": redis_s * us_per_close}]
+    return [*rows, {"part": "Redis, at the same time", "cpu_us": redis_s * us_per_close}]
 
 
 def _session(port: int) -> Session:
@@ -139,13 +139,13 @@ def _watched(session: Session) -> Stopwatch:
         for owner, name, part, function in parts:
             stack.enter_context(patch.object(owner, name, watch.times(part, function)))
         _work(session)
-        watch.go_over_to(REST)
+        watch.switch_to(REST)
     return watch
 
 
 @contextmanager
 def _journal() -> Iterator[None]:
-    """Log lines go to a file, as a worker's would."""
+    """Write log lines to a file, as a worker does."""
     before = log.handlers, log.propagate, log.level
     with tempfile.TemporaryDirectory() as folder:
         handler = logging.FileHandler(Path(folder) / "log")

@@ -1,4 +1,4 @@
-"""States per second, beside scipy's Theil-Sen slopes and the literal oracle."""
+"""States per second, compared with scipy's Theil-Sen slopes and the literal oracle."""
 
 import statistics
 import time
@@ -21,7 +21,7 @@ from tests.support.oracle import oracle_state
 Floats = NDArray[np.float64]
 
 BATCHES: Final = (1, 8, 64, 512, 4_096)
-# Numpy alone works in blocks of 64 rows: for more than these it takes only longer, not other.
+# Numpy alone works in blocks of 64 rows, so larger batches take the same time per row.
 MOST_BY_NUMPY: Final = 512
 LEAST_WINDOWS: Final = 64
 TURNS: Final = 5
@@ -42,7 +42,7 @@ def _flat(rng: np.random.RandomState, shape: tuple[int, int]) -> Floats:
 
 
 def _jumping(rng: np.random.RandomState, shape: tuple[int, int]) -> Floats:
-    """One close in thirty jumps, by some percent."""
+    """One close in thirty jumps, by a few percent."""
     return _random(rng, shape) * np.where(rng.random_sample(shape) < 1 / 30, 100, 1)
 
 
@@ -57,14 +57,14 @@ KINDS: Final[Mapping[str, tuple[Callable[..., Floats], int]]] = {
     "flat": (_flat, 2),
     "jumping": (_jumping, 12),
 }
-"""How the returns come about, and to how many decimals prices are rounded."""
+"""How returns are generated, and to how many decimals prices are rounded."""
 
 
 def calculation(quick: bool) -> list[Row]:
-    """States per second by batch and kind of prices; x: how many times as fast as
-    scipy.stats.theilslopes over the three trend windows alone, and as the literal oracle.
+    """States per second by batch size and kind of prices; x: how many times as fast as
+    scipy.stats.theilslopes for only the three trend windows, and as the literal oracle.
 
-    In CPU seconds of this one thread, so that neighbours on the machine count little.
+    In CPU seconds of this thread, so that other processes on the machine have little influence.
     """
     batches, turns = (BATCHES[:2], 1) if quick else (BATCHES, TURNS)
     rows: list[Row] = []
@@ -104,7 +104,7 @@ def _seconds_per_state(windows: Floats, batch: int) -> float:
 
 
 def _by_numpy_alone(windows: Floats, batch: int) -> float:
-    """As where there was no compiler."""
+    """As on a machine without a compiler."""
     with patch.object(kernel, "_compiled", None):
         return _seconds_per_state(windows, batch)
 
@@ -118,7 +118,7 @@ def _seconds_each(calculate: Callable[[list[float]], Any], windows: Floats) -> f
 
 
 def _three_slopes(window: list[float]) -> None:
-    # Logarithms would cost the same as these.
+    # Slopes of log prices would take the same time.
     for n in DEFAULT_THETA["trend"]["windows"]:
         theilslopes(window[-n:])
 

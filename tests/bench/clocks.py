@@ -1,7 +1,7 @@
-"""How the bench measures: CPU seconds of processes, cores of their own, and ratios that last.
+"""How the bench measures: CPU seconds of processes, dedicated cores, and stable ratios.
 
-A machine is never quite quiet. So what is compared is measured in turns within one run (A B A B),
-and a ratio is the median of the ratios turn by turn.
+A machine is never completely quiet. So things that are compared are measured alternately within one
+run (A B A B), and a ratio is the median of the ratios of each turn.
 """
 
 import os
@@ -15,23 +15,23 @@ T = TypeVar("T")
 
 
 def cpu_s(pid: int) -> float:
-    """The kernel's own account of a process, in user and system mode, to the nanosecond.
+    """The CPU time of a process in user and system mode, to the nanosecond.
 
-    /proc/<pid>/stat has it only in steps of 10 ms. The id of another process's clock is made as
-    clock_getcpuclockid(3) makes it.
+    /proc/<pid>/stat has it only in steps of 10 ms. The id of the other process's clock is computed
+    as in clock_getcpuclockid(3).
     """
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def pin(pid: int, number: int) -> None:
-    """Keep a process on the `number`th core at our disposal, counted round where there are few."""
+    """Pin a process to the `number`th available core, modulo the number of cores."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(pid, {cores[number % len(cores)]})
 
 
 @contextmanager
 def pinned_ourselves(number: int) -> Iterator[None]:
-    """This process on one core; children that are started meanwhile inherit it."""
+    """Pin this process to one core; children that it starts inherit this."""
     cores = os.sched_getaffinity(0)
     pin(0, number)
     try:
@@ -41,7 +41,7 @@ def pinned_ourselves(number: int) -> Iterator[None]:
 
 
 def in_turns(ways: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
-    """Measure each way once per turn; what was found, turn by turn."""
+    """Measure each way once per turn; returns the results, turn by turn."""
     found: dict[str, list[T]] = {name: [] for name in ways}
     for _ in range(turns):
         for name, measure in ways.items():
@@ -50,5 +50,5 @@ def in_turns(ways: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[
 
 
 def ratio(numbers: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the ratios of what was measured in the same turn."""
+    """The median of the ratios of measurements in the same turn."""
     return statistics.median(a / b for a, b in zip(numbers, others, strict=True))

@@ -1,4 +1,4 @@
-"""One worker from the stream to the commit, beside a loop that does next to nothing."""
+"""One worker from the stream to the commit, compared with a loop that does the minimum."""
 
 import statistics
 from contextlib import ExitStack
@@ -38,8 +38,8 @@ WAYS: Final = (
 
 
 def end_to_end(quick: bool) -> list[Row]:
-    """Closes per second of one worker, and CPU per close: candles of 100 symbols that wait in the
-    stream, a real worker on one core, a real Redis on another.
+    """Closes per second of one worker, and CPU per close: candles of 100 symbols wait in the
+    stream; a real worker runs on one core, a real Redis on another.
     """
     closes, turns = (500, 1) if quick else (CLOSES, TURNS)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What workers cost that have nothing to do."""
+"""What idle workers cost."""
 
 import time
 from typing import Any, Final
@@ -6,24 +6,28 @@ from typing import Any, Final
 import redis
 
 from tests.bench.clocks import cpu_s
-from tests.bench.crew import crew
 from tests.bench.report import Row
+from tests.bench.running_workers import running_workers
 from worker.local.redis_server import EmbeddedRedis
 
 WORKERS: Final = (1, 8)
-# Each has renewed its leases once, and what comes after is what always comes.
+# After this time, each worker has renewed its leases once and is in its steady state.
 SETTLE_S: Final = 4
 IDLE_S: Final = 10
 
 
 def idle(quick: bool) -> list[Row]:
-    """Commands a second that Redis carries out for idle workers, those in scripts included, and
+    """Commands per second that Redis executes for idle workers, including those in scripts, and
     the CPU of each worker.
     """
     counts, settle_s, idle_s = (WORKERS[:1], 0, 1) if quick else (WORKERS, SETTLE_S, IDLE_S)
     rows: list[Row] = []
     for count in counts:
-        with EmbeddedRedis() as server, server.client() as client, crew(server, count) as workers:
+        with (
+            EmbeddedRedis() as server,
+            server.client() as client,
+            running_workers(server, count) as workers,
+        ):
             pids = [worker.process.pid for worker in workers]
             time.sleep(settle_s)
             before, commands = sum(map(cpu_s, pids)), _commands(client)

@@ -1,4 +1,4 @@
-"""How long an output takes, from XADD until a reader could have it."""
+"""How long an output takes, from XADD until a reader can read it."""
 
 import time
 from typing import Any, Final
@@ -15,13 +15,13 @@ SINGLES: Final = 200
 
 
 def latency(quick: bool) -> list[Row]:
-    """From XADD to the output entry: of single closes; and of a minute's burst of 600 symbols,
-    from its last input to its last output. By the clock of one client that writes and waits.
+    """From XADD to the output entry: for single closes, and for a minute's burst of 600 symbols
+    from its last input to its last output. Measured by one client that writes and waits.
     """
     bursts, singles = (1, 10) if quick else (BURSTS, SINGLES)
-    # Nothing of the output stream is trimmed, so that its length counts the outputs.
+    # The output stream is never trimmed, so that its length counts the outputs.
     with rig(SYMBOLS, output_maxlen=10**9) as one:
-        _burst_s(one, SYMBOLS)  # the first batches of a worker are small ones
+        _burst_s(one, SYMBOLS)  # a worker's first batches are small
         return [
             _row("burst of 600", [_burst_s(one, SYMBOLS) for _ in range(bursts)]),
             _row("single close", [_burst_s(one, 1) for _ in range(singles)]),
@@ -39,15 +39,15 @@ def _burst_s(one: Rig, closes: int) -> float:
 
 
 def _time_of_output(one: Rig, wanted: int) -> float:
-    """When the output stream has `wanted` entries. It is neither polled nor read as a whole: both
-    would take time from those who are measured.
+    """When the output stream has `wanted` entries. It is neither polled nor read completely,
+    because both would slow down what is measured.
     """
     give_up_s = time.monotonic() + PATIENCE_S
     while True:
         newest: Any = one.client.xrevrange(OUTPUT, count=1)
         if one.client.xlen(OUTPUT) >= wanted:
             return time.monotonic()
-        assert time.monotonic() < give_up_s, "waited in vain for an output"
+        assert time.monotonic() < give_up_s, "timed out waiting for an output"
         one.client.xread({OUTPUT: newest[0][0] if newest else "0"}, count=1, block=1_000)
 
 

@@ -1,4 +1,4 @@
-"""Candles for benches: any number of symbols, windows that are full from the start, no end."""
+"""Candles for benches: any number of symbols, full windows from the start, without end."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ SYMBOLS_AT_ONCE: Final = 200
 
 
 class Market:
-    """Walks of rounded prices, with ties; all symbols close a candle in each step."""
+    """Random walks of rounded prices, with ties; every symbol closes a candle in each step."""
 
     def __init__(self, symbols: int) -> None:
         self.symbols = [f"SYM{i}USDT" for i in range(symbols)]
@@ -35,10 +35,10 @@ class Market:
         return [encode_envelope(one, source="bench") for one in islice(self._candles, closes)]
 
     def fill(self, client: redis.Redis) -> None:
-        """Leave in Redis what a worker would have after a full window of each symbol.
+        """Write to Redis what a worker leaves after a full window of each symbol.
 
-        The symbols emitted last at different minutes of the last hour, so that of those that emit
-        once an hour, one in 60 is due at any time.
+        The last emissions are spread over the minutes of the last hour, so that with hourly
+        emission, one symbol in 60 is due at any time.
         """
         keys = SETTINGS.keys
         close_times_ms = [candle("", number, 1.0).close_time for number in range(RING)]

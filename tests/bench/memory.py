@@ -11,7 +11,7 @@ LEAST_CLOSES: Final = 3_000
 
 
 def memory(quick: bool) -> list[Row]:
-    """Resident memory of a worker with full windows, after a close or more of each symbol."""
+    """Resident memory of a worker with full windows, after at least one close per symbol."""
     rows: list[Row] = []
     for number in SYMBOLS[:1] if quick else SYMBOLS:
         with rig(number) as one:
@@ -28,6 +28,6 @@ def memory(quick: bool) -> list[Row]:
 
 
 def _mb(status: str, name: str) -> float:
-    """Linux says kB and means 1,024 bytes."""
+    """Linux's kB are 1,024 bytes."""
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines[name].split()[0]) * 1_024 / 1e6

@@ -1,4 +1,4 @@
-"""What a bench hands back, how it is printed, and what the machine is."""
+"""What a bench returns, how it is printed, and a description of the machine."""
 
 import os
 import platform
@@ -11,11 +11,11 @@ from core import kernel
 from worker.local.redis_server import installed_server, wheel_server
 
 Row = dict[str, str | float]
-"""Column to value; the unit is in the column's name."""
+"""Column -> value; the unit is in the column's name."""
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Aligned columns, numbers to the right; a column that a row does not have is a dash."""
+    """Aligned columns, with numbers to the right; a missing value is a dash."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[column.replace("_", " ") for column in columns]]
     cells += [[_shown(row.get(column, "-")) for column in columns] for row in rows]
@@ -40,7 +40,7 @@ def _shown(value: str | float) -> str:
 
 
 def machine() -> Row:
-    """What the figures depend on."""
+    """What the results depend on."""
     server = installed_server() or wheel_server()
     return {
         "cpu": _cpu_model(),

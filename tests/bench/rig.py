@@ -1,4 +1,4 @@
-"""A Redis and one process that reads its input stream, each on a core of its own.
+"""A Redis and one process that reads its input stream, each on its own core.
 
 The process is paused while the stream is fed, so that feeding is not measured.
 """
@@ -20,7 +20,7 @@ from tests.support.worker_process import INPUT, WorkerProcess, feed_fields, grou
 from worker.local.redis_server import EmbeddedRedis
 
 REDIS_CORE, READER_CORE = 0, 1
-# No lease is to run out while its worker is paused.
+# No lease may expire while its worker is paused.
 LEASE_S = 600
 
 
@@ -34,7 +34,7 @@ class BareLoop(WorkerProcess):
 
 @dataclass(frozen=True)
 class Run:
-    """What it took to read and finish some closes."""
+    """The cost of reading and finishing some closes."""
 
     closes: int
     elapsed_s: float
@@ -64,7 +64,7 @@ class Rig:
     reader: WorkerProcess
 
     def run(self, closes: int) -> Run:
-        """Feed, let go, and wait until all is acknowledged."""
+        """Feed, let the reader continue, and wait until everything is acknowledged."""
         pid = self.reader.process.pid
         self.wait_until_it_waits()
         self.reader.process.send_signal(signal.SIGSTOP)
@@ -77,7 +77,7 @@ class Rig:
         return Run(closes, elapsed_s, cpu_s(pid) - before, cpu_s(self.server.pid) - redis_before)
 
     def wait_until_it_waits(self) -> None:
-        """For new entries, in a read that blocks; it is the only one who does."""
+        """Wait until the reader, the only one that does so, blocks for new entries."""
         wait_until(self._it_waits, "the reader waits for entries")
 
     def wait_until_finished(self) -> None:
@@ -87,7 +87,7 @@ class Rig:
             group = group_info(self.client)
             return (0, last[0][0]) == (group["pending"], group["last-delivered-id"])
 
-        wait_until(all_is_acknowledged, "all is acknowledged")
+        wait_until(all_is_acknowledged, "everything is acknowledged")
 
     def _it_waits(self) -> bool:
         info: Any = self.client.info("clients")
@@ -98,7 +98,7 @@ class Rig:
 def rig(
     symbols: int, reader: type[WorkerProcess] = WorkerProcess, **settings: object
 ) -> Iterator[Rig]:
-    """With full windows, and a reader that waits for entries."""
+    """A rig with full windows, whose reader waits for entries."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(EmbeddedRedis())

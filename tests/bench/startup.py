@@ -1,4 +1,4 @@
-"""How long a worker takes to be there, and what of that is imports."""
+"""How long a worker takes to start, and how much of that is imports."""
 
 import statistics
 import subprocess
@@ -23,13 +23,13 @@ IMPORTS: Final = {
     "python alone": "pass",
     "python and the worker's imports": "import worker.commands.worker",
     "python and numpy": "import numpy",
-    "python and scipy.stats, which the worker leaves out": "import scipy.stats",
+    "python and scipy.stats, which the worker does not import": "import scipy.stats",
 }
 
 
 def startup(quick: bool) -> list[Row]:
-    """Seconds from the start of a process: until the worker holds all shards and reads, with so
-    many full windows to load; and until Python has imported this or that.
+    """Seconds from the start of a process: until the worker holds all shards and reads, with this
+    many full windows to load; and until Python has imported some packages.
     """
     numbers, turns = (SYMBOLS[:1], 1) if quick else (SYMBOLS, TURNS)
     with ExitStack() as stack:

@@ -18,9 +18,9 @@ TURNS: Final = 5
 
 def symbols(quick: bool) -> list[Row]:
     """CPU per close, of worker and Redis together, by number of symbols and entries per commit;
-    every close emitted. x: compared with 30 symbols and batches as large. In a batch of 30, each
-    close is of another symbol, whatever their number; in one of 500, 30 symbols have 17 closes
-    each, which share the writing of window and state.
+    every close is emitted. x: compared with 30 symbols and equal batches. In a batch of 30, every
+    close has a different symbol, whatever their number; in a batch of 500, 30 symbols have 17
+    closes each, which share the writing of window and state.
     """
     numbers, closes, turns = (SYMBOLS[:1], 300, 1) if quick else (SYMBOLS, CLOSES, TURNS)
     with ExitStack() as stack:
@@ -28,7 +28,7 @@ def symbols(quick: bool) -> list[Row]:
         for batch in BATCHES:
             for number in numbers:
                 one = stack.enter_context(rig(number, batch=batch))
-                one.run(number)  # what is made with the first close of a symbol is made only once
+                one.run(number)  # a symbol's first close has extra costs
                 ways[f"{batch} {number}"] = partial(one.run, closes)
         found = in_turns(ways, turns)
     return [

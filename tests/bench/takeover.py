@@ -1,4 +1,4 @@
-"""How long the shards of a worker that ends are without one."""
+"""How long the shards of a worker that ends are without a holder."""
 
 import random
 import signal
@@ -11,8 +11,8 @@ from typing import Final
 
 import redis
 
-from tests.bench.crew import holders
 from tests.bench.report import Row
+from tests.bench.running_workers import holders
 from tests.support.worker_process import WorkerProcess, wait_until
 from worker.local.redis_server import EmbeddedRedis
 
@@ -56,7 +56,7 @@ def _ends(end: signal.Signals, lease_s: int, times: int) -> list[float]:
                 workers.append(stack.enter_context(worker))
             wait_until(lambda: _settled(client, 3), "three have their share")
             victim = workers.pop(rng.randrange(3))
-            time.sleep(rng.random())  # to meet the lease at any age
+            time.sleep(rng.random())  # to end it at a random age of its lease
             began_s = time.monotonic()
             victim.process.send_signal(end)
             wait_until(lambda: _settled(client, 2), "two hold all shards")

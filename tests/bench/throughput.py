@@ -1,12 +1,12 @@
-"""What more workers cost."""
+"""What additional workers cost."""
 
 import time
 from typing import Final
 
 from tests.bench.clocks import cpu_s
-from tests.bench.crew import crew
 from tests.bench.market import Market
 from tests.bench.report import Row
+from tests.bench.running_workers import running_workers
 from tests.support.worker_process import feed_fields, finished, wait_until
 from worker.local.redis_server import EmbeddedRedis
 
@@ -16,8 +16,8 @@ CLOSES: Final = 15_000
 
 
 def throughput(quick: bool) -> list[Row]:
-    """Closes per second, and CPU per close of all processes together, with 1, 2, 4 and 8 workers;
-    fed while they work. x: compared with one worker.
+    """Closes per second, and CPU per close of all processes together, with 1, 2, 4 and 8 workers
+    that are fed while they run. x: compared with one worker.
     """
     counts, closes = (WORKERS[:2], 500) if quick else (WORKERS, CLOSES)
     rows = [_row(count, closes) for count in counts]
@@ -30,12 +30,12 @@ def _row(count: int, closes: int) -> Row:
     with EmbeddedRedis() as server, server.client() as client:
         market.fill(client)
         entries = market.entries(closes)
-        with crew(server, count) as workers:
+        with running_workers(server, count) as workers:
             pids = [server.pid, *(worker.process.pid for worker in workers)]
             before, began_s = sum(map(cpu_s, pids)), time.monotonic()
             feed_fields(client, entries)
             fed_s = time.monotonic() - began_s
-            wait_until(lambda: finished(client) == closes, "all is finished")
+            wait_until(lambda: finished(client) == closes, "everything is finished")
             took_s = time.monotonic() - began_s
             cpu_us = (sum(map(cpu_s, pids)) - before) / closes * 1e6
     return {

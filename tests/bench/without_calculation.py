@@ -1,6 +1,6 @@
-"""`marketstate worker` in which every state is the same one: what all the rest of it costs.
+"""`marketstate worker` with a constant state: what everything except the calculation costs.
 
-Run as a process by `rig`.
+`rig` runs it as a process.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The fault harness: a clean verdict under all kinds of faults, and a bad one when it should be."""
+"""The fault harness: a clean verdict under all kinds of faults, and a bad one if deserved."""
 
 import json
 import struct
@@ -33,14 +33,14 @@ SEEN_AS: Final = {
 def test_all_kinds_of_faults_together_leave_a_clean_history(
     any_server_binary: Path, tmp_path: Path
 ) -> None:
-    """G1 to G5, by a checker that shares no code with the worker."""
+    """G1 to G5, judged by a checker that shares no code with the worker."""
     report = run(Plan(seed=1, candles=5_000, faults=20, workers=3), any_server_binary, tmp_path)
     assert set(report.faults) == KINDS
     assert violations(report.history) == []
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
-def test_workers_that_are_broken_on_purpose_are_found_out(
+def test_workers_that_are_broken_on_purpose_are_detected(
     name: str, any_server_binary: Path, tmp_path: Path
 ) -> None:
     breakage = BREAKAGES[name]
@@ -57,7 +57,7 @@ def test_workers_that_are_broken_on_purpose_are_found_out(
     assert [text for text in found if SEEN_AS[name] in text] != [], found[:20]
 
 
-def test_a_history_in_which_all_is_right_is_clean() -> None:
+def test_a_correct_history_is_clean() -> None:
     assert violations(true_history()) == []
 
 
@@ -80,7 +80,7 @@ def digit_of_a_text_field_changed(history: History) -> None:
 
 
 def digit_of_a_record_changed(history: History) -> None:
-    """So far back that only the bytes tell."""
+    """In the last digit, so that only the bytes show it."""
     fields = history.outputs[5][1]
     record = json.loads(fields["record"])
     text = repr(record["sigma"])
@@ -134,13 +134,11 @@ def dead_letter_of_a_good_entry(history: History) -> None:
         (counter_off_by_one, "the counter late is 3, expected 2"),
         (window_without_a_close, "the window in Redis is not the last 20 closes"),
         (dead_letter_missing, "is missing"),
-        (dead_letter_doubled, "there was one before"),
-        (dead_letter_of_a_good_entry, "no such bad entry came in"),
+        (dead_letter_doubled, "the entry already has one"),
+        (dead_letter_of_a_good_entry, "no bad entry has this id"),
     ],
 )
-def test_a_history_that_was_altered_is_not_clean(
-    alter: Callable[[History], None], said: str
-) -> None:
+def test_an_altered_history_is_not_clean(alter: Callable[[History], None], said: str) -> None:
     history = true_history()
     alter(history)
     found = violations(history)
@@ -148,15 +146,15 @@ def test_a_history_that_was_altered_is_not_clean(
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "history.jsonl.gz"])
-def test_a_history_comes_back_from_its_file_as_it_was(name: str, tmp_path: Path) -> None:
+def test_a_history_is_read_back_from_its_file_unchanged(name: str, tmp_path: Path) -> None:
     history = true_history()
     history.inputs.append(("1795355562295-0", {"data": as_text(b"\x81\xa1\xff")}))
     histories.write(history, tmp_path / name)
     assert histories.read(tmp_path / name) == history
 
 
-def test_the_checker_loads_nothing_of_the_project() -> None:
-    """What it does not load, it cannot share."""
+def test_the_checker_loads_no_code_of_the_project() -> None:
+    """Code that it does not load cannot be shared."""
     code = (
         "import sys; from tests.fault.chaos import checker; "
         "print({name.partition('.')[0] for name in sys.modules} & {'core', 'schemas', 'worker'})"
@@ -171,7 +169,7 @@ def test_the_same_seed_feeds_the_same_entries() -> None:
 
 
 def true_history() -> History:
-    """24 closes of one symbol with some that do not count, and what must come of them."""
+    """24 closes of one symbol, some entries that do not count, and the correct result."""
     settings = {
         "entries": 30,
         "theta": merged_theta(SMALL_THETA),
@@ -223,7 +221,7 @@ def true_history() -> History:
 
 
 def _published(record: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """The fields of hash and stream."""
+    """The fields of the hash and of the stream entry."""
     text = json.dumps(record)
     probs, seconds = record["regime_probs"], str(record["close_time_ms"] // 1_000)
     both = {

@@ -48,7 +48,7 @@ class Watched(NamedTuple):
 
 @pytest.fixture
 def watched(any_server_binary: Path, tmp_path: Path) -> Iterator[Watched]:
-    """A master and its replica, which three sentinels know."""
+    """A master and its replica, watched by three sentinels."""
     with ExitStack() as stack:
         options = ("--requirepass", PASSWORD, "--masterauth", PASSWORD)
         fast = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
@@ -118,10 +118,10 @@ def undisturbed(server: EmbeddedRedis, folder: Path) -> tuple[object, object]:
         return found
 
 
-def test_the_worker_goes_on_with_the_new_master_and_the_output_stays_right(
+def test_the_worker_continues_with_the_new_master_and_the_output_stays_correct(
     watched: Watched, tmp_path: Path
 ) -> None:
-    """G2, G3: of what was fed and done, the replica has a beginning; all goes on from there."""
+    """G2, G3: the replica may miss the latest entries and results; work continues from there."""
     expected = undisturbed(watched.master, tmp_path)
     settings = {"redis_url": watched.url, "redis_password": PASSWORD, "batch": 7}
     with WorkerProcess(watched.master.port, tmp_path, **settings) as worker:
@@ -133,7 +133,7 @@ def test_the_worker_goes_on_with_the_new_master_and_the_output_stays_right(
         with watched.replica.client() as client:
             wait_until(lambda: replication(client)["role"] == "master", "it has taken over")
             worker.wait_for_log("Redis is back after")
-            # What the upstream has fed and the replica never got, it feeds again.
+            # The upstream feeds again what the replica never received.
             feed(client, CANDLES[client.xlen(INPUT) :])
             wait_until_finished(client, len(CANDLES))
             assert (published(client), counters(client)) == expected
@@ -145,10 +145,8 @@ def test_the_worker_goes_on_with_the_new_master_and_the_output_stays_right(
     assert "sentinel_password=***" in worker.log
 
 
-def test_sentinels_that_know_no_such_master_are_one_clear_line(
-    watched: Watched, tmp_path: Path
-) -> None:
-    for url, told in {
+def test_an_unknown_master_is_one_clear_line(watched: Watched, tmp_path: Path) -> None:
+    for url, message in {
         watched.url.replace("/main/", "/other/"): "No master found for 'other'",
         watched.url.partition("?")[0]: "No master found for 'main'",
     }.items():
@@ -158,5 +156,5 @@ def test_sentinels_that_know_no_such_master_are_one_clear_line(
             assert check.exit_code() == 3
         failed = check.log.splitlines()[-1]
         assert failed.startswith("FAIL Redis at redis+sentinel://127.0.0.1:"), failed
-        assert told in failed
+        assert message in failed
         assert "redis.client" not in failed

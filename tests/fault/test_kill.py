@@ -30,10 +30,10 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 def test_fifty_kills_at_random_moments_change_no_byte_of_what_is_published(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G2, G3, G6: windows, outputs and acknowledgement are true together or not at all.
+    """G2, G3, G6: windows, outputs and acknowledgements change together or not at all.
 
-    Small batches make for many commits, and candles flow all the time, so that the kills hit
-    every step of the loop. The worker keeps its id: it comes back as its own successor.
+    Small batches make many commits, and candles flow all the time, so that the kills hit every step
+    of the loop. The worker keeps its id: it comes back as its own successor.
     """
     candles = made_candles(SYMBOLS, 600)
     expected, expected_counters = _undisturbed(server, client, tmp_path, candles)

@@ -1,4 +1,4 @@
-"""Redis away, full, or not what it should be: the worker says so once, waits, and goes on."""
+"""Redis is away, full, or not as expected: the worker says so once, waits, and continues."""
 
 import signal
 import socket
@@ -28,7 +28,7 @@ CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 320)
 
 @pytest.fixture
 def durable_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that keeps everything it answered for, of this test alone."""
+    """A Redis for this test only, which keeps every acknowledged write."""
     with EmbeddedRedis(server_binary, "--appendonly", "yes", "--appendfsync", "always") as server:
         yield server
 
@@ -45,10 +45,10 @@ def expected_output(server: EmbeddedRedis, folder: Path) -> tuple[object, object
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_redis_stopped_and_started_in_mid_flow_loses_and_doubles_nothing(
+def test_restarting_redis_in_mid_flow_loses_and_repeats_nothing(
     end: str, durable_server: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    """G3; the log says it once per change, however often the worker tries to connect."""
+    """G3; the log has one line per change, however often the worker tries to connect."""
     expected = expected_output(durable_server, tmp_path)
     outages = 3
     with WorkerProcess(durable_server.port, tmp_path, batch=7) as worker:
@@ -74,10 +74,10 @@ def test_redis_stopped_and_started_in_mid_flow_loses_and_doubles_nothing(
     assert worker.log.count("Redis is back after") == outages
 
 
-def test_a_full_redis_is_waited_for_and_nothing_is_lost(
+def test_the_worker_waits_for_a_full_redis_and_loses_nothing(
     durable_server: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    """G3: with maxmemory and noeviction a write is refused as a whole."""
+    """G3: with maxmemory and noeviction, a whole commit is refused."""
     expected = expected_output(durable_server, tmp_path)
     with (
         durable_server.client() as client,
@@ -100,9 +100,9 @@ def test_a_full_redis_is_waited_for_and_nothing_is_lost(
 def test_a_redis_that_comes_back_with_older_data_is_noticed_before_anything_is_written(
     step: str, server_binary: Path
 ) -> None:
-    """G2, G3: the worker computes while Redis dies and comes back behind, lease and all.
+    """G2, G3: while the worker computes, Redis dies and comes back with older data and the lease.
 
-    Nothing was under way on the connection, so nothing broke; its windows are newer than Redis's.
+    No command was being sent, so no error was seen; the worker's windows are newer than Redis's.
     """
     with EmbeddedRedis(server_binary) as server:
         worker = SteppedWorker(server, "one", lease_seconds=3600, start="replay")
@@ -124,8 +124,8 @@ def test_a_redis_that_comes_back_with_older_data_is_noticed_before_anything_is_w
             steps[step]()
 
 
-def test_a_reply_that_got_lost_is_not_asked_for_again(server: EmbeddedRedis) -> None:
-    """G3: redis-py would repeat a command ten times by default."""
+def test_a_command_whose_reply_was_lost_is_not_repeated(server: EmbeddedRedis) -> None:
+    """G3: by default, redis-py repeats a command ten times."""
     worker = SteppedWorker(server, "one")
     commands: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -147,7 +147,7 @@ def test_a_reply_that_got_lost_is_not_asked_for_again(server: EmbeddedRedis) -> 
     assert worker.keep()[0] == 0
 
 
-def test_a_stop_while_redis_is_away_ends_at_once(
+def test_a_worker_stops_at_once_while_redis_is_away(
     durable_server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     with WorkerProcess(durable_server.port, tmp_path) as worker:
@@ -170,7 +170,7 @@ def test_a_signal_stops_an_idle_worker_cleanly(
     assert client.hgetall(f"{INTERNAL_PREFIX}:members") == {}
 
 
-def test_a_password_that_is_wrong_is_one_clear_line_without_the_password(
+def test_a_wrong_password_is_one_clear_line_without_the_password(
     any_server_binary: Path, tmp_path: Path
 ) -> None:
     with EmbeddedRedis(any_server_binary) as server:
@@ -201,10 +201,10 @@ def test_no_redis_at_start_is_one_clear_line(
     command: str, any_server_binary: Path, tmp_path: Path
 ) -> None:
     with EmbeddedRedis(any_server_binary) as server:
-        nobody_there = server.port
-    with WorkerProcess(nobody_there, tmp_path, command) as worker:
+        unused_port = server.port
+    with WorkerProcess(unused_port, tmp_path, command) as worker:
         assert worker.exit_code() == 3
-    assert f"Redis at localhost:{nobody_there} db 0 does not answer" in worker.log.splitlines()[-1]
+    assert f"Redis at localhost:{unused_port} db 0 does not answer" in worker.log.splitlines()[-1]
     assert "Traceback" not in worker.log
 
 
@@ -226,13 +226,13 @@ def test_a_key_of_the_wrong_type_at_start_is_one_clear_line(
     client.sadd(key, "x")
     with WorkerProcess(server.port, tmp_path, command) as worker:
         assert worker.exit_code() == 3
-    assert f"the key {key} holds a set, the worker needs a" in worker.log.splitlines()[-1]
+    assert f"the key {key} holds a set, but the worker needs a" in worker.log.splitlines()[-1]
 
 
-def test_a_key_that_turns_to_the_wrong_type_stops_the_worker_before_it_writes(
+def test_a_key_that_gets_the_wrong_type_stops_the_worker_before_it_writes(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G3: the types are checked before the first write, so nothing of the batch is there."""
+    """G3: the types are checked before the first write, so nothing of the batch is written."""
     client.set("quantum:marketstate:ETHUSDT", "not a hash")
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
@@ -246,10 +246,10 @@ def test_a_key_that_turns_to_the_wrong_type_stops_the_worker_before_it_writes(
         wait_until_finished(client, len(CANDLES))
 
 
-def test_a_batch_that_outlives_its_lease_is_cut_until_it_does_not(
+def test_a_batch_that_outlasts_its_lease_is_made_smaller(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G4 must not become a standstill where the calculation is slow: here, with a long window."""
+    """G4 must not stop progress if the calculation is slow, as with this long window."""
     theta = tmp_path / "theta.json"
     theta.write_text('{"trend": {"windows": [1500], "weights": [1]}}')
     candles = made_candles(("BTCUSDT",), 1750)

@@ -1,6 +1,6 @@
-"""Make vectors.json: windows of our own and their states by the oracle.
+"""Make vectors.json: windows and their states from the oracle.
 
-Run from the root of the repository: python -m tests.golden.make_vectors
+Run it from the root of the repository: python -m tests.golden.make_vectors
 """
 
 import copy
@@ -14,7 +14,7 @@ from typing import Any
 from tests.support.oracle import oracle_state
 
 PRICES_N = 260
-# Written out, not imported: the vectors must notice when a default in core changes.
+# Written out, not imported: the vectors must detect a changed default in core.
 THETA: dict[str, Any] = {
     "eps": 1e-12,
     "vol": {
@@ -78,7 +78,7 @@ def windows(rng: random.Random) -> dict[str, tuple[dict[str, Any], list[float]]]
 
 
 def merged(into: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of `into` with `overrides` put over it at every level."""
+    """Return a copy of `into` with `overrides` applied at every level."""
     result = copy.deepcopy(into)
     for name, value in overrides.items():
         result[name] = merged(result[name], value) if isinstance(value, dict) else value
@@ -86,7 +86,7 @@ def merged(into: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write vectors.json beside this file."""
+    """Write vectors.json next to this file."""
     vectors = [
         {
             "name": name,

@@ -1,4 +1,4 @@
-"""States that must not change: our own vectors, and the shared golden file where it exists."""
+"""States that must not change: our own vectors, and the shared golden file if it exists."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""deploy/redis/users.acl: the worker's user does all its work, and each user nothing else."""
+"""deploy/redis/users.acl: each user can do its work, and nothing else."""
 
 import re
 import subprocess
@@ -74,7 +74,9 @@ def logged_in(server: EmbeddedRedis, name: str) -> Iterator[redis.Redis]:
 
 
 def refusals(client: redis.Redis) -> list[tuple[str, str]]:
-    """What was refused so far. Redis 6.2 and 7.0 do not know with what redis-py tells its name."""
+    """What was refused so far, except the command with which redis-py sends its name: Redis 6.2
+    and 7.0 do not know it.
+    """
     entries: Any = client.acl_log()
     return [
         (entry["username"], f"{entry['reason']} {entry['object']}")
@@ -84,17 +86,17 @@ def refusals(client: redis.Redis) -> list[tuple[str, str]]:
 
 
 def wait_until_finished_or_refused(client: redis.Redis, entries: int) -> None:
-    """The first refusal says more than a wait in vain."""
+    """Show a refusal instead of waiting until the timeout."""
     wait_until(lambda: finished(client) >= entries or refusals(client), f"{entries} are finished")
     assert (refusals(client), finished(client)) == ([], entries)
 
 
 @pytest.mark.usefixtures("with_users")
-def test_the_workers_user_does_all_its_work(
+def test_the_workers_user_can_do_all_its_work(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """Warm-up, back-fill, routing, commit, dead letters, rebalancing, takeover, synthetic candles,
-    and all commands that look. `refusals` are Redis's own record.
+    """Warm-up, backfill, routing, commit, dead letters, rebalancing, takeover, synthetic candles,
+    and all read-only commands. `refusals` comes from Redis's own log.
     """
     old = made_candles(("BTCUSDT", "ETHUSDT"), 258)
     feed(client, old)
@@ -139,7 +141,7 @@ def test_the_workers_user_does_all_its_work(
 def test_entries_that_were_taken_away_are_restored_by_the_workers_user(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """Of a consumer that was deleted, and of a stray."""
+    """Entries of a deleted consumer, and of a stray one."""
     candles = made_candles(("BTCUSDT", "ETHUSDT"), 20)
     first = SteppedWorker(server, "first", **WHO)
     first.keep()
@@ -168,13 +170,13 @@ FORBIDDEN: dict[str, tuple[object, ...]] = {
     "CLIENT KILL": ("CLIENT", "KILL", "TYPE", "normal"),
     "SCRIPT FLUSH": ("SCRIPT", "FLUSH"),
     "EVAL on another key": ("EVAL", "return redis.call('GET', KEYS[1])", 1, "another"),
-    "EVAL of another key unasked": ("EVAL", "return redis.call('GET', 'another')", 0),
+    "EVAL on an undeclared key": ("EVAL", "return redis.call('GET', 'another')", 0),
     "PUBLISH": ("PUBLISH", "channel", "text"),
     "reading another key": ("GET", "another"),
     "writing another key": ("SET", "another", "1"),
     "deleting another key": ("DEL", "another"),
     "another stream": ("XADD", "quantum:stream:orders", "*", "a", "b"),
-    "another of the same beginning": ("XADD", "quantum:stream:market.klines2", "*", "a", "b"),
+    "another stream with the same prefix": ("XADD", "quantum:stream:market.klines2", "*", "a", "b"),
     "RENAME": ("RENAME", STATE, f"{STATE}2"),
     "SHUTDOWN": ("SHUTDOWN", "NOSAVE"),
     "REPLICAOF": ("REPLICAOF", "NO", "ONE"),
@@ -240,7 +242,7 @@ def test_no_user_can_do_anything_else(
 
 @pytest.mark.usefixtures("with_users")
 def test_a_loaded_script_reaches_no_other_key(server: EmbeddedRedis, client: redis.Redis) -> None:
-    """The worker's user may load scripts: what they do is still only what it may do."""
+    """The worker's user may load scripts, but they have only its own permissions."""
     filled(client)
     with logged_in(server, "marketstate") as user:
         for body, keys in (
@@ -278,7 +280,7 @@ def test_the_worker_reads_caches_and_on_redis_7_cannot_write_them(
         assert version.startswith("6.") or refused(user, ("RPUSH", CACHE, "2"))
 
 
-def test_without_a_password_nobody_logs_in(
+def test_no_user_can_log_in_without_a_password(
     server: EmbeddedRedis, client: redis.Redis, version: str
 ) -> None:
     for name, rules in users(version).items():
@@ -302,7 +304,7 @@ def _as_included(folder: Path, text: str) -> list[str]:
 def test_a_server_starts_with_the_file(
     how: Callable[[Path, str], list[str]], server_binary: Path, tmp_path: Path
 ) -> None:
-    """As an ACL file of its own, and included in the configuration."""
+    """As a separate ACL file, and included in the configuration."""
     rules = users("6.2" if server_binary == wheel_server() else "7")
     text = "".join(f"user {name} {rule}\n" for name, rule in rules.items())
     with EmbeddedRedis(server_binary, *how(tmp_path, text)) as server, server.client() as client:

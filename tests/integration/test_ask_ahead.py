@@ -1,4 +1,4 @@
-"""Asking for the next entries while those in hand are calculated: none twice, none skipped."""
+"""Asking for the next entries while the current batch is calculated: none twice, none skipped."""
 
 from collections.abc import Callable, Iterable
 
@@ -28,7 +28,7 @@ def fed_worker(
     return worker
 
 
-def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
+def test_every_entry_is_delivered_once_and_in_order_when_asking_ahead(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G1, G3."""
@@ -46,10 +46,10 @@ def test_every_entry_comes_once_and_in_order_however_far_it_is_asked_ahead(
     assert group_info(client)["pending"] == 0
 
 
-def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
+def test_older_entries_of_other_shards_are_not_forgotten_after_the_current_batch(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G5: a batch takes only some of what is pending; the rest comes with the next ones."""
+    """G5: a batch takes only some of the pending entries; the rest comes with later batches."""
     worker = fed_worker(server, client, made_candles(SYMBOLS, 5), batch=100)
     worker.fetch()
     worker.batch_size.most = 3
@@ -57,10 +57,10 @@ def test_older_entries_of_other_shards_are_not_forgotten_behind_those_in_hand(
     assert counters(client) == {"applied": 100}
 
 
-def test_what_was_asked_under_a_lease_that_passed_on_and_came_back_is_not_used(
+def test_an_answer_from_before_a_lease_was_lost_and_taken_again_is_not_used(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G4: another worker has finished it meanwhile."""
+    """G4: another worker has finished those entries in the meantime."""
     one = fed_worker(server, client, made_candles((ONE_SHARD,), 15))
     changes = one.advance(one.fetch(), ask_ahead=True)
     expire_leases(client)
@@ -87,10 +87,10 @@ def test_scripts_that_redis_forgot_are_loaded_again(
     assert counters(client) == {"applied": 15}
 
 
-def test_a_consumer_deleted_while_its_entries_are_in_hand_loses_and_doubles_nothing(
+def test_a_consumer_deleted_during_a_batch_loses_and_repeats_nothing(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3, G5: those in hand are restored with the others, and finished with the batch."""
+    """G3, G5: they are restored with the others, and finished with the batch."""
     worker = fed_worker(server, client, made_candles((ONE_SHARD,), 15))
     readings = worker.fetch()
     feed(client, [candle(ONE_SHARD, i, 1.0) for i in range(15, 20)])
@@ -119,10 +119,10 @@ def test_whatever_is_sent_next_gets_its_own_reply(
     assert [shard for shard in range(16) if client.exists(worker.keys.lease(shard))] == []
 
 
-def test_the_answer_has_the_entries_behind_those_in_hand(
+def test_the_answer_has_the_entries_after_the_current_batch(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """Otherwise asking ahead would only be slow, and nothing but the bench would show it."""
+    """Otherwise asking ahead would be useless, and only the bench would show it."""
     worker = fed_worker(server, client, made_candles((ONE_SHARD,), 12))
     seen = worker.fetch()
     for expected in (5, 2):

@@ -1,4 +1,4 @@
-"""Nothing bad that arrives stops the worker, and nothing of it gets lost without a word (G5)."""
+"""Bad input never stops the worker, and none of it is lost silently (G5)."""
 
 import json
 from pathlib import Path
@@ -31,16 +31,16 @@ def payload(**changes: object) -> dict[str, bytes]:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no JSON": (
+    "not JSON": (
         {"payload": b"candle"},
         "field 'payload' (JSON) is not a candle: JSON is malformed",
     ),
-    "JSON, no object": ({"payload": b"[1, 2]"}, "Expected `object`, got `array`"),
+    "JSON but not an object": ({"payload": b"[1, 2]"}, "Expected `object`, got `array`"),
     "no symbol": (payload(symbol="absent"), "missing required field `symbol`"),
     "10 MB": ({"payload": LARGE}, "has 10,000,030 bytes; at most 65,536 are read"),
     "price 0": (payload(close=0), "close is 0.0; a price must be finite and above 0"),
     "negative price": (payload(close=-1.5), "close is -1.5; a price must be finite and above 0"),
-    "NaN": (payload(close=float("nan")), "NaN and Infinity are no JSON"),
+    "NaN": (payload(close=float("nan")), "JSON has no NaN or Infinity"),
     "infinity": (payload(close="inf"), "close is inf; a price must be finite and above 0"),
     "text for a price": (payload(close="abc"), "`$.close`"),
     "seconds": (
@@ -80,7 +80,7 @@ def test_bad_input_becomes_a_dead_letter_and_the_next_candle_is_processed(
     assert f"entry {source_id.decode()} is a dead letter" in worker.log
 
 
-def test_bad_input_among_candles_changes_nothing_of_what_is_published(
+def test_bad_input_among_candles_does_not_change_what_is_published(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """G2, G5: what is published is a function of the candles alone."""
@@ -107,7 +107,7 @@ def test_bad_input_among_candles_changes_nothing_of_what_is_published(
     assert client.xlen("quantum:stream:marketstate.dead") == len(mixed) - len(entries)
 
 
-def test_candles_that_are_none_of_ours_are_ignored_and_counted(
+def test_candles_that_are_not_for_this_group_are_ignored_and_counted(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """G5: not closed, another interval, a symbol that is not wanted; duplicates and late ones."""

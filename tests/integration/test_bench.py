@@ -1,4 +1,4 @@
-"""`scripts/bench` in its smallest sizes: every bench works and gives numbers. Nothing is timed."""
+"""`scripts/bench` in its smallest sizes: every bench runs and gives numbers. Nothing is timed."""
 
 import math
 import os
@@ -36,7 +36,7 @@ def test_the_command_prints_a_table_and_writes_json(
     )
 
 
-def test_the_benches_are_listed_and_no_others_are_taken(
+def test_the_benches_are_listed_and_others_are_rejected(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--list"]) == 0
@@ -47,7 +47,7 @@ def test_the_benches_are_listed_and_no_others_are_taken(
     assert "there is no bench 'latencies'; there are calculation," in capsys.readouterr().err
 
 
-def test_a_table_is_aligned_and_shows_a_dash_for_what_is_not_there() -> None:
+def test_a_table_is_aligned_and_shows_a_dash_for_a_missing_value() -> None:
     expected = [
         "part       cpu us  x",
         "one         1,234  2",

@@ -28,31 +28,31 @@ ETH_LEASE = f"{INTERNAL_PREFIX}:lease:{shard_of('ETHUSDT', 16):02d}"
 
 
 def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
-    """All that is in Redis; leases and members, which live by time, left out."""
+    """Everything in Redis, except leases and members, which change with time."""
     keys: Any = client.keys("*")
     kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
     return {key: client.dump(key) for key in kept}
 
 
-def _lease_ran_out(client: redis.Redis) -> None:
+def _lease_expired(client: redis.Redis) -> None:
     client.delete(BTC_LEASE)
 
 
-def _lease_has_passed_on(client: redis.Redis) -> None:
+def _another_worker_has_the_lease(client: redis.Redis) -> None:
     client.set(BTC_LEASE, "other:99", px=10_000)
 
 
-def _lease_came_back_to_the_same_worker(client: redis.Redis) -> None:
+def _the_same_worker_has_a_new_lease(client: redis.Redis) -> None:
     client.set(BTC_LEASE, "one:99", px=10_000)
 
 
 @pytest.mark.parametrize(
-    "happens", [_lease_ran_out, _lease_has_passed_on, _lease_came_back_to_the_same_worker]
+    "happens", [_lease_expired, _another_worker_has_the_lease, _the_same_worker_has_a_new_lease]
 )
 def test_a_commit_without_the_lease_changes_nothing_at_all(
     happens: Callable[[redis.Redis], None], server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G4: outputs, windows, marks, counters, dead letters and acknowledgement, all are fenced."""
+    """G4: outputs, windows, marks, counters, dead letters and acknowledgements are all fenced."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 260))
@@ -68,10 +68,10 @@ def test_a_commit_without_the_lease_changes_nothing_at_all(
     assert worker.shards.memory(shard_of("ETHUSDT", 16), "ETHUSDT") is None
 
 
-def test_one_lease_of_many_that_is_lost_stops_the_whole_commit(
+def test_one_lost_lease_of_many_stops_the_whole_commit(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G4: wherever in the batch the shard comes."""
+    """G4: wherever the shard is in the batch."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 3))
@@ -104,7 +104,7 @@ def test_a_commit_after_the_group_was_deleted_changes_nothing(
     assert everything(client) == before
 
 
-def test_a_counter_that_is_no_number_is_found_before_the_first_write(
+def test_a_counter_that_is_not_a_number_is_found_before_the_first_write(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G3."""
@@ -114,7 +114,7 @@ def test_a_counter_that_is_no_number_is_found_before_the_first_write(
     changes = worker.advance(worker.fetch())
     client.hset(f"{INTERNAL_PREFIX}:counters", "applied", "many")
     before = everything(client)
-    with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is no number"):
+    with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is not a number"):
         worker.apply(changes)
     assert everything(client) == before
 
@@ -122,7 +122,7 @@ def test_a_counter_that_is_no_number_is_found_before_the_first_write(
 def test_the_next_holder_does_what_the_fenced_worker_could_not(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3, G4, G6: and what the first one had committed is not done twice."""
+    """G3, G4, G6: and what the first one has committed is not repeated."""
     candles = made_candles(("BTCUSDT", "ETHUSDT"), 270)
     alone = SteppedWorker(server, "alone")
     alone.keep()
@@ -146,7 +146,7 @@ def test_the_next_holder_does_what_the_fenced_worker_could_not(
     assert group_info(client)["pending"] == 0
 
 
-def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
+def test_a_release_leaves_a_lease_of_another_worker_alone(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G4."""
@@ -171,7 +171,7 @@ def test_a_release_after_the_lease_has_passed_on_leaves_it_alone(
 def test_a_key_of_the_wrong_type_is_found_before_the_first_write(
     key: str, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3: Redis would not undo a script that fails half-way."""
+    """G3: Redis does not roll back a script that fails half-way."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 2))

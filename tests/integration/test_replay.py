@@ -1,4 +1,4 @@
-"""`marketstate replay`: yesterday again, the same states, and nothing live is touched."""
+"""`marketstate replay`: it gives the same states again, and touches nothing live."""
 
 import signal
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
 
 
 def live_run(server: EmbeddedRedis, client: redis.Redis, folder: Path) -> None:
-    """A live worker that has worked on COUNT candles of each symbol."""
+    """Run a live worker that processes COUNT candles of each symbol."""
     candles = made_candles(SYMBOLS, COUNT)
     with WorkerProcess(server.port, folder, **small(folder)) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
@@ -71,7 +71,7 @@ def recorded(server: EmbeddedRedis, folder: Path, name: str, *options: str) -> P
 def test_a_replay_publishes_what_live_workers_did_and_leaves_no_trace(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G2: one worker or four, at full speed or paced, twice; every live key stays as it was."""
+    """G2: with one worker or four, at full speed or paced; every live key stays unchanged."""
     live_run(server, client, tmp_path)
     states = recorded(server, tmp_path, "states", "--stream", "output")
     candles = recorded(server, tmp_path, "candles")
@@ -79,7 +79,7 @@ def test_a_replay_publishes_what_live_workers_did_and_leaves_no_trace(
     runs: dict[str, tuple[str, ...]] = {
         "one": ("--workers", "1"),
         "four": ("--workers", "4"),
-        # Ids are a millisecond apart or none: at a thousandth of real time that takes a moment.
+        # Ids are at most a millisecond apart, so even a tenth of real time takes only a moment.
         "paced": ("--workers", "2", "--speed", "0.1"),
     }
     for name, options in runs.items():
@@ -118,8 +118,8 @@ def test_candle_files_give_the_same_states_as_a_recording_of_their_replay(
 def test_recorded_replayed_and_recorded_again_entries_are_equal(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """But for their ids; with --keep-ids in all."""
-    raw: Any = client  # its xadd takes a dict, in which a name comes once
+    """Except for their ids; with --keep-ids, those are equal too."""
+    raw: Any = client  # its xadd takes a dict, in which a name occurs only once
     raw.execute_command("XADD", INPUT, "7-3", "a", b"\xff\x00", "a", "", "b", "é\n")
     feed(client, made_candles(SYMBOLS, 5))
     path = recorded(server, tmp_path, "first")
@@ -140,10 +140,10 @@ def test_recorded_replayed_and_recorded_again_entries_are_equal(
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_replay_that_broke_off_goes_on_to_the_same_states(
+def test_an_interrupted_replay_can_be_resumed_and_gives_the_same_states(
     end: signal.Signals, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G2: in the middle of it, by a signal between batches or by a kill at any moment."""
+    """G2: interrupted by a signal between batches, or killed at any moment."""
     folder = candle_folder(tmp_path, 400)
     options = ("--workers", "1", "--max-backlog", "50")
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "whole", "--workers", "1")
@@ -165,7 +165,7 @@ def test_a_replay_that_broke_off_goes_on_to_the_same_states(
 def test_the_group_is_never_further_behind_than_allowed(
     server_binary: Path, tmp_path: Path
 ) -> None:
-    """G8, on a Redis that has no `lag` as well. Without a group, all that was fed is behind."""
+    """G8, also on a Redis without `lag`. Without a group, everything fed counts as backlog."""
     folder = candle_folder(tmp_path, 20)
     feeding = ("replay", str(folder), "--namespace", "a", "--max-backlog", "40")
     own = small(tmp_path) | {"replay_namespace": "a", "max_pending": 5}
@@ -174,7 +174,7 @@ def test_the_group_is_never_further_behind_than_allowed(
         server.client() as client,
         WorkerProcess(server.port, tmp_path, *feeding, **small(tmp_path)) as replay,
     ):
-        wait_until(lambda: client.xlen(stream_of("a")) == 40, "as much is fed as is allowed")
+        wait_until(lambda: client.xlen(stream_of("a")) == 40, "as much is fed as allowed")
         assert "MARKETSTATE_REPLAY_NAMESPACE=a marketstate worker" in replay.log
         with WorkerProcess(server.port, tmp_path, **own) as worker:
             assert replay.exit_code() == 0, replay.log
@@ -193,12 +193,12 @@ def test_a_signal_ends_a_long_gap(
         wait_until(lambda: client.xlen(stream_of("a")) == 3, "the first minute is fed")
         replay.process.send_signal(signal.SIGINT)
         assert replay.exit_code() == 130, replay.log
-        assert "stopped by a signal; --resume goes on from here" in replay.log
+        assert "stopped by a signal; --resume continues from here" in replay.log
     assert client.xlen(stream_of("a")) == 3
 
 
-def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_path: Path) -> None:
-    """G5: what was fed when the connection broke is neither left out nor fed again."""
+def test_a_replay_survives_a_redis_outage(any_server_binary: Path, tmp_path: Path) -> None:
+    """G5: entries that were being fed when the connection broke are neither lost nor repeated."""
     folder = candle_folder(tmp_path, 4)
     feeding = ("replay", str(folder), "--namespace", "a", "--speed", "100")
     with EmbeddedRedis(any_server_binary, "--appendonly", "yes") as server:
@@ -215,7 +215,7 @@ def test_a_replay_outlasts_a_redis_that_goes_away(any_server_binary: Path, tmp_p
 
 
 def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.Redis) -> None:
-    """G2: and one from elsewhere, or one that Redis refuses, changes nothing."""
+    """G2. A batch of another replay, or one that Redis refuses, changes nothing."""
     feed_batch = Scripts(client).feed
     batch = packed([b"5-0", b"a", b"\x00"]) + packed([b"6-0", b"a", b"", b"a", b"b"])
     keys = ["stream", "position"]
@@ -228,7 +228,7 @@ def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.R
     assert client.xrange("stream") == [(b"5-0", {b"a": b"\x00"}), (b"6-0", {b"a": b"b"})]
 
 
-def test_a_worker_that_cannot_work_ends_the_replay(
+def test_a_worker_that_fails_ends_the_replay(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     folder = candle_folder(tmp_path, 4)
@@ -236,17 +236,17 @@ def test_a_worker_that_cannot_work_ends_the_replay(
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--workers", "1")
     assert (code, "the worker ended with exit code 3" in log) == (1, True), log
     assert "quantum:replay:a:stream:marketstate holds a string" in log
-    assert "broken off after 12 of 12 entries" in log
+    assert "interrupted after 12 of 12 entries" in log
 
 
-def test_only_the_files_that_were_fed_can_be_gone_on_with(
+def test_a_replay_can_only_be_resumed_with_the_same_files(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     folder = candle_folder(tmp_path, 5)
     feeding = ("--namespace", "a", "--max-backlog", "inf")
     assert run(server, tmp_path, "replay", folder, *feeding)[0] == 0
     code, log = run(server, tmp_path, "replay", folder, *feeding)
-    assert (code, "'a' has an earlier replay in it; --resume" in log) == (2, True), log
+    assert (code, "'a' contains an earlier replay; continue" in log) == (2, True), log
     code, log = run(server, tmp_path, "replay", folder, *feeding, "--resume")
     assert (code, "0 of 15 entries fed" in log) == (0, True), log
     one = next(folder.iterdir())
@@ -255,28 +255,28 @@ def test_only_the_files_that_were_fed_can_be_gone_on_with(
     assert client.xlen(stream_of("a")) == 15
 
 
-def test_nothing_is_fed_of_files_that_cannot_all_be_fed(
+def test_nothing_is_fed_if_the_files_have_bad_lines(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G5: with --skip-bad the rest is, and what is not is counted."""
+    """G5: with --skip-bad the rest is fed, and the bad lines are counted."""
     folder = candle_folder(tmp_path, 5)
     path = sorted(folder.iterdir())[1]
     rows = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*rows[:3], "some text\n", rows[4]]))
     feeding = ("replay", folder, "--namespace", "a", "--max-backlog", "inf")
     code, log = run(server, tmp_path, *feeding)
-    assert (code, f"{path}, line 4: Expected 12 columns" in log) == (2, True), log
+    assert (code, f"{path}, line 4: found 1 columns, expected 12" in log) == (2, True), log
     assert client.exists(stream_of("a")) == 0
     code, log = run(server, tmp_path, *feeding, "--skip-bad")
     assert (code, client.xlen(stream_of("a"))) == (0, 14), log
-    assert "2 lines were skipped, or have a gap before them:" in log
+    assert "2 lines were skipped, or follow a gap:" in log
     assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
 
 
 def test_a_recording_of_states_is_not_fed(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """As candles, all of it would end in the dead letters."""
+    """As candles, all its entries would become dead letters."""
     client.xadd(OUTPUT, {"symbol": "A", "regime": "chop", "record": "{}"})
     path = tmp_path / "states.jsonl"
     assert run(server, tmp_path, "record", path, "--stream", "output")[0] == 0
@@ -285,20 +285,20 @@ def test_a_recording_of_states_is_not_fed(
     assert client.exists(stream_of("a")) == 0
 
 
-def test_the_live_stream_is_fed_only_when_told_to(
+def test_the_live_stream_is_only_fed_on_request(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     folder = candle_folder(tmp_path, 5)
     refused: dict[tuple[str, ...], str] = {
-        (): "--namespace NAME; or, with --live",
-        ("--live", "--namespace", "a"): "--namespace NAME; or, with --live",
-        ("--live", "--clean"): "go with --namespace",
-        ("--live", "--workers", "1"): "go with --namespace",
-        ("--namespace", "a*"): "'a*' is not 1 to 64 letters",
-        ("--namespace", "a", "--keep-ids"): "candle files have no ids",
+        (): "give either --namespace NAME",
+        ("--live", "--namespace", "a"): "give either --namespace NAME",
+        ("--live", "--clean"): "need --namespace",
+        ("--live", "--workers", "1"): "need --namespace",
+        ("--namespace", "a*"): "'a*' must be 1 to 64 letters",
+        ("--namespace", "a", "--keep-ids"): "candle files have no entry ids",
     }
     code, log = run(server, tmp_path, "replay", "--namespace", "a", "--clean")
-    assert (code, "there is nothing of a namespace a" in log) == (2, True), log
+    assert (code, "the namespace a has no keys" in log) == (2, True), log
     for options, says in refused.items():
         code, log = run(server, tmp_path, "replay", folder, *options)
         assert (code, says in log) == (2, True), log
@@ -308,7 +308,7 @@ def test_the_live_stream_is_fed_only_when_told_to(
     assert {*client.keys()} == {INPUT.encode(), b"quantum:marketstate-worker:marketstate:fed"}
 
 
-def test_a_namespace_that_is_worked_in_or_belongs_to_others_is_not_removed(
+def test_a_namespace_that_is_in_use_or_belongs_to_another_group_is_not_removed(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     clean = ("replay", "--namespace", "a", "--clean")
@@ -317,7 +317,7 @@ def test_a_namespace_that_is_worked_in_or_belongs_to_others_is_not_removed(
         worker.wait_for_log("holding 16 of 16 shards")
         before = {*client.keys()}
         code, log = run(server, tmp_path, *clean)
-        assert (code, "busy still work for the replay 'a'" in log) == (3, True), log
+        assert (code, "workers busy still run for the replay 'a'" in log) == (3, True), log
         assert before <= {*client.keys()}
         assert worker.terminate() == 0
     assert (run(server, tmp_path, *clean)[0], client.keys()) == (0, [])
@@ -348,18 +348,17 @@ def test_verify_shows_the_first_difference_from_a_recording(
     code, log = run(server, tmp_path, *compare)
     symbol = late[0][b"symbol"].decode()
     assert (code, f"FAIL {symbol}: at the close " in log) == (4, True), log
-    assert f"mu is recorded as {state.mu!r}, {OUTPUT} has 0.5 ({states}, line 52; entry " in log, (
-        log
-    )
+    difference = f"mu is recorded as {state.mu!r}, but {OUTPUT} has 0.5"
+    assert f"{difference} ({states}, line 52; entry " in log, log
     assert "FAIL against: 94 of 96 states are the same" in log, log
     code, log = run(server, tmp_path, *compare, symbols="AAAUSDT,NOUSDT")
     assert "of 32 states" in log, log
 
 
-def test_states_of_a_window_that_still_fills_differ_in_nothing_else(
+def test_states_of_a_filling_window_differ_only_in_the_buffer_size(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """A replay of the later candles alone begins with fewer closes than the live worker had."""
+    """A replay of only the later candles starts with fewer closes than the live worker had."""
     live_run(server, client, tmp_path)
     states = recorded(server, tmp_path, "states", "--stream", "output")
     entries: Any = client.xrange(INPUT)
@@ -370,7 +369,5 @@ def test_states_of_a_window_that_still_fills_differ_in_nothing_else(
     assert code == 0, log
     code, log = run(server, tmp_path, "verify", "--against", states, "--namespace", "late")
     assert (code, "36 of 36 states are the same" in log) == (0, True), log
-    assert "in 9 of them one window was still filling" in log, log
-    assert "skip against: 60 are recorded of closes before those, 0 of closes after them" in log, (
-        log
-    )
+    assert "for 9 of them one window was still filling" in log, log
+    assert "skip against: 60 recorded states are earlier and 0 are later than what" in log, log

@@ -1,4 +1,4 @@
-"""deploy/redis/users.acl: who replays as its user cannot touch what is live, by Redis's rules."""
+"""deploy/redis/users.acl: Redis does not let the replay user touch anything live."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,12 +29,12 @@ def server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
         yield server
 
 
-def test_the_user_for_replays_does_all_of_one_and_nothing_else(
+def test_the_replay_user_can_do_a_replay_and_nothing_else(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     with server.client() as client:
         if str(client.info("server")["redis_version"]).startswith("6."):
-            return  # it knows no keys to be read only
+            return  # it does not support read-only keys
         raw: Any = client
         (rules,) = [line for line in USERS.read_text().splitlines() if f"user {NAME} " in line]
         raw.execute_command("ACL", "SETUSER", NAME, *rules.split()[2:], f">{WHO['redis_password']}")
@@ -56,7 +56,7 @@ def test_the_user_for_replays_does_all_of_one_and_nothing_else(
             code, log = run(server, tmp_path, *command, **WHO)
             assert code == 0, log
         refused: Any = client.acl_log()
-        # With this the library tells its name; neither Redis 7.0 nor the worker needs it.
+        # redis-py sends its name with this; neither Redis 7.0 nor the worker needs it.
         assert [e for e in refused if not e["object"].startswith("client")] == []
         with redis.Redis(port=server.port, username=NAME, password=WHO["redis_password"]) as user:
             for key in (INPUT, OUTPUT):

@@ -1,4 +1,4 @@
-"""Leases: shares even out by themselves, stay put when nothing changes, and pass on in time."""
+"""Leases: they balance automatically, stay put if nothing changes, and are taken over in time."""
 
 import pytest
 import redis
@@ -11,14 +11,14 @@ from worker.local.redis_server import EmbeddedRedis
 
 
 def settle(workers: list[SteppedWorker]) -> list[set[int]]:
-    """What each holds after all have renewed twice: once to give back, once to take."""
+    """What each worker holds after all have renewed twice: once to release, once to take."""
     for _ in range(2):
         held = [set(worker.keep()) for worker in workers]
     return held
 
 
 def let_die(client: redis.Redis, worker: SteppedWorker) -> None:
-    """As if its lease time had passed since it was last seen."""
+    """Make the worker look as if its lease time had passed since it was last seen."""
     name = worker.settings.worker_id
     entry = client.hget(f"{INTERNAL_PREFIX}:members", name)
     assert isinstance(entry, bytes)
@@ -28,7 +28,7 @@ def let_die(client: redis.Redis, worker: SteppedWorker) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17])
-def test_every_shard_is_held_by_exactly_one_worker_and_shares_differ_by_one_at_most(
+def test_every_shard_is_held_by_exactly_one_worker_and_shares_differ_by_at_most_one(
     count: int, server: EmbeddedRedis
 ) -> None:
     """G1."""
@@ -39,7 +39,7 @@ def test_every_shard_is_held_by_exactly_one_worker_and_shares_differ_by_one_at_m
     assert settle(workers) == held
 
 
-def test_a_worker_that_joins_gets_its_share_and_the_other_shards_stay_where_they_are(
+def test_a_new_worker_gets_its_share_and_the_other_shards_stay_where_they_are(
     server: EmbeddedRedis,
 ) -> None:
     first, second = SteppedWorker(server, "a"), SteppedWorker(server, "b")
@@ -81,7 +81,7 @@ def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(
 
 
 def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: EmbeddedRedis) -> None:
-    """G4: a commit that is still on its way with an old token must fail."""
+    """G4: a delayed commit with an old token must fail."""
     first = SteppedWorker(server, "a", incarnation="one process")
     first.keep()
     old = {shard: first.shards.token(shard) for shard in range(16)}

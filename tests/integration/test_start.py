@@ -1,4 +1,4 @@
-"""What a group starts with: entries from before it, caches, and what its workers must share."""
+"""How a group starts: older entries, caches, and the settings that its workers must share."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_entries_from_before_the_group_warm_the_windows_and_emit_nothing(
     } == warm
 
 
-def test_a_worker_that_starts_anew_in_the_middle_of_warming_up_emits_nothing_of_it(
+def test_a_worker_that_restarts_during_warm_up_emits_nothing_from_it(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G2: the boundary is part of the group, not of a worker's memory."""
@@ -137,7 +137,7 @@ def _list_of_numbers(client: redis.Redis, candles: list[Candle]) -> None:
 def test_a_new_symbol_starts_with_the_closes_of_its_cache(
     fill: Any, with_first: bool, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """The same states as from the stream alone, wherever the older closes come from."""
+    """The states are the same as from the stream alone, whatever cache the older closes are in."""
     distinct = [
         candle(symbol, i, round(100 + (i * i % 97) / 10 + i / 1_000, 3))
         for i in range(264)
@@ -158,7 +158,7 @@ def test_a_new_symbol_starts_with_the_closes_of_its_cache(
     assert "closes from the cache" in worker.log
 
 
-def test_a_cache_that_cannot_be_used_is_reported_and_passed_over(
+def test_a_cache_that_cannot_be_used_is_reported_and_skipped(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     client.set("candles:BTCUSDT:1m", "x")
@@ -197,7 +197,7 @@ def test_what_is_fixed_when_the_group_is_created_cannot_change(
         assert (worker.exit_code(), says in worker.log) == (2, True), worker.log
 
 
-def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
+def test_settings_of_the_calculation_change_only_while_no_other_worker_runs(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """G2: no two workers of a group calculate differently at the same time."""
@@ -206,7 +206,7 @@ def test_settings_of_the_calculation_change_only_while_no_other_worker_lives(
         with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
             assert second.exit_code() == 2
             assert (
-                "works with publish_interval=60, this worker has publish_interval=120;"
+                "runs with publish_interval=60, but this worker has publish_interval=120;"
                 in second.log
             )
             assert "stop 'first' and all others first" in second.log
@@ -225,7 +225,7 @@ def test_a_second_worker_with_the_same_id_is_refused(server: EmbeddedRedis, tmp_
         assert first.terminate() == 0
 
 
-def test_a_killed_worker_comes_back_under_its_id_when_its_lease_has_run_out(
+def test_a_killed_worker_can_come_back_under_its_id_when_its_lease_has_expired(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     """G6."""
@@ -239,7 +239,7 @@ def test_a_killed_worker_comes_back_under_its_id_when_its_lease_has_run_out(
 def test_a_stopped_worker_leaves_its_shards_free_at_once(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G6: the lease time is an hour; nobody waits for it."""
+    """G6: the lease time is an hour, but no worker waits for it."""
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
         first.wait_for_log("holding 16 of 16 shards")
         assert first.terminate() == 0
@@ -248,10 +248,10 @@ def test_a_stopped_worker_leaves_its_shards_free_at_once(
         second.wait_for_log("holding 16 of 16 shards")
 
 
-def test_a_waiting_worker_hears_at_once_of_shards_that_are_given_back(
+def test_a_waiting_worker_learns_at_once_of_released_shards(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G6: the lease time is an hour, so the next look at the leases is twenty minutes away."""
+    """G6: the lease time is an hour, so the next renewal is twenty minutes away."""
     with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as first:
         first.wait_for_log("holding 16 of 16 shards")
         with WorkerProcess(server.port, tmp_path, lease_seconds=3600) as second:
@@ -260,10 +260,10 @@ def test_a_waiting_worker_hears_at_once_of_shards_that_are_given_back(
             second.wait_for_log("holding 16 of 16 shards")
 
 
-def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
+def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_repaired(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G5: no worker invents a position in the stream."""
+    """G5: no worker guesses a position in the stream."""
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         client.xgroup_destroy(INPUT, GROUP)
@@ -281,7 +281,7 @@ def test_a_deleted_group_stops_the_worker_and_none_starts_until_it_is_mended(
     run_over(server, client, tmp_path, 1)
 
 
-def test_a_deleted_meta_stops_the_workers_and_is_not_brought_back(
+def test_a_deleted_meta_key_stops_the_workers_and_is_not_created_again(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     with WorkerProcess(server.port, tmp_path) as worker:
@@ -293,7 +293,7 @@ def test_a_deleted_meta_stops_the_workers_and_is_not_brought_back(
     assert client.exists(f"{INTERNAL_PREFIX}:meta") == 0
 
 
-def test_a_group_that_somebody_else_created_is_left_alone(
+def test_a_group_created_by_another_program_is_left_alone(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     client.xgroup_create(INPUT, GROUP, "0", mkstream=True)
@@ -302,7 +302,7 @@ def test_a_group_that_somebody_else_created_is_left_alone(
         assert "that no marketstate worker created" in worker.log
 
 
-def test_synthetic_candles_flow_by_themselves_and_feeding_twice_is_harmless(
+def test_synthetic_candles_are_fed_automatically_and_feeding_twice_is_harmless(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     settings = {"source": "synthetic", "candle_interval": "1s", "publish_interval": 1}
@@ -328,7 +328,7 @@ def test_synthetic_candles_flow_by_themselves_and_feeding_twice_is_harmless(
 def test_without_candles_nothing_is_published(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """There is no fallback to invented prices."""
+    """There is no fallback to synthetic prices."""
     with WorkerProcess(server.port, tmp_path, lease_seconds=1) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         members = client.hgetall(f"{INTERNAL_PREFIX}:members")
@@ -341,25 +341,25 @@ def test_without_candles_nothing_is_published(
 
 
 @pytest.mark.parametrize(
-    ("others", "is_told"),
+    ("others", "is_warned"),
     [({}, True), ({"output_prefix": "other:", "output_stream": "others"}, False)],
 )
-def test_another_group_that_publishes_to_the_same_keys_is_told(
+def test_check_warns_of_another_group_that_publishes_to_the_same_keys(
     others: dict[str, str],
-    is_told: bool,
+    is_warned: bool,
     server: EmbeddedRedis,
     client: redis.Redis,
     tmp_path: Path,
 ) -> None:
-    """It would publish again what this one publishes, and push it out of the output stream."""
+    """It would publish every state twice, and push older states out of the output stream."""
     SteppedWorker(server, "one", group="another", **others)
     with WorkerProcess(server.port, tmp_path, "check") as check:
         assert check.exit_code() == 0, check.log
-    assert ("warn group another: works on the same input and publishes" in check.log) == is_told
+    assert ("warn group another: reads the same input and publishes" in check.log) == is_warned
     assert client.exists(INPUT)
 
 
-def test_symbols_in_small_letters_are_warned_of(server: EmbeddedRedis) -> None:
+def test_check_warns_of_symbols_in_lower_case(server: EmbeddedRedis) -> None:
     settings = SteppedWorker(server, "one", symbols="btcusdt,ETHUSDT").settings
-    (told,) = [str(each) for each in preflight(settings) if each.verdict == "warn"]
-    assert told.startswith("warn settings: MARKETSTATE_SYMBOLS has btcusdt: small letters")
+    (warning,) = [str(each) for each in preflight(settings) if each.verdict == "warn"]
+    assert warning.startswith("warn settings: MARKETSTATE_SYMBOLS has btcusdt in lower case")

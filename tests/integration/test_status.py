@@ -27,10 +27,10 @@ def as_json(output: str) -> Any:
     return json.loads(output.splitlines()[0])
 
 
-def test_status_tells_backlog_holders_workers_counters_and_freshness(
+def test_status_shows_backlog_holders_workers_counters_and_freshness(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G8: lag and pending add up to what is not finished."""
+    """G8: lag and pending add up to the unfinished entries."""
     first = SteppedWorker(server, "first", batch=50, max_pending=100)
     second = SteppedWorker(server, "second", batch=50, max_pending=100)
     for worker in (first, second, first, second):
@@ -70,7 +70,7 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "3")
     assert (code, as_json(output)["lag"] + as_json(output)["pending"]) == (0, 3)
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "2")
-    assert (code, "3 entries are not finished; allowed: 2" in output) == (4, True)
+    assert (code, "3 entries are unfinished; allowed: 2" in output) == (4, True)
     code, output = status_command(server, tmp_path, "--max-age", "0")
     assert (code, "the oldest unfinished entry is" in output) == (4, True)
     worker.finish_all()
@@ -78,15 +78,15 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     assert (code, "none yet" in output) == (0, True)
 
 
-def test_status_of_no_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: Path) -> None:
+def test_status_without_a_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: Path) -> None:
     with server.client() as client:
         client.flushall()
     code, output = status_command(server, tmp_path)
     assert (code, len(output.splitlines())) == (3, 1)
-    assert f"{INPUT} has no group 'marketstate'; the first worker that starts creates it" in output
+    assert f"{INPUT} has no group 'marketstate'; start a worker, which creates it" in output
 
 
-def test_of_a_deleted_group_it_says_what_the_worker_would(
+def test_for_a_deleted_group_status_says_the_same_as_the_worker(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     worker = SteppedWorker(server, "one")

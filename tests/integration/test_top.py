@@ -31,12 +31,12 @@ def one_client(one_server: EmbeddedRedis) -> Iterator[redis.Redis]:
 
 def top(server: EmbeddedRedis, *options: str, **settings: object) -> Terminal:
     encoding = str(settings.pop("encoding", "utf-8"))
-    # Some shells export their size, which is old after the first change of it.
+    # Some shells export their size, which is outdated after the first resize.
     environ = {"PYTHONIOENCODING": encoding, "COLUMNS": "30", "LINES": "7"}
     return Terminal("top", *options, environ=environ, redis_port=server.port, **settings)
 
 
-def test_it_shows_markets_and_the_group_obeys_keys_and_leaves_the_terminal_as_it_was(
+def test_it_shows_markets_and_the_group_reacts_to_keys_and_restores_the_terminal(
     one_server: EmbeddedRedis, one_client: redis.Redis
 ) -> None:
     worker = SteppedWorker(one_server, "one")
@@ -74,23 +74,23 @@ def test_ctrl_c_ends_it_too(one_server: EmbeddedRedis, one_client: redis.Redis) 
         assert "Traceback" not in terminal.written
 
 
-def test_a_redis_that_goes_away_is_told_and_comes_back(
+def test_a_redis_outage_is_shown_until_it_is_back(
     one_server: EmbeddedRedis, one_client: redis.Redis
 ) -> None:
     publish(one_client, [make_record("BTCUSDT", 0)])
     with top(one_server) as terminal:
         terminal.wait_for("BTCUSDT")
         one_server.kill()
-        terminal.wait_for("trying again")
+        terminal.wait_for("retrying")
         terminal.wait_for("BTCUSDT")
         one_server.start()
         publish(one_client, [make_record("ETHUSDT", 0)])
         terminal.wait_for("ETHUSDT")
-        assert not any("trying again" in line for line in terminal.screen)
+        assert not any("retrying" in line for line in terminal.screen)
         assert not any("BTCUSDT" in line for line in terminal.screen), "it came back empty"
 
 
-def test_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
+def test_a_user_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     SteppedWorker(server, "one").keep()
@@ -100,11 +100,11 @@ def test_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
     with top(server, redis_username=user, redis_password="only-reads") as terminal:
         terminal.wait_for("BTCUSDT")
         assert "workers -  lag -  pending -" in terminal.screen[1]
-        assert "this user may not read the group" in terminal.screen[1]
+        assert "this user is not allowed to" in terminal.screen[1]
 
 
 @pytest.mark.parametrize(("encoding", "options"), [("latin-1", []), ("utf-8", ["--ascii"])])
-def test_a_terminal_without_blocks_gets_letters(
+def test_a_terminal_without_block_characters_gets_ascii(
     one_server: EmbeddedRedis, one_client: redis.Redis, encoding: str, options: list[str]
 ) -> None:
     publish(one_client, [make_record("币USDT", 0)])
@@ -114,7 +114,7 @@ def test_a_terminal_without_blocks_gets_letters(
         assert all(line.isascii() for line in terminal.screen[:3])
 
 
-def test_without_a_terminal_a_redis_or_rich_it_says_so_in_a_line(tmp_path: Path) -> None:
+def test_without_a_terminal_or_a_redis_it_says_so_in_one_line(tmp_path: Path) -> None:
     with WorkerProcess(1, tmp_path, "top") as process:
         assert process.exit_code() == 2
         assert [line.partition(";")[0] for line in process.log.splitlines()] == [
@@ -127,7 +127,7 @@ def test_without_a_terminal_a_redis_or_rich_it_says_so_in_a_line(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("command", "library"), [("top", "rich"), ("plot", "matplotlib")])
-def test_without_the_extra_a_line_says_how_to_get_it(command: str, library: str) -> None:
+def test_without_the_extra_a_line_says_how_to_install_it(command: str, library: str) -> None:
     code = (
         f"import sys; sys.modules[{library!r}] = None; "
         f"from worker.cli import main; sys.exit(main([{command!r}]))"

@@ -1,4 +1,4 @@
-"""`marketstate verify`: what is published equals what the windows give, or a line tells."""
+"""`marketstate verify`: published states equal what the windows give, or a line says so."""
 
 import json
 import math
@@ -40,7 +40,7 @@ MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
 
 
 def closing_now(candles: list[Candle]) -> list[Candle]:
-    """The same, moved in time so that the last closes now."""
+    """The same candles, shifted in time so that the last one closes now."""
     shift = int(time.time() * 1_000) - candles[-1].close_time
     return [replace(one, close_time=one.close_time + shift) for one in candles]
 
@@ -67,15 +67,16 @@ def text_of(findings: list[Finding], subject: str) -> str:
     return "; ".join(finding.text for finding in findings if finding.subject == subject)
 
 
-def test_all_is_well_after_real_work(server: EmbeddedRedis) -> None:
-    """G2: a state follows from its window alone, with more closes than fit as well."""
+def test_everything_is_ok_after_real_work(server: EmbeddedRedis) -> None:
+    """G2: a state follows from its window alone, also after more closes than fit."""
     findings = found(worked(server, 320))
     assert set(verdicts(findings).values()) == {"ok"}
-    assert "2 of 2 states equal what their window gives" in text_of(findings, "recomputed")
+    expected = "2 of 2 states are byte for byte what their window gives"
+    assert text_of(findings, "recomputed") == expected
 
 
 def test_a_window_that_is_ahead_of_its_state_is_compared_up_to_it(server: EmbeddedRedis) -> None:
-    """The last state is 4 closes old, with a window that fills and with a full one."""
+    """The last state is 4 closes old, with a window that is filling and with a full one."""
     for closes in (257 + 4, 257 + 50 + 4):
         with server.client() as client:
             client.flushall()
@@ -88,7 +89,7 @@ def test_a_window_that_is_ahead_of_its_state_is_compared_up_to_it(server: Embedd
 
 
 def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedRedis) -> None:
-    """A verdict of its own: neither right nor wrong."""
+    """A separate verdict: neither right nor wrong."""
     worker = worked(server, 257 + 40, publish_interval=3_600, window_size=257)
     findings = found(worker)
     assert "skip" == verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"]
@@ -98,7 +99,7 @@ def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedR
     )
 
 
-def test_symbols_whose_window_still_fills_have_no_state_to_judge(server: EmbeddedRedis) -> None:
+def test_symbols_whose_window_is_filling_have_no_state_to_judge(server: EmbeddedRedis) -> None:
     findings = found(worked(server, 5))
     assert set(verdicts(findings).values()) == {"ok", "skip"}
     assert "2 more symbols have no state yet" in text_of(findings, "recomputed")
@@ -112,7 +113,7 @@ def _another_close(client: redis.Redis) -> None:
 
 
 def _another_record(client: redis.Redis) -> None:
-    """All fields agree, but the window gives something else."""
+    """All fields agree, but the window gives another record."""
     fields: Any = client.hgetall(STATE)
     sigma = decode_market_state(fields).sigma
     record = fields[b"record"].replace(repr(sigma).encode(), repr(sigma * (1 + 1e-15)).encode())
@@ -134,7 +135,7 @@ def _older_state(client: redis.Redis) -> None:
 BREAKAGES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     "another close": (_another_close, "recomputed", "is published as"),
     "another bit": (_another_record, "recomputed", "sigma is published as"),
-    "another notation": (_reordered_record, "recomputed", "not written as a worker writes it"),
+    "another encoding": (_reordered_record, "recomputed", "would encode it differently"),
     "an older state": (_older_state, "complete", "its record says"),
     "no hash": (lambda client: client.delete(STATE), "complete", "its hash is missing"),
     "no record": (
@@ -144,14 +145,14 @@ BREAKAGES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     ),
     "a field less": (lambda c: c.hdel(STATE, "vr"), "complete", "its hash has no field 'vr'"),
     "another field": (lambda c: c.hset(STATE, "ts", "9"), "complete", "ts of its hash is b'9'"),
-    "no JSON": (lambda c: c.hset(STATE, "record", b"\xff{"), "complete", "cannot be read"),
+    "not JSON": (lambda c: c.hset(STATE, "record", b"\xff{"), "complete", "cannot be read"),
     "another mark": (
         lambda c: c.hincrby(MARKS, "BTCUSDT", 1),
         "complete",
-        "something else has written to it",
+        "another program has written to it",
     ),
     "half a candle": (lambda c: c.rpush(WINDOW, b"half"), "recomputed", "its window is damaged"),
-    "a close that is none": (
+    "a close that is nan": (
         lambda c: c.lset(WINDOW, -9, c.lindex(WINDOW, -9)[:8] + struct.pack("<d", math.nan)),
         "recomputed",
         "its window is damaged",
@@ -162,7 +163,7 @@ BREAKAGES: dict[str, tuple[Callable[[Any], object], str, str]] = {
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_what_does_not_agree_is_told_with_its_symbol(
+def test_a_disagreement_is_reported_with_its_symbol(
     breakage: str, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     worker = worked(server, 259)
@@ -182,10 +183,10 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     wait_until(lambda: "FAIL" in verdicts(found(worker, max_state_age_s=0.5)).values(), "it ages")
     findings = found(worker, max_state_age_s=0.5)
     assert (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"]) == ("FAIL", "FAIL")
-    assert "no candle has come since: see the upstream" in text_of(findings, "ETHUSDT")
+    assert "no candle has arrived since; check the upstream" in text_of(findings, "ETHUSDT")
     client.hset(f"{INTERNAL_PREFIX}:shard:{shard_of('ETHUSDT', 16):02d}", "ETHUSDT", 1)
-    told = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
-    assert re.search(r"of a close \d{5}d ago, allowed: 0.5s", told), told
+    text = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
+    assert re.search(r"for a close \d{5}d ago, allowed: 0.5s", text), text
     gone = {"max_state_age_s": 0.5, "ignored": frozenset(SYMBOLS)}
     assert verdicts(found(worker, **gone))["fresh"] == "skip"
     client.delete(OUTPUT)
@@ -197,7 +198,7 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
 def test_a_state_that_has_expired_is_not_missing(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """With a publish interval of 1 s and 1-minute candles, hashes are gone most of the time."""
+    """With a publish interval of 1 s and 1-minute candles, hashes are expired most of the time."""
     worker = worked(server, 258, publish_interval=1)
     client.delete(STATE)
     assert verdicts(found(worker))["BTCUSDT"] == "FAIL"
@@ -224,13 +225,13 @@ def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
     assert verdicts(found(worker, max_lag=3))["backlog"] == "FAIL"
     assert verdicts(found(worker, max_age_s=0))["backlog"] == "FAIL"
     expire_leases(client)
-    assert text_of(found(worker), "workers") == "nobody holds a shard: start a worker"
+    assert text_of(found(worker), "workers") == "no worker holds a shard; start one"
 
 
 def test_parameters_that_have_changed_make_old_states_incomparable(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """All workers stopped, theta changed, one started: the old states stand for now."""
+    """All workers stopped, theta changed, one started: the old states stay for now."""
     worked(server, 258).shards.release()
     theta = tmp_path / "theta.json"
     theta.write_text('{"vol": {"ewma_lambda": 0.9}}')
@@ -250,10 +251,10 @@ def verify_command(
         return process.exit_code(), process.log
 
 
-def test_verify_beside_running_workers_finds_nothing_wrong(
+def test_verify_finds_nothing_wrong_while_workers_run(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """What is compared is read in one transaction; and reading changes nothing."""
+    """Data that is compared is read in one transaction, and reading changes nothing."""
     candles = closing_now(made_candles(SYMBOLS, 900))
     feed(client, candles[:2])
     with WorkerProcess(server.port, tmp_path, batch=3) as worker:
@@ -268,7 +269,7 @@ def test_verify_beside_running_workers_finds_nothing_wrong(
     assert rounds > 3
 
 
-def test_verify_prints_a_line_per_check_or_an_object_and_exits_with_4_where_one_fails(
+def test_verify_prints_a_line_or_an_object_per_check_and_exits_with_4_if_one_fails(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     worked(server, 258)
@@ -283,13 +284,13 @@ def test_verify_prints_a_line_per_check_or_an_object_and_exits_with_4_where_one_
     assert (code, output.count("FAIL verify: ")) == (3, 1)
 
 
-def test_symbols_that_are_wanted_and_never_came_are_told(
+def test_wanted_symbols_that_never_arrived_are_reported(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     findings = found(worked(server, 258, symbols="BTCUSDT,BTCUSD"))
     assert (
         verdicts(findings)["BTCUSD"],
         text_of(findings, "BTCUSD"),
-    ) == ("warn", "no candle of it has come yet")
+    ) == ("warn", "no candle has arrived yet")
     assert "1 of 1 states" in text_of(findings, "recomputed")
     assert client.exists(STATE)

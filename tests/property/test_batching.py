@@ -1,4 +1,4 @@
-"""One answer in every batching: whole, one by one, cut anywhere, with crashes in between."""
+"""One answer in any batching: all at once, one by one, split anywhere, with crashes in between."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ Answer = tuple[dict[str, list[str]], dict[str, int]]
 
 
 class Batch(NamedTuple):
-    """How many entries of each shard a worker fetches, and what befalls it."""
+    """How many entries of each shard a worker fetches, and when it crashes."""
 
     counts: tuple[int, int, int, int]
     crash: str
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 def entries_of(steps: Iterable[tuple[str, int, float]]) -> list[Entry]:
-    """A step of 1 is the next candle; 0 a duplicate, below a late one, above a gap."""
+    """A step of 1 is the next candle, 0 a duplicate, less than 0 a late candle, above 1 a gap."""
     minutes: dict[str, int] = defaultdict(int)
     entries = []
     for number, (symbol, step, close) in enumerate(steps, start=1):
@@ -83,7 +83,7 @@ COUNTS = st.tuples(*[st.sampled_from([0, 1, 2, 7, 30])] * 4)
 
 
 def answer(case: Case, batches: Iterable[Batch]) -> Answer:
-    """What is published and counted when the entries are fetched in these batches, then singly."""
+    """What is published and counted if entries are fetched in these batches, then one by one."""
     queues: dict[int, deque[Entry]] = {shard: deque() for shard in range(4)}
     for entry in case.entries:
         queues[entry.shard].append(entry)
@@ -150,7 +150,7 @@ def test_batches_of_any_size_give_the_same_bytes(
 )
 @settings(max_examples=100, deadline=None)
 def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]) -> None:
-    """G2 and G3: what is loaded from the mirror is what the memory was."""
+    """G2 and G3: loading from the mirror restores the memory."""
     assert answer(case, batches) == whole(case)
 
 
@@ -161,14 +161,14 @@ def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]
 def test_what_is_published_is_the_state_of_the_window_at_that_candle(
     steps: list[tuple[str, int, float]], publish_interval: int, on_regime_change: bool
 ) -> None:
-    """G2, against the rules read aloud: a list of closes, and a clock that is the candle's."""
+    """G2, compared with the plain rules: a list of closes, and the clock of the candles."""
     chosen = small_settings(
         publish_interval=publish_interval, emit_on_regime_change=on_regime_change
     )
     case = Case(chosen, (0, 0), {}, entries_of(steps))
     pipeline, twin = Pipeline(case.settings, case.warm_until), Twin(case.settings)
     records = twin.advance(pipeline, case.entries).records
-    assert [figures_of(record) for record in records] == list(told_aloud(case))
+    assert [figures_of(record) for record in records] == list(by_the_plain_rules(case))
 
 
 Figures = tuple[str, int, int, float, float, float, str, str]
@@ -181,7 +181,7 @@ def figures_of(record: MarketStateRecord) -> Figures:
     )
 
 
-def told_aloud(case: Case) -> Iterable[Figures]:
+def by_the_plain_rules(case: Case) -> Iterable[Figures]:
     last_ms: dict[str, int] = defaultdict(int)
     emitted_ms: dict[str, int] = defaultdict(int)
     emitted_regime: dict[str, str] = {}
@@ -211,6 +211,6 @@ def told_aloud(case: Case) -> Iterable[Figures]:
             )
 
 
-def test_the_symbols_lie_on_several_shards() -> None:
+def test_the_symbols_are_on_several_shards() -> None:
     """Otherwise shards could not get ahead of each other in these tests."""
     assert len({shard_of(symbol, 4) for symbol in SYMBOLS}) > 1

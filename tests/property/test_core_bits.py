@@ -1,6 +1,6 @@
-"""G2, one answer: the state of a window has the same bits however it is computed.
+"""G2, one answer: the state of a window has the same bits in whatever way it is computed.
 
-Also: `core` agrees with the oracle on windows that nobody chose.
+Also: `core` agrees with the oracle on random windows.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ THETAS: list[dict[str, Any]] = [
 
 
 def walks(rng: np.random.Generator, rows_n: int, prices_n: int, kind: str) -> Prices:
-    """Return windows that wander, have ties, jump between scales, or move by single ulps."""
+    """Return windows that are random walks, have ties, vary in scale, or move by single ulps."""
     noise = rng.standard_normal((rows_n, prices_n))
     wandering = 100.0 * np.exp(np.cumsum(0.002 * noise, axis=1))
     made: dict[str, Prices] = {
@@ -64,7 +64,7 @@ seeds = st.integers(0, 2**32 - 1)
     rows_n=st.integers(1, 2 * ROWS_AT_ONCE + 3),
     extra_n=st.integers(0, 9),
 )
-def test_a_window_alone_and_anywhere_in_any_batch_in_any_layout_has_the_same_bits(
+def test_a_window_has_the_same_bits_alone_and_anywhere_in_any_batch_and_layout(
     seed: int, kind: str, theta: dict[str, Any], rows_n: int, extra_n: int
 ) -> None:
     """Protects G2."""
@@ -91,7 +91,7 @@ def test_a_window_alone_and_anywhere_in_any_batch_in_any_layout_has_the_same_bit
 
 @settings(max_examples=6, deadline=None)
 @given(seed=seeds, kind=kinds)
-def test_a_window_of_default_length_alone_and_in_a_batch_has_the_same_bits(
+def test_a_window_of_default_length_has_the_same_bits_alone_and_in_a_batch(
     seed: int, kind: str
 ) -> None:
     """Protects G2."""
@@ -119,7 +119,7 @@ def test_the_state_of_a_ring_buffer_does_not_depend_on_how_its_closes_arrived(
     assert bits(calculation.get_state("X", window.closes())) == bits(expected)
 
 
-# Ticks far above the rounding of a logarithm: below it, the sign of a return is a matter of taste.
+# Ticks far above the rounding of a logarithm, below which the sign of a return is arbitrary.
 priced_in_ticks = st.integers(25, 45).flatmap(
     lambda n: arrays(np.int64, n, elements=st.integers(1, 10**7), fill=st.just(500))
 )
@@ -161,7 +161,7 @@ def test_core_agrees_with_the_oracle(
     prices = (ticks * tick).tolist()
     expected = oracle_state(prices, dict(merged_theta(theta)))
     actual = MarketState(theta).get_state("X", prices)
-    # Absolute: a log price is good to 1e-15, a slope near 0 no better, and sigma may be 1e-6.
+    # Absolute: log prices and slopes near 0 are accurate to 1e-15, and sigma may be 1e-6.
     assert differences(expected, actual, rel=1e-9, absolute=1e-9) == []
     assert expected is not None
     assert actual is not None
@@ -199,7 +199,7 @@ def test_every_number_is_finite_and_the_probabilities_sum_to_one(
 @given(seed=seeds, factor=st.floats(0.5, 1e6))
 def test_the_unit_of_the_price_does_not_matter(seed: int, factor: float) -> None:
     calculation = MarketState(SMALL)
-    # Distinct prices: of two equal ones, eps and rounding keep the sign of the return 0 anyway.
+    # Prices without ties: for equal prices, rounding could change the sign of a return of 0.
     prices = walks(np.random.default_rng(seed), 1, 30, "wandering")[0]
     expected = calculation.get_state("X", prices)
     actual = calculation.get_state("X", factor * prices)

@@ -1,4 +1,4 @@
-"""Routing inside Redis finds the symbol that the decoder finds, whatever the entry looks like."""
+"""Routing inside Redis finds the same symbol as the decoder, whatever the entry looks like."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ from worker.keys import INTAKE, shard_name, shard_of
 from worker.settings import settings_from
 from worker.store.scripts import Scripts
 
-# Many shards, so that two symbols seldom meet by accident.
+# Many shards, so that two symbols rarely share one by chance.
 SETTINGS = settings_from({"MARKETSTATE_SHARDS": "256"})
 Fields = dict[bytes, bytes]
 with_redis = settings(
@@ -33,7 +33,7 @@ with_redis = settings(
 
 
 def shards_of(entries: list[Fields], client: redis.Redis) -> list[str]:
-    """The consumer that each entry is handed to."""
+    """The consumer that each entry is routed to."""
     client.flushall()
     scripts = Scripts(client)
     join(scripts, SETTINGS)
@@ -51,7 +51,7 @@ def shards_of(entries: list[Fields], client: redis.Redis) -> list[str]:
 
 
 def misrouted(entries: list[Fields], client: redis.Redis) -> list[tuple[Fields, str, str]]:
-    """The entries that the decoder takes and the router handed to another shard."""
+    """The entries that the decoder accepts but that were routed to another shard."""
     found = []
     for number, (fields, shard) in enumerate(
         zip(entries, shards_of(entries, client), strict=True), start=1
@@ -79,14 +79,14 @@ SCALARS = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT
 )
-# Names that mean something at the top mean nothing further down.
+# Names that have a meaning at the top level have none in nested values.
 INNER_NAMES = TEXT | st.sampled_from(["symbol", "data", "e", "s", "k", "close"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(INNER_NAMES, inner, max_size=3),
     max_leaves=6,
 )
-# With a sign before them, they are no reserved names.
+# With a plus sign before them, names are never reserved ones.
 EXTRAS = st.dictionaries(
     st.sampled_from(["x", "s", "k", "timestamp", "symbol "]) | TEXT.map("+".__add__),
     VALUES,
@@ -98,7 +98,7 @@ CLOSE_TIMES = st.just(T0) | st.just(str(T0)) | st.just(float(T0))
 
 @st.composite
 def plain_candles(draw: st.DrawFn) -> dict[str, Any]:
-    """A candle with unknown fields, the fields in any order."""
+    """A candle with unknown fields, in any order."""
     candle = {"symbol": draw(SYMBOLS), "close": draw(CLOSES), "close_time": draw(CLOSE_TIMES)}
     return dict(draw(st.permutations([*(draw(EXTRAS) | candle).items()])))
 
@@ -113,7 +113,7 @@ def kline_events(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def wrapped(draw: st.DrawFn) -> dict[str, Any]:
-    """In the combined-stream wrapper, whose own fields may not name a symbol."""
+    """A document in the combined-stream wrapper, whose own fields must not name a symbol."""
     wrapper = {"stream": "btcusdt@kline_1m"} if draw(st.booleans()) else {}
     inner = draw(plain_candles() | kline_events())
     return draw(st.sampled_from([wrapper | {"data": inner}, {"data": inner} | wrapper]))
@@ -125,7 +125,7 @@ BLANKS = st.text(" \t\r\n", max_size=2)
 
 @st.composite
 def json_text(draw: st.DrawFn, documents: st.SearchStrategy[Any] = DOCUMENTS) -> bytes:
-    """JSON as different writers write it: spaced, escaped, or neither."""
+    """JSON in the styles of different writers: with spaces, with escapes, or neither."""
     text = json.dumps(
         draw(documents),
         ensure_ascii=draw(st.booleans()),
@@ -134,7 +134,7 @@ def json_text(draw: st.DrawFn, documents: st.SearchStrategy[Any] = DOCUMENTS) ->
     )
     if draw(st.booleans()):
         text = text.replace("/", "\\/")
-    if draw(st.booleans()):  # a letter may always be written as an escape
+    if draw(st.booleans()):  # any letter may be written as an escape
         text = text.replace("USDT", "\\u0055SDT")
     return (draw(BLANKS) + text + draw(BLANKS)).encode()
 
@@ -147,7 +147,7 @@ def flat(draw: st.DrawFn) -> Fields:
 
 
 def in_field(documents: st.SearchStrategy[bytes]) -> st.SearchStrategy[Fields]:
-    """As payload, as data, or as payload beside a data field that nobody reads."""
+    """As payload, as data, or as payload next to a data field that is ignored."""
     beside = st.sampled_from([{}, {b"symbol": b"OTHER"}, {b"trace_id": b""}])
     alone = st.builds(
         lambda name, raw: {name: raw}, st.sampled_from([b"payload", b"data"]), documents
@@ -157,7 +157,7 @@ def in_field(documents: st.SearchStrategy[bytes]) -> st.SearchStrategy[Fields]:
 
 
 def spoilt(documents: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """With a few bytes changed, which may or may not leave something to read."""
+    """With a few bytes changed, which may or may not leave a valid document."""
     return st.builds(
         lambda raw, at, piece, length: raw[:at] + piece + raw[at + length :],
         documents,
@@ -213,7 +213,7 @@ def test_flat_fields_go_to_the_shard_of_their_symbol(
     )
 )
 @with_redis
-def test_what_was_spoilt_on_the_way_goes_to_the_shard_of_the_symbol_that_is_left(
+def test_a_damaged_document_goes_to_the_shard_of_the_symbol_that_is_left(
     client: redis.Redis, entries: list[Fields]
 ) -> None:
     """G1"""
@@ -247,7 +247,7 @@ PLAIN = {"symbol": "BTCUSDT", "close": 1.5, "close_time": T0}
 def test_a_document_that_names_two_symbols_is_never_applied_on_the_wrong_shard(
     client: redis.Redis, document: str
 ) -> None:
-    """G1, G5: router and decoder may take different ones; then it is a dead letter."""
+    """G1, G5: router and decoder may take different symbols; then it is a dead letter."""
     fields = {b"payload": document.encode()}
     [consumer] = shards_of([fields], client)
     shard = next(shard for shard in range(256) if shard_name(shard) == consumer)
@@ -272,7 +272,7 @@ ONLY_IN_MESSAGEPACK: dict[str, object] = {
 def test_messagepack_that_lua_cannot_read_is_refused(
     client: redis.Redis, name: str, value: object
 ) -> None:
-    """G1, G5: what becomes of an entry cannot depend on which shard its symbol has."""
+    """G1, G5: the result for an entry must not depend on the shard of its symbol."""
     raw = msgspec.msgpack.encode(PLAIN | {name: value})
     assert misrouted([{b"data": raw}], client) == []
 
@@ -284,9 +284,7 @@ def test_a_document_of_the_largest_size_is_routed(client: redis.Redis) -> None:
 
 
 @pytest.mark.parametrize("depth", [15, 100, 250])
-def test_nesting_that_the_decoder_reads_is_read_by_the_router(
-    client: redis.Redis, depth: int
-) -> None:
+def test_the_router_reads_the_same_nesting_as_the_decoder(client: redis.Redis, depth: int) -> None:
     raw = b'{"x": ' + b"[" * depth + b"]" * depth + b"," + json.dumps(PLAIN).encode()[1:]
     assert decode_candle({b"data": raw}, T0).close_time == T0
     assert misrouted([{b"data": raw}], client) == []
@@ -298,8 +296,8 @@ def test_what_has_no_symbol_goes_to_shard_0(client: redis.Redis) -> None:
     assert shards_of(entries, client) == [shard_name(0)] * 4
 
 
-def test_an_entry_on_another_shard_than_its_symbols_would_be_noticed(client: redis.Redis) -> None:
-    """The comparison itself."""
+def test_a_misrouted_entry_would_be_noticed(client: redis.Redis) -> None:
+    """A test of the comparison itself."""
     fields = dict(candle_entry(1, "BTCUSDT", T0).fields)
     assert [shard_name(shard_of("BTCUSDT", 256))] == shards_of([fields], client)
     assert shards_of([fields], client) != [shard_name(shard_of("ETHUSDT", 256))]

@@ -1,8 +1,8 @@
 """The scripts under every order of events that hypothesis finds, against a real Redis.
 
-Workers come, are paused with a batch in hand, lose their leases and die; entries arrive, consumers
-are deleted, scripts flushed. A small model knows what was fed. After every step it holds: of each
-symbol a prefix is applied, in order, once, and window, outputs and acknowledgement agree on it.
+Workers start, are paused during a batch, lose their leases and die; entries arrive, consumers are
+deleted, scripts are flushed. A small model knows what was fed. The invariant after every step: of
+each symbol, a prefix is applied once and in order, and window, outputs and acknowledgements agree.
 """
 
 import struct
@@ -90,13 +90,13 @@ class ScriptsMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_worker_keeps_its_leases(self, data: st.DataObject) -> None:
-        """Not while it has a batch in hand: the loop finishes one before it keeps again."""
+        """Not during a batch: the loop finishes a batch before it renews again."""
         worker = self.any_worker(data)
         if worker.settings.worker_id not in self.in_hand:
             worker.keep()
 
     @rule(data=st.data(), ask_ahead=st.booleans())
-    def a_worker_takes_a_batch_in_hand(self, data: st.DataObject, ask_ahead: bool) -> None:
+    def a_worker_starts_a_batch(self, data: st.DataObject, ask_ahead: bool) -> None:
         worker = self.any_worker(data)
         name = worker.settings.worker_id
         if name not in self.in_hand and (entries := worker.fetch()):
@@ -104,8 +104,8 @@ class ScriptsMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
-    def a_worker_commits_what_it_has_in_hand(self, data: st.DataObject) -> None:
-        """G4: it succeeds if, and only if, all its leases are still its own."""
+    def a_worker_commits_its_batch(self, data: st.DataObject) -> None:
+        """G4: it succeeds if and only if the worker still holds all leases."""
         name = data.draw(st.sampled_from(sorted(self.in_hand)))
         worker, changes = self.workers[name], self.in_hand.pop(name)
         holders = {shard: self.client.get(worker.keys.lease(shard)) for shard in changes.finished}
@@ -122,8 +122,8 @@ class ScriptsMachine(RuleBasedStateMachine):
         worker.shards.drop(lost.value.shards)
 
     @rule(data=st.data())
-    def the_leases_of_a_worker_run_out(self, data: st.DataObject) -> None:
-        """It was paused, or its renewals got lost; it does not know yet."""
+    def the_leases_of_a_worker_expire(self, data: st.DataObject) -> None:
+        """It was paused, or its renewals were lost; it does not know yet."""
         self.let_time_pass(self.any_worker(data).settings.worker_id)
 
     @precondition(lambda self: len(self.workers) > 1)
@@ -151,16 +151,16 @@ class ScriptsMachine(RuleBasedStateMachine):
         self.client.xgroup_delconsumer(INPUT, GROUP, shard_name(shard))
 
     @rule(count=st.integers(1, 6))
-    def somebody_else_reads_the_group(self, count: int) -> None:
+    def another_program_reads_from_the_group(self, count: int) -> None:
         self.client.xreadgroup(GROUP, "debug", {INPUT: ">"}, count=count)
 
     @rule(count=st.integers(1, 6))
-    def somebody_else_claims_what_is_pending(self, count: int) -> None:
+    def another_program_claims_pending_entries(self, count: int) -> None:
         self.client.xautoclaim(INPUT, GROUP, "thief", 0, count=count)
 
     @invariant()
     def of_each_symbol_a_prefix_is_applied_once_and_in_order(self) -> None:
-        """G1, G3: windows and outputs agree on how far a symbol is; their sum on all."""
+        """G1, G3: windows and outputs agree on the position of a symbol; counters on the sum."""
         outputs = self.emitted_close_times()
         applied = 0
         for symbol, fed in self.fed.items():
@@ -185,7 +185,7 @@ class ScriptsMachine(RuleBasedStateMachine):
         assert self.entries >= taken + finished(self.client)
 
     def finish(self) -> None:
-        """Whatever happened: a last worker brings everything to its end."""
+        """Whatever has happened, a last worker finishes everything."""
         for name in list(self.workers):
             self.let_time_pass(name)
         self.workers, self.in_hand = {}, {}
@@ -198,7 +198,7 @@ class ScriptsMachine(RuleBasedStateMachine):
         assert group_info(self.client).get("pending") == 0
 
     def let_time_pass(self, name: str) -> None:
-        """As if a lease time had passed for this worker alone."""
+        """Let a lease time pass, for this worker only."""
         if self.client.hexists(f"{INTERNAL_PREFIX}:members", name):
             self.client.hset(f"{INTERNAL_PREFIX}:members", name, f"{OUT_OF_TIME}:1000:anybody")
         for shard in range(SHARDS):
@@ -235,7 +235,7 @@ def machine_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
         yield server
 
 
-def test_no_order_of_events_loses_doubles_or_misplaces_a_candle(
+def test_no_order_of_events_loses_repeats_or_reorders_a_candle(
     machine_server: EmbeddedRedis,
 ) -> None:
     """G1, G3, G4, G5."""

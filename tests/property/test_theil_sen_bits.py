@@ -1,7 +1,7 @@
 """The Theil-Sen slope is the same double as scipy's, on every input, compiled or not.
 
-Windows of all lengths from 2 to 2,048, most of them short, where scipy is fast: a hundred
-thousand drawn by generators of hard cases, and more by hypothesis.
+Windows have all lengths from 2 to 2,048; most are short, because scipy is fast there. A hundred
+thousand come from generators of hard cases, and more from hypothesis.
 """
 
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def test_a_hundred_thousand_hard_windows_have_the_same_double_as_scipy(kind: str
         )
     )
 )
-def test_windows_that_hypothesis_draws_have_the_same_double_as_scipy(rows: Floats) -> None:
+def test_windows_from_hypothesis_have_the_same_double_as_scipy(rows: Floats) -> None:
     """Protects G2."""
     expected = [_scipy(y) for y in rows]
     assert theil_sen_slopes(rows).tolist() == expected
@@ -102,7 +102,7 @@ def test_windows_that_hypothesis_draws_have_the_same_double_as_scipy(rows: Float
 
 
 @pytest.mark.parametrize("n", [3, 64, 128, 256, 700])
-def test_a_row_alone_and_in_a_batch_has_the_same_double(n: int) -> None:
+def test_a_row_has_the_same_double_alone_and_in_a_batch(n: int) -> None:
     """Protects G2."""
     rng = np.random.default_rng(n)
     rows = np.stack([make(rng, n) for make in KINDS.values() for _ in range(3)])
@@ -113,14 +113,14 @@ def test_a_row_alone_and_in_a_batch_has_the_same_double(n: int) -> None:
 
 @pytest.mark.skipif(not kernel.is_compiled(), reason="there is no compiler on this machine")
 @pytest.mark.parametrize("kind", ["walk", "log prices", "ticks", "trend", "flat", "stale", "jumps"])
-def test_the_compiled_search_proves_nearly_all_windows_of_markets(kind: str) -> None:
-    """What it does not prove is right all the same, but slow."""
+def test_the_compiled_search_proves_nearly_all_market_windows(kind: str) -> None:
+    """Unproven windows are correct too, but slow."""
     rng = np.random.default_rng(4)
     rows = np.stack([KINDS[kind](rng, 256) for _ in range(500)])
     unproven = np.isnan(kernel.proven_median_slopes(rows)).sum()
     assert unproven <= 5
 
 
-def test_longer_rows_than_the_compiled_search_takes_are_done_the_long_way() -> None:
+def test_rows_too_long_for_the_compiled_search_give_the_same_double_as_scipy() -> None:
     y = np.random.default_rng(9).standard_normal((1, 2_049))
     assert theil_sen_slopes(y).tolist() == [_scipy(y[0])]

@@ -9,7 +9,7 @@ USERS: Final = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 
 
 def users(version: str) -> dict[str, str]:
-    """Their rules; for 6.2 with the change that deploy/redis/README.md tells."""
+    """Their rules; for 6.2, with the change that deploy/redis/README.md describes."""
     text = USERS.read_text()
     if version.startswith("6."):
         text = text.replace("%R~", "~")

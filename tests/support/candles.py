@@ -1,5 +1,5 @@
-"""Candles for tests: made ones, with what the oracle expects of them, and real ones where the
-folder `shared` is beside the project.
+"""Candles for tests: generated ones with the results of the oracle, and real ones if the folder
+`shared` exists next to the project.
 """
 
 import csv
@@ -64,7 +64,7 @@ def real_candles(count: int) -> list[Candle]:
 
 
 def expected_by_oracle(candles: Iterable[Candle]) -> Rows:
-    """What is published of each symbol, as text, calculated the slow way."""
+    """What is published for each symbol, as text, calculated by the oracle."""
     closes: dict[str, list[float]] = {}
     rows: Rows = {}
     for one in candles:
@@ -116,7 +116,7 @@ def as_flat(one: Candle) -> dict[str, str]:
 
 
 def as_kline_event(one: Candle) -> dict[str, bytes]:
-    """A raw Binance event, prices as strings; every other one in the combined-stream wrapper."""
+    """A raw Binance event with prices as strings; every second one in the stream wrapper."""
     kline = {
         "t": one.open_time,
         "T": one.close_time,
@@ -138,7 +138,7 @@ def as_kline_event(one: Candle) -> dict[str, bytes]:
 
 
 def as_own(one: Candle) -> dict[str, bytes]:
-    """Our own Candle, JSON and MessagePack in turn."""
+    """Our own Candle, alternating between JSON and MessagePack."""
     codec = msgspec.json if one.close_time // MINUTE_MS % 2 else msgspec.msgpack
     return {"data": codec.encode(one)}
 

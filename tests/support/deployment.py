@@ -1,4 +1,4 @@
-"""The project in service on a booted machine, and what its units say."""
+"""The project deployed on a booted machine, and the state of its units."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ SHARDS: Final = 16
 
 
 def make_wheels(folder: Path) -> None:
-    """All that a deployment without an index takes, for the Python that it will use."""
+    """All wheels for a deployment without a package index, for the Python that it will use."""
     python = subprocess.run(
         [ROOT / "scripts/python", "--for-services"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -54,7 +54,7 @@ class Deployment:
         return self.machine.run(script, "--wheels", WHEELS, *options, check=check)
 
     def shorten(self, *lines: str) -> None:
-        """Other times for both units, where a test would only wait: until the next boot."""
+        """Override settings of both units until the next boot, to shorten waiting times."""
         for unit in (FIRST, "quantum-marketstate@.service"):
             path = self.machine.path(f"/run/systemd/system/{unit}.d/99-test.conf")
             path.parent.mkdir(parents=True, exist_ok=True)

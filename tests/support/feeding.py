@@ -1,4 +1,4 @@
-"""A pipeline without Redis: entries to feed it with, and a plain twin of what Redis remembers."""
+"""A pipeline without Redis: entries to feed it, and a simple twin of the data in Redis."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from worker.keys import shard_of
 from worker.settings import Settings
 
 MINUTE_MS: Final = 60_000
-# A close time; candles close a millisecond before the full minute.
+# A close time; candles close one millisecond before the full minute.
 T0: Final = 1_700_000_040_000 - 1
 # Windows so short that a few candles fill them.
 SMALL_THETA: Final = merged_theta(
@@ -37,7 +37,7 @@ def small_settings(**changes: Any) -> Settings:
 def candle_entry(
     number: int, symbol: str, close_time: int, close: float = 100.0, **changes: Any
 ) -> Entry:
-    """The entry `number`-0 with a candle, on the shard of its symbol among four."""
+    """The entry `number`-0 with a candle, on its symbol's shard of four."""
     candle = Candle(
         symbol=symbol, close_time=close_time, close=close, **({"interval": "1m"} | changes)
     )
@@ -49,7 +49,7 @@ def candle_entry(
 
 
 class Twin:
-    """What commits leave in Redis, and the memory of a worker that moves with them."""
+    """What commits leave in Redis, and the memory of a worker that follows them."""
 
     def __init__(self, settings: Settings, histories: Mapping[str, History] | None = None) -> None:
         self._settings = settings
@@ -72,7 +72,7 @@ class Twin:
         return pipeline.advance(pipeline.read(entries), self.memory, new)
 
     def commit(self, changes: Changes) -> None:
-        """In Redis, as `commit.lua` does it."""
+        """Change the twin of Redis as `commit.lua` does."""
         for symbol, change in changes.symbols.items():
             window = self._windows[symbol]
             window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
@@ -84,13 +84,13 @@ class Twin:
         self.counters += changes.counters
 
     def move(self, changes: Changes) -> None:
-        """In memory, as `Shards.move` does it."""
+        """Change the memory as `Shards.move` does."""
         for symbol, change in changes.symbols.items():
             change.before.extend(change.close_times_ms, change.closes)
             self._memory[change.shard, symbol] = Memory(change.before, change.mark)
 
     def crash(self) -> None:
-        """Forget all, and load from Redis as `Shards` does it."""
+        """Forget everything, and load from the twin of Redis as `Shards` does."""
         self._memory = {}
         for (shard, symbol), mark in self._marks.items():
             window = Window(self._settings.window_size)
@@ -104,7 +104,7 @@ def fed(
     warm_until: tuple[int, int] = (0, 0),
     histories: Mapping[str, History] | None = None,
 ) -> Changes:
-    """The changes of the last batch; those before it are committed."""
+    """The changes of the last batch; earlier batches are committed."""
     settings = settings or small_settings()
     pipeline, twin = Pipeline(settings, warm_until), Twin(settings, histories)
     for batch in batches[:-1]:

@@ -1,8 +1,8 @@
-"""A systemd of its own for tests: booted over a copy of this machine that forgets.
+"""A separate systemd for tests, booted over a throw-away copy of this machine.
 
-No virtual machine and no container tools: `unshare` makes namespaces, an overlay makes the copy,
-`nsenter` runs commands in it. The network has nothing but its own loopback, so ports are free, and
-nothing that is started inside is seen outside. Needs root on Linux; `missing` says what else.
+It needs no virtual machine and no container tools: `unshare` creates namespaces, an overlay makes
+the copy, and `nsenter` runs commands in it. The network has only its own loopback, so all ports are
+free, and nothing started inside is visible outside. Needs root on Linux; `missing` says what else.
 """
 
 import contextlib
@@ -29,19 +29,19 @@ REDIS_SOCKET: Final = "/run/redis/redis-server.sock"
 
 
 def missing() -> str:
-    """Why no machine can be booted here; an empty text where one can."""
+    """Why no machine can be booted here; empty if one can."""
     if not SYSTEMD.exists() or os.geteuid() != 0:
-        return "booting systemd needs root on a Linux with systemd"
+        return "booting systemd needs root on Linux with systemd"
     if tools := [tool for tool in NEEDED if shutil.which(tool) is None]:
         return f"not installed: {', '.join(tools)}"
     tried = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
     )
-    return "" if tried.returncode == 0 else "this root may not make namespaces"
+    return "" if tried.returncode == 0 else "this root user may not create namespaces"
 
 
 class Machine:
-    """A booted systemd. `run` runs a command in it, `path` is a file of it, seen from outside."""
+    """A booted systemd. `run` runs a command in it; `path` gives one of its files from outside."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="machine-"))
@@ -50,7 +50,7 @@ class Machine:
         (self._folder / "top").mkdir()
         self._outer = subprocess.Popen(
             [
-                # Should the tests be killed, it goes with them.
+                # If the tests are killed, it is killed too.
                 *(
                     "setpriv",
                     "--pdeathsig=KILL",
@@ -66,7 +66,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            # In their cgroups before --cgroup makes these the roots of all that is inside.
+            # Enter the cgroups before --cgroup makes them the roots for everything inside.
             preexec_fn=self._enter_cgroups,  # noqa: PLW1509  no threads here
         )
         self._pid = 0
@@ -84,7 +84,7 @@ class Machine:
         timeout_s: float = 120,
         **environment: str,
     ) -> subprocess.CompletedProcess[str]:
-        """As root inside, with the environment of a fresh login. Output and errors are one text."""
+        """Run as root inside, with a fresh login environment. Output and errors are merged."""
         done = subprocess.run(
             [
                 *("nsenter", "--target", str(self._pid)),
@@ -117,7 +117,7 @@ class Machine:
         return self.run("journalctl", "--unit", unit, "--output=cat", "--no-pager").stdout
 
     def start_redis(self, *settings: str) -> None:
-        """Debian's package as its unit: empty, on the usual port, and on a socket for tests."""
+        """Start Debian's redis-server unit: empty, on the usual port, and on a socket for tests."""
         configuration = self.path("/etc/redis/redis.conf")
         lines = ["appendonly yes", f"unixsocket {REDIS_SOCKET}", "unixsocketperm 700", *settings]
         configuration.write_text("\n".join([configuration.read_text(), *lines, ""]))
@@ -126,12 +126,12 @@ class Machine:
         self.run("systemctl", "start", "redis-server")
 
     def redis(self, **options: str) -> redis.Redis:
-        """A client from outside; `options` such as username and password."""
+        """A client from outside; `options` are those of redis.Redis, such as username."""
         return redis.Redis(unix_socket_path=str(self.path(REDIS_SOCKET)), **options)  # type: ignore[arg-type]
 
     def close(self) -> None:
         if self._pid:
-            # The end of its first process ends all others.
+            # When its first process ends, all others end.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         else:
@@ -164,7 +164,7 @@ class Machine:
         while state not in ("running", "degraded"):
             if self._outer.poll() is not None or time.monotonic() > until_s:
                 said = (self._folder / "boot.log").read_text(errors="replace")[-2_000:]
-                raise AssertionError(f"systemd does not boot; it is {state!r}: {said}")
+                raise AssertionError(f"systemd does not boot; its state is {state!r}: {said}")
             time.sleep(0.05)
             self._pid = self._pid or int(children.read_text().strip() or 0)
             if self._pid and Path(f"/proc/{self._pid}/comm").read_text().strip() == "systemd":
@@ -172,14 +172,14 @@ class Machine:
 
 
 def _own_cgroups(name: str) -> Iterator[Path]:
-    """A new cgroup in each hierarchy, so that units of several machines do not meet."""
+    """A new cgroup in each hierarchy, so that units of several machines do not clash."""
     is_unified = (CGROUPS / "cgroup.controllers").exists()
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "cpuset":
-            continue  # systemd makes no use of it, and a new one takes no process
+            continue  # systemd does not use it, and a new one accepts no process
         if is_unified:
-            # A cgroup with processes in it, as ours has, can hand no controllers down.
+            # A cgroup that has processes, such as ours, cannot delegate controllers.
             cgroup = CGROUPS / name
         else:
             hierarchy = controllers.removeprefix("name=") or "unified"
@@ -189,7 +189,7 @@ def _own_cgroups(name: str) -> Iterator[Path]:
 
 
 def _remove(cgroup: Path) -> None:
-    """A cgroup goes as soon as the last process in it has."""
+    """A cgroup can be removed as soon as its last process has ended."""
     until_s = time.monotonic() + 10
     while cgroup.exists() and time.monotonic() < until_s:
         for folder, _, _ in os.walk(cgroup, topdown=False):

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Boots systemd over a copy of this machine that forgets: machine_boot.sh FOLDER
+# Boots systemd over a throw-away copy of this machine: machine_boot.sh FOLDER
 #
-# Run as root within new namespaces (see machine.py). All writing goes into memory; /run and /tmp
-# begin empty; processes, mounts, host name, network and cgroups are apart from the machine's own.
+# Run as root in new namespaces (see machine.py). All writes go to memory; /run and /tmp start empty;
+# processes, mounts, host name, network and cgroups are separate from the machine's own.
 set -eu
 top=$1
 root=$top/root
@@ -15,7 +15,7 @@ mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 
 mount -t proc proc "$root/proc"
-# What systemd would set of the kernel is set for the whole machine, so it may not.
+# Kernel settings affect the whole machine, so systemd must not change them.
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
@@ -31,7 +31,7 @@ mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 
-# The same hierarchies as outside: one (version 2), or one for each controller (version 1).
+# The same hierarchies as outside: one (version 2), or one per controller (version 1).
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 else
@@ -48,11 +48,11 @@ else
     done </proc/self/cgroup
 fi
 
-# Not chroot: within one the kernel refuses user namespaces, which units ask for.
+# Not chroot: inside one, the kernel refuses user namespaces, which units need.
 cd "$root"
 pivot_root . .
 umount -l .
-# As units expect it: what is mounted for them (credentials) must be seen where it is made.
+# As units expect: mounts made for them (credentials) must propagate.
 mount --make-rshared /
 cd /
 exec /usr/bin/env -i container=test \

@@ -1,6 +1,6 @@
-"""The specification, read aloud: slow, literal twins of every estimator in `core`.
+"""The specification, literally: slow twins of every estimator in `core`.
 
-Floats, lists and loops, sharing no code with `core`. It exists only to be compared with.
+It uses floats, lists and loops, and shares no code with `core`. It exists only for comparison.
 """
 
 import math
@@ -95,7 +95,7 @@ def weighted_slope(lp: Sequence[float], trend: Theta) -> float:
 
 
 def theil_sen(y: Sequence[float]) -> float:
-    """Return the median of the pairwise slopes, as scipy has it."""
+    """Return the median of the pairwise slopes, from scipy."""
     return float(theilslopes(y).slope)
 
 
@@ -133,7 +133,7 @@ def sign(value: float) -> int:
 
 
 def persistence(x: Sequence[float]) -> float:
-    """Return dp: the fraction of neighbours with equal sign."""
+    """Return dp: the fraction of adjacent returns with equal sign."""
     equal = [sign(before) == sign(after) for before, after in pairwise(x)]
     return sum(equal) / len(equal)
 

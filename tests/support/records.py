@@ -1,4 +1,4 @@
-"""Published records for tests of those who read them."""
+"""Published records for tests of their readers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -52,7 +52,7 @@ def make_record(
 
 
 def publish(client: redis.Redis, records: Iterable[MarketStateRecord]) -> None:
-    """As a worker does, hash and stream."""
+    """Publish to hash and stream, as a worker does."""
     for record in records:
         encoded = encode_record(record)
         for_hash: Any = msgspec.structs.asdict(hash_fields(record, encoded))

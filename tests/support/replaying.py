@@ -1,4 +1,4 @@
-"""Recordings and replays in tests: commands as processes, and what Redis holds of a replay."""
+"""Recordings and replays in tests: running commands, and the data of a replay in Redis."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ def small(folder: Path) -> dict[str, object]:
 def run(
     server: EmbeddedRedis, folder: Path, *command: object, **settings: object
 ) -> tuple[int, str]:
-    """A command to its end, in this process, which saves its start: exit code, and all it said."""
+    """Run a command in this process, which saves the start-up time; its exit code and output."""
     given = {"redis_port": server.port} | small(folder) | settings
     variables = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in given.items()}
     said = io.StringIO()
@@ -78,7 +78,7 @@ def states_of(client: redis.Redis, namespace: str) -> dict[bytes, list[bytes]]:
 
 
 def write_csv(folder: Path, symbol: str, candles: list[Candle]) -> Path:
-    """As Binance publishes them: 12 columns, no line of names."""
+    """In Binance's format: 12 columns, no header line."""
     path = folder / f"{symbol}-1m-2025-05.csv"
     path.write_text("".join(binance_row(one) for one in candles if one.symbol == symbol))
     return path
@@ -90,7 +90,7 @@ def binance_row(one: Candle) -> str:
 
 
 def candle_folder(folder: Path, count: int) -> Path:
-    """A file per symbol, with made candles."""
+    """A file per symbol, with generated candles."""
     made = folder / "candles"
     made.mkdir()
     candles = made_candles(SYMBOLS, count)

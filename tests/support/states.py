@@ -1,4 +1,4 @@
-"""How tests compare two states: to a tolerance, or to the last bit."""
+"""Comparing two states: within a tolerance, or to the last bit."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 def differences(
     expected: Any, actual: Any, rel: float = 1e-9, absolute: float = 0.0, path: str = "state"
 ) -> list[str]:
-    """Return where two states differ by more than the tolerance; [] when they agree."""
+    """Return where two states differ by more than the tolerance; [] if they agree."""
     if isinstance(expected, Mapping):
         if list(expected) != list(actual):
             return [f"{path}: expected keys {list(expected)}, found {list(actual)}"]
@@ -39,5 +39,5 @@ def leaves(state: Any) -> Iterator[Any]:
 
 
 def bits(state: Mapping[str, Any] | None) -> str:
-    """Return a text that is equal exactly when all bits of two states are (repr round-trips)."""
+    """Return a text that is equal if and only if all bits of two states are equal."""
     return repr(state)

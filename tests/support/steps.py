@@ -1,4 +1,4 @@
-"""A worker in the test's own process, to be driven step by step against a real Redis."""
+"""A worker inside the test process, driven step by step against a real Redis."""
 
 import uuid
 from typing import Any
@@ -29,7 +29,7 @@ class SteppedWorker(Session):
         self.batch_size.most = self.settings.batch
 
     def keep(self) -> list[int]:
-        """Renew now, however recent the last time was; the shards held."""
+        """Renew now, even if the last renewal was recent; returns the shards held."""
         self.shards.drop([])
         self.shards.keep()
         return list(self.shards)
@@ -53,7 +53,7 @@ class SteppedWorker(Session):
         self.commit.apply(changes)
 
     def finish_all(self, *, ask_ahead: bool = False) -> int:
-        """Batches until nothing is left; how many entries."""
+        """Process batches until nothing is left; returns how many entries."""
         done = 0
         while readings := self.fetch():
             self.apply(self.advance(readings, ask_ahead=ask_ahead))

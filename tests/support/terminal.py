@@ -1,4 +1,4 @@
-"""A program in a terminal of its own: what is on its screen, and keys pressed on it."""
+"""A program in a pseudo-terminal: what is on its screen, and how to press keys."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ class Terminal:
             stdout=self._theirs,
             stderr=self._theirs,
             start_new_session=True,
-            # Ctrl-C is for the foreground of the terminal that controls the session.
+            # Ctrl-C goes to the foreground processes of the session's controlling terminal.
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 no threads
         )
 
@@ -44,7 +44,7 @@ class Terminal:
 
     @property
     def written(self) -> str:
-        """Everything so far."""
+        """Everything written so far."""
         while True:
             try:
                 data = os.read(self._ours, 65_536)
@@ -56,7 +56,7 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines of the last frame that is whole."""
+        """The lines of the last complete frame."""
         frames = self.written.split(_FRAME)
         text = frames[-2] if len(frames) > 2 else ""
         return [line.strip("\r") for line in _SEQUENCE.sub("", text).split("\n")]

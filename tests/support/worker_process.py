@@ -24,11 +24,11 @@ PATIENCE_S = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
-    """Fails, with `what` was waited for, when it does not come about."""
+    """Fails with `what` if the condition does not become true."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline_s:
-            raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain until {what}")
+            raise AssertionError(f"timed out after {PATIENCE_S:.0f} s waiting until {what}")
         time.sleep(0.01)
 
 
@@ -36,7 +36,7 @@ class WorkerProcess:
     """`marketstate worker` (or another command) with settings for a Redis on `port`."""
 
     module = "worker"
-    """What Python is to run."""
+    """The module to run."""
 
     def __init__(self, port: int, folder: Path, *command: str, **settings: object) -> None:
         self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
@@ -73,7 +73,7 @@ class WorkerProcess:
         self.process.wait()
 
     def terminate(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
@@ -93,7 +93,7 @@ class WorkerProcess:
 
 
 def feed(client: redis.Redis, candles: Iterable[Candle], stream: str = INPUT) -> int:
-    """Write candles as the upstream publisher does; how many."""
+    """Write candles as the upstream publisher does; returns how many."""
     return feed_fields(
         client, [encode_envelope(candle, source="test") for candle in candles], stream
     )
@@ -110,7 +110,7 @@ def feed_fields(client: redis.Redis, entries: Iterable[Any], stream: str = INPUT
 
 
 def expire_leases(client: redis.Redis) -> None:
-    """Let the lease time of workers that are dead pass at once, instead of waiting for it."""
+    """Expire the leases of dead workers at once, instead of waiting for the lease time."""
     leases = [f"{INTERNAL_PREFIX}:lease:{shard:02d}" for shard in range(16)]
     client.delete(f"{INTERNAL_PREFIX}:members", *leases)
 
@@ -126,7 +126,7 @@ def counters(client: redis.Redis) -> dict[str, int]:
 
 
 def finished(client: redis.Redis) -> int:
-    """How many entries have come to an end, whatever it was."""
+    """How many entries are finished, in whatever way."""
     ends = ("applied", "ignored", "duplicate", "late", "dead", "lost")
     return sum(count for name, count in counters(client).items() if name in ends)
 
@@ -137,7 +137,7 @@ def wait_until_finished(client: redis.Redis, entries: int) -> None:
 
 
 def published(client: redis.Redis) -> dict[str, list[dict[bytes, bytes]]]:
-    """The output stream's entries by symbol, in order; ids left out."""
+    """The output stream's entries by symbol, in order, without ids."""
     by_symbol: dict[str, list[dict[bytes, bytes]]] = defaultdict(list)
     entries: Any = client.xrange(OUTPUT)
     for _, fields in entries:

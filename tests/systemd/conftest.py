@@ -1,4 +1,4 @@
-"""One booted systemd for all tests of this folder: they run in one process, one after the other."""
+"""One booted systemd for all tests in this folder; they run one after the other."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # What takes the deployment away comes last.
+    # The test that removes the deployment comes last.
     items.sort(key=lambda item: item.path == HERE / "test_uninstall.py")
 
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
-    """Booted, with Debian's redis-server running as a unit, and nothing of ours."""
+    """A booted machine with Debian's redis-server running as a unit, and none of our files."""
     if reason := missing():
         pytest.skip(reason)
     with Machine() as machine:
@@ -28,7 +28,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="session")
 def deployed(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """One worker, as scripts/deploy.sh leaves it on a clean system."""
+    """One worker, deployed by scripts/deploy.sh on a clean system."""
     folder = tmp_path_factory.mktemp("deployment")
     make_wheels(folder)
     deployment = Deployment(machine, folder / "wheels")

@@ -1,4 +1,4 @@
-"""scripts/deploy.sh on a clean system, and what it has put there."""
+"""scripts/deploy.sh on a clean system, and the files that it installs."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("unit", [FIRST, SECOND])
 
 
 def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment) -> None:
-    """G2, G3: what systemd runs publishes the same as any other worker."""
+    """G2, G3: a worker under systemd publishes the same as any other worker."""
     if SHARED.exists():
         candles, rows = real_candles(300), expected_real()
     else:
@@ -45,10 +45,10 @@ def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment
     assert f"recomputed: {len(rows)} of {len(rows)} states" in states.stdout
 
 
-def test_to_deploy_the_same_again_restarts_nothing(deployed: Deployment) -> None:
+def test_deploying_the_same_again_restarts_nothing(deployed: Deployment) -> None:
     before = deployed.machine.show(FIRST, "MainPID", "InvocationID")
     said = deployed.deploy("--", "--max-state-age=inf").stdout
-    assert "is built already" in said
+    assert "is already built" in said
     assert deployed.machine.show(FIRST, "MainPID", "InvocationID") == before
 
 
@@ -60,25 +60,25 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(deployed: Deployment) 
     assert deployed.show("quantum-marketstate@3.service", "ActiveState") == "inactive"
 
 
-def test_what_is_missing_is_all_said_at_once(deployed: Deployment) -> None:
+def test_everything_missing_is_reported_at_once(deployed: Deployment) -> None:
     done = deployed.machine.run(
         *("setpriv", "--reuid=65534", "--clear-groups", f"{deployed.checkout}/scripts/deploy.sh"),
         *("--wheels", "/srv"),
         check=False,
     )
     assert done.returncode == 2
-    assert done.stdout.splitlines()[:2] == ["deploy.sh: this is missing:", "  root: use sudo"]
+    assert done.stdout.splitlines()[:2] == ["deploy.sh: missing:", "  root: use sudo"]
     assert "  wheels in /srv" in done.stdout.splitlines()
 
 
-def test_a_python_in_a_home_folder_is_none_for_services(deployed: Deployment) -> None:
-    """It works for root, and is hidden from the service by ProtectHome."""
+def test_a_python_in_a_home_folder_is_not_used_for_services(deployed: Deployment) -> None:
+    """It works for root, but ProtectHome hides it from the service."""
     machine = deployed.machine
     machine.run("sh", "-c", "mkdir -p /root/bin && cp /usr/bin/python3.11 /root/bin/python3.11")
     script = f"{deployed.checkout}/scripts/python"
     asked_for = machine.run("env", "PATH=/root/bin:/usr/bin:/bin", script, "--for-services")
     assert "/root" not in asked_for.stdout
-    # Where there is no other one.
+    # Without any other Python.
     only = "mount --bind /dev/null /usr/bin/python3.11; export PATH=/root/bin:/usr/bin:/bin; exec "
     done = machine.run(
         "unshare", "--mount", "sh", "-c", f"{only} {script} --for-services", check=False
@@ -87,7 +87,7 @@ def test_a_python_in_a_home_folder_is_none_for_services(deployed: Deployment) ->
     assert "python3-venv (one in a home folder is hidden from services)" in done.stdout
 
 
-def test_settings_that_are_new_are_reported_and_the_file_is_left_alone(
+def test_new_settings_are_reported_and_the_file_is_left_alone(
     deployed: Deployment,
 ) -> None:
     path = deployed.machine.path(ENVIRONMENT)
@@ -105,7 +105,7 @@ def test_settings_that_are_new_are_reported_and_the_file_is_left_alone(
 
 
 @BOTH
-def test_the_units_are_as_the_people_who_run_them_expect(deployed: Deployment, unit: str) -> None:
+def test_the_units_have_the_expected_properties(deployed: Deployment, unit: str) -> None:
     expected = {
         "Type": "notify",
         "NotifyAccess": "main",
@@ -123,7 +123,7 @@ def test_the_units_are_as_the_people_who_run_them_expect(deployed: Deployment, u
     assert {name: deployed.show(unit, name) for name in expected} == expected
 
 
-def test_systemd_has_nothing_to_say_of_the_units(deployed: Deployment) -> None:
+def test_systemd_finds_nothing_wrong_with_the_units(deployed: Deployment) -> None:
     assert deployed.machine.run("systemd-analyze", "verify", FIRST, SECOND).stdout == ""
 
 
@@ -156,5 +156,5 @@ def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deploym
     assert done.returncode != 0
     assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
     releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout.split()
-    assert releases == [deployed.current().rpartition("/")[2]], "nothing unfinished is left"
+    assert releases == [deployed.current().rpartition("/")[2]], "no incomplete release is left"
     assert WHEELS not in done.stdout

@@ -1,8 +1,8 @@
-"""Workers under systemd through kills, pauses, crashes and restarts: what is published is as if
-nothing had happened, and the checker of the fault harness judges it.
+"""Workers under systemd with kills, pauses, crashes and restarts: they publish the same as if
+nothing had happened, judged by the checker of the fault harness.
 
-Redis asks for a password here, and the settings are small, so that every candle counts. Times of
-the units are shortened where a test would only wait for them.
+Redis requires a password here, and the windows are short, so that every candle counts. The units'
+times are shortened if a test would only wait for them.
 """
 
 import json
@@ -54,7 +54,7 @@ BOTH = pytest.mark.parametrize("unit", [FIRST, SECOND])
 
 
 class Trial:
-    """Two workers, a stream that goes on, and the verdict on all that has been."""
+    """Two workers, a continuing stream, and the verdict on everything so far."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -64,13 +64,13 @@ class Trial:
         self.fed = 0
 
     def feed(self, count: int = PER_STEP, *, padding: bytes = b"") -> None:
-        """`padding` makes entries large with a field that nobody reads."""
+        """`padding` makes entries large, with a field that is ignored."""
         some = self._entries[self.fed : self.fed + count]
         feed_fields(self.redis, [fields | {b"padding": padding} for fields in some])
         self.fed += count
 
     def judge(self) -> list[str]:
-        """Once everything fed is finished."""
+        """Wait until everything fed is finished; returns the violations."""
         wait_until_finished(self.redis, self.fed)
         history = History(
             settings={
@@ -94,7 +94,7 @@ class Trial:
 
     @contextmanager
     def environment_with(self, line: str) -> Iterator[None]:
-        """In the file; afterwards all run again without it."""
+        """With `line` in the file; afterwards, restart all workers without it."""
         environment = self.machine.path(ENVIRONMENT)
         original = environment.read_text()
         environment.write_text(f"{original}{line}\n")
@@ -108,7 +108,7 @@ class Trial:
 
 @pytest.fixture(scope="module")
 def stream(machine: Machine, deployed: Deployment) -> Iterator[Trial]:
-    """Settings and password as above, an empty Redis to begin with; afterwards all as before."""
+    """Settings and password as above, and an empty Redis; restores everything afterwards."""
     environment = machine.path(ENVIRONMENT)
     original = environment.read_text()
     machine.run("systemctl", "stop", FIRST)
@@ -136,7 +136,9 @@ def stream(machine: Machine, deployed: Deployment) -> Iterator[Trial]:
 
 @pytest.fixture
 def trial(stream: Trial) -> Iterator[Trial]:
-    """Both at work and even; the stream goes on from test to test, and the verdict is on all."""
+    """Both workers run with equal shares; the stream continues across tests, and the verdict
+    covers all of it.
+    """
     stream.deployment.shorten("RestartSec=200ms")
     stream.machine.run("systemctl", "reset-failed")
     stream.machine.run("systemctl", "start", FIRST, SECOND)
@@ -146,7 +148,7 @@ def trial(stream: Trial) -> Iterator[Trial]:
 
 
 def test_a_second_worker_shares_the_work_and_the_lag_stays_0(trial: Trial) -> None:
-    trial.feed(15 * PER_STEP)  # most symbols then have closes enough for a state
+    trial.feed(15 * PER_STEP)  # then most symbols have enough closes for a state
     wait_until_finished(trial.redis, trial.fed)
     group = group_info(trial.redis)
     assert (group["lag"], group["pending"]) == (0, 0)
@@ -176,26 +178,26 @@ def test_the_log_shows_the_settings_and_nothing_shows_the_password(trial: Trial)
 
 
 @BOTH
-def test_when_one_is_killed_the_other_takes_over_until_systemd_has_brought_it_back(
+def test_when_a_worker_is_killed_the_other_takes_over_until_systemd_restarts_it(
     trial: Trial, unit: str
 ) -> None:
-    """G3, G6: with the units as they are."""
+    """G3, G6: with the real times of the units."""
     trial.deployment.shorten()
     (other,) = {FIRST, SECOND} - {unit}
     restarts = trial.restarts(unit)
     trial.feed()
-    wait_until(lambda: finished(trial.redis) > trial.fed - PER_STEP, "it is in the midst of work")
+    wait_until(lambda: finished(trial.redis) > trial.fed - PER_STEP, "it is in the middle of it")
     trial.machine.run("systemctl", "kill", "--signal=KILL", unit)
     trial.feed()
     wait_until(lambda: {other: SHARDS} == holders(trial.redis), "the other holds all shards")
     wait_until_finished(trial.redis, trial.fed)
     trial.feed()
-    wait_until(lambda: trial.restarts(unit) == restarts + 1, "systemd has brought it back")
+    wait_until(lambda: trial.restarts(unit) == restarts + 1, "systemd has restarted it")
     trial.wait_until_even()
 
 
 def test_a_worker_that_hangs_longer_than_the_watchdog_allows_is_restarted(trial: Trial) -> None:
-    """G4: the shards it held go to the other; the 60 s of the watchdog are 6 here."""
+    """G4: the other worker takes its shards. The watchdog's 60 s are 6 s here."""
     trial.deployment.shorten("RestartSec=200ms", "WatchdogSec=6")
     trial.machine.run("systemctl", "restart", FIRST)
     trial.deployment.wait_until_active(FIRST, SECOND)
@@ -204,16 +206,16 @@ def test_a_worker_that_hangs_longer_than_the_watchdog_allows_is_restarted(trial:
     trial.feed()
     trial.machine.run("kill", "-STOP", str(hung))
     trial.feed()
-    wait_until(lambda: trial.deployment.pid(SECOND) not in (0, hung), "another process is there")
+    wait_until(lambda: trial.deployment.pid(SECOND) not in (0, hung), "another process runs")
     assert "Watchdog timeout" in trial.machine.journal(SECOND)
-    assert "File " in trial.machine.journal(SECOND), "where it hung"
+    assert "File " in trial.machine.journal(SECOND), "it logs where it hung"
     trial.wait_until_even()
-    assert trial.restarts(FIRST) == 0, "one that only waits for candles does not hang"
+    assert trial.restarts(FIRST) == 0, "a worker that waits for candles does not hang"
 
 
 @BOTH
-def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial, unit: str) -> None:
-    """The other one works on, also where it is restarted with the first."""
+def test_after_five_crashes_in_a_row_a_unit_stays_failed(trial: Trial, unit: str) -> None:
+    """The other worker continues, even if it is restarted together with the first."""
     (other,) = {FIRST, SECOND} - {unit}
     trial.machine.run("systemctl", "stop", FIRST)
     trial.machine.run("systemctl", "reset-failed")
@@ -224,7 +226,7 @@ def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial, un
         pid = trial.deployment.pid(unit)
         if pid and trial.machine.run("kill", "-KILL", str(pid), check=False).returncode == 0:
             crashes += 1
-            wait_until(lambda pid=pid: trial.deployment.pid(unit) != pid, "it is seen")  # type: ignore[misc]
+            wait_until(lambda pid=pid: trial.deployment.pid(unit) != pid, "systemd has noticed")  # type: ignore[misc]
     assert crashes == 5
     said = trial.machine.run("systemctl", "status", unit, check=False).stdout
     assert "Start request repeated too quickly" in said
@@ -236,7 +238,7 @@ def test_after_five_crashes_in_a_row_a_unit_is_held_and_says_so(trial: Trial, un
 def test_a_worker_over_its_memory_is_killed_and_restarted_and_nothing_is_lost(
     trial: Trial,
 ) -> None:
-    """The limit comes down to what it has, for 512 MB of candles would take their time."""
+    """The limit is set just above its current memory: 512 MB of candles would take too long."""
     restarts = trial.restarts(FIRST)
     trial.deployment.shorten("RestartSec=3")
     before = len(trial.machine.journal(FIRST))
@@ -266,12 +268,12 @@ def test_no_unit_fails_when_redis_is_restarted(trial: Trial) -> None:
     assert "0 loaded units listed" in trial.machine.run("systemctl", "--failed").stdout
 
 
-def test_a_stop_of_the_first_drains_and_stops_all_and_a_start_starts_all(trial: Trial) -> None:
+def test_stopping_the_first_stops_all_cleanly_and_starting_it_starts_all(trial: Trial) -> None:
     trial.feed()
     trial.machine.run("systemctl", "stop", FIRST)
     for unit in (FIRST, SECOND):
         assert trial.machine.show(unit, "ActiveState", "Result") == ["inactive", "success"]
-    assert holders(trial.redis) == {}, "all shards are given back"
+    assert holders(trial.redis) == {}, "all shards are released"
     trial.feed()
     trial.machine.run("systemctl", "enable", SECOND)
     trial.machine.run("systemctl", "start", FIRST)
@@ -280,8 +282,8 @@ def test_a_stop_of_the_first_drains_and_stops_all_and_a_start_starts_all(trial: 
 
 
 def test_a_restart_gives_all_workers_the_new_settings_at_once(trial: Trial) -> None:
-    """Workers with different settings would refuse to work together."""
-    # Steps of 60 and 30 s are due, or not, as with 60.
+    """Workers with different settings cannot run together."""
+    # With 59 s, the same candles are due as with 60 s, because their steps are 60 or 30 s.
     with trial.environment_with("MARKETSTATE_PUBLISH_INTERVAL=59"):
         trial.feed()
         trial.machine.run("systemctl", "restart", FIRST)
@@ -290,7 +292,7 @@ def test_a_restart_gives_all_workers_the_new_settings_at_once(trial: Trial) -> N
             assert "publish_interval=59 " in trial.machine.journal(unit)
 
 
-def test_a_bad_value_fails_at_once_with_the_message_of_check_and_is_not_tried_again(
+def test_a_bad_value_fails_at_once_with_the_message_of_check_and_is_not_retried(
     trial: Trial,
 ) -> None:
     with trial.environment_with("MARKETSTATE_PUBLISH_INTERVAL=soon"):
@@ -306,7 +308,7 @@ def test_a_bad_value_fails_at_once_with_the_message_of_check_and_is_not_tried_ag
         assert f"marketstate: {message}" in said
 
 
-def test_settings_of_one_worker_alone_win_over_those_for_all(trial: Trial) -> None:
+def test_settings_of_a_single_worker_override_the_common_ones(trial: Trial) -> None:
     own = trial.machine.path("/etc/quantum/marketstate@2.env")
     try:
         own.write_text("MARKETSTATE_LOG_LEVEL=DEBUG\n")

@@ -1,4 +1,4 @@
-"""The booted machine itself: what other tests here take for granted."""
+"""The booted machine itself, on which the other tests here rely."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def test_a_systemd_boots_and_runs_redis_as_a_unit(machine: Machine) -> None:
         assert client.ping()
 
 
-def test_nothing_of_it_is_seen_outside(machine: Machine) -> None:
+def test_nothing_inside_is_visible_outside(machine: Machine) -> None:
     machine.run("touch", "/etc/only-inside", "/tmp/only-inside")
     assert machine.path("/etc/only-inside").exists()
     assert not Path("/etc/only-inside").exists()

@@ -1,4 +1,4 @@
-"""deploy/redis on a booted system: the steps of its README, as they stand there."""
+"""deploy/redis on a booted system: the steps of its README, literally."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ CHANGED = (ENVIRONMENT, PASSWORD, "/etc/redis/redis.conf")
 
 
 def steps(first: str, last: str) -> str:
-    """The indented lines of the README from one to another."""
+    """The indented lines of the README from `first` to `last`."""
     lines = [line.strip() for line in README.read_text().splitlines() if line.startswith("    ")]
     begin = lines.index(first)
     return "\n".join(lines[begin : lines.index(last, begin) + 1])
@@ -22,7 +22,7 @@ def steps(first: str, last: str) -> str:
 
 @pytest.fixture
 def restored(deployed: Deployment) -> Iterator[Deployment]:
-    """Whatever the test changes is as before afterwards."""
+    """Restores afterwards whatever the test changes."""
     paths = [deployed.machine.path(inside) for inside in CHANGED]
     before = [path.read_bytes() if path.exists() else None for path in paths]
     yield deployed
@@ -31,8 +31,8 @@ def restored(deployed: Deployment) -> Iterator[Deployment]:
     deployed.machine.run("systemctl", "restart", "redis-server", FIRST)
 
 
-def test_a_worker_with_a_user_of_its_own_on_a_redis_that_lasts(restored: Deployment) -> None:
-    """As the README tells, it does all its work, and Redis has refused nothing."""
+def test_a_worker_with_its_own_user_on_a_durable_redis(restored: Deployment) -> None:
+    """Set up as in the README, it does all its work, and Redis refuses nothing."""
     machine = restored.machine
     restart = "systemctl restart redis-server"
     for script in (

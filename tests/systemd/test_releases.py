@@ -1,4 +1,4 @@
-"""From release to release with scripts/deploy.sh: forth, back, and back by itself."""
+"""Changing releases with scripts/deploy.sh: forward, back, and automatically back."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ OTHER = "/srv/next"
 
 @pytest.fixture(scope="module")
 def other(deployed: Deployment) -> Path:
-    """A checkout that makes another release."""
+    """A checkout that gives another release."""
     checkout = deployed.copy_checkout(OTHER)
     (checkout / "README.md").write_text("another release")
     return checkout
 
 
-def test_a_release_that_does_not_get_ready_gives_way_to_the_one_before(
+def test_a_release_that_does_not_become_ready_is_replaced_by_the_previous_one(
     deployed: Deployment, other: Path
 ) -> None:
-    """Its check passes, its worker does not start."""
+    """Its check passes, but its worker does not start."""
     before = deployed.current()
     service = other / "worker/commands/worker.py"
     original = service.read_text()
@@ -33,7 +33,7 @@ def test_a_release_that_does_not_get_ready_gives_way_to_the_one_before(
     assert deployed.show(FIRST, "ActiveState") == "active"
 
 
-def test_settings_that_check_refuses_change_nothing_that_runs(deployed: Deployment) -> None:
+def test_settings_that_fail_the_check_do_not_affect_running_workers(deployed: Deployment) -> None:
     before = deployed.machine.show(FIRST, "InvocationID"), deployed.current()
     environment = deployed.machine.path(ENVIRONMENT)
     original = environment.read_text()
@@ -44,11 +44,11 @@ def test_settings_that_check_refuses_change_nothing_that_runs(deployed: Deployme
         environment.write_text(original)
     assert done.returncode == 1
     assert "MARKETSTATE_SHARDS is 8, but the group 'marketstate' was created with 16" in done.stdout
-    assert "the check has failed; what ran before still runs" in done.stdout
+    assert "the check failed; the previous release still runs" in done.stdout
     assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
 
 
-def test_settings_that_differ_from_our_own_running_workers_are_put_in_force(
+def test_settings_that_differ_from_those_of_our_running_workers_are_applied(
     deployed: Deployment,
 ) -> None:
     environment = deployed.machine.path(ENVIRONMENT)
@@ -58,7 +58,7 @@ def test_settings_that_differ_from_our_own_running_workers_are_put_in_force(
         said = deployed.deploy("--", "--max-state-age=inf").stdout
     finally:
         environment.write_text(original)
-    assert "Those are workers of this machine; they are restarted" in said
+    assert "Those workers run on this machine; they will be restarted" in said
     assert "publish_interval=59 " in deployed.machine.journal(FIRST)
     deployed.deploy("--", "--max-state-age=inf")
 

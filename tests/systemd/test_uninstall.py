@@ -1,9 +1,9 @@
-"""scripts/deploy.sh --uninstall. Comes last, for it takes away what the others look at."""
+"""scripts/deploy.sh --uninstall. It runs last, because it removes what the other tests use."""
 
 from tests.support.deployment import ENVIRONMENT, FIRST, SECOND, Deployment
 
 
-def test_uninstall_leaves_the_configuration_until_it_is_told_otherwise(
+def test_uninstall_keeps_the_configuration_unless_told_otherwise(
     deployed: Deployment,
 ) -> None:
     machine = deployed.machine
@@ -15,7 +15,7 @@ def test_uninstall_leaves_the_configuration_until_it_is_told_otherwise(
     assert "Remove the configuration" in answered
     assert "The configuration in /etc/quantum is kept" in answered
     assert machine.path(ENVIRONMENT).exists()
-    assert "Nice=5" in own.read_text(), "what is not ours is kept"
+    assert "Nice=5" in own.read_text(), "the user's own files are kept"
     own.unlink()
     for unit in (FIRST, SECOND):
         assert machine.show(unit, "LoadState", "ActiveState") == ["not-found", "inactive"]

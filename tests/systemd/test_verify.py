@@ -1,4 +1,4 @@
-"""scripts/verify.sh on a booted system: units and journal, then what `marketstate verify` says."""
+"""scripts/verify.sh on a booted system: units and journal, then `marketstate verify`."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.support.deployment import FIRST, SECOND, Deployment
 
 @pytest.fixture
 def begun(deployed: Deployment) -> Iterator[Deployment]:
-    """One worker that has started without trouble; whatever was before is none of ours."""
+    """One worker that has just been started, so that earlier errors do not count."""
     deployed.machine.run("systemctl", "restart", FIRST)
     yield deployed
     deployed.machine.run("systemctl", "enable", "--now", FIRST)
@@ -24,7 +24,7 @@ def verify(deployed: Deployment, *options: str) -> subprocess.CompletedProcess[s
 
 
 def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """By subject; the worst where it has several lines."""
+    """The verdict per subject; the worst if it has several lines."""
     found: dict[str, str] = {}
     for line in done.stdout.splitlines():
         verdict, _, rest = line.partition(" ")
@@ -34,7 +34,7 @@ def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return found
 
 
-def test_all_is_well_on_a_running_system(begun: Deployment) -> None:
+def test_everything_is_ok_on_a_running_system(begun: Deployment) -> None:
     done = verify(begun)
     assert done.returncode == 0, done.stdout + done.stderr
     found = verdicts(done)
@@ -48,7 +48,7 @@ def test_json_has_an_object_per_line(begun: Deployment) -> None:
     assert {name for one in findings for name in one} == {"verdict", "subject", "text"}
 
 
-def test_a_unit_that_does_not_run_or_would_not_after_a_boot_fails(begun: Deployment) -> None:
+def test_a_unit_that_does_not_run_or_is_not_enabled_fails(begun: Deployment) -> None:
     machine = begun.machine
     machine.run("systemctl", "enable", SECOND)
     machine.run("systemctl", "disable", FIRST)
@@ -81,4 +81,4 @@ def test_without_root_or_an_installation_it_says_what_is_missing(begun: Deployme
     script = f"{begun.checkout}/scripts/verify.sh"
     done = begun.machine.run("setpriv", "--reuid=65534", "--clear-groups", script, check=False)
     assert done.returncode == 4
-    assert "FAIL verify: the settings of the services are for root alone: use sudo" in done.stdout
+    assert "FAIL verify: only root can read the settings of the services" in done.stdout

@@ -1,4 +1,4 @@
-"""G7: the worker calculates and publishes; no word of it places, changes or proposes an order."""
+"""G7: the worker calculates and publishes; nothing places, changes or proposes an order."""
 
 import ast
 import re
@@ -127,8 +127,8 @@ def test_no_key_and_no_setting_is_a_word_of_trading() -> None:
 
 
 def test_only_the_commit_adds_to_an_output_and_nothing_goes_to_a_channel() -> None:
-    """G7: what leaves the worker leaves through one script; the others add notices alone, but for
-    the one that feeds what was recorded to an input stream.
+    """G7: outputs leave the worker through one script. The others only add notices, except the one
+    that feeds recorded entries to an input stream.
     """
     commands = {
         path.name: set(re.findall(r"redis\.p?call\(\s*'(\w+)'(?!, notices)", path.read_text()))

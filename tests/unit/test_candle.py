@@ -1,4 +1,4 @@
-"""The candle in each of its forms, and every kind of entry that is none."""
+"""The candle in each of its input forms."""
 
 import json
 from collections.abc import Mapping
@@ -86,11 +86,11 @@ FORMS: dict[str, dict[bytes, bytes]] = {
     "our Candle as JSON": {b"data": msgspec.json.encode(FULL)},
     "our Candle as JSON in a wrapper": {b"data": as_json({"data": BUILTINS})},
     "our Candle as MessagePack": {b"data": msgspec.msgpack.encode(FULL)},
-    "payload beside a data field that nobody reads": {
+    "payload next to a data field that is ignored": {
         b"data": b"nobody reads this",
         b"payload": msgspec.json.encode(FULL),
     },
-    "JSON with blanks before it": {b"payload": b" \r\n\t" + msgspec.json.encode(FULL)},
+    "JSON with leading whitespace": {b"payload": b" \r\n\t" + msgspec.json.encode(FULL)},
 }
 
 
@@ -117,11 +117,11 @@ def test_a_candle_that_is_not_closed_is_read_as_such(
     assert is_closed is decode(fields).is_closed
 
 
-def test_messagepack_gives_a_candle_like_any_other() -> None:
+def test_messagepack_gives_a_plain_candle() -> None:
     assert Candle is type(decode({b"data": msgspec.msgpack.encode(FULL)}))
 
 
-def test_numbers_may_be_text_as_exchanges_send_them() -> None:
+def test_numbers_may_be_strings_as_exchanges_send_them() -> None:
     assert decode(with_payload(close="37001.125", close_time=str(T))) == Candle(**PLAIN)
 
 
@@ -140,7 +140,7 @@ def test_a_close_time_may_be_a_week_ahead_of_its_entry_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("entry_ms", [0, 5, 2**64 - 1])
-def test_an_entry_id_chosen_by_hand_says_nothing_about_the_close_time(entry_ms: int) -> None:
+def test_an_entry_id_that_is_not_a_time_does_not_limit_the_close_time(entry_ms: int) -> None:
     assert decode_candle(with_payload(), entry_ms).close_time == T
 
 

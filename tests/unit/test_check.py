@@ -1,4 +1,4 @@
-"""The window that the preflight knows the state of."""
+"""The window whose state the preflight knows."""
 
 from core.state import MarketState
 from core.theta import DEFAULT_THETA
@@ -14,8 +14,8 @@ def test_the_known_state_is_the_oracles() -> None:
     assert differences(expected, KNOWN_STATE, rel=1e-12) == []
 
 
-def test_the_known_window_is_as_long_as_it_must_be_and_its_state_no_bound() -> None:
-    """A window that ends at a floor or a cap would come out right from a wrong calculation."""
+def test_the_known_window_has_the_minimum_length_and_its_state_is_at_no_limit() -> None:
+    """A wrong calculation could still give the right state if that were at a floor or a cap."""
     assert len(KNOWN_WINDOW) == MarketState().minimum_length
     assert KNOWN_STATE["sigma"] > 10 * DEFAULT_THETA["vol"]["sigma_floor"]
     assert KNOWN_STATE["mu"] > 0

@@ -1,4 +1,4 @@
-"""dp and vr against values worked out by hand."""
+"""dp and vr against values calculated by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from core.dependence import direction_persistence, variance_ratio
         ([0.0, 1.0], 0.0),
     ],
 )
-def test_dp_counts_neighbours_of_equal_sign_and_zero_is_its_own(
+def test_dp_counts_adjacent_returns_of_equal_sign_and_zero_is_a_third_sign(
     returns: list[float], dp: float
 ) -> None:
     assert direction_persistence(np.array([returns])).tolist() == [dp]
@@ -41,7 +41,7 @@ def test_vr_of_one_sum_or_of_equal_returns_is_zero() -> None:
     assert variance_ratio(returns[1:], 2, 1e-12).tolist() == [0.0]
 
 
-def test_vr_leaves_its_input_as_it_was() -> None:
+def test_vr_does_not_change_its_input() -> None:
     returns = np.array([[1.0, 2.0, 4.0, 7.0]])
     variance_ratio(returns, 3, 1e-12)
     assert returns.tolist() == [[1.0, 2.0, 4.0, 7.0]]

@@ -1,4 +1,4 @@
-"""What is deployed says the same as the code, and the scripts are clean."""
+"""Deployed files agree with the code, and the scripts are clean."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ SCRIPTS = sorted(
     for path in (ROOT / folder).rglob("*")
     if path.is_file() and path.read_bytes().startswith((b"#!/usr/bin/env bash", b"#!/bin/sh"))
 )
-# They have no place in a file for all live workers, or the password has a better one.
+# These do not belong in a file for all live workers, and the password has a better place.
 ELSEWHERE = {"worker_id", "replay_namespace", "redis_password", "redis_password_file", "theta"}
 
 
@@ -31,12 +31,12 @@ def test_the_environment_file_has_every_setting() -> None:
 
 
 def test_the_environment_file_has_the_defaults() -> None:
-    """With every # taken away nothing changes; what has no default is empty."""
+    """Uncommenting every line changes nothing; a setting without a default is empty."""
     assert settings_from(given_in_template()) == settings_from({})
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_shellcheck_has_nothing_to_say(script: str) -> None:
+def test_shellcheck_finds_nothing(script: str) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("not installed: shellcheck")
     done = subprocess.run(

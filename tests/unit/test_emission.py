@@ -31,7 +31,7 @@ def closes(n: int, first: int = 0) -> list[float]:
     return [100.0 + i % 7 + i / 16 for i in range(first, first + n)]
 
 
-def test_the_first_state_comes_with_the_window_that_theta_needs() -> None:
+def test_the_first_state_is_published_with_the_minimum_window() -> None:
     assert len(fed(series(NEEDED - 1)).records) == 0
     [record] = fed(series(NEEDED)).records
     state = MarketState(SMALL_THETA).get_state(BTC, closes(NEEDED))
@@ -59,7 +59,7 @@ def minutes_of(records: list[MarketStateRecord]) -> list[int]:
 def test_states_are_an_interval_apart_by_the_candles_clock(
     publish_interval: int, minutes: list[int]
 ) -> None:
-    """G2: wall time plays no part."""
+    """G2: wall time does not matter."""
     settings = small_settings(publish_interval=publish_interval)
     assert minutes_of(fed(series(14), settings=settings).records) == minutes
 
@@ -77,7 +77,7 @@ def test_up_to_the_warm_up_boundary_windows_fill_and_nothing_is_published() -> N
     assert len(changes.symbols[BTC].closes) == 14
 
 
-def test_the_warm_up_boundary_is_an_id_with_both_its_numbers() -> None:
+def test_both_numbers_of_the_warm_up_boundary_count() -> None:
     entries = [entry._replace(id=b"5-%d" % i) for i, entry in enumerate(series(14))]
     assert minutes_of(fed(entries, warm_until=(5, 11)).records) == [12, 13]
 

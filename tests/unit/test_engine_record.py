@@ -1,4 +1,4 @@
-"""The record of a state: the state's own numbers, all of them, and what is known of the close."""
+"""The record of a state: all numbers of the state, and the data of the close."""
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ def record(reason: str = "interval") -> MarketStateRecord:
 
 
 def test_a_record_has_every_number_of_its_state_under_the_same_name() -> None:
-    """Core and schemas each name the numbers; neither knows the other."""
+    """core and schemas both name the numbers; neither imports the other."""
     found = msgspec.to_builtins(record())
     assert {name: found[name] for name in state()} == state()
 
@@ -40,7 +40,7 @@ def test_a_record_says_which_close_it_follows_and_why_it_was_published() -> None
     assert found.theta_hash == small_settings().theta_hash
 
 
-def test_the_returns_at_hand_follow_from_the_closes_at_hand() -> None:
+def test_the_number_of_returns_follows_from_the_number_of_closes() -> None:
     settings = small_settings()
     found = record_of(settings, CANDLE, state(), regime="chop", buffer_size=12, reason="interval")
     assert (found.buffer_size, found.windows.returns_n) == (12, 11)

@@ -1,4 +1,4 @@
-"""Candle files, in the forms that Binance and others publish, and what may be wrong with them."""
+"""Candle files in the forms that Binance and others publish, and their possible errors."""
 
 import gzip
 from pathlib import Path
@@ -60,20 +60,20 @@ def test_every_published_form_gives_the_same_candles(content: str, tmp_path: Pat
     assert read(written(tmp_path, content)) == CANDLES
 
 
-def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
+def test_bad_rows_are_refused_or_counted(tmp_path: Path) -> None:
     broken = {
-        2: ("some text\n", "Expected 12 columns, found 1"),
+        2: ("some text\n", "found 1 columns, expected 12"),
         3: (ROWS[0], "comes after"),
-        4: (ROWS[3].replace("0.0,7", "0.0,7,8"), "Expected 12 columns, found 13"),
+        4: (ROWS[3].replace("0.0,7", "0.0,7,8"), "found 13 columns, expected 12"),
         5: (ROWS[4].replace(str(CANDLES[4].close), "high"), "open is "),
     }
     path = written(tmp_path, ROWS[0] + "".join(row for row, _ in broken.values()))
     skipped = Skipped()
     assert [found.candle for found in read_file(path, skipped)] == CANDLES[:1]
-    told = list(skipped.told())
+    report = list(skipped.report())
     for line, (_, says) in broken.items():
-        assert any(f"{path}, line {line}: " in each and says in each for each in told), says
-    with pytest.raises(FileUnusable, match=f"{path}, line 2: Expected 12 columns"):
+        assert any(f"{path}, line {line}: " in each and says in each for each in report), says
+    with pytest.raises(FileUnusable, match=f"{path}, line 2: found 1 columns"):
         read(path)
 
 
@@ -82,14 +82,14 @@ def test_rows_that_cannot_be_used_are_told_or_counted(tmp_path: Path) -> None:
     [
         ("noon,1,1,1,1,1\n", "open_time is 'noon', not a whole number"),
         ("1746373260,1,1,1,1,1\n", "is it in seconds"),
-        (f"{START_MS},1,1,1,abc,1\n", "close is 'abc'; a number is expected"),
+        (f"{START_MS},1,1,1,abc,1\n", "close is 'abc'; expected a number"),
         (f"{START_MS},1,1,1,nan,1\n", "close is nan"),
         (f"{START_MS},1,1,1,-1,1\n", "close is -1"),
-        (f"{START_MS},1,1,1,1\n", "Expected 6 columns, found 5"),
+        (f"{START_MS},1,1,1,1\n", "found 5 columns, expected 6"),
         (f"{START_MS},1,1,1,{'1' * 70_000},1\n", "a line has more than 65,536 characters"),
     ],
 )
-def test_a_row_with_something_else_in_it_is_refused(row: str, says: str, tmp_path: Path) -> None:
+def test_a_row_with_a_bad_value_is_refused(row: str, says: str, tmp_path: Path) -> None:
     path = written(tmp_path, plain(candle("BTCUSDT", -1, 1.0)) + row)
     with pytest.raises(FileUnusable, match=f"{path}, line 2: .*{says}"):
         read(path)
@@ -100,31 +100,31 @@ def test_columns_without_names_must_be_known(tmp_path: Path) -> None:
         read(written(tmp_path, f"{START_MS},1,2\n"))
     with pytest.raises(FileUnusable, match="no column close and close_time among"):
         read(written(tmp_path, "time,price\n1,2\n"))
-    with pytest.raises(FileUnusable, match="with commas between them, as UTF-8 text"):
+    with pytest.raises(FileUnusable, match="comma-separated, as UTF-8 text"):
         read(written(tmp_path, "open_time;close\n1;2\n"))
     with pytest.raises(FileUnusable, match="csv is empty"):
         read(written(tmp_path, ""))
 
 
-def test_a_file_that_is_cut_off_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT-1m.csv.gz"
     path.write_bytes(gzip.compress("".join(ROWS).encode())[:-4])
     skipped = Skipped()
     assert [found.candle for found in read_file(path, skipped)] == CANDLES
     assert skipped.count == 1
-    with pytest.raises(FileUnusable, match=f"{path}, line 6: no candle file from here on"):
+    with pytest.raises(FileUnusable, match=f"{path}, line 6: not a candle file from here on"):
         read(path)
 
 
-def test_missing_candles_are_told_or_counted_across_files(tmp_path: Path) -> None:
+def test_missing_candles_are_refused_or_counted_across_files(tmp_path: Path) -> None:
     first = written(tmp_path, "".join(ROWS[:2]), "BTCUSDT-1m-2025-05-04.csv")
     second = written(tmp_path, ROWS[1] + ROWS[4], "BTCUSDT-1m-2025-05-05.csv")
     with pytest.raises(FileUnusable, match=f"{second}, line 1: BTCUSDT at .* is in two files"):
         list(sources(first, second).read(refuse))
     skipped = Skipped()
     assert len(list(sources(first, second).read(skipped))) == 3
-    told = "\n".join(skipped.told())
-    assert f"{second}, line 2: 2 candles of BTCUSDT are missing between" in told
+    report = "\n".join(skipped.report())
+    assert f"{second}, line 2: 2 candles of BTCUSDT are missing between" in report
     assert skipped.count == 2
 
 
@@ -134,13 +134,13 @@ def test_several_symbols_are_merged_by_time(tmp_path: Path) -> None:
     assert times == [ms for ms in closes for _ in SYMBOLS]
 
 
-def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+def test_files_that_cannot_be_combined_are_refused(tmp_path: Path) -> None:
     minutes = written(tmp_path, ROWS[0])
     hours = written(tmp_path, ROWS[0], "BTCUSDT-1h.csv")
-    with pytest.raises(ConfigurationError, match="candles of one interval are needed"):
+    with pytest.raises(ConfigurationError, match="must have the same candle interval"):
         sources(minutes, hours)
     with pytest.raises(
-        ConfigurationError, match="candles of 1h, MARKETSTATE_CANDLE_INTERVAL is 1m"
+        ConfigurationError, match="have 1h candles, but MARKETSTATE_CANDLE_INTERVAL is 1m"
     ):
         sources(hours)
     with pytest.raises(ConfigurationError, match="either candle files"):

@@ -1,4 +1,4 @@
-"""Files of recordings: what is broken is told with its line, and a torn end can be mended."""
+"""Recording files: errors name the line, and a cut-off end can be repaired."""
 
 import gzip
 from pathlib import Path
@@ -27,7 +27,7 @@ def written(path: Path, lines: list[bytes]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
-def test_a_recording_is_written_read_and_gone_on_with(name: str, tmp_path: Path) -> None:
+def test_a_recording_is_written_read_and_resumed(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     writer = RecordingWriter.create(path, STREAM)
     writer.add(ENTRIES[:5])
@@ -43,11 +43,11 @@ def test_a_recording_is_written_read_and_gone_on_with(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
-def test_wherever_a_recording_is_torn_its_whole_entries_are_read_and_gone_on_with(
+def test_wherever_a_recording_is_cut_off_its_complete_entries_are_read_and_resumed(
     name: str, tmp_path: Path
 ) -> None:
     whole = written(tmp_path / name, LINES).read_bytes()
-    path = tmp_path / f"torn-{name}"
+    path = tmp_path / f"cut-off-{name}"
     for length in range(0, len(whole), 3):
         path.write_bytes(whole[:length])
         skipped = Skipped()
@@ -65,20 +65,22 @@ def test_wherever_a_recording_is_torn_its_whole_entries_are_read_and_gone_on_wit
     assert set(tmp_path.iterdir()) == {path, tmp_path / name}
 
 
-def test_a_torn_end_is_told_with_file_and_line(tmp_path: Path) -> None:
+def test_a_cut_off_end_is_reported_with_file_and_line(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl.gz", LINES)
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(FileUnusable, match=rf"{path}, line 22: the file ends in the middle"):
+    with pytest.raises(FileUnusable, match=rf"{path}, line 22: the file is cut off"):
         entries_in(path)
     plain = written(tmp_path / "a.jsonl", [*LINES[:3], LINES[3][:-1]])
     with pytest.raises(FileUnusable, match=rf"{plain}, line 4: the line is cut off"):
         entries_in(plain)
 
 
-def test_broken_lines_are_told_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_lines_are_refused_or_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recordings, "MAX_LINE_BYTES", 100)
     broken = {
-        2: (b"text\n", "no entry"),
+        2: (b"text\n", "not an entry"),
         5: (LINES[2], "entry 2-0 comes after 3-0"),
         9: (b"x" * 350 + b"\n", "it has more than 100 bytes"),
     }
@@ -88,24 +90,24 @@ def test_broken_lines_are_told_or_counted(tmp_path: Path, monkeypatch: pytest.Mo
     path = written(tmp_path / "a.jsonl.gz", lines)
     skipped = Skipped()
     assert len(list(read_recording(path, skipped))) == len(ENTRIES) - 3
-    told = "\n".join(skipped.told())
+    report = "\n".join(skipped.report())
     for line, (_, says) in broken.items():
-        assert f"{path}, line {line}: {says}" in told
-    with pytest.raises(FileUnusable, match=f"{path}, line 2: no entry"):
+        assert f"{path}, line {line}: {says}" in report
+    with pytest.raises(FileUnusable, match=f"{path}, line 2: not an entry"):
         entries_in(path)
 
 
-def test_a_recording_damaged_in_the_middle_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_recording_damaged_in_the_middle_cannot_be_resumed(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [*LINES[:3], b"text\n", *LINES[4:]])
     before = path.read_bytes()
-    with pytest.raises(FileUnusable, match=r"line 4: no entry.* record into another file"):
+    with pytest.raises(FileUnusable, match=r"line 4: not an entry.* record to another file"):
         RecordingWriter.resume(path, STREAM)
     assert path.read_bytes() == before
 
 
 def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl.gz", LINES)
-    with pytest.raises(FileUnusable, match="is there already; --resume"):
+    with pytest.raises(FileUnusable, match="already exists; continue it with --resume"):
         RecordingWriter.create(path, STREAM)
     with pytest.raises(FileUnusable, match=f"is a recording of {STREAM}, not of other"):
         RecordingWriter.resume(path, "other")
@@ -115,6 +117,6 @@ def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
     writer.close()
     other = tmp_path / "notes.txt"
     other.write_text("dear diary\n")
-    with pytest.raises(FileUnusable, match=r"line 1: no recording: it starts with 'dear diary"):
+    with pytest.raises(FileUnusable, match=r"line 1: not a recording: it starts with 'dear diary"):
         RecordingWriter.resume(other, STREAM)
     assert other.read_text() == "dear diary\n"

@@ -1,4 +1,4 @@
-"""The JSON Schema beside the code, for readers in other languages."""
+"""The JSON Schema of the record, for readers in other languages."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from tests.support.records import make_record
 FILE = Path(schemas.__path__[0]) / "market_state.schema.json"
 
 
-def test_the_file_is_what_the_code_says() -> None:
-    """`python -m schemas.json_schema > schemas/market_state.schema.json` makes it so."""
+def test_the_file_matches_the_code() -> None:
+    """To update it: `python -m schemas.json_schema > schemas/market_state.schema.json`."""
     assert FILE.read_text() == market_state_schema()
 
 

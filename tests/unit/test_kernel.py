@@ -16,7 +16,7 @@ compiled_only = pytest.mark.skipif(
 
 
 def test_it_is_compiled_where_there_is_a_compiler() -> None:
-    """Else a mistake in it, or in how it is built, would only show as slowness."""
+    """Otherwise an error in it, or in how it is built, would only show as slowness."""
     assert kernel.is_compiled() == any(map(shutil.which, ("cc", "gcc")))
 
 
@@ -27,7 +27,7 @@ def test_logarithms_are_those_of_the_c_library() -> None:
     assert kernel.logs(np.asfortranarray(prices)).tolist() == expected
 
 
-def test_the_moving_average_is_the_recursion_read_aloud() -> None:
+def test_the_moving_average_is_the_plain_recursion() -> None:
     rng = np.random.default_rng(2)
     squares, starts = rng.standard_normal((5, 256)) ** 2, rng.uniform(0, 1, 5)
     expected = []
@@ -42,7 +42,7 @@ def test_the_moving_average_is_the_recursion_read_aloud() -> None:
 
 @compiled_only
 def test_states_have_the_same_bits_compiled_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects G2: one worker of a group may have a compiler, and another none."""
+    """G2: one worker of a group may have a compiler, and another may not."""
     rng = np.random.default_rng(3)
     walks = 100.0 * np.exp(np.cumsum(0.001 * rng.standard_normal((100, 300)), axis=1))
     windows = np.concatenate((walks, np.round(walks, 1), np.full((1, 300), 5.0)))

@@ -1,4 +1,4 @@
-"""DESIGN, Layout and who may import whom: read from the imports themselves."""
+"""The layout of the packages, and which may import which, read from the imports themselves."""
 
 import ast
 import sys
@@ -20,7 +20,7 @@ GROUND_FLOOR = {"__init__", "__main__", "cli", "settings", "setting_files", "red
     "log",
     "stop",
 }
-# What each wing of worker/ stands on, besides core, schemas and the ground floor.
+# What each wing of worker/ may import, besides core, schemas and the ground floor.
 STANDS_ON = {
     "ground floor": set[str](),
     "store": set[str](),
@@ -64,7 +64,7 @@ def modules() -> list[str]:
 
 
 def imports(module: str) -> Iterator[Import]:
-    """Wherever they stand, inside functions too."""
+    """All imports, including those inside functions."""
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, ()) for alias in node.names)
@@ -75,7 +75,7 @@ def imports(module: str) -> Iterator[Import]:
 
 
 def ours(module: str) -> set[str]:
-    """Our own modules that `module` imports, be it `from worker import log` or `worker.log`."""
+    """Our own modules that `module` imports, as `from worker import log` or as `worker.log`."""
     found = set()
     for each in imports(module):
         if each.top in PACKAGES:
@@ -87,7 +87,7 @@ def ours(module: str) -> set[str]:
 EVERY_MODULE = pytest.mark.parametrize("module", modules())
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_modules_and_their_imports_are_found() -> None:
     assert {"core.state", "schemas.candle", "worker.engine.loop", "worker.engine.pipeline"} <= set(
         modules()
     )
@@ -95,7 +95,7 @@ def test_there_is_something_to_look_at() -> None:
 
 
 @pytest.mark.parametrize("package", SCREENS)
-def test_core_and_schemas_import_little_and_nothing_of_each_other(package: str) -> None:
+def test_core_and_schemas_import_little_and_nothing_from_each_other(package: str) -> None:
     allowed = {package, *SCREENS[package], *sys.stdlib_module_names}
     found = {
         (module, each.module)
@@ -108,7 +108,7 @@ def test_core_and_schemas_import_little_and_nothing_of_each_other(package: str) 
 
 
 def test_core_has_no_clock_environment_randomness_or_logging() -> None:
-    """G2: a state depends on its prices and nothing else."""
+    """G2: a state depends only on its prices."""
     found = {
         (module, each.module)
         for module in modules()
@@ -128,7 +128,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(NO_REDIS))
-def test_pipeline_settings_and_keys_know_no_redis(module: str) -> None:
+def test_pipeline_settings_and_keys_do_not_import_redis(module: str) -> None:
     """Neither directly nor through what they import."""
     reached, open_ends = {module}, [module]
     while open_ends:
@@ -146,7 +146,7 @@ def wing(module: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in STANDS_ON else "ground floor"
 
 
-def test_worker_has_its_wings_and_on_the_ground_floor_only_what_all_need() -> None:
+def test_worker_has_its_wings_and_only_these_files_on_the_ground_floor() -> None:
     folder = ROOT / "worker"
     assert {path.stem for path in folder.glob("*.py")} == GROUND_FLOOR
     wings = {path.parent.name for path in folder.glob("*/__init__.py")}
@@ -154,7 +154,7 @@ def test_worker_has_its_wings_and_on_the_ground_floor_only_what_all_need() -> No
 
 
 @pytest.mark.parametrize("name", STANDS_ON)
-def test_a_wing_stands_only_on_those_below_it(name: str) -> None:
+def test_a_wing_imports_only_the_wings_below_it(name: str) -> None:
     allowed = STANDS_ON[name] | {name, "ground floor"}
     found = {
         (module, each)
@@ -203,11 +203,11 @@ def test_the_environment_is_not_imported_by_name(module: str) -> None:
     assert names & {"environ", "environb", "getenv"} == set()
 
 
-def test_no_module_imports_itself_over_others() -> None:
+def test_there_are_no_import_cycles() -> None:
     graph = {module: ours(module) for module in modules()}
     assert set(modules()) <= set(TopologicalSorter(graph).static_order()), "a cycle would raise"
 
 
-def test_no_module_is_a_box_of_odds_and_ends() -> None:
+def test_no_module_is_a_catch_all() -> None:
     names = {module.rpartition(".")[2] for module in modules()}
     assert names & {"utils", "util", "helpers", "common", "misc"} == set()

@@ -1,4 +1,4 @@
-"""The published record and its text fields: exact to the character, and back to the last bit."""
+"""The published record and its text fields: exact to the character and to the last bit."""
 
 from typing import Any
 
@@ -92,7 +92,7 @@ def test_small_and_large_numbers_are_never_written_with_an_exponent() -> None:
 
 
 @pytest.mark.parametrize("fields", [HASH, STREAM], ids=["hash", "stream"])
-def test_one_call_decodes_what_redis_gave_as_text_or_as_bytes(fields: dict[str, str]) -> None:
+def test_one_call_decodes_fields_as_text_or_as_bytes(fields: dict[str, str]) -> None:
     assert decode_market_state(fields) == RECORD
     assert (
         decode_market_state({name.encode(): value.encode() for name, value in fields.items()})
@@ -105,7 +105,7 @@ def with_schema(schema: object) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("schema", [2, 0, "1", None])
-def test_a_record_of_another_schema_is_refused_by_its_number(schema: object) -> None:
+def test_a_record_with_another_schema_version_is_refused(schema: object) -> None:
     with pytest.raises(UnknownSchema) as refused:
         decode_market_state(with_schema(schema))
     assert f"record has schema {schema!r}; this version reads {SCHEMA_VERSION}" in str(
@@ -162,7 +162,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
         theta_hash=st.text("0123456789abcdef", min_size=16, max_size=16),
     )
 )
-def test_a_record_keeps_every_bit_on_its_way(record: MarketStateRecord) -> None:
+def test_a_record_keeps_every_bit_when_encoded_and_decoded(record: MarketStateRecord) -> None:
     """G2: what is published can be compared to the last bit."""
-    # repr tells -0.0 from 0.0, which == does not.
+    # repr distinguishes -0.0 from 0.0; == does not.
     assert repr(decode_market_state({"record": encode_record(record)})) == repr(record)

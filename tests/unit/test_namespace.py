@@ -1,4 +1,4 @@
-"""The keys of a replay: its own, all of them, and known to the end."""
+"""The keys of a replay: shared with no other group, and all removed at the end."""
 
 from fnmatch import fnmatchcase
 
@@ -14,8 +14,8 @@ def every(keys: Keys) -> list[str]:
     return keys.every(16, SYMBOLS)
 
 
-def test_a_replay_shares_no_key_with_anybody() -> None:
-    """Not even where its name is the live group's, or the start of another replay's."""
+def test_a_replay_shares_no_key_with_another_group() -> None:
+    """Not even if its name is that of the live group, or a prefix of another replay's name."""
     others = settings_from({}, namespace="marketstate.2")
     assert set(every(REPLAY.keys)) & set(every(LIVE.keys)) == set()
     assert set(every(REPLAY.keys)) & set(every(others.keys)) == set()
@@ -43,7 +43,7 @@ def test_every_key_is_known_when_a_replay_is_removed() -> None:
     assert set(every(keys)) == single | shards | symbols
 
 
-def test_a_namespace_wins_over_what_else_is_set() -> None:
+def test_a_namespace_overrides_other_settings() -> None:
     names = replay_names("a")
     environ = {f"MARKETSTATE_{name.upper()}": "quantum:live" for name in names}
     environ |= {"MARKETSTATE_START": "new", "MARKETSTATE_OUTPUT_MAXLEN": "5"}

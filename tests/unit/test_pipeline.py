@@ -72,7 +72,7 @@ def after_one(request: pytest.FixtureRequest) -> Any:
     return after
 
 
-def test_of_two_candles_with_one_close_time_the_first_wins(after_one: Any) -> None:
+def test_of_two_candles_with_the_same_close_time_the_first_wins(after_one: Any) -> None:
     """G5"""
     changes = after_one(candle_entry(2, BTC, T0, 43.5))
     assert changes.counters == {"duplicate": 1}
@@ -100,7 +100,7 @@ def test_a_candle_after_a_gap_is_applied_and_the_gap_logged(after_one: Any, minu
     assert texts(changes) == [f"BTCUSDT: {minutes - 1} candles are missing {between}"]
 
 
-def test_a_candle_that_follows_is_no_gap(after_one: Any) -> None:
+def test_the_next_candle_is_not_a_gap(after_one: Any) -> None:
     changes = after_one(candle_entry(2, BTC, T0 + MINUTE_MS))
     assert changes.counters == {"applied": 1}
 
@@ -114,7 +114,7 @@ def test_a_candle_that_follows_is_no_gap(after_one: Any) -> None:
     ],
     ids=["not closed", "another interval", "another symbol"],
 )
-def test_what_is_none_of_ours_is_counted_and_finished(entry: Entry) -> None:
+def test_a_candle_that_is_not_for_this_group_is_counted_and_finished(entry: Entry) -> None:
     """G5"""
     changes = fed([entry], settings=small_settings(symbols="BTCUSDT,ETHUSDT"))
     assert changes.counters == {"ignored": 1}
@@ -122,11 +122,11 @@ def test_what_is_none_of_ours_is_counted_and_finished(entry: Entry) -> None:
     assert (changes.symbols, changes.dead) == ({}, [])
 
 
-def test_a_candle_without_an_interval_is_ours() -> None:
+def test_a_candle_without_an_interval_is_applied() -> None:
     assert fed([candle_entry(1, BTC, T0, interval=None)]).counters == {"applied": 1}
 
 
-def test_what_is_no_candle_is_a_dead_letter_with_the_reason() -> None:
+def test_what_is_not_a_candle_is_a_dead_letter_with_the_reason() -> None:
     """G5"""
     entry = Entry(0, b"7-3", {b"payload": b"hello"})
     changes = fed([entry])
@@ -138,8 +138,8 @@ def test_what_is_no_candle_is_a_dead_letter_with_the_reason() -> None:
     assert texts(changes) == [f"entry 7-3 is a dead letter: {letter.error}"]
 
 
-def test_an_entry_on_a_shard_that_is_not_its_symbols_is_a_dead_letter() -> None:
-    """G1: applied there, it could be applied beside another worker's candle."""
+def test_an_entry_on_the_wrong_shard_is_a_dead_letter() -> None:
+    """G1: another worker may be applying candles of the same symbol."""
     entry = candle_entry(1, BTC, T0)
     changes = fed([entry._replace(shard=(entry.shard + 1) % 4)])
     assert (changes.counters, changes.symbols) == ({"dead": 1}, {})
@@ -154,8 +154,8 @@ def test_an_entry_that_was_trimmed_is_lost_and_logged() -> None:
     assert texts(changes) == ["entry 5-0 was trimmed before it was finished: lost"]
 
 
-def test_entries_are_applied_in_stream_order_however_they_arrive() -> None:
-    """G1: ids are compared as numbers, of which 10-0 comes after 9-0."""
+def test_entries_are_applied_in_stream_order_in_whatever_order_they_arrive() -> None:
+    """G1: ids are compared as numbers, so 10-0 comes after 9-0."""
     changes = fed(list(reversed(series(12))))
     assert changes.counters == {"applied": 12, "emitted": 4}
     assert changes.symbols[BTC].closes == closes(12)
@@ -163,7 +163,7 @@ def test_entries_are_applied_in_stream_order_however_they_arrive() -> None:
 
 
 def test_advance_changes_nothing_in_memory() -> None:
-    """G3: nothing is true before it is committed."""
+    """G3: memory changes only after the commit."""
     settings = small_settings()
     pipeline, twin = Pipeline(settings, FROM_THE_START), Twin(settings)
     changes = twin.advance(pipeline, series(12))
@@ -227,7 +227,7 @@ def test_every_entry_ends_in_exactly_one_way(entries: list[Entry], symbols: str)
 
 
 def waiting(count: int, published_ms: int) -> list[tuple[int, str, Memory]]:
-    """Symbols whose newest close is not published yet."""
+    """Symbols whose newest close has not been published yet."""
     remembered = []
     for number in range(count):
         window = Window(12)
@@ -238,8 +238,8 @@ def waiting(count: int, published_ms: int) -> list[tuple[int, str, Memory]]:
     return remembered
 
 
-def test_of_what_is_overdue_no_more_is_taken_than_fits_into_a_batch() -> None:
-    """All at once would outlast the lease where theta is costly: refused again and again."""
+def test_overdue_symbols_are_taken_one_batch_at_a_time() -> None:
+    """With an expensive theta, all at once would outlast the lease, and never be committed."""
     pipeline = Pipeline(small_settings(rate_clock="wall"), warm_until=(0, 0))
     remembered = waiting(20, published_ms=T0)
     first = pipeline.overdue(remembered, T0 + MINUTE_MS, 16)
@@ -248,7 +248,7 @@ def test_of_what_is_overdue_no_more_is_taken_than_fits_into_a_batch() -> None:
     assert len(pipeline.overdue(rest, T0 + MINUTE_MS, 16).records) == 4
 
 
-def test_a_clock_that_was_set_back_silences_no_symbol() -> None:
+def test_a_clock_that_was_set_back_does_not_silence_a_symbol() -> None:
     pipeline = Pipeline(small_settings(rate_clock="wall"), warm_until=(0, 0))
     long_ahead = waiting(1, published_ms=T0 + 1_000 * MINUTE_MS)
     assert len(pipeline.overdue(long_ahead, T0, 16).records) == 1
@@ -256,7 +256,7 @@ def test_a_clock_that_was_set_back_silences_no_symbol() -> None:
     assert len(pipeline.overdue(a_little_ahead, T0, 16).records) == 0
 
 
-def test_a_symbol_that_is_none_of_ours_any_more_is_not_overdue() -> None:
+def test_a_symbol_that_is_no_longer_wanted_is_not_overdue() -> None:
     settings = small_settings(rate_clock="wall", symbols="SYM1USDT")
     pipeline = Pipeline(settings, warm_until=(0, 0))
     changes = pipeline.overdue(waiting(3, published_ms=T0), T0 + MINUTE_MS, 16)

@@ -1,4 +1,4 @@
-"""The states that are drawn: published ones, and those calculated from closes."""
+"""The states to plot: published ones, and those calculated from closes."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def of_symbol(symbol: str) -> list[Candle]:
     return [one for one in CANDLES if one.symbol == symbol]
 
 
-def test_records_become_rows_in_their_order_and_only_the_last_are_kept() -> None:
+def test_records_become_rows_in_order_and_only_the_last_are_kept() -> None:
     records = [make_record("AAA", i, ("trend", "mr")[i % 2], close=100.0 + i) for i in range(5)]
     series = of_records([*records, make_record("BBB", 0)], last=3)["AAA"]
     assert series.numbers["close"].tolist() == [102, 103, 104]
@@ -30,7 +30,7 @@ def test_records_become_rows_in_their_order_and_only_the_last_are_kept() -> None
     assert series.numbers["trend"].tolist() == [0.6, 0.2, 0.6]
 
 
-def test_closes_have_the_states_that_the_calculation_gives_each_of_them() -> None:
+def test_each_close_has_the_state_that_the_calculation_gives() -> None:
     found = of_candles(CANDLES, THETA, last=10)
     for symbol in ("AAA", "BBB"):
         closes = [one.close for one in of_symbol(symbol)]
@@ -53,7 +53,7 @@ def test_every_close_from_the_257th_on_has_a_state_and_fewer_have_none() -> None
     assert of_candles(closes[: NEEDED - 1], THETA, last=10) == {}
 
 
-def test_what_the_worker_would_not_apply_is_left_out() -> None:
+def test_candles_that_the_worker_would_not_apply_are_left_out() -> None:
     closes = of_symbol("AAA")
     unfinished = msgspec.structs.replace(closes[-1], is_closed=False, close=1.0)
     twice = msgspec.structs.replace(closes[-1], close=1.0)

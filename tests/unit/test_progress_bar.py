@@ -1,4 +1,4 @@
-"""How progress is shown: a bar on a terminal, else lines, seldom."""
+"""How progress is shown: a bar on a terminal, otherwise a few lines."""
 
 import io
 import sys
@@ -33,7 +33,9 @@ def test_a_terminal_has_a_bar_with_share_rate_and_time_left(
     assert (text.count("\r"), text[-1]) == (20, "\n")
 
 
-def test_elsewhere_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_there_is_a_line_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     text = shown(io.StringIO(), monkeypatch)
     assert text.splitlines() == [
         " 25%  250 of 1,000 entries, 25/s, 30 s left",

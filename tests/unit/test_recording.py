@@ -20,8 +20,10 @@ FIELDS = st.lists(st.tuples(PARTS, PARTS), min_size=1, max_size=6)
 
 
 @given(FIELDS)
-def test_an_entry_comes_back_as_it_was_in_one_line(pairs: list[tuple[bytes, bytes]]) -> None:
-    """Binary or text, in its order, with names that come twice."""
+def test_an_entry_is_encoded_in_one_line_and_decoded_unchanged(
+    pairs: list[tuple[bytes, bytes]],
+) -> None:
+    """Binary or text, in order, with repeated names."""
     entry = RecordedEntry("1746373260000-7", [part for pair in pairs for part in pair])
     line = encode_entry(entry)
     assert decode_entry(line) == entry
@@ -43,13 +45,13 @@ def test_lines_are_what_the_documentation_says() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b"", "no recording: it starts with ''"),
-        (b"open_time,open\n", "no recording: it starts with 'open_time,open"),
+        (b"", "not a recording: it starts with ''"),
+        (b"open_time,open\n", "not a recording: it starts with 'open_time,open"),
         (b'{"format":"other","version":1,"stream":"s"}\n', "its format is 'other'"),
         (b'{"format":"marketstate-recording","version":2,"stream":"s"}\n', "version 2; this"),
     ],
 )
-def test_what_is_no_recording_is_told_from_its_first_line(line: bytes, says: str) -> None:
+def test_what_is_not_a_recording_is_recognised_by_its_first_line(line: bytes, says: str) -> None:
     with pytest.raises(RecordingError, match=says):
         decode_header(line)
 
@@ -69,6 +71,6 @@ def test_what_is_no_recording_is_told_from_its_first_line(line: bytes, says: str
         b'{"id":"5-0","fields":[["a","b"]]}',
     ],
 )
-def test_what_is_no_entry_is_refused(line: bytes) -> None:
+def test_what_is_not_an_entry_is_refused(line: bytes) -> None:
     with pytest.raises(RecordingError):
         decode_entry(line)

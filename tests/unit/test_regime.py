@@ -10,7 +10,7 @@ from core.theta import DEFAULT_THETA
 REGIME = DEFAULT_THETA["regime"]
 
 
-def test_the_published_probabilities_come_out() -> None:
+def test_the_published_probabilities_are_reproduced() -> None:
     probs = regime_probabilities(0.245439, 0.556863, 1.007189, REGIME)
     assert {name: f"{p:.6f}" for name, p in probs.items()} == {
         "trend": "0.371906",
@@ -20,7 +20,7 @@ def test_the_published_probabilities_come_out() -> None:
     assert regime_of(probs) == "chop"
 
 
-def test_every_weight_enters_the_score_of_its_letter_with_its_sign() -> None:
+def test_every_weight_counts_in_the_right_score_with_the_right_sign() -> None:
     score = dict(
         zip(("a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"), range(1, 10), strict=True)
     )
@@ -30,7 +30,7 @@ def test_every_weight_enters_the_score_of_its_letter_with_its_sign() -> None:
     assert chop == 7 * 0.75 + 8 * 0.5 - 9 * 2.0
 
 
-def test_a_trend_strength_above_one_leaves_chop_where_one_does() -> None:
+def test_a_trend_strength_above_one_lowers_chop_no_further() -> None:
     at_one = regime_scores(1.0, 0.5, 1.0, REGIME["score"])
     above = regime_scores(7.0, 0.5, 1.0, REGIME["score"])
     assert (above[2], above[0]) == (at_one[2], at_one[0] + 6.0)

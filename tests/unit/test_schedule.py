@@ -1,4 +1,4 @@
-"""When what is replayed is due, on a clock that the test moves."""
+"""When replayed entries are due, on a clock that the test controls."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from worker.commands.replay.sources import Item
 
 MINUTE_MS = 60_000
 START_MS = 1_746_373_259_999
-# Three symbols at each of four closes, after a gap one more.
+# Three symbols at each of four closes; the last close follows a gap.
 ITEMS = [
     Item(START_MS + minute * MINUTE_MS, b"x" * 10) for minute in (0, 1, 2, 10) for _ in range(3)
 ]
@@ -34,20 +34,20 @@ class Clock:
 
 
 @pytest.mark.parametrize("longest_wait_s", [math.inf, 0.03])
-def test_the_gaps_are_the_original_ones_shortened_by_the_speed(longest_wait_s: float) -> None:
+def test_the_gaps_are_the_original_ones_divided_by_the_speed(longest_wait_s: float) -> None:
     clock = Clock(longest_wait_s)
     assert list(Clock().feed(1)) == [(0, 3), (60, 3), (120, 3), (600, 3)]
     assert list(clock.feed(600)) == [(0, 3), (0.1, 3), (0.2, 3), (1.0, 3)]
 
 
-def test_as_fast_as_it_goes_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_full_speed_there_is_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(Clock().feed(math.inf)) == [(0, 12)]
     assert list(Clock().feed(math.inf, most=5)) == [(0, 5), (0, 5), (0, 2)]
     monkeypatch.setattr(schedule, "BYTES_AT_ONCE", 70)
     assert list(Clock().feed(math.inf)) == [(0, 7), (0, 5)]
 
 
-def test_what_was_held_up_is_caught_up_with_and_later_gaps_stay() -> None:
+def test_a_delay_is_caught_up_and_later_gaps_stay() -> None:
     assert list(Clock().feed(1, takes_s=150)) == [(0, 3), (150, 6), (600, 3)]
 
 

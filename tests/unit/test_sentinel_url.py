@@ -1,4 +1,4 @@
-"""`redis+sentinel://`: what is told from it. How it works: tests/fault/test_failover.py."""
+"""Parsing `redis+sentinel://` URLs. tests/fault/test_failover.py tests how they work."""
 
 import pytest
 
@@ -22,7 +22,7 @@ URLS = {
 
 
 @pytest.mark.parametrize(("url", "expected"), URLS.items())
-def test_a_url_of_sentinels_taken_apart(url: str, expected: SentinelUrl) -> None:
+def test_a_sentinel_url_is_split_into_its_parts(url: str, expected: SentinelUrl) -> None:
     assert sentinel_url(url) == expected
 
 

@@ -1,4 +1,4 @@
-"""Every setting: its default, its bounds, and what is said about a value that cannot be used."""
+"""Every setting: its default, its limits, and the error for an invalid value."""
 
 import os
 import re
@@ -76,7 +76,7 @@ def test_an_empty_value_counts_as_not_given(field: str, empty: str) -> None:
     assert settings(**{field: empty}) == settings_from({})
 
 
-def test_blanks_around_a_value_do_not_matter() -> None:
+def test_whitespace_around_a_value_does_not_matter() -> None:
     assert settings(publish_interval=" 90\n").publish_interval == 90
 
 
@@ -118,9 +118,9 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "log_level": ("debug", "TRACE", "20"),
     "replay_namespace": ("a b", "a:b", "a*", "{a}", "a" * 65, "é"),
 }
-# Refused with *** in place of the value: tests/unit/test_settings_passwords.py.
+# Shown as ***: tests/unit/test_settings_passwords.py.
 SECRET_WITH_BOUNDS = {"redis_url"}
-# Lists, whose items are looked at one by one.
+# Lists, whose items are checked one by one.
 LISTS = {"symbols", "backfill_keys"}
 
 
@@ -131,7 +131,7 @@ def test_the_table_of_bad_values_has_every_bounded_field() -> None:
 
 
 def described(field: str) -> str:
-    """What the annotation says is allowed, wherever in the annotation that is said."""
+    """The description of what is allowed, wherever it is in the annotation."""
 
     def descriptions(hint: Any) -> list[str]:
         found = [getattr(meta, "description", None) for meta in getattr(hint, "__metadata__", ())]
@@ -169,17 +169,17 @@ def test_a_bad_value_is_refused_with_its_variable_and_what_is_allowed(field: str
         ("redis_username", "null", "null"),
     ],
 )
-def test_a_value_at_its_bounds_is_taken(field: str, text: str, value: object) -> None:
+def test_a_value_at_its_limit_is_accepted(field: str, text: str, value: object) -> None:
     assert getattr(settings(**{field: text}), field) == value
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("BATHC", "MARKETSTATE_BATHC is no setting; did you mean MARKETSTATE_BATCH?"),
-        ("SYMBOL", "MARKETSTATE_SYMBOL is no setting; did you mean MARKETSTATE_SYMBOLS?"),
-        ("THETA", "MARKETSTATE_THETA is no setting; did you mean MARKETSTATE_THETA_FILE?"),
-        ("XYZ", "MARKETSTATE_XYZ is no setting; see deploy/README.md, Settings"),
+        ("BATHC", "MARKETSTATE_BATHC is not a setting; did you mean MARKETSTATE_BATCH?"),
+        ("SYMBOL", "MARKETSTATE_SYMBOL is not a setting; did you mean MARKETSTATE_SYMBOLS?"),
+        ("THETA", "MARKETSTATE_THETA is not a setting; did you mean MARKETSTATE_THETA_FILE?"),
+        ("XYZ", "MARKETSTATE_XYZ is not a setting; see deploy/README.md, Settings"),
     ],
 )
 def test_an_unknown_name_is_refused_with_a_hint(name: str, expected: str) -> None:
@@ -195,8 +195,8 @@ def test_symbols_are_a_list_or_all() -> None:
 
 @pytest.mark.parametrize("symbols", [", ,", "A B", "A;B", '"A"', "all,A", "A,ALL"])
 def test_symbols_in_another_notation_are_refused(symbols: str) -> None:
-    """They would be one symbol that never comes, and all candles would be ignored."""
-    allowed = "allowed: symbols with commas between them, or 'all'"
+    """They would be a single symbol that never arrives, and all candles would be ignored."""
+    allowed = "allowed: comma-separated symbols, or 'all'"
     assert refusal(symbols=symbols) == f"MARKETSTATE_SYMBOLS is {symbols!r}; {allowed}"
 
 
@@ -233,7 +233,7 @@ def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPat
         assert settings(worker_id=worker_id).worker_id == worker_id, "allowed if given"
 
 
-def test_described_names_every_setting_but_theta() -> None:
+def test_described_names_every_setting_except_theta() -> None:
     found = settings(symbols="BTCUSDT", worker_id="w1").described()
     names = [part.partition("=")[0] for part in found.split(" ")]
     assert names == [name for name in DEFAULTS if name != "theta"]
@@ -241,6 +241,6 @@ def test_described_names_every_setting_but_theta() -> None:
     assert "redis_password=- " in found
 
 
-def test_systemd_tells_when_the_journal_reads() -> None:
+def test_journal_stream_means_that_the_journal_reads() -> None:
     assert under_journal({"JOURNAL_STREAM": "8:1"})
     assert not under_journal({})

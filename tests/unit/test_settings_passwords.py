@@ -1,4 +1,4 @@
-"""Passwords: given once, from a variable, a file or a URL, and never shown."""
+"""Passwords: set once, by a variable, a file or a URL, and never shown."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -57,14 +57,16 @@ def test_a_password_file_that_cannot_be_used(tmp_path: Path) -> None:
     name = "MARKETSTATE_REDIS_PASSWORD_FILE"
     assert (
         refusal(redis_password_file=str(empty))
-        == f"{name}: {empty} is empty; it must hold the password"
+        == f"{name}: {empty} is empty; it must contain the password"
     )
     assert (
         refusal(redis_password_file=str(missing))
         == f"{name}: cannot read {missing}: No such file or directory"
     )
     assert refusal(redis_password_file=str(binary)) == f"{name}: {binary} is not UTF-8 text"
-    assert refusal(redis_password_file="/dev/zero") == f"{name}: /dev/zero is over 65,536 bytes"
+    assert (
+        refusal(redis_password_file="/dev/zero") == f"{name}: /dev/zero has more than 65,536 bytes"
+    )
 
 
 URLS = {
@@ -93,17 +95,17 @@ def test_a_password_in_a_url_is_used_and_never_shown(url: str, masked: str) -> N
 
 
 @pytest.mark.parametrize("url", ["redis://host:6380/2", "redis://user@host", "unix:///run/r.sock"])
-def test_a_url_without_a_password_may_have_it_beside(url: str) -> None:
+def test_a_url_without_a_password_may_be_combined_with_one(url: str) -> None:
     found = settings(redis_url=url, redis_password=SECRET)
     assert password_used(found) == SECRET
     assert not shows_secret(found.described())
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_a_password_in_the_url_and_beside_it_is_refused_without_showing_it(url: str) -> None:
+def test_a_password_both_in_the_url_and_elsewhere_is_refused_without_showing_it(url: str) -> None:
     found = refusal(redis_url=url, redis_password=SECRET)
     expected = (
-        "a password is given by MARKETSTATE_REDIS_URL and MARKETSTATE_REDIS_PASSWORD; give it once"
+        "the password is set by MARKETSTATE_REDIS_URL and MARKETSTATE_REDIS_PASSWORD; set it once"
     )
     assert found == expected
 
@@ -113,8 +115,8 @@ def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
     path.write_text(SECRET)
     found = refusal(redis_password=SECRET, redis_password_file=str(path))
     expected = (
-        "a password is given by MARKETSTATE_REDIS_PASSWORD and MARKETSTATE_REDIS_PASSWORD_FILE; "
-        "give it once"
+        "the password is set by MARKETSTATE_REDIS_PASSWORD and MARKETSTATE_REDIS_PASSWORD_FILE; "
+        "set it once"
     )
     assert found == expected
 
@@ -134,16 +136,16 @@ UNUSABLE = {
     "a bracket in the password": "redis://user:s3cr[et@host",
     "a character that urllib refuses": "redis://user:s3cr℀et@host",
     "half an IPv6 address": "redis://:s3cret@[::1",
-    "a port that is none": "redis://:s3cret@host:abc",
-    "a port that cannot be": "redis://:s3cret@host:65536",
+    "a port that is not a number": "redis://:s3cret@host:abc",
+    "an impossible port": "redis://:s3cret@host:65536",
     "a slash in the password": "redis://:s3cr/et@host:6379/0",
     "a hash sign in the password": "redis://:s3cr#et@host:6379/0",
     "a question mark in the password": "redis://:s3cr?et@host:6379/0",
     "sentinels without the name of a master": "redis+sentinel://:s3cret@host,host2",
     "sentinels without a host": "redis+sentinel://:s3cret@/main",
-    "a sentinel's port that is none": "redis+sentinel://:s3cret@host:abc/main/0",
-    "a sentinel's port that cannot be": "redis+sentinel://:s3cret@host,b:65536/main/0",
-    "a database that is no number": "redis+sentinel://:s3cret@host/main/db0",
+    "a sentinel's port that is not a number": "redis+sentinel://:s3cret@host:abc/main/0",
+    "an impossible port of a sentinel": "redis+sentinel://:s3cret@host,b:65536/main/0",
+    "a database that is not a number": "redis+sentinel://:s3cret@host/main/db0",
     "a slash in the password, with sentinels": "redis+sentinel://:s3cr/et@host/main/0",
     "a bracket in the password, with sentinels": "redis+sentinel://:s3cr[et@host/main/0",
     "an unknown parameter, with sentinels": "redis+sentinel://:s3cret@host/main?sentinel=1",
@@ -152,7 +154,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("url", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
-    """What redis-py would fail at, or connect elsewhere with, is an error of configuration."""
+    """A URL that redis-py would reject or misread is a configuration error."""
     found = refusal(redis_url=url)
     assert "MARKETSTATE_REDIS_URL" in found
     assert not shows_secret(found)
@@ -161,7 +163,7 @@ def test_a_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> No
 @pytest.mark.parametrize(
     "url", ["redis://:s3cret@host?db=x", "rediss://:s3cret@h?ssl_check=s3cret"]
 )
-def test_a_url_that_redis_py_refuses_is_an_error_of_configuration(url: str) -> None:
+def test_a_url_that_redis_py_refuses_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match="MARKETSTATE_REDIS_URL cannot be used") as refused:
         connection.open_client(settings(redis_url=url), block_s=0)
     assert not shows_secret(str(refused.value))
@@ -176,7 +178,7 @@ def test_the_password_of_a_tls_key_is_not_shown_either() -> None:
     assert not shows_secret(masked_url("rediss://host?ssl_password=s3cret"))
 
 
-def test_the_name_of_a_mistyped_variable_is_told_but_not_what_it_holds() -> None:
+def test_a_mistyped_variable_is_named_without_its_value() -> None:
     found = refusal(redis_pasword=SECRET)
     assert "did you mean MARKETSTATE_REDIS_PASSWORD?" in found
     assert not shows_secret(found)
@@ -191,7 +193,7 @@ def test_a_password_from_a_systemd_credential(tmp_path: Path, end: str) -> None:
 
 
 def test_an_empty_or_missing_credential_is_no_password(tmp_path: Path) -> None:
-    """The units always give one: with a line end alone where there is no password file."""
+    """The units always pass one: only a newline if there is no password file."""
     given = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert password_used(settings_from(given)) is None
     (tmp_path / "redis-password").write_text("\n")
@@ -200,13 +202,13 @@ def test_an_empty_or_missing_credential_is_no_password(tmp_path: Path) -> None:
     assert password_used(settings_from(given)) == SECRET
 
 
-def test_a_credential_and_another_password_are_one_too_many(tmp_path: Path) -> None:
+def test_a_credential_and_another_password_are_refused(tmp_path: Path) -> None:
     (tmp_path / "redis-password").write_text(SECRET)
     given = {"CREDENTIALS_DIRECTORY": str(tmp_path), f"{PREFIX}REDIS_PASSWORD": SECRET}
     with pytest.raises(ConfigurationError) as refused:
         settings_from(given)
     assert (
         str(refused.value)
-        == "a password is given by MARKETSTATE_REDIS_PASSWORD and the systemd credential "
-        "redis-password; give it once"
+        == "the password is set by MARKETSTATE_REDIS_PASSWORD and the systemd credential "
+        "redis-password; set it once"
     )

@@ -1,4 +1,4 @@
-"""Settings that are read from a file, or that no single variable can judge."""
+"""Settings that are read from a file, or that depend on more than one variable."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_backfill_keys_are_patterns_or_none() -> None:
         "a:{symbol}",
         "b{symbol}",
     )
-    expected = "MARKETSTATE_BACKFILL_KEYS has 'b:1m'; each key must have {symbol} in it"
+    expected = "MARKETSTATE_BACKFILL_KEYS contains 'b:1m'; each key must contain {symbol}"
     assert refusal(backfill_keys="a:{symbol},b:1m") == expected
 
 
@@ -38,12 +38,18 @@ def test_the_default_caches_are_not_read_for_another_interval() -> None:
     assert given.backfill_patterns == ("c:{symbol}:5m",)
 
 
-def test_invented_candles_have_keys_of_their_own() -> None:
-    real, invented = settings().keys, settings(source="synthetic").keys
-    assert invented.input == "quantum:stream:market.klines.synthetic"
-    assert invented.internal_prefix == "quantum:marketstate-worker:marketstate.synthetic"
+def test_synthetic_candles_have_separate_keys() -> None:
+    real, synthetic = settings().keys, settings(source="synthetic").keys
+    assert synthetic.input == "quantum:stream:market.klines.synthetic"
+    assert synthetic.internal_prefix == "quantum:marketstate-worker:marketstate.synthetic"
     assert {real.window("A"), real.meta, real.lease(0), real.marks(0), real.input}.isdisjoint(
-        {invented.window("A"), invented.meta, invented.lease(0), invented.marks(0), invented.input}
+        {
+            synthetic.window("A"),
+            synthetic.meta,
+            synthetic.lease(0),
+            synthetic.marks(0),
+            synthetic.input,
+        }
     )
 
 
@@ -56,10 +62,10 @@ def test_invented_candles_have_keys_of_their_own() -> None:
         ("q", "quantum:stream:market.klines"),
     ],
 )
-def test_no_key_but_a_symbols_hash_may_have_the_output_prefix(prefix: str, key: str) -> None:
+def test_only_the_hash_of_a_symbol_may_have_the_output_prefix(prefix: str, key: str) -> None:
     expected = (
-        f"MARKETSTATE_OUTPUT_PREFIX is {prefix!r}, with which the key {key!r} starts too; "
-        "only the symbols' hashes may start with it"
+        f"MARKETSTATE_OUTPUT_PREFIX is {prefix!r}, but the key {key!r} starts with it too; "
+        "choose a prefix that only the symbols' hashes have"
     )
     assert refusal(output_prefix=prefix) == expected
 
@@ -98,19 +104,19 @@ def test_a_theta_file_is_merged_with_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is no JSON: Input data was truncated"),
-        (b"eps: 1", "is no JSON: JSON is malformed"),
+        (b"", "is not valid JSON: Input data was truncated"),
+        (b"eps: 1", "is not valid JSON: JSON is malformed"),
         (b"\xff", "is not UTF-8 text"),
-        (b"[]", "found []; allowed is a mapping"),
+        (b"[]", "found []; allowed: a mapping"),
         (b'{"volume": {}}', "theta: volume is not a parameter; did you mean vol?"),
         (b'{"vol": {"windw": 9}}', "theta: vol.windw is not a parameter; did you mean window?"),
-        (b'{"vol": 5}', "theta: vol: found 5; allowed is a mapping"),
-        (b'{"eps": "1"}', "theta: eps: found '1'; allowed is a number"),
-        (b'{"vol": {"window": true}}', "theta: vol.window: found True; allowed is an integer"),
-        (b'{"trend": {"weights": [1]}}', "theta: trend.weights: found [1.0]; allowed is a list"),
-        (b'{"eps": 1e400}', "is no JSON: Number out of range"),
+        (b'{"vol": 5}', "theta: vol: found 5; allowed: a mapping"),
+        (b'{"eps": "1"}', "theta: eps: found '1'; allowed: a number"),
+        (b'{"vol": {"window": true}}', "theta: vol.window: found True; allowed: an integer"),
+        (b'{"trend": {"weights": [1]}}', "theta: trend.weights: found [1.0]; allowed: a list"),
+        (b'{"eps": 1e400}', "is not valid JSON: Number out of range"),
         (b"[" * 60_000, "recursion"),
-        (b" " * (MAX_BYTES + 1), "is over 65,536 bytes"),
+        (b" " * (MAX_BYTES + 1), "has more than 65,536 bytes"),
     ],
 )
 def test_a_theta_file_that_cannot_be_used(tmp_path: Path, content: bytes, reason: str) -> None:

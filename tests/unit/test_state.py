@@ -1,4 +1,4 @@
-"""The state of a window: its form, its refusals, its published figures."""
+"""The state of a window: its form, its errors, its published figures."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def state_of(prices: Any, theta: dict[str, Any] | None = None) -> State:
     return state
 
 
-def test_the_published_figures_come_out() -> None:
+def test_the_published_figures_are_reproduced() -> None:
     noise = np.random.RandomState(42).randn(300)
     state = state_of(100 * np.exp(np.cumsum(0.01 * noise + 0.002)))
     probs = state["regime_probs"]
@@ -86,7 +86,7 @@ def test_a_list_an_integer_array_and_a_tuple_of_the_same_prices_give_the_same_st
     assert {bits(state_of(whole))} == {bits(state_of(prices)) for prices in forms}
 
 
-def test_the_states_of_many_windows_are_those_of_each_alone() -> None:
+def test_a_batch_gives_the_same_states_as_each_window_alone() -> None:
     theta = {"trend": {"method": "ols"}}
     expected = [state_of(row, theta) for row in WALKS]
     assert bits({"states": market_states(WALKS, theta)}) == bits({"states": expected})
@@ -144,7 +144,7 @@ def test_a_price_that_is_not_finite_and_positive_is_refused_with_symbol_and_inde
         MarketState().get_state("ETHUSDT", prices)
     assert (
         str(refusal.value)
-        == f"prices of ETHUSDT: found {value} at index 2; every price is finite and > 0"
+        == f"prices of ETHUSDT: found {value} at index 2; every price must be finite and above 0"
     )
 
 
@@ -153,7 +153,9 @@ def test_a_bad_price_in_a_batch_is_refused_with_row_and_column() -> None:
     prices[3, 299] = prices[2, 7] = np.nan
     with pytest.raises(ValueError, match="every price") as refusal:
         market_states(prices)
-    assert str(refusal.value) == "windows: found nan at index (2, 7); every price is finite and > 0"
+    assert str(refusal.value) == (
+        "windows: found nan at index (2, 7); every price must be finite and above 0"
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_the_smallest_and_largest_prices_and_parameters_give_finite_numbers() ->
 
 
 def test_importing_the_calculation_loads_numpy_and_no_scipy() -> None:
-    """Memory: scipy would cost every worker some 40 MB that only the huber method needs."""
+    """scipy would cost every worker about 40 MB of memory that only the huber method needs."""
     program = "import core.state, sys; print(sorted(m for m in sys.modules if 'scipy' in m))"
     child = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

@@ -46,7 +46,7 @@ def test_candles_have_the_same_state_as_their_closes(
 @pytest.mark.parametrize(
     ("kind", "regime"), [("trend", "trend"), ("mean_revert", "mr"), ("chop", "chop")]
 )
-def test_invented_prices_have_the_regime_they_are_named_for_and_the_answer_repeats(
+def test_synthetic_prices_have_the_regime_of_their_name_and_the_output_is_repeatable(
     kind: str, regime: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = state_of(capsys, "--synthetic", kind)
@@ -73,14 +73,14 @@ def test_it_says_in_words_what_the_numbers_mean(capsys: pytest.CaptureFixture[st
             CANDLE_ROWS[: CANDLE_ROWS.index("\n", 999)],
             "prices; a state needs 257 or more",
         ),
-        ("word.csv", "1\n2\nx\n", "line 3: 'x' is no price"),
+        ("word.csv", "1\n2\nx\n", "line 3: 'x' is not a price"),
         ("long.csv", "1" * 20_000, "line 1 has 10,000 characters or more"),
-        ("zero.csv", "price\n0\n", "line 2: '0' is no price"),
-        ("nan.csv", "nan\n1\n", "line 1: 'nan' is no price"),
+        ("zero.csv", "price\n0\n", "line 2: '0' is not a price"),
+        ("nan.csv", "nan\n1\n", "line 1: 'nan' is not a price"),
         ("empty.csv", "", "has 0 prices"),
         ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "line 3: close time"),
-        ("zip.csv.gz", "no gzip", "cannot read"),
-        ("bytes.csv", "\udcff", "is no text (UTF-8)"),
+        ("zip.csv.gz", "not gzip", "cannot read"),
+        ("bytes.csv", "\udcff", "is not UTF-8 text"),
     ],
 )
 def test_what_has_no_state_is_one_clear_line(

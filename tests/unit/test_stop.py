@@ -1,4 +1,4 @@
-"""Stopping by real signals: a wait is broken off, a batch is not, and a second signal ends all."""
+"""Stopping by real signals: a wait is interrupted, a batch is not, and a second signal kills."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ PATIENCE_S = 20.0
 
 @pytest.fixture
 def stop() -> Iterator[Stop]:
-    """One that listens; what was listened with before is put back."""
+    """A Stop that listens; the previous signal handlers are restored afterwards."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     stop = Stop()
     stop.listen()
@@ -30,9 +30,9 @@ def stop() -> Iterator[Stop]:
 
 
 class Blocking:
-    """A wait that blocks in a system call, as a read from Redis does, until a signal comes.
+    """A wait that blocks in a system call, as a read from Redis does, until a signal arrives.
 
-    `signum` is sent once the wait has begun; if it does not break the wait off, the deadline does.
+    `signum` is sent once the wait has started; if it does not interrupt the wait, the timeout does.
     """
 
     def __init__(self, signum: int) -> None:
@@ -56,10 +56,10 @@ class Blocking:
         self._began.set()
 
     def _send(self, signum: int) -> None:
-        """To the main thread, as in a process of one thread.
+        """Send it to the main thread, as in a process with one thread.
 
-        A signal that arrives on the last step before the system call is seen only after it; one
-        that has not been seen is sent again.
+        A signal that arrives just before the system call is only noticed after it, so the signal is
+        sent again until it is noticed.
         """
         main = threading.main_thread().ident
         assert main is not None
@@ -78,8 +78,8 @@ class Blocking:
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_breaks_off_a_wait(stop: Stop, signum: int) -> None:
-    """G6: on a clean stop, shards are given back at once."""
+def test_a_signal_interrupts_a_wait(stop: Stop, signum: int) -> None:
+    """G6: on a clean stop, shards are released at once."""
     with Blocking(signum) as blocking:
         stop.breaks_off(blocking.wait)
     assert stop.requested
@@ -87,8 +87,8 @@ def test_a_signal_breaks_off_a_wait(stop: Stop, signum: int) -> None:
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_does_not_break_off_anything_else(stop: Stop, signum: int) -> None:
-    """G3: the batch in hand is finished."""
+def test_a_signal_does_not_interrupt_anything_else(stop: Stop, signum: int) -> None:
+    """G3: the current batch is finished."""
     done = []
     os.kill(os.getpid(), signum)
     done.append("commit")
@@ -97,13 +97,13 @@ def test_a_signal_does_not_break_off_anything_else(stop: Stop, signum: int) -> N
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_after_a_wait_does_not_break_off_what_follows(stop: Stop, signum: int) -> None:
+def test_a_signal_after_a_wait_does_not_interrupt_what_follows(stop: Stop, signum: int) -> None:
     stop.breaks_off(lambda: None)
     os.kill(os.getpid(), signum)
     assert stop.requested
 
 
-def test_a_wait_that_fails_no_longer_lets_itself_be_broken_off(stop: Stop) -> None:
+def test_a_signal_after_a_wait_that_failed_interrupts_nothing(stop: Stop) -> None:
     def fails() -> None:
         raise ConnectionError("gone")
 
@@ -113,7 +113,7 @@ def test_a_wait_that_fails_no_longer_lets_itself_be_broken_off(stop: Stop) -> No
     assert stop.requested
 
 
-def test_after_the_wish_to_stop_no_wait_begins(stop: Stop) -> None:
+def test_after_a_stop_request_no_wait_starts(stop: Stop) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     began = []
     stop.breaks_off(lambda: began.append(True))

@@ -1,4 +1,4 @@
-"""Invented candles: the same for everybody, and of the kind their symbol's name says."""
+"""Synthetic candles: the same in every process, with the regime of their symbol's name."""
 
 import math
 import os
@@ -24,7 +24,7 @@ REGIMES = {
 
 
 def last_close_ms(interval_ms: int, ago: int) -> int:
-    """Of the candle that closed `ago` intervals before now."""
+    """The close time of the candle that closed `ago` intervals before now."""
     return (NOW_MS // interval_ms - ago) * interval_ms - 1
 
 
@@ -35,14 +35,16 @@ def window(symbol: str, end_ms: int, interval_ms: int) -> list[float]:
     ]
 
 
-def test_every_symbol_has_a_regime_here() -> None:
+def test_every_symbol_has_an_expected_regime() -> None:
     assert set(SYMBOLS) == set(REGIMES)
 
 
 @pytest.mark.parametrize("interval_ms", INTERVALS.values(), ids=INTERVALS)
 @pytest.mark.parametrize(("symbol", "regime"), REGIMES.items())
-def test_a_full_window_is_of_its_symbols_regime(symbol: str, regime: str, interval_ms: int) -> None:
-    # Steps of 997, a prime, meet every part of the waves, blocks and legs.
+def test_a_full_window_has_the_regime_of_its_symbol(
+    symbol: str, regime: str, interval_ms: int
+) -> None:
+    # Steps of 997, a prime, cover every part of the waves, blocks and legs.
     windows = [
         window(symbol, last_close_ms(interval_ms, ago), interval_ms)
         for ago in range(0, 997 * 120, 997)
@@ -68,8 +70,8 @@ print([price(symbol, 1_790_000_039_999 + i * 60_000, 60_000) for symbol in SYMBO
 """
 
 
-def test_another_process_invents_the_same_prices() -> None:
-    """G2: whoever feeds a candle, and however often, feeds the same."""
+def test_another_process_gives_the_same_prices() -> None:
+    """G2: every worker feeds the same candle, however often."""
     outputs = [
         subprocess.run(
             [sys.executable, "-c", PROGRAM],
@@ -88,14 +90,14 @@ def test_another_process_invents_the_same_prices() -> None:
     assert outputs == [f"{expected}\n"] * 2
 
 
-def test_the_order_of_questions_does_not_matter() -> None:
+def test_the_order_of_calls_does_not_matter() -> None:
     times_ms = [last_close_ms(60_000, ago) for ago in range(0, 5_000, 7)]
     forwards = [price("SOLUSDT", time_ms, 60_000) for time_ms in times_ms]
     backwards = [price("SOLUSDT", time_ms, 60_000) for time_ms in reversed(times_ms)]
     assert forwards == backwards[::-1]
 
 
-def test_a_candle_begins_where_the_one_before_it_ended() -> None:
+def test_a_candle_starts_where_the_previous_one_ended() -> None:
     close_ms = last_close_ms(60_000, 5)
     before = synthetic_candle("BTCUSDT", close_ms - 60_000, "1m", 60_000)
     candle = synthetic_candle("BTCUSDT", close_ms, "1m", 60_000)
@@ -106,7 +108,7 @@ def test_a_candle_begins_where_the_one_before_it_ended() -> None:
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_an_invented_candle_is_one_to_the_decoder(symbol: str) -> None:
+def test_a_synthetic_candle_can_be_encoded_and_decoded(symbol: str) -> None:
     candle = synthetic_candle(symbol, last_close_ms(60_000, 0), "1m", 60_000)
     fields = {
         name.encode(): value if isinstance(value, bytes) else value.encode()

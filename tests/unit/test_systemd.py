@@ -1,4 +1,4 @@
-"""What is sent to the service manager: read from a real datagram socket, as systemd reads it."""
+"""Messages to the service manager, read from a real datagram socket, as systemd reads them."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from worker.settings import service_manager
 
 
 class Manager:
-    """The other end."""
+    """The service manager's end of the socket."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -22,7 +22,7 @@ class Manager:
         self._socket.setblocking(False)
 
     def heard(self) -> list[list[str]]:
-        """The lines of each message since the last time."""
+        """The lines of each message since the last call."""
         messages = []
         while True:
             try:
@@ -73,7 +73,7 @@ def test_from_the_start_to_the_end(manager: Manager, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("watchdog_s", "between_s"), [(60, 5), (8, 2), (math.inf, 5)])
-def test_beats_are_some_seconds_apart_and_four_to_a_watchdog(
+def test_beats_are_a_few_seconds_apart_and_at_least_four_per_watchdog(
     watchdog_s: float, between_s: float, tmp_path: Path, clock: Clock
 ) -> None:
     manager = Manager(str(tmp_path / "notify"))
@@ -87,19 +87,19 @@ def test_beats_are_some_seconds_apart_and_four_to_a_watchdog(
     manager.close()
 
 
-def test_without_a_manager_nothing_is_done_and_no_wait_is_cut() -> None:
+def test_without_a_manager_nothing_is_sent_and_no_wait_is_shortened() -> None:
     notifier = SystemdNotifier()
     notifier.ready()
-    notifier.beat(lambda: pytest.fail("nobody wants to know"))
+    notifier.beat(lambda: pytest.fail("there is no manager"))
     notifier.stopping()
     assert notifier.longest_wait_s == math.inf
 
 
-def test_a_manager_that_is_gone_does_not_end_the_work(tmp_path: Path) -> None:
+def test_a_missing_manager_is_ignored(tmp_path: Path) -> None:
     SystemdNotifier(str(tmp_path / "nobody")).ready()
 
 
-def test_what_systemd_puts_into_the_environment() -> None:
+def test_the_manager_is_read_from_the_environment() -> None:
     own = str(os.getpid())
     assert service_manager({}) == ("", math.inf)
     given = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "60000000"}

@@ -23,17 +23,17 @@ def test_it_is_the_middle_slope_or_the_mean_of_the_two_middle_ones(
     assert median_of_all_slopes(np.array(y)) == expected
 
 
-def test_no_rows_have_no_slopes() -> None:
+def test_zero_rows_give_zero_slopes() -> None:
     assert theil_sen_slopes(np.empty((0, 64))).tolist() == []
 
 
-def test_it_leaves_its_input_as_it_was() -> None:
+def test_it_does_not_change_its_input() -> None:
     y = np.random.default_rng(0).standard_normal((3, 200))
     before = y.tolist()
     theil_sen_slopes(y)
     assert y.tolist() == before
 
 
-def test_rows_may_be_the_ends_of_longer_ones() -> None:
+def test_rows_may_be_slices_of_longer_rows() -> None:
     y = np.random.default_rng(1).standard_normal((5, 300))
     assert theil_sen_slopes(y[:, -128:].copy()).tolist() == theil_sen_slopes(y[:, -128:]).tolist()

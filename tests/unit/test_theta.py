@@ -1,4 +1,4 @@
-"""The parameters: defaults, merging, refusals, fingerprint."""
+"""The parameters: defaults, merging, errors, hash."""
 
 import copy
 import json
@@ -53,7 +53,7 @@ def test_overrides_merge_at_every_level() -> None:
     assert theta == expected
 
 
-def test_an_integer_is_stored_as_a_float_where_a_float_is_meant() -> None:
+def test_an_integer_is_stored_as_a_float_for_a_float_parameter() -> None:
     theta = merged_theta({"vol": {"spike_center": 2}, "trend": {"weights": (3, 1, 0)}})
     assert f"{theta['vol']['spike_center']} {theta['trend']['weights']}" == "2.0 [3.0, 1.0, 0.0]"
 
@@ -123,15 +123,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("path", "value"), REFUSED)
-def test_an_impossible_value_is_refused_by_an_error_with_its_path_and_itself(
-    path: str, value: object
-) -> None:
+def test_an_impossible_value_is_refused_with_its_path_and_value(path: str, value: object) -> None:
     overrides = nested(path, value)
     if path == "vol.winsor_q_low" and value == 0.99:
         overrides["vol"]["winsor_q_high"] = 0.99
     with pytest.raises(ThetaError) as refusal:
         merged_theta(overrides)
-    assert str(refusal.value).startswith(f"theta: {path}: found {value!r}; allowed is ")
+    assert str(refusal.value).startswith(f"theta: {path}: found {value!r}; allowed: ")
 
 
 @pytest.mark.parametrize(
@@ -149,19 +147,19 @@ def test_an_impossible_value_is_refused_by_an_error_with_its_path_and_itself(
         ("regime.score.a1", -1),
     ],
 )
-def test_the_last_possible_value_is_accepted(path: str, value: object) -> None:
+def test_a_value_at_its_limit_is_accepted(path: str, value: object) -> None:
     found: Any = merged_theta(nested(path, value))
     for name in path.split("."):
         found = found[name]
     assert found == value
 
 
-def test_windows_overridden_alone_with_another_number_of_items_ask_for_as_many_weights() -> None:
+def test_overriding_only_the_windows_with_another_number_of_items_is_refused() -> None:
     with pytest.raises(ThetaError) as refusal:
         merged_theta({"trend": {"windows": [32, 100]}})
     assert str(refusal.value) == (
         "theta: trend.weights: found [0.5, 0.3, 0.2];"
-        " allowed is a list as long as trend.windows, [32, 100]"
+        " allowed: a list as long as trend.windows, [32, 100]"
     )
 
 
@@ -172,10 +170,10 @@ def test_windows_overridden_alone_with_another_number_of_items_ask_for_as_many_w
         ({"trends": {}}, "theta: trends is not a parameter; did you mean trend?"),
         (
             {"regime": {"score": {"a4": 1}}},
-            "theta: regime.score.a4 is not a parameter; known are a1, a2",
+            "theta: regime.score.a4 is not a parameter; known: a1, a2",
         ),
-        ({"zzz": 1}, "theta: zzz is not a parameter; known are eps, vol, trend, regime"),
-        ({7: 1}, "theta: 7 is not a parameter; known are"),
+        ({"zzz": 1}, "theta: zzz is not a parameter; known: eps, vol, trend, regime"),
+        ({7: 1}, "theta: 7 is not a parameter; known:"),
     ],
 )
 def test_an_unknown_name_is_refused_with_a_hint(overrides: dict[str, Any], message: str) -> None:
@@ -187,13 +185,15 @@ def test_an_unknown_name_is_refused_with_a_hint(overrides: dict[str, Any], messa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "theta: found []; allowed is a mapping with names among eps, vol"),
-        ("vol", "theta: found 'vol'; allowed is a mapping"),
-        ({"vol": 256}, "theta: vol: found 256; allowed is a mapping with names among window"),
-        ({"regime": {"score": [1]}}, "theta: regime.score: found [1]; allowed is a mapping"),
+        ([], "theta: found []; allowed: a mapping with names among eps, vol"),
+        ("vol", "theta: found 'vol'; allowed: a mapping"),
+        ({"vol": 256}, "theta: vol: found 256; allowed: a mapping with names among window"),
+        ({"regime": {"score": [1]}}, "theta: regime.score: found [1]; allowed: a mapping"),
     ],
 )
-def test_what_is_not_a_mapping_is_refused_where_one_is_needed(overrides: Any, message: str) -> None:
+def test_a_value_that_is_not_a_mapping_is_refused_for_a_group_of_parameters(
+    overrides: Any, message: str
+) -> None:
     with pytest.raises(ThetaError) as refusal:
         merged_theta(overrides)
     assert str(refusal.value).startswith(message)
@@ -209,7 +209,7 @@ def test_the_hash_is_known_and_has_not_changed() -> None:
     assert theta_hash(merged_theta()) == "8764a24e4a609220"
 
 
-def test_the_hash_is_that_of_the_merged_theta_however_it_was_written() -> None:
+def test_the_hash_depends_only_on_the_merged_theta() -> None:
     spelled_out = json.loads(json.dumps(DEFAULT_THETA))
     same: list[Any] = [{}, DEFAULT_THETA, spelled_out, {"regime": {"softmax_temp": 1}}]
     assert {theta_hash(merged_theta(theta)) for theta in same} == {theta_hash(DEFAULT_THETA)}

@@ -1,4 +1,4 @@
-"""What `marketstate top` makes of states and keys: pure, without a terminal."""
+"""How `marketstate top` handles states and keys, without a terminal."""
 
 import re
 from typing import Any
@@ -38,7 +38,7 @@ def drawn(
     marks: Marks = UNICODE,
     after_ms: int = 0,
 ) -> list[str]:
-    """The lines, so long after the newest close."""
+    """The lines of the screen, `after_ms` after the newest close."""
     closes = [market.record.close_time_ms for market in view.markets.values()]
     now_ms = max(closes, default=0) + after_ms
     screen = Screen(settings_from({}), marks, "Redis at here")
@@ -50,7 +50,7 @@ MANY = markets_of(
 )
 
 
-def test_how_long_a_regime_has_held_is_counted_from_its_first_close() -> None:
+def test_a_regimes_age_is_counted_from_its_first_close() -> None:
     regimes = ("chop", "chop", "trend", "trend", "trend")
     records = [make_record("BTC", i, regime) for i, regime in enumerate(regimes)]
     held = [markets_of(*records[:count])["BTC"] for count in range(1, 6)]
@@ -82,7 +82,7 @@ def test_a_screen_fits_into_its_terminal(width: int, height: int) -> None:
         assert len(lines) == height
 
 
-def test_600_symbols_are_scrolled_through_and_the_rest_is_told() -> None:
+def test_600_symbols_can_be_scrolled_and_the_position_is_shown() -> None:
     look, page = Look(), rows_on(24)
     view = view_of(MANY)
     assert "rows 1-19 of 600" in drawn(view, look)[2]
@@ -118,7 +118,7 @@ def test_keys_sort_reverse_and_filter() -> None:
         look.press(key, 10)
     lines = drawn(view, look)
     assert "filter: zz_" in lines[-1]
-    assert "no market fits the filter" in lines[4]
+    assert "no market matches the filter" in lines[4]
     look.press("q", 10)
     assert not look.done, "a letter of the filter"
     look.press("escape", 10)
@@ -126,7 +126,7 @@ def test_keys_sort_reverse_and_filter() -> None:
     assert look.done
 
 
-def test_the_footer_tells_every_key() -> None:
+def test_the_footer_shows_every_key() -> None:
     footer = drawn(view_of(MANY), size=(80, 24))[-1]
     for key in (
         "q quit",
@@ -139,7 +139,7 @@ def test_the_footer_tells_every_key() -> None:
         assert key in footer
 
 
-def test_shares_and_regimes_are_told_apart_without_colour_and_without_unicode() -> None:
+def test_shares_and_regimes_are_distinct_without_colour_and_without_unicode() -> None:
     view = view_of(markets_of(make_record("BTC", 0)))
     for marks in (UNICODE, ASCII):
         runs = "".join(f"({re.escape(mark)}+)" for mark in marks.bar)
@@ -151,7 +151,7 @@ def test_shares_and_regimes_are_told_apart_without_colour_and_without_unicode() 
     assert marks_for("utf-8") == UNICODE
 
 
-def test_names_of_others_are_shown_and_not_obeyed() -> None:
+def test_control_characters_and_markup_in_names_have_no_effect() -> None:
     names = ("[bold red]X[/]", "EVIL\x1b[2J\x07\r\n", "币安人生USDT", "\u202eABC")
     lines = drawn(view_of(markets_of(*(make_record(name, 0) for name in names))))
     text = "\n".join(lines)
@@ -171,7 +171,7 @@ def test_names_of_others_are_shown_and_not_obeyed() -> None:
         encode_record(msgspec.structs.replace(GOOD, close_time_ms=-1)).encode(),
     ],
 )
-def test_what_is_no_sound_record_is_told_from_those_beside_it(record: bytes) -> None:
+def test_an_invalid_record_does_not_hide_the_others(record: bytes) -> None:
     entries = [(b"1-0", {b"record": record}), (b"2-0", {}), (b"3-0", {b"record": GOOD_BYTES})]
     assert list(readable(entries)) == [(b"1-0", None), (b"2-0", None), (b"3-0", GOOD)]
 
@@ -182,12 +182,12 @@ def test_an_old_state_is_marked() -> None:
     assert "!2m" in drawn(view, after_ms=2 * MINUTE_MS + 1_000)[4]
 
 
-def test_what_cannot_be_read_is_a_dash_with_the_reason() -> None:
+def test_an_unknown_value_is_a_dash_with_the_reason() -> None:
     lines = drawn(view_of({}, trouble="Redis is away", unreadable=2))
-    assert "trying again: Redis is away" in lines[0]
+    assert "retrying: Redis is away" in lines[0]
     assert lines[1].startswith("workers -  lag -  pending -  candles/min -  states/min 0")
     assert "(no group yet)" in lines[1]
-    assert "2 entries are no record of this version" in lines[1]
+    assert "2 entries are not records of this version" in lines[1]
     assert "no states yet in quantum:stream:marketstate" in lines[4]
 
 
@@ -203,7 +203,7 @@ def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
     assert rate.per_min is None
 
 
-def test_keys_are_read_from_what_terminals_send() -> None:
+def test_key_presses_are_decoded() -> None:
     assert keys_in(b"\x1b[Aa\x1b[6~\x1b\r") == ["up", "a", "page down", "escape", "enter"]
     assert keys_in("é".encode() + b"\xff\x1b[200~") == ["é"]
 

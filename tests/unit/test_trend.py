@@ -36,7 +36,7 @@ def test_huber_is_least_squares_where_no_residual_exceeds_delta() -> None:
     assert ols_slope(y) == huber_slope(y)
 
 
-def test_huber_gives_way_to_one_far_outlier_much_less_than_least_squares() -> None:
+def test_an_outlier_moves_huber_much_less_than_least_squares() -> None:
     y = LINE.copy()
     y[-1] += 100.0
     # By hand: the outlier pulls with delta, the others with their residuals, and both balance

@@ -1,4 +1,4 @@
-"""sigma and its parts, each against a value worked out by hand."""
+"""sigma and its parts, each against a value calculated by hand."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_the_ewma_starts_from_the_variance_of_the_first_ten_and_ends_with_the_ne
     assert ewma_sigma(x, 0.5).tolist() == [math.sqrt(5.0)]
 
 
-def test_the_ewma_start_is_a_population_variance_of_what_there_is() -> None:
+def test_the_ewma_starts_from_the_population_variance_of_fewer_than_ten_returns() -> None:
     # v0 = var(1, 3) = 1; then 0.5 + 0.5 = 1; then 0.5 + 4.5 = 5.
     assert ewma_sigma(np.array([[1.0, 3.0]]), 0.5).tolist() == [math.sqrt(5.0)]
 

@@ -10,7 +10,7 @@ from core.window import Window
 
 
 def filled(capacity: int, closes_n: int) -> Window:
-    """Return a window that got the closes 1, 2, ... at 10, 20, ... ms, one at a time."""
+    """Return a window after adding the closes 1, 2, ... at 10, 20, ... ms, one at a time."""
     window = Window(capacity)
     for close in range(1, closes_n + 1):
         window.extend([10 * close], [float(close)])
@@ -33,7 +33,7 @@ def test_the_last_closes_are_kept_oldest_first(capacity: int, closes_n: int) -> 
 
 @pytest.mark.parametrize("first_n", range(12))
 @pytest.mark.parametrize("second_n", range(12))
-def test_many_closes_at_once_are_as_good_as_one_at_a_time(first_n: int, second_n: int) -> None:
+def test_many_closes_at_once_give_the_same_as_one_at_a_time(first_n: int, second_n: int) -> None:
     window = Window(4)
     closes_n = first_n + second_n
     times, closes = [10 * n for n in range(1, closes_n + 1)], np.arange(1.0, closes_n + 1)
@@ -75,7 +75,7 @@ def test_as_many_close_times_as_closes_are_needed() -> None:
         Window(3).extend([10, 20], [1.0])
 
 
-def test_a_value_that_is_no_number_changes_nothing() -> None:
+def test_a_value_that_is_not_a_number_changes_nothing() -> None:
     window = filled(3, 2)
     bad: Any = ["x"]
     with pytest.raises(ValueError, match="could not convert"):
@@ -84,7 +84,7 @@ def test_a_value_that_is_no_number_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("capacity", [0, -1])
-def test_a_window_without_room_is_refused(capacity: int) -> None:
+def test_a_capacity_below_one_is_refused(capacity: int) -> None:
     with pytest.raises(ValueError, match=f"capacity: found {capacity}"):
         Window(capacity)
 

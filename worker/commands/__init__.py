@@ -1,1 +1,1 @@
-"""A file, or a folder, for each `marketstate COMMAND`."""
+"""One file or folder for each `marketstate COMMAND`."""

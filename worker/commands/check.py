@@ -1,4 +1,4 @@
-"""`marketstate check`: the preflight on the screen, a line per finding."""
+"""`marketstate check`: prints the preflight, one line per finding."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from worker.settings import settings_from
 
 
 def add_options(_parser: argparse.ArgumentParser) -> None:
-    """None: what is checked are the settings."""
+    """None: it checks the settings."""
 
 
 def command(_options: argparse.Namespace) -> int:

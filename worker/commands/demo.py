@@ -1,7 +1,7 @@
-"""`marketstate demo`: a Redis of its own, a worker, candles, and a table of what is published.
+"""`marketstate demo`: a private Redis, a worker, candles, and a table of what is published.
 
-Everything lives in temporary folders and ends with the demo; nothing of the surroundings is used,
-neither a Redis that runs already nor MARKETSTATE_* variables.
+Everything lives in temporary folders and ends with the demo. The demo ignores any Redis that
+already runs, and all MARKETSTATE_* variables.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from worker.commands.options import amount
 from worker.engine.utc import utc
 from worker.files.candles import find_files, interval_of, read_by_time
 from worker.local.redis_server import EmbeddedRedis
-from worker.local.workers import OwnWorker
+from worker.local.workers import LocalWorker
 from worker.settings import PREFIX, Settings, settings_from
 
-# A state needs 257 closes: these come at once, and the table starts with the next ones.
+# A state needs 257 closes: these are fed at once, and the table starts with the next ones.
 STEPS_AT_ONCE: Final = 256
 STEP_S: Final = 0.25
 KEPT_ENTRIES: Final = 100_000
@@ -45,11 +45,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="CSV",
-        help="real candles, a file per symbol such as BTCUSDT-1m.csv.gz; default: synthetic ones",
+        help="real candles, one file per symbol, such as BTCUSDT-1m.csv.gz; default: synthetic",
     )
-    source.add_argument("--data", type=Path, metavar="DIR", help="all candle files of a folder")
+    source.add_argument("--data", type=Path, metavar="DIR", help="all candle files in a folder")
     parser.add_argument(
-        "--seconds", type=amount, default=math.inf, metavar="N", help="end by itself after N"
+        "--seconds", type=amount, default=math.inf, metavar="N", help="stop after N seconds"
     )
 
 
@@ -59,19 +59,19 @@ def command(options: argparse.Namespace) -> int:
 
 
 def demo(files: list[Path], seconds: float) -> None:
-    """Run until Ctrl-C, `seconds`, or the end of the files. Raises WorkerError when it cannot."""
+    """Run until Ctrl-C, for `seconds`, or to the end of the files. Raises WorkerError."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
             variables = _variables(files, server.port)
             settings = settings_from(variables)
-            with OwnWorker(variables, Path(folder) / "worker.log") as worker:
+            with LocalWorker(variables, Path(folder) / "worker.log") as worker:
                 _greet(server, settings, files)
                 _show(server, settings, worker, _FileFeeder(server, settings, files), seconds)
     except KeyboardInterrupt:
         print()
-    print("The demo is over; its Redis, its worker and their folders are gone.")
+    print("The demo is over. Its Redis, its worker and their folders have been removed.")
 
 
 def _variables(files: list[Path], port: int) -> dict[str, str]:
@@ -86,23 +86,23 @@ def _variables(files: list[Path], port: int) -> dict[str, str]:
 
 def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
     names = ", ".join(path.name for path in files)
-    what = f"the candles of {names}" if files else "synthetic candles, one a second"
+    what = f"the candles of {names}" if files else "synthetic candles, one per second"
     symbol = files[0].name.split("-")[0] if files else "BTCUSDT"
     state = settings.keys.state(symbol)
     print(f"A worker calculates the market state of {what}.")
-    print(f"Look into its Redis meanwhile: redis-cli -p {server.port} HGETALL {state}")
-    print("Ctrl-C ends the demo.\n")
+    print(f"To look into its Redis: redis-cli -p {server.port} HGETALL {state}")
+    print("Press Ctrl-C to end the demo.\n")
     print(_ROW.format(*_HEADER), flush=True)
 
 
 def _show(
     server: EmbeddedRedis,
     settings: Settings,
-    worker: OwnWorker,
+    worker: LocalWorker,
     feeder: "_FileFeeder",
     seconds: float,
 ) -> None:
-    """A row per state; where many come at once, the newest of each symbol."""
+    """A row per state; if many arrive at once, only the newest of each symbol."""
     end_s = time.monotonic() + seconds
     last_id: Any = "0"
     with server.client() as client:
@@ -119,14 +119,14 @@ def _show(
             for record in latest.values():
                 print(_row(record), flush=True)
             if finished and not latest:
-                print("All candles of the files are through.")
+                print("All candles in the files have been processed.")
                 if last_id == "0":
                     print("No symbol has the 257 closes that a state needs.")
                 return
 
 
 def _is_idle(client: redis.Redis, settings: Settings) -> bool:
-    """Whether the group has finished all there is."""
+    """Whether the group has finished every entry."""
     groups: Any = client.xinfo_groups(settings.keys.input)
     stream: Any = client.xinfo_stream(settings.keys.input)
     return any(
@@ -151,7 +151,7 @@ def _row(record: MarketStateRecord) -> str:
 
 
 class _FileFeeder:
-    """Plays the upstream publisher for candle files; synthetic candles the worker feeds itself."""
+    """The upstream publisher for candle files. Synthetic candles are fed by the worker itself."""
 
     def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
         self._client = server.client()

@@ -1,8 +1,8 @@
-"""Durations as people read them; the same wherever one is shown."""
+"""How durations are shown to people."""
 
 
 def brief_duration(seconds: float) -> str:
-    """An age, short enough for a narrow column: `59s`, `90m`, `31h`, `12d`."""
+    """An age for a narrow column: `59s`, `90m`, `31h`, `12d`."""
     whole = max(0, int(seconds))
     for length, unit, most in ((1, "s", 100), (60, "m", 100), (3_600, "h", 48)):
         if whole // length < most:
@@ -11,7 +11,7 @@ def brief_duration(seconds: float) -> str:
 
 
 def precise_duration(seconds: float) -> str:
-    """A time to wait, to two units: `7 s`, `3 min 05 s`, `2 h 10 min`."""
+    """A remaining time in up to two units: `7 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""What those who watch know of each market: its latest state, and how long its regime has held."""
+"""What is shown of each market: its latest state, and how long its regime has held."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ StreamEntry = tuple[bytes, dict[bytes, bytes]]
 class Market(NamedTuple):
     record: MarketStateRecord
     since_ms: int
-    """Close time at which the present regime began."""
+    """Close time at which the current regime began."""
     since_known: bool
-    """False where it was there before the first state that is known: it has held longer."""
+    """False if the regime already held at the first known state, so that it has held longer."""
 
     @property
     def held_ms(self) -> int:
@@ -26,7 +26,7 @@ class Market(NamedTuple):
 
 
 def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
-    """What is known of a market after one more state."""
+    """The market after one more state."""
     if before is None:
         return Market(record, record.close_time_ms, since_known=False)
     if before.record.regime == record.regime:
@@ -49,7 +49,7 @@ def newest_entries(client: Client, stream: str, most: int) -> list[StreamEntry]:
 
 
 def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:
-    """What has come since, oldest first."""
+    """The entries after `last_id`, oldest first."""
     while True:
         reply: Any = client.xread({stream: last_id}, count=_PAGE)
         page = reply[0][1] if reply else []
@@ -60,9 +60,9 @@ def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[Strea
 
 
 def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStateRecord | None]]:
-    """Each entry's id with its record; None for what is no record of this version.
+    """Each entry's id with its record, or with None if it is not a record of this version.
 
-    The stream may hold what others wrote; whoever watches should see the rest all the same.
+    The stream may contain entries from other programs; they must not hide the rest.
     """
     for entry_id, fields in entries:
         yield entry_id, _record(fields)
@@ -85,5 +85,5 @@ def _record(fields: dict[bytes, bytes]) -> MarketStateRecord | None:
 
 
 def shown(name: str) -> str:
-    """A symbol as people may see it: whoever wrote it cannot move the cursor."""
+    """A symbol that is safe to print: characters that could move the cursor become `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)

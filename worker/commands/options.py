@@ -1,4 +1,4 @@
-"""What command lines may hold: option types that several commands share."""
+"""Command-line option types that several commands share."""
 
 import argparse
 import math
@@ -12,21 +12,21 @@ def amount(text: str) -> float:
     except ValueError:
         value = math.nan
     if not value >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
     return value
 
 
 def count(text: str) -> int:
-    """A whole number of 1 or more."""
+    """A whole number, 1 or more."""
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
     return int(text)
 
 
 def positive(text: str) -> float:
     value = amount(text)
     if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} must be above 0")
     return value
 
 
@@ -35,11 +35,11 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
         "--namespace",
         type=_namespace,
         metavar="NAME",
-        help="work on the keys of the replay NAME (or: MARKETSTATE_REPLAY_NAMESPACE=NAME)",
+        help="use the keys of the replay NAME (or set MARKETSTATE_REPLAY_NAMESPACE=NAME)",
     )
 
 
 def _namespace(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits and . _ -")
+        raise argparse.ArgumentTypeError(f"{text!r} must be 1 to 64 letters, digits and . _ -")
     return text

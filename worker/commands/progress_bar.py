@@ -1,4 +1,4 @@
-"""How far something is, on standard error: a bar on a terminal, else a line now and then."""
+"""Progress on standard error: a bar on a terminal, otherwise a line every few seconds."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ class ProgressBar:
         self._width = 0
 
     def show(self, done: int, note: str = "", left_s: float | None = None) -> None:
-        """`left_s` where it is known; else the rate of the last seconds tells the time left."""
+        """Without `left_s`, the time left is estimated from the rate of the last seconds."""
         now_s = self._now_s()
         if not self._seen or now_s - self._seen[-1][0] > ON_TERMINAL_S:
             self._seen.append((now_s, done))
@@ -44,7 +44,7 @@ class ProgressBar:
         self._print(self._line(done, rate, left_s, note))
 
     def end(self) -> None:
-        """Leave the terminal's line to whoever prints next."""
+        """End the terminal's line, so that others can print."""
         if self._width:
             print(file=sys.stderr)
             self._width = 0

@@ -1,7 +1,7 @@
-"""`marketstate record`: the entries of a stream, from Redis to a file.
+"""`marketstate record`: writes the entries of a stream to a file.
 
-It reads with XRANGE and never through the group, so nothing in Redis changes. The file is closed
-whole on a signal, and `--resume` goes on after its last entry.
+It reads with XRANGE and never through the group, so nothing in Redis changes. On a signal, the file
+is completed and closed; `--resume` continues after its last entry.
 """
 
 import argparse
@@ -39,9 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", type=_moment, dest="first", metavar="WHEN", help=when)
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--to", type=_moment, dest="last", metavar="WHEN", help=when)
-    end.add_argument("--follow", action="store_true", help="go on with what comes, until a signal")
+    end.add_argument("--follow", action="store_true", help="wait for new entries until a signal")
     parser.add_argument(
-        "--resume", action="store_true", help="go on after the last entry of FILE, if it is there"
+        "--resume", action="store_true", help="continue after the last entry of FILE, if it exists"
     )
     add_namespace(parser)
 
@@ -69,18 +69,18 @@ def command(options: argparse.Namespace) -> int:
         recorder.record(options.first or "-", options.last or "+", follow=options.follow)
     finally:
         writer.close()
-        log.info("%s", recorder.told(options.file))
+        log.info("%s", recorder.summary(options.file))
     return 130 if stop.requested and not options.follow else 0
 
 
 def _look_first(settings: Settings, stream: str, options: argparse.Namespace) -> None:
-    """Before a file is begun: is there something to record, and is it whole?"""
+    """Check before creating a file: does the stream exist, and has it been trimmed?"""
     try:
         with connection.open_client(settings, block_s=0) as client:
             found: Any = client.type(stream)
             match found:
                 case b"none" if options.follow or stream != options.stream:
-                    # Dead letters and states may still come; any other name may be misspelt.
+                    # Dead letters and states may still arrive; any other name may be misspelt.
                     log.warning("there is no stream %s yet", stream)
                 case b"none":
                     raise RedisUnusable(f"there is no stream {stream}; --follow waits for one")
@@ -97,14 +97,14 @@ def _look_first(settings: Settings, stream: str, options: argparse.Namespace) ->
 
 
 def _tell_what_is_trimmed(client: Client, stream: str, first: str) -> None:
-    """Redis 6.2 does not know."""
+    """Redis 6.2 does not report this."""
     info: Any = client.xinfo_stream(stream)
     trimmed = info.get("entries-added", 0) - info["length"]
     if trimmed > 0 and info["length"] > 0:
         begins = info["first-entry"][0].decode()
         if parse_entry_id(first) < parse_entry_id(begins):
             log.warning(
-                "%s begins at %s: %d earlier entries have been trimmed", stream, begins, trimmed
+                "%s starts at %s: %d earlier entries have been trimmed", stream, begins, trimmed
             )
 
 
@@ -118,14 +118,14 @@ def _stream(text: str, settings: Settings) -> str:
 
 
 def _moment(text: str) -> str:
-    """As XRANGE takes it. A time stands for its millisecond."""
+    """An id for XRANGE. A time becomes its millisecond."""
     if re.fullmatch(r"\d{1,20}(-\d{1,20})?", text):
         return text
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither an entry id such as 1746373260000-0 nor a time such as "
+            f"{text!r} must be an entry id such as 1746373260000-0 or a time such as "
             "2026-11-24T15:40"
         ) from None
     if time.tzinfo is None:
@@ -134,8 +134,8 @@ def _moment(text: str) -> str:
 
 
 class Recorder:
-    """Remembers the last entry recorded. Every read begins with that one again: as long as it is
-    there, nothing after it can have been trimmed.
+    """Remembers the last recorded entry. Every read starts with that entry again: as long as it
+    still exists, nothing after it can have been trimmed.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Recorder:
         self._count = 0
 
     def record(self, first: str, last: str, *, follow: bool) -> None:
-        """Raises WorkerError when Redis or the file cannot be used."""
+        """Raises WorkerError if Redis or the file cannot be used."""
         try:
             client = self._open()
             while not self._stop.requested:
@@ -174,15 +174,15 @@ class Recorder:
             if not self._stop.requested:
                 raise connection.unusable(error, self._settings) from error
 
-    def told(self, path: Path) -> str:
+    def summary(self, path: Path) -> str:
         upto = f"; the last one is {self._last_id}" if self._last_id else ""
-        return f"{path}: {self._count:,} entries of {self._stream} recorded{upto}"
+        return f"{path}: recorded {self._count:,} entries of {self._stream}{upto}"
 
     def _open(self) -> Client:
         return raw_entries.open_client(self._settings, block_s=BLOCK_S)
 
     def _record_some(self, client: Client, first: str, last: str) -> bool:
-        """False when there is nothing more for now."""
+        """False if there is nothing more for now."""
         since = self._last_id or first
         entries = raw_entries.read(client, self._stream, since, last, ENTRIES_AT_ONCE + 1)
         if self._last_id:

@@ -1,6 +1,6 @@
-"""`marketstate state`: the state of a price file or of invented prices, and what it means.
+"""`marketstate state`: calculates and explains the state of a price file or of synthetic prices.
 
-Needs no Redis. The parameters are those of the settings (MARKETSTATE_THETA_FILE).
+It needs no Redis. The parameters come from the settings (MARKETSTATE_THETA_FILE).
 """
 
 import argparse
@@ -19,9 +19,9 @@ from worker.errors import ConfigurationError
 from worker.files.prices import Prices, read_prices
 from worker.settings import settings_from
 
-# Symbols whose invented prices behave so.
+# Symbols whose synthetic prices behave this way.
 SYNTHETIC: Final = {"trend": "BTCUSDT", "mean_revert": "ETHUSDT", "chop": "SOLUSDT"}
-# Any time would do; a fixed one makes the answer the same each time.
+# Arbitrary, but fixed, so that the output is always the same.
 _SYNTHETIC_END_MS: Final = 1_767_268_800_000 - 1
 _MINUTE_MS: Final = 60_000
 
@@ -33,10 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="CSV, plain or gzipped: prices alone, one a line, or candles",
+        help="CSV, plain or gzipped: one price per line, or candles",
     )
-    source.add_argument("--synthetic", choices=SYNTHETIC, help="300 invented prices of this kind")
-    parser.add_argument("--json", action="store_true", help="for programs, at full precision")
+    source.add_argument("--synthetic", choices=SYNTHETIC, help="300 synthetic prices of this kind")
+    parser.add_argument("--json", action="store_true", help="print JSON, at full precision")
 
 
 def command(options: argparse.Namespace) -> int:

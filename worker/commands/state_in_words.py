@@ -1,6 +1,6 @@
-"""What a state means, in plain words: a short reading for people who meet the numbers first.
+"""What a state means, in plain words, for readers who are new to the numbers.
 
-The bounds between "weak" and "strong" are for reading alone; nothing is calculated from them.
+The bounds between "weak" and "strong" are only used for these texts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,11 @@ from core.regime import regime_of
 from core.state import State
 
 _REGIMES: Final = {
-    "trend": "it goes one way, or moves keep their direction, more than chance would have it",
-    "mr": "it swings around a mean: far from a random walk, and without a drift",
+    "trend": "the price drifts, or keeps its direction, more than chance would explain",
+    "mr": "the price swings around a mean: far from a random walk, and without a drift",
     "chop": "close to a random walk: neither a drift nor a return to a mean stands out",
 }
-# Each text holds below its bound; the last from there on.
+# Each text applies below its bound.
 _Scale = Sequence[tuple[float, str]]
 _TRENDS: Final[_Scale] = (
     (0.1, "lost in the noise"),
@@ -23,30 +23,30 @@ _TRENDS: Final[_Scale] = (
     (float("inf"), "stronger than the noise"),
 )
 _RATIOS: Final[_Scale] = (
-    (0.85, "neighbouring moves partly cancel each other"),
-    (1.15, "steps look independent of each other, as in a random walk"),
-    (float("inf"), "neighbouring moves build on each other"),
+    (0.85, "successive moves partly cancel each other"),
+    (1.15, "moves look independent of each other, as in a random walk"),
+    (float("inf"), "successive moves reinforce each other"),
 )
 _PACES: Final[_Scale] = (
-    (0.5, "recent moves are over twice as large as the usual one: a spike, or a strong drift"),
-    (1.5, "recent moves are about as large as the usual one of the window"),
-    (float("inf"), "recent moves are smaller than the usual one of the window"),
+    (0.5, "recent moves are more than twice as large as usual: a spike, or a strong drift"),
+    (1.5, "recent moves are about as large as usual in the window"),
+    (float("inf"), "recent moves are smaller than usual in the window"),
 )
 
 
 def reading(state: State) -> Iterator[str]:
-    """One sentence a line."""
+    """One sentence per line."""
     probs, features = state["regime_probs"], state["features"]
     regime = regime_of(probs)
     shares = {"trend": probs["trend"], "mr": probs["mr"], "chop": probs["chop"]}
     yield f"Most likely {regime} ({shares[regime]:.0%}): {_REGIMES[regime]}."
-    yield f"A usual move is {state['sigma']:.3%} per candle (sigma)."
+    yield f"A typical move is {state['sigma']:.3%} per candle (sigma)."
     direction = "up" if state["mu"] > 0 else "down" if state["mu"] < 0 else "nowhere"
     yield (
         f"The price drifts {direction}, {state['mu']:+.4%} per candle (mu): "
         f"{_on(_TRENDS, state['ts'])} (ts {state['ts']:.2f})."
     )
-    yield f"{features['dp']:.0%} of neighbouring moves have the same sign (dp; chance gives 50%)."
+    yield f"{features['dp']:.0%} of successive moves have the same sign (dp; chance gives 50%)."
     yield f"A variance ratio of {features['vr']:.2f} (vr): {_on(_RATIOS, features['vr'])}."
     proxy = features["spike_proxy"]
     yield f"A spike_proxy of {proxy:.2f}: {_on(_PACES, proxy)}."

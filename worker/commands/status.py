@@ -1,4 +1,4 @@
-"""`marketstate status`: shows a status, as tables or as JSON, once or again and again."""
+"""`marketstate status`: shows the status as tables or as JSON, once or repeatedly."""
 
 import argparse
 import math
@@ -24,21 +24,21 @@ _CLEAR: Final = "\033[H\033[2J"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs, all symbols included")
-    parser.add_argument("--watch", action="store_true", help="again every 2 seconds")
+    parser.add_argument("--json", action="store_true", help="print JSON, with all symbols")
+    parser.add_argument("--watch", action="store_true", help="refresh every 2 seconds")
     parser.add_argument(
         "--max-lag",
         type=amount,
         default=math.inf,
         metavar="N",
-        help="exit with 4 when more than N entries are not finished (lag + pending)",
+        help="exit with 4 if more than N entries are unfinished (lag + pending)",
     )
     parser.add_argument(
         "--max-age",
         type=amount,
         default=math.inf,
         metavar="S",
-        help="exit with 4 when the oldest of them is more than S seconds old",
+        help="exit with 4 if the oldest unfinished entry is more than S seconds old",
     )
 
 
@@ -56,8 +56,8 @@ def command(options: argparse.Namespace) -> int:
 def show_status(
     settings: Settings, *, as_json: bool, watch: bool, max_lag: float, max_age_s: float
 ) -> None:
-    """Raises CheckFailed when the backlog is above `max_lag` entries, or the oldest of it above
-    `max_age_s`; RedisUnusable when there is nothing to read.
+    """Raises CheckFailed if the backlog exceeds `max_lag` entries or its oldest entry `max_age_s`,
+    and RedisUnusable if there is nothing to read.
     """
     try:
         with connection.open_client(settings, block_s=0) as client:
@@ -87,7 +87,7 @@ def _json(status: Status) -> str:
 
 def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
     if status.backlog > max_lag:
-        raise CheckFailed(f"{status.backlog} entries are not finished; allowed: {max_lag:g}")
+        raise CheckFailed(f"{status.backlog} entries are unfinished; allowed: {max_lag:g}")
     if status.oldest_unfinished_s > max_age_s:
         raise CheckFailed(
             f"the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old; "
@@ -131,7 +131,7 @@ def _tables(status: Status) -> Iterator[str]:
         ("symbol", "last state", "age"), map(_symbol_row, status.symbols[:SYMBOLS_SHOWN])
     )
     if len(status.symbols) > SYMBOLS_SHOWN:
-        yield f"... and {len(status.symbols) - SYMBOLS_SHOWN} fresher ones; --json has all"
+        yield f"... and {len(status.symbols) - SYMBOLS_SHOWN} fresher ones; --json shows all"
 
 
 def _symbol_row(one: SymbolStatus) -> tuple[object, ...]:

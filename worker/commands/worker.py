@@ -1,4 +1,4 @@
-"""`marketstate worker`: one worker as a process, from its settings to its last log line."""
+"""`marketstate worker`: runs one worker process, from reading settings to the last log line."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from worker.stop import Stop
 
 
 def add_options(_parser: argparse.ArgumentParser) -> None:
-    """None: all that could be chosen is a setting."""
+    """None: everything is a setting."""
 
 
 def command(_options: argparse.Namespace) -> int:

@@ -1,1 +1,1 @@
-"""The way of a candle: fetch, advance, commit, and the shards it is done for."""
+"""How candles are processed: fetch, advance, commit, and the shards that this worker holds."""

@@ -1,9 +1,9 @@
-"""Older closes for a symbol that has no window yet, from the candle caches other programs keep.
+"""Older closes for a symbol without a window, from the candle caches of other programs.
 
-A cache is a sorted set scored by open time (in ms or s), or a list, oldest to newest. A value is
-a plain number, or JSON with `close` or `c` and perhaps its time. Values of a list without times
-are taken to end right before the symbol's first candle from the stream; a last value equal to
-that candle's close is taken to be that candle.
+A cache is a sorted set scored by open time (in ms or s), or a list, oldest first. A value is a
+plain number, or JSON with `close` or `c` and optionally a time. If the values of a list have no
+times, they are assumed to end just before the symbol's first candle from the stream; if the last
+value equals that candle's close, it is assumed to be that candle.
 """
 
 import math
@@ -25,12 +25,12 @@ class Backfill:
         self._client = client
         self._interval_ms = settings.candle_interval_ms
         self._patterns = settings.backfill_patterns
-        # One more than can be needed: the newest may be the first candle itself.
+        # One more than the window holds: the newest may be the first candle itself.
         self._most = settings.window_size + 1
 
     def histories(self, readings: Iterable[Reading], memory: MemoryOf) -> dict[str, History]:
-        """For each new symbol the closes before its first candle, from the first cache that
-        has any. A cache that cannot be used is reported and passed over.
+        """For each new symbol, the closes before its first candle, from the first cache that has
+        any. A cache that cannot be used is logged and skipped.
         """
         if not self._patterns:
             return {}
@@ -79,11 +79,11 @@ class Backfill:
         if not timed:
             return self._before([close for _, close in parsed], first)
         if len(timed) < len(parsed) and None in (ms for ms, _ in parsed):
-            raise ValueError("some of its values have a time and some have none")
+            raise ValueError("some of its values have a time and some do not")
         return self._older(timed, first)
 
     def _close(self, value: bytes, open_ms: float | None) -> tuple[int | None, float]:
-        """The close time in ms, where it can be told, and the close."""
+        """The close time in ms, or None if it is unknown, and the close."""
         if len(value) > MAX_DOCUMENT_BYTES:
             raise ValueError(f"a value has {len(value):,} bytes")
         try:
@@ -111,8 +111,8 @@ class Backfill:
         return otherwise
 
     def _older(self, timed: dict[int, float], first: Candle) -> History:
-        """Half an interval tells the first candle from the one before it, whether caches and
-        stream count the close as the last millisecond or as the next candle's open.
+        """Half an interval is enough to distinguish the first candle from the one before it, no
+        matter if cache and stream count the close as the last millisecond or the next open.
         """
         times_ms = sorted(timed)
         if times_ms[0] < EARLIEST_CLOSE_TIME_MS:
@@ -130,7 +130,7 @@ class Backfill:
 
 
 def _ms(time: float) -> float:
-    """A time in seconds would, read as milliseconds, lie in early 1970."""
+    """The time in ms. A time in seconds is recognised: as milliseconds it would be in 1970."""
     if not math.isfinite(time):
         raise ValueError(f"the time {time!r} is not finite")
     return time if abs(time) >= EARLIEST_CLOSE_TIME_MS / 10 else time * 1_000

@@ -1,4 +1,4 @@
-"""Joins the consumer group: creates it with its bookkeeping, or checks that we fit to it."""
+"""Joins the consumer group: creates it and its internal keys, or checks that our settings match."""
 
 from schemas.entry_id import parse_entry_id
 from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
@@ -12,21 +12,21 @@ SEE_GROUP_GONE = "see deploy/README.md, When the group is gone"
 
 
 def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
-    """Create or join the group; the entry id up to which candles only warm the windows.
+    """Create or join the group. Returns the id of the last entry that only warms the windows.
 
     Raises GroupDeleted, ShardCountMismatch, ConfigurationMismatch or RedisUnusable.
     """
     verdict, boundary = _setup(scripts, settings, settings.start)
     if verdict == "created":
-        # Also when a Redis came back empty: what was in it before is gone.
+        # A warning, because it may also mean that Redis came back empty.
         log.warning("created the group %s on %s", settings.keys.group, settings.keys.input)
     return parse_entry_id(boundary)
 
 
 def look(scripts: Scripts, settings: Settings) -> str:
-    """Whether this worker could join, in a few words. Changes nothing; raises what `join` does."""
+    """Whether this worker could join, in a few words. Changes nothing; raises as `join` does."""
     verdict, _ = _setup(scripts, settings, "look")
-    return "this worker fits to it" if verdict == "joined" else verdict
+    return "this worker can join it" if verdict == "joined" else verdict
 
 
 def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
@@ -65,11 +65,11 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             raise ShardCountMismatch(
                 f"{PREFIX}SHARDS is {settings.shards}, but the group {keys.group!r} was created "
                 f"with {found}; set it to {found}, or choose another {PREFIX}GROUP and "
-                "other outputs"
+                "other output keys"
             )
         case "fixed", name, found:
             raise ConfigurationMismatch(
-                f"the group {keys.group!r} was created with {name} {found!r}, this worker has "
+                f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "
                 f"{fixed[name]!r}; change it back, or choose another {PREFIX}GROUP"
             )
         case "running", found, other:
@@ -90,10 +90,10 @@ def meta_gone(keys: Keys) -> GroupDeleted:
 
 
 def shared_settings(settings: Settings) -> str:
-    """What all workers of a group must agree on at any time, as text.
+    """The settings that all workers of a group must share at any time, as text.
 
-    Settings that were added later show only where they are not at their default, so that a new
-    version fits to a group that the one before it has left.
+    Settings that were added later are included only if they differ from their default, so that a
+    new version can join a group that the previous version created.
     """
     later = {"rate_clock": "candle", "emit_on_regime_change": False}
     found = {name: getattr(settings, name) for name in later}
@@ -106,12 +106,12 @@ def shared_settings(settings: Settings) -> str:
     )
 
 
-def settings_differ(settings: Settings, found: str, mend: str) -> ConfigurationMismatch:
-    """With only what differs: the two are long, and mostly the same."""
+def settings_differ(settings: Settings, found: str, remedy: str) -> ConfigurationMismatch:
+    """The error names only what differs: the two texts are long and mostly equal."""
     theirs, ours = found.split(), shared_settings(settings).split()
     only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
     only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
     return ConfigurationMismatch(
-        f"the group {settings.group!r} works with {only_theirs}, this worker has {only_ours}; "
-        f"give all its workers the same, or {mend}"
+        f"the group {settings.group!r} runs with {only_theirs}, but this worker has {only_ours}; "
+        f"give all its workers the same settings, or {remedy}"
     )

@@ -95,7 +95,7 @@ class Session:
         began_s = time.monotonic()
         most = self.batch_size.most
         readings = self.intake.fetch(most)
-        self.shards.heed(self.intake.last_notice)
+        self.shards.notice(self.intake.last_notice)
         if readings:
             histories = self.backfill.histories(readings, self.shards.memory)
             if len(readings) >= most:

@@ -1,6 +1,6 @@
-"""The preflight: can this worker, with these settings, on this Redis, do its work?
+"""The preflight: checks whether a worker can run with these settings on this Redis.
 
-`marketstate check` prints it; the worker does it at its start.
+`marketstate check` prints it, and every worker runs it at start.
 """
 
 import math
@@ -17,8 +17,8 @@ from worker.settings import PREFIX, Settings
 from worker.store import connection
 from worker.store.scripts import Scripts
 
-# A window anybody can write down, and its state as the slow twin in tests/support/oracle.py gives
-# it; tests/unit/test_check.py holds the two together.
+# A simple formula for a window, and its state from the slow twin in tests/support/oracle.py;
+# tests/unit/test_check.py keeps the two in sync.
 KNOWN_WINDOW: Final = [100 + (37 * i % 101) / 50 + i / 100 for i in range(257)]
 KNOWN_STATE: Final = {
     "sigma": 0.00914599582746169,
@@ -29,8 +29,8 @@ KNOWN_STATE: Final = {
 
 class Finding(NamedTuple):
     verdict: str
-    """`ok` or `warn`; what is worse than that, the preflight raises and `verify` calls `FAIL`.
-    `skip` is what it cannot judge.
+    """`ok` or `warn`. Anything worse raises in the preflight and is `FAIL` in `verify`. `skip`
+    means that it cannot be judged.
     """
     subject: str
     text: str
@@ -40,14 +40,14 @@ class Finding(NamedTuple):
 
 
 def preflight(settings: Settings) -> Iterator[Finding]:
-    """Raises a WorkerError at the first thing that the worker could not work with."""
+    """Raises a WorkerError at the first problem that would stop the worker."""
     yield Finding("ok", "settings", f"for worker {settings.worker_id}")
     if lower := [each for each in sorted(settings.wanted_symbols or ()) if each != each.upper()]:
         yield Finding(
             "warn",
             "settings",
-            f"{PREFIX}SYMBOLS has {', '.join(lower)}: small letters are not the same as capitals; "
-            "where candles have capitals, none of them is taken",
+            f"{PREFIX}SYMBOLS has {', '.join(lower)} in lower case; symbols are case-sensitive, "
+            "so candles whose symbols are in upper case will be ignored",
         )
     yield _calculation()
     try:
@@ -73,10 +73,10 @@ def _calculation() -> Finding:
     way = (
         "compiled"
         if kernel.is_compiled()
-        else "not compiled: where a C compiler is at hand when this package is installed, it is "
-        "several times faster"
+        else "not compiled; it is several times faster if a C compiler is available when this "
+        "package is installed"
     )
-    return Finding("ok", "calculation", f"the built-in window comes out right ({way})")
+    return Finding("ok", "calculation", f"the built-in window gives the right state ({way})")
 
 
 def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
@@ -121,16 +121,16 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
     for (key, wanted), kind in zip(expected.items(), found, strict=True):
         if kind not in (wanted, "none"):
             raise WrongKeyType(
-                f"the key {key} holds a {kind}, the worker needs a {wanted}; rename or delete "
+                f"the key {key} holds a {kind}, but the worker needs a {wanted}; rename or delete "
                 f"it, or choose other keys ({PREFIX}INPUT_STREAM, _OUTPUT_STREAM, ...)"
             )
-    there = "there" if found[0] != "none" else "not there yet"
-    return Finding("ok", "keys", f"all of the right type; input stream {keys.input} is {there}")
+    state = "exists" if found[0] != "none" else "does not exist yet"
+    return Finding("ok", "keys", f"all of the right type; input stream {keys.input} {state}")
 
 
 def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    """Another group of workers on the same input that publishes where we do, would publish again
-    what we publish, and push it out of the capped output stream.
+    """Another group on the same input with our output keys would publish every state twice, and
+    push older states out of the capped output stream.
     """
     keys = settings.keys
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
@@ -144,6 +144,6 @@ def _others_with_our_outputs(client: connection.Client, settings: Settings) -> I
             yield Finding(
                 "warn",
                 f"group {name}",
-                "works on the same input and publishes to the same keys as this one; give one of "
-                f"them other outputs ({PREFIX}OUTPUT_PREFIX, _OUTPUT_STREAM), or remove it",
+                "reads the same input and publishes to the same keys as this group; give one of "
+                f"them other output keys ({PREFIX}OUTPUT_PREFIX, _OUTPUT_STREAM), or remove it",
             )

@@ -1,4 +1,4 @@
-"""The record of a state: what is published of it, and what `verify` expects to find."""
+"""The record of a state: what the worker publishes, and what `verify` expects to find."""
 
 import msgspec
 
@@ -17,14 +17,14 @@ def record_of(
     buffer_size: int,
     reason: str,
 ) -> MarketStateRecord:
-    """What is published of `state`, that after `candle` with `buffer_size` closes at hand.
+    """The record of `state`, which is the state after `candle` with `buffer_size` closes available.
 
-    The names in a state are those of the record, so its numbers are taken over as they are.
+    State and record use the same names, so the numbers are copied unchanged.
     """
     return msgspec.convert(
         {
             **state,
-            # The state was calculated from the last closes alone, as many as theta needs.
+            # The state was calculated only from as many closes as theta needs.
             "windows": {**state["windows"], "returns_n": buffer_size - 1},
             "symbol": candle.symbol,
             "interval": settings.candle_interval,

@@ -1,25 +1,24 @@
-"""The shards this worker holds: their leases, and what is remembered of their symbols.
+"""The shards that this worker holds: their leases, and the memory of their symbols.
 
-Memory is only ever what Redis has: loaded when a shard is taken, moved after a commit that
-succeeded, dropped as soon as the lease is in doubt.
+Memory only ever mirrors Redis: it is loaded when a shard is taken, updated after a successful
+commit, and dropped as soon as the lease is in doubt.
 
-A lease is not a lock: a worker may be paused at any point, and believe to hold what it has long
-lost. What then happens, with a lease of 10 s:
+A lease is not a lock: a worker can be paused at any point and still believe that it holds a shard
+that it lost long ago. This is what happens then, with a lease of 10 s:
 
      0 s  A renews its lease of shard 7, token `A:41`, and computes a batch
-     1 s  A looks at the clock: its lease is good for 9 s more, so it is going to commit ...
-     1 s  ... and is paused here, between that look and its write
-    10 s  the lease runs out
+     1 s  A checks the clock: its lease is valid for 9 s more, so it is about to commit ...
+     1 s  ... and is paused here, between that check and its write
+    10 s  the lease expires
     10 s  B takes shard 7 with token `B:42`, loads the window, applies the same batch, commits
-    30 s  A goes on, and sends its commit
-    30 s  commit.lua compares `A:41` with `B:42`, inside Redis, in the same step as it would
-          write: it refuses. Nothing of A's batch is written, and nothing is acknowledged
-    30 s  A hears of LeaseLost and drops the shard
+    30 s  A continues and sends its commit
+    30 s  commit.lua compares `A:41` with `B:42` inside Redis, in the same step that would write:
+          it refuses. None of A's batch is written, and nothing is acknowledged
+    30 s  A gets LeaseLost and drops the shard
 
-No check by A could have done this: whatever A looks at before it writes, it can be paused after.
-So nobody checks beforehand; the write itself does, and `release` does the same. Epochs never come
-back: even if A itself takes shard 7 again, a commit of its that is still under way with `A:41`
-is refused.
+No check by A could prevent this: A can be paused after any check that it makes before it writes.
+So the write itself does the check, and so does `release`. Epochs are never reused: even if A takes
+shard 7 again, a delayed commit with the old token `A:41` is refused.
 """
 
 import time
@@ -49,7 +48,7 @@ class Shard:
 
 class Shards:
     def __init__(self, settings: Settings, scripts: Scripts, incarnation: str) -> None:
-        """`incarnation` is one per process: it tells two workers with one id apart."""
+        """`incarnation` is unique per process: it distinguishes two workers with the same id."""
         self._settings = settings
         self._keys = settings.keys
         self._scripts = scripts
@@ -57,9 +56,9 @@ class Shards:
         self._shared_settings = shared_settings(settings)
         self._held: dict[int, Shard] = {}
         self._next_keep_s = 0.0
-        self._notice = b"0-0"
+        self._notice_id = b"0-0"
         self.version = 0
-        """Another one whenever a shard was taken or lost."""
+        """Changes whenever a shard is taken or lost."""
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)
@@ -74,49 +73,49 @@ class Shards:
         return self._held[shard].symbols.get(symbol)
 
     def remembered(self) -> Iterator[tuple[int, str, Memory]]:
-        """Every symbol of the shards held: its shard, its name, what is remembered of it."""
+        """Every symbol of the held shards: its shard, its name, its memory."""
         for number, shard in self._held.items():
             for symbol, memory in shard.symbols.items():
                 yield number, symbol, memory
 
     @property
     def seconds_to_keep(self) -> float:
-        """How long nothing needs to be done about the leases."""
+        """Seconds until the leases need attention."""
         return max(0.0, self._next_keep_s - time.monotonic())
 
     def keep(self) -> None:
-        """Renew, give back and take leases, about three times per lease time."""
+        """Renew, release and take leases, about three times per lease time."""
         if self.seconds_to_keep > 0:
             return
         soonest_s, tokens = self._ask_to_keep()
         for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
-            log.info("the lease of shard %d was lost or given back", shard)
+            log.info("the lease of shard %d was lost or released", shard)
             del self._held[shard]
             self.version += 1
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
         for shard in taken:
             self._load(shard, tokens[shard])
-        # A lease that runs out is worth a look of its own: its holder may have died (G6).
+        # Look again when a lease is about to expire: its holder may have died (G6).
         pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
         self._next_keep_s = time.monotonic() + pause_s
         if taken:
             log.info("holding %d of %d shards", len(self._held), self._settings.shards)
 
-    def heed(self, notice: bytes) -> None:
-        """`notice` is the id of the last one: a new one says that there may be shards to take."""
-        if notice != self._notice:
-            self._notice = notice
+    def notice(self, notice_id: bytes) -> None:
+        """Take the id of the last notice; a new one means that there may be shards to take."""
+        if notice_id != self._notice_id:
+            self._notice_id = notice_id
             self._next_keep_s = 0.0
 
     def drop(self, shards: Iterable[int]) -> None:
-        """Forget shards whose lease is lost, and see at once what is left to take."""
+        """Forget shards whose lease is lost, and check immediately what there is to take."""
         for shard in shards:
             self._held.pop(shard, None)
             self.version += 1
         self._next_keep_s = 0.0
 
     def move(self, changes: Changes, committed_ms: int) -> None:
-        """Carry out in memory what a commit has made true in Redis, at this time of its clock."""
+        """Apply to memory what a commit wrote to Redis at `committed_ms`, by Redis's clock."""
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
             change.before.extend(change.close_times_ms, change.closes)
@@ -126,7 +125,7 @@ class Shards:
             symbols[symbol] = Memory(change.before, mark)
 
     def release(self) -> None:
-        """Give everything back, so that others take it without waiting for an expiry."""
+        """Release everything, so that others can take it without waiting for an expiry."""
         shards = list(self._held)
         self._scripts.release(
             keys=[self._keys.members, self._keys.notices, *map(self._keys.lease, shards)],
@@ -139,7 +138,7 @@ class Shards:
         self._held = {}
 
     def _ask_to_keep(self) -> tuple[float, list[str]]:
-        """Seconds until a lease of another worker may run out; our token or `""` for each shard."""
+        """Seconds until another worker's lease may expire; our token or `""` for each shard."""
         every = range(self._settings.shards)
         reply = self._scripts.keep(
             keys=[
@@ -166,12 +165,12 @@ class Shards:
             case [b"settings changed", b""]:
                 raise meta_gone(self._keys)
             case [b"settings changed", found]:
-                raise settings_differ(self._settings, found.decode(), "start this one anew")
+                raise settings_differ(self._settings, found.decode(), "restart this one")
         _, soonest_ms, *tokens = reply
         return soonest_ms / 1_000, [token.decode() for token in tokens]
 
     def _load(self, shard: int, token: str) -> None:
-        """Read marks and windows of a newly taken shard; nobody else can change them by now."""
+        """Load marks and windows of a shard just taken; no other worker can change them now."""
         found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
         self.version += 1
         self._held[shard] = Shard(
@@ -189,7 +188,8 @@ class Shards:
             window.extend(*window_codec.unpack(packed))
         except ValueError as error:
             raise RedisUnusable(
-                f"what {self._keys.marks(shard)} or {self._keys.window(symbol)} holds of {symbol} "
-                f"is damaged ({error}); remove both (HDEL, DEL), and the symbol starts anew"
+                f"the data of {symbol} in {self._keys.marks(shard)} or "
+                f"{self._keys.window(symbol)} is damaged ({error}); remove both (HDEL, DEL), and "
+                "the symbol starts over"
             ) from None
         return Memory(window, parsed)

@@ -1,6 +1,6 @@
-"""How far behind the group is, who holds what, and how fresh the states are.
+"""How far behind the group is, who holds which shards, and how fresh the states are.
 
-It only reads, in one transaction, so that its numbers fit together.
+It only reads, in one transaction, so that its numbers are consistent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,16 +46,16 @@ class Status(msgspec.Struct, frozen=True):
     group: str
     stream: str
     lag: int
-    """Entries that nobody has taken."""
+    """Entries that no worker has taken."""
     pending: int
-    """Entries taken and not finished."""
+    """Entries taken but not finished."""
     oldest_unfinished_s: float
-    """Seconds since the oldest of all these was written; 0 when there are none."""
+    """Seconds since the oldest of all these was written; 0 if there are none."""
     shards: list[ShardStatus]
     workers: list[WorkerStatus]
     counters: dict[str, int]
     symbols: list[SymbolStatus]
-    """The stalest first."""
+    """Stalest first."""
 
     @property
     def backlog(self) -> int:
@@ -63,7 +63,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def read_status(client: Client, settings: Settings) -> Status:
-    """Raises RedisUnusable when there is no such group."""
+    """Raises RedisUnusable if the group does not exist."""
     keys = settings.keys
     every = range(_shards_of_group(client, keys))
     with client.pipeline(transaction=True) as reads:
@@ -103,7 +103,7 @@ def read_status(client: Client, settings: Settings) -> Status:
 
 
 def _shards_of_group(client: Client, keys: Keys) -> int:
-    """As the group has them, whatever our own settings say."""
+    """The group's own number of shards; our settings may differ."""
     try:
         groups: Any = client.xinfo_groups(keys.input)
     except redis.ResponseError as error:
@@ -115,7 +115,7 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
         if found is not None:
             raise group_deleted(keys)
         raise RedisUnusable(
-            f"{keys.input} has no group {keys.group!r}; the first worker that starts creates it"
+            f"{keys.input} has no group {keys.group!r}; start a worker, which creates it"
         )
     if found is None:
         raise meta_gone(keys)
@@ -141,7 +141,7 @@ def _shard(
 
 
 def unread(client: Client, keys: Keys, group: Mapping[str, Any]) -> tuple[int, bytes | None]:
-    """How many entries nobody has taken, and the id of the first of them."""
+    """How many entries no worker has taken, and the id of the first one."""
     after = b"(" + group["last-delivered-id"]
     first: Any = client.xrange(keys.input, after, count=1)
     lag = group.get("lag")

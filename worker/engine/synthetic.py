@@ -1,8 +1,8 @@
-"""Invented candles, for trying things out: `MARKETSTATE_SOURCE=synthetic`.
+"""Synthetic candles, for trying things out: `MARKETSTATE_SOURCE=synthetic`.
 
-The price is a fixed function of symbol and close time, so that whoever feeds it, and however
-often, feeds the same candles. Symbols with BTC in their name trend, with ETH revert to a mean, all
-others chop.
+The price is a fixed function of symbol and close time, so every worker feeds the same candles,
+however often. Symbols with BTC in their name trend, those with ETH revert to a mean, all others
+chop.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
 CANDLES_AT_START: Final = 300
 _KEPT_CANDLES_PER_SYMBOL: Final = 1_000
 
-# A day of 1-minute candles; the path comes back to its base at the end of each block.
+# A day of 1-minute candles; the path returns to its base at the end of each block.
 _BLOCK: Final = 1_440
 _NOISE_PER_CANDLE: Final = 0.0004
 _TREND_PER_CANDLE: Final = 0.00002
@@ -87,8 +87,8 @@ class SyntheticFeeder:
             self._next_ms += self._interval_ms
 
     def _first_close_time_ms(self) -> int:
-        """That of the last candle in the stream, whoever fed it (its step may be incomplete), but
-        not further back than the number of candles a start needs.
+        """The close time of the last candle in the stream, because its step may be incomplete; but
+        no further back than the number of candles needed at start.
         """
         newest = int(self._now_ms()) // self._interval_ms * self._interval_ms - 1
         first = newest - (CANDLES_AT_START - 1) * self._interval_ms
@@ -128,8 +128,8 @@ def _base(symbol: str) -> float:
 
 @lru_cache(maxsize=256)
 def _noise(symbol: str, block: int) -> npt.NDArray[np.float64]:
-    """A random walk over one block that ends where it began. The legacy generator is used because
-    its numbers are the same for ever; `block` and `symbol` are its only seed.
+    """A random walk over one block that ends where it began, seeded by `symbol` and `block` only.
+    It uses numpy's legacy generator because its numbers are guaranteed never to change.
     """
     steps = np.random.RandomState(_digest(f"{symbol}:{block}")).standard_normal(_BLOCK)
     walk = np.cumsum(steps) * _NOISE_PER_CANDLE

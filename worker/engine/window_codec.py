@@ -1,6 +1,6 @@
-"""How a ring buffer is written down in Redis: a list, 16 bytes per candle.
+"""How a ring buffer is stored in Redis: a list with 16 bytes per candle.
 
-Close time in ms as int64, then the close as float64, both little-endian.
+The close time in ms as int64, then the close as float64, both little-endian.
 """
 
 import struct
@@ -19,9 +19,9 @@ def pack(candles: Iterable[tuple[int, float]]) -> list[bytes]:
 
 
 def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
-    """Close times in ms and closes of joined candles, oldest first.
+    """Close times in ms and closes of concatenated candles, oldest first.
 
-    Raises ValueError when these are no whole number of candles.
+    Raises ValueError if the length is not a multiple of a candle.
     """
     candles = np.frombuffer(packed, dtype=_CANDLE)
     return candles["close_time_ms"].tolist(), candles["close"].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What becomes of a line of a file that cannot be used: an error, or a count and a report."""
+"""What happens to a bad line of a file: an error, or it is skipped, counted and reported."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from worker.errors import FileUnusable
 
 OnBad = Callable[[str, str], None]
-"""Called with where (file and line) and what is wrong; raises, or counts it."""
+"""Called with the place (file and line) and what is wrong; raises, or counts it."""
 
 SHOWN: Final = 5
 
@@ -16,7 +16,7 @@ def refuse(where: str, what: str) -> None:
 
 
 class Skipped:
-    """Counts what is skipped, and keeps the first few for the report."""
+    """Counts what was skipped, and keeps the first few for the report."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -27,7 +27,7 @@ class Skipped:
         if len(self._first) < SHOWN:
             self._first.append(f"{where}: {what}")
 
-    def told(self, what: str = "lines were skipped, or have a gap before them") -> Iterator[str]:
+    def report(self, what: str = "lines were skipped, or follow a gap") -> Iterator[str]:
         if self.count:
             yield f"{self.count:,} {what}:"
             yield from (f"  {line}" for line in self._first)

@@ -1,11 +1,11 @@
 """Candle files: CSV, plain or gzipped, one symbol each.
 
-The file's name says symbol and interval: `BTCUSDT-1m.csv.gz`, `BTCUSDT-1m-2025-05.csv`. Where a
-first line names the columns, `close` is needed, and `close_time` or `open_time`; the others of a
-candle are read where they are, and a time column may say its unit: `close_time_ms`. Without such
-a line, the columns are Binance's public ones if there are 12 of them, and open_time, open, high,
-low, close, volume if there are 6. Times are milliseconds, or microseconds, as Binance has them in
-its spot files since 2025: no time can be both.
+The file name gives symbol and interval: `BTCUSDT-1m.csv.gz`, `BTCUSDT-1m-2025-05.csv`. If the first
+line names the columns, `close` and one of `close_time` and `open_time` are required. Other columns
+of a candle are read if they exist, and a time column may include its unit: `close_time_ms`. Without
+a header line, 12 columns are those of Binance's public files, and 6 columns are open_time, open,
+high, low, close, volume. Times are in milliseconds, or in microseconds as in Binance's spot files
+since 2025; no plausible time is ambiguous.
 """
 
 import csv
@@ -33,7 +33,7 @@ BINANCE_COLUMNS: Final = (
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
 _WITHOUT_NAMES: Final = {len(columns): columns for columns in (PLAIN_COLUMNS, BINANCE_COLUMNS)}
-# In microseconds that is the year 1973.
+# As microseconds this is in the year 1973; as milliseconds, in the year 5138.
 _FIRST_MICROSECONDS: Final = 100_000_000_000_000
 
 
@@ -48,39 +48,40 @@ class ReadCandle(NamedTuple):
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The candle files of a folder, by name."""
+    """The candle files of a folder, sorted by name."""
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder} is no folder; expected one with candle files")
+        raise ConfigurationError(f"{folder} is not a folder; expected one with candle files")
     found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
     if not found:
-        raise ConfigurationError(f"{folder} has no file that ends in {' or '.join(SUFFIXES)}")
+        raise ConfigurationError(f"{folder} has no file ending in {' or '.join(SUFFIXES)}")
     return found
 
 
 def each_file(paths: Iterable[Path]) -> list[Path]:
-    """With the candle files of each folder in its place."""
+    """The files in `paths`, with each folder replaced by its candle files."""
     return [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
 
 
 def interval_of(paths: Iterable[Path]) -> str:
-    """The candle interval that the names of all these files agree on."""
+    """The candle interval in the names of these files; it must be the same in all."""
     found = {_named(path)[1]: path for path in paths}
     if len(found) > 1:
         raise ConfigurationError(
-            f"candles of one interval are needed; found {', '.join(map(str, found.values()))}"
+            "all files must have the same candle interval; found "
+            f"{', '.join(map(str, found.values()))}"
         )
     return next(iter(found))
 
 
 def read_by_time(paths: Iterable[Path], on_bad: OnBad = refuse) -> Iterator[ReadCandle]:
-    """The candles of all files in order of their close times, as a stream has them."""
+    """The candles of all files by close time, as in a stream."""
     files = [read_file(path, on_bad) for path in paths]
     return heapq.merge(*files, key=lambda read: read.candle.close_time)
 
 
 def read_file(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadCandle]:
-    """The candles in order of their close times. Raises FileUnusable for what is no candle file;
-    single rows, a row out of order and a torn end go to `on_bad`.
+    """The candles by close time. Raises FileUnusable if this is not a candle file; bad rows, rows
+    out of order and a cut-off end go to `on_bad`.
     """
     rows = _Rows(path)
     last_ms = 0
@@ -99,7 +100,7 @@ def read_file(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadCandle]:
                 yield ReadCandle(candle, path, rows.line)
     except (EOFError, zlib.error, csv.Error) as error:
         rows.line += 1
-        on_bad(rows.where, f"no candle file from here on: {error}")
+        on_bad(rows.where, f"not a candle file from here on: {error}")
     except OSError as error:
         raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
     if rows.line <= rows.first_line:
@@ -107,7 +108,7 @@ def read_file(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadCandle]:
 
 
 def _opened(path: Path) -> IO[str]:
-    # What is no text is shown, and refused, in its own line.
+    # Bytes that are not UTF-8 become escapes, so that their own line is shown and refused.
     how = {"encoding": "utf-8-sig", "errors": "backslashreplace", "newline": ""}
     if path.name.endswith(".gz"):
         return gzip.open(path, "rt", **how)  # type: ignore[call-overload, no-any-return]
@@ -115,7 +116,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 class _Rows:
-    """The rows of one file, and what their columns mean."""
+    """The rows of one file, and the meaning of their columns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -125,7 +126,7 @@ class _Rows:
         self._wanted: list[tuple[str, int]] = []
         self.line = 0
         self.first_line = 0
-        """The line before the first candle: 1 where it names the columns."""
+        """The line before the first candle: 1 if there is a header line."""
 
     @property
     def where(self) -> str:
@@ -151,7 +152,7 @@ class _Rows:
     def candle(self, row: list[str]) -> Candle:
         """Raises CandleRejected."""
         if len(row) != len(self._columns):
-            raise CandleRejected(f"Expected {len(self._columns)} columns, found {len(row)}")
+            raise CandleRejected(f"found {len(row)} columns, expected {len(self._columns)}")
         values: dict[str, object] = {name: row[i] for name, i in self._wanted}
         values["symbol"], values["interval"] = self._symbol, self._interval
         for name in ("open_time", "close_time"):
@@ -162,11 +163,11 @@ class _Rows:
         try:
             candle = msgspec.convert(values, Candle, strict=False)
         except msgspec.ValidationError as error:
-            # It ends with the path of the column: "... - at `$.close`".
+            # The error ends with the path of the column: "... - at `$.close`".
             name = str(error).rpartition("$.")[2].rstrip("`")
             expected = "true or false" if name == "is_closed" else "a number"
             raise CandleRejected(
-                f"{name} is {str(values[name])[:40]!r}; {expected} is expected"
+                f"{name} is {str(values[name])[:40]!r}; expected {expected}"
             ) from None
         check_candle(candle, LATEST_CLOSE_TIME_MS)
         return candle
@@ -175,8 +176,8 @@ class _Rows:
         if count not in _WITHOUT_NAMES:
             raise FileUnusable(
                 f"{self.where}: {count} columns without names; expected "
-                f"{' or '.join(map(str, sorted(_WITHOUT_NAMES)))}, or a first line with names; "
-                "commas separate columns"
+                f"{' or '.join(map(str, sorted(_WITHOUT_NAMES)))} comma-separated columns, or a "
+                "header line with their names"
             )
         return _WITHOUT_NAMES[count]
 
@@ -185,8 +186,8 @@ class _Rows:
         if missing := {"close", time} - set(columns):
             raise FileUnusable(
                 f"{self._path}: no column {' and '.join(sorted(missing))} among "
-                f"{', '.join(columns)}; the first line must name the columns, with commas between "
-                "them, as UTF-8 text"
+                f"{', '.join(columns)}; the first line must name the columns, comma-separated, as "
+                "UTF-8 text"
             )
         known = set(Candle.__struct_fields__) - {"symbol", "interval"}
         self._columns = columns
@@ -209,10 +210,8 @@ def _time_ms(name: str, text: str) -> int:
 
 
 def _named(path: Path) -> tuple[str, str]:
-    """Symbol and interval from a file's name."""
+    """Symbol and interval from a file name."""
     match = re.match(r"([^-.]+)-(\d+[smhdw])[-.]", path.name)
     if match is None:
-        raise FileUnusable(
-            f"{path}: the name does not say symbol and interval, such as BTCUSDT-1m.csv"
-        )
+        raise FileUnusable(f"{path}: the name must give symbol and interval, as in BTCUSDT-1m.csv")
     return match[1], match[2]

@@ -1,6 +1,6 @@
 """Price files: closes of one symbol, oldest first, plain or gzipped.
 
-Either prices alone, one a line, with or without a line that names the column; or a candle file.
+Either one price per line, with or without a header line, or a candle file.
 """
 
 import gzip
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TextIO
 from worker.errors import ConfigurationError
 from worker.files.candles import read_file
 
-# No price, and no line with names, needs as many; the rest of such a line is not read.
+# Far longer than any price or header line; the rest of a longer line is not read.
 _LONGEST_LINE: Final = 10_000
 
 
@@ -21,11 +21,11 @@ class Prices(NamedTuple):
     symbol: str
     closes: list[float]
     close_time_ms: int | None
-    """Of the last close; None where the file has prices alone."""
+    """Of the last close; None if the file has only prices."""
 
 
 def read_prices(path: Path) -> Prices:
-    """Raises ConfigurationError, which names file, line and what is wrong with it."""
+    """Raises ConfigurationError, which names the file, the line and what is wrong."""
     if _has_columns(path):
         candles = [read.candle for read in read_file(path)]
         closes = [candle.close for candle in candles]
@@ -44,18 +44,18 @@ def _prices(path: Path) -> Iterator[float]:
             price = float(line)
         except ValueError:
             if number == 1:
-                continue  # the name of the column
+                continue  # a header line
             price = math.nan
         if not (math.isfinite(price) and price > 0):
             raise ConfigurationError(
-                f"{path}, line {number}: {line[:40]!r} is no price; one number a line is "
-                "expected, finite and above 0"
+                f"{path}, line {number}: {line[:40]!r} is not a price; expected one number per "
+                "line, finite and above 0"
             )
         yield price
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Those that are not empty, with their numbers."""
+    """The lines that are not empty, with their numbers."""
     try:
         with _opened(path) as file:
             number = 0
@@ -63,17 +63,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 number += 1
                 if len(line) >= _LONGEST_LINE:
                     raise ConfigurationError(
-                        f"{path}, line {number} has {_LONGEST_LINE:,} characters or more; one "
-                        "number a line is expected"
+                        f"{path}, line {number} has {_LONGEST_LINE:,} characters or more; expected "
+                        "one number per line"
                     )
                 if text := line.strip():
                     yield number, text
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} is no text (UTF-8)") from None
+        raise ConfigurationError(f"{path} is not UTF-8 text") from None
     except (EOFError, zlib.error) as error:
-        raise ConfigurationError(f"{path}: no price file: {error}") from None
+        raise ConfigurationError(f"{path} is not a price file: {error}") from None
 
 
 def _opened(path: Path) -> TextIO:

@@ -1,7 +1,7 @@
-"""Files of recordings: read with file and line in every error, written so that they can be resumed.
+"""Recording files: every read error names file and line, and writing can be resumed.
 
-A recorder that is killed leaves a torn end: half a line, or a gzip member without its end. Reading
-says so; resuming drops the torn part and goes on after the last whole entry.
+A recorder that is killed leaves a cut-off end: half a line, or an incomplete gzip member. Reading
+reports it; resuming drops the incomplete part and continues after the last complete entry.
 """
 
 import fcntl
@@ -28,10 +28,10 @@ from worker.errors import FileUnusable
 from worker.files.bad_lines import OnBad, refuse
 
 GZIP_SUFFIX: Final = ".gz"
-# Higher levels cost several times as much and save little: entries repeat themselves anyway.
+# Higher levels take several times longer and save little, because entries are so similar.
 GZIP_LEVEL: Final = 6
 
-_TORN: Final = "the file ends in the middle: its recorder was killed, or it was copied in part"
+_TORN: Final = "the file is cut off: its recorder was killed, or it was partly copied"
 
 
 class ReadEntry(NamedTuple):
@@ -40,8 +40,8 @@ class ReadEntry(NamedTuple):
 
 
 def read_recording(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadEntry]:
-    """The entries in order of their ids. Raises FileUnusable for what is no recording at all;
-    single lines, an entry out of order and a torn end go to `on_bad`.
+    """The entries by id. Raises FileUnusable if this is not a recording; bad lines, entries out of
+    order and a cut-off end go to `on_bad`.
     """
     with _opened(path) as file:
         read_header(path, file)
@@ -66,11 +66,11 @@ def read_header(path: Path, file: IO[bytes]) -> Header:
     except RecordingError as error:
         raise FileUnusable(f"{path}, line 1: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileUnusable(f"{path}, line 1: no recording: {error}") from None
+        raise FileUnusable(f"{path}, line 1: not a recording: {error}") from None
 
 
 def _lines(path: Path, file: IO[bytes], on_bad: OnBad) -> Iterator[tuple[int, bytes]]:
-    """Those after the header, with their numbers."""
+    """The lines after the header, with their numbers."""
     number = 1
     try:
         while line := file.readline(MAX_LINE_BYTES + 1):
@@ -91,7 +91,7 @@ def _lines(path: Path, file: IO[bytes], on_bad: OnBad) -> Iterator[tuple[int, by
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Gzipped or not, whatever it is called."""
+    """Gzipped or plain, detected from the content."""
     try:
         with path.open("rb") as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
@@ -101,9 +101,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 class RecordingWriter:
-    """Appends entries to a recording; only one at a time may have the file.
+    """Appends entries to a recording; a file lock allows only one writer at a time.
 
-    `create` begins one; `resume` goes on with one after its last whole entry.
+    `create` starts a new recording; `resume` continues one after its last complete entry.
     """
 
     def __init__(self, path: Path, raw: IO[bytes]) -> None:
@@ -125,14 +125,14 @@ class RecordingWriter:
 
     @classmethod
     def resume(cls, path: Path, stream: str) -> tuple[Self, RecordedEntry | None]:
-        """Also the last entry, if there is any. Raises FileUnusable for what is no recording of
-        `stream`, and for one that is damaged elsewhere than at its end.
+        """Also returns the last entry, if any. Raises FileUnusable if this is not a recording of
+        `stream`, or if it is damaged anywhere but at its end.
         """
         raw = _opened_alone(path, "r+b")
         try:
             last, torn = _survey(path, stream)
             if torn:
-                # The torn one stays locked until the other has taken its place.
+                # Keep the lock on the cut-off file until its replacement is in place.
                 raw, torn_raw = _without_torn_end(path, stream), raw
                 torn_raw.close()
         except BaseException:
@@ -146,14 +146,13 @@ class RecordingWriter:
             line = encode_entry(entry)
             if len(line) > MAX_LINE_BYTES:
                 raise FileUnusable(
-                    f"the entry {entry.id} would be a line of {len(line):,} bytes; a recording "
-                    f"holds lines of {MAX_LINE_BYTES:,} at most. Go on after it with --from, in "
-                    "another file"
+                    f"the entry {entry.id} would be a line of {len(line):,} bytes; a line can have "
+                    f"at most {MAX_LINE_BYTES:,}. Continue after it with --from, in another file"
                 )
             self._write(line)
 
     def flush(self) -> None:
-        """Hand all that was added to the operating system: a killed recorder loses none of it."""
+        """Hand everything to the operating system, so that a killed recorder loses nothing."""
         with self._naming_errors():
             self._file.flush()
             self._raw.flush()
@@ -183,7 +182,7 @@ def _opened_alone(path: Path, mode: str) -> IO[bytes]:
         raw = path.open(mode)
     except FileExistsError:
         raise FileUnusable(
-            f"{path} is there already; --resume goes on with it, or choose another name"
+            f"{path} already exists; continue it with --resume, or choose another name"
         ) from None
     except OSError as error:
         raise FileUnusable(f"cannot write {path}: {error.strerror}") from None
@@ -196,13 +195,13 @@ def _opened_alone(path: Path, mode: str) -> IO[bytes]:
 
 
 def _survey(path: Path, stream: str) -> tuple[RecordedEntry | None, bool]:
-    """The last whole entry, and whether anything torn follows it."""
+    """The last complete entry, and whether something incomplete follows it."""
     last, torn = None, False
 
     def note(where: str, what: str) -> None:
         nonlocal torn
         if what not in (_TORN, CUT_OFF):
-            refuse(where, f"{what}; it is not gone on with: record into another file")
+            refuse(where, f"{what}; this recording cannot be resumed: record to another file")
         torn = True
 
     if not _has_whole_header(path):
@@ -224,7 +223,7 @@ def _has_whole_header(path: Path) -> bool:
 
 
 def _without_torn_end(path: Path, stream: str) -> IO[bytes]:
-    """The whole entries in a new file, which then takes the place of the torn one."""
+    """Copy the complete entries to a new file, which then replaces the cut-off one."""
     whole = path.with_name(f"{path.name}.whole{GZIP_SUFFIX if path.suffix == GZIP_SUFFIX else ''}")
     whole.unlink(missing_ok=True)
     writer = RecordingWriter.create(whole, stream)

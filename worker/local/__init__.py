@@ -1,1 +1,1 @@
-"""Processes of one's own: a Redis server, workers."""
+"""Local child processes: a Redis server, workers."""

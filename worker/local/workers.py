@@ -1,4 +1,4 @@
-"""Worker processes of one's own: started, watched and ended by whoever needs them."""
+"""Workers as child processes: started, watched and stopped by a command."""
 
 import ctypes
 import signal
@@ -16,8 +16,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PRCTL: Final = ctypes.CDLL(None).prctl
 
 
-class OwnWorker:
-    """`marketstate worker` in the environment given; entered to start, left to stop."""
+class LocalWorker:
+    """`marketstate worker` in a given environment; a context manager that starts and stops it."""
 
     def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
         self._environment = environment
@@ -25,7 +25,7 @@ class OwnWorker:
         self._asked = False
 
     def check(self) -> None:
-        """Raises WorkerError, with the end of its log, when it has ended."""
+        """Raises WorkerError, with the end of its log, if it has ended."""
         if self._process.poll() is not None:
             tail = self._log_path.read_text(errors="replace")[-2_000:]
             raise WorkerError(
@@ -39,7 +39,7 @@ class OwnWorker:
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal goes to the whole process group; this one is ours to stop.
+                # Ctrl-C in a terminal goes to the whole process group, but we stop it ourselves.
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509, one thread calls one function of C
             )
@@ -55,18 +55,18 @@ class OwnWorker:
         self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Once: a second signal would end it at once, with its leases still held."""
+        """Only once: a second signal would kill it while it still holds its leases."""
         if not self._asked:
             self._process.terminate()
         self._asked = True
 
 
-class Crew:
-    """Several of them, with their logs in a folder that goes with them."""
+class LocalWorkers:
+    """Several workers, with their logs in a temporary folder."""
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
         self._environments = environments
-        self._workers: list[OwnWorker] = []
+        self._workers: list[LocalWorker] = []
 
     def check(self) -> None:
         for worker in self._workers:
@@ -76,9 +76,9 @@ class Crew:
         return len(self._environments)
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="marketstate-crew-")
+        self._folder = tempfile.TemporaryDirectory(prefix="marketstate-workers-")
         for i, environment in enumerate(self._environments):
-            worker = OwnWorker(environment, Path(self._folder.name) / f"worker-{i}.log")
+            worker = LocalWorker(environment, Path(self._folder.name) / f"worker-{i}.log")
             self._workers.append(worker.__enter__())
         return self
 
@@ -96,5 +96,5 @@ class Crew:
 
 
 def _end_with_parent() -> None:
-    """Linux sends SIGTERM when whoever started us is gone, even by SIGKILL."""
+    """Make Linux send us SIGTERM when our parent is gone, even if it was killed."""
     _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,6 +1,6 @@
--- The time of Redis's clock, the only one that the workers share.
+-- Redis's clock, the only one that the workers share.
 --
--- No script of its own: put before those that need it.
+-- Not a script: it is prepended to the scripts that need it.
 
 local function now_in_ms()
   local time = redis.call('TIME')

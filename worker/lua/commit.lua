@@ -1,26 +1,26 @@
--- Makes one batch visible: windows, states, outputs, dead letters, marks and acknowledgement.
+-- Makes one batch visible: windows, states, outputs, dead letters, marks and acknowledgements.
 --
 -- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
 -- KEYS[5] unfinished   KEYS[6] finished ids
--- KEYS[7...] lease and marks of each shard of the plan, then window and state of each symbol
+-- KEYS[7...] lease and marks of each shard in the plan, then window and state of each symbol
 -- ARGV[1] group   ARGV[2] the plan, a MessagePack map:
 --   shards     array of {token, consumer, {symbol, emission mark, ...},
---              {entry id, ...} in stream order}; a mark that ends in ':' is given the time
---   symbols    array of {{packed close, ...}, {field, value, ...} of the state or none}
+--              {entry id, ...} in stream order}; the time is appended to a mark that ends in ':'
+--   symbols    array of {{packed close, ...}, {field, value, ...} of the state, may be empty}
 --   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
 --   counters   {name, increment, ...}             window_size, state_ttl_ms,
 --   output_maxlen, dead_maxlen
 -- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...}
 --      or {'wrong type', key, its type}.
 --
--- Protects G3 and G4. Redis carries a script out as a whole, but does not undo one that fails
--- half-way: all that can fail is checked before the first write, and the first write is one that
--- a full Redis refuses.
+-- Protects G3 and G4. Redis runs a script atomically, but does not roll back one that fails
+-- half-way. So everything that can fail is checked before the first write, and the first write is
+-- one that a full Redis refuses.
 
 local input, output, dead, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local unfinished, finished_ids = KEYS[5], KEYS[6]
 local group, plan = ARGV[1], cmsgpack.unpack(ARGV[2])
-local CHUNK = 1000 -- Lua can pass some thousand arguments at once
+local CHUNK = 1000 -- Lua limits a call to a few thousand arguments
 
 local function shard_keys(i) return KEYS[5 + 2 * i], KEYS[6 + 2 * i] end
 local function symbol_keys(i)
@@ -41,7 +41,7 @@ for i, shard in ipairs(plan.shards) do
 end
 if #lost > 1 then return lost end
 
--- 2. The group must be there (XPENDING fails if not), and every key of its type, or absent.
+-- 2. The group must exist (XPENDING fails if not), and every key must have its type or be absent.
 redis.call('XPENDING', input, group)
 local wrong
 local function expect(key, wanted)
@@ -66,7 +66,7 @@ end
 for i = 1, #plan.counters, 2 do
   local count = not wrong and redis.call('HGET', counters, plan.counters[i])
   if count and not string.match(count, '^-?%d+$') then
-    wrong = {'wrong type', counters, 'hash whose ' .. plan.counters[i] .. ' is no number'}
+    wrong = {'wrong type', counters, 'hash whose ' .. plan.counters[i] .. ' is not a number'}
   end
 end
 if wrong then return wrong end
@@ -82,7 +82,7 @@ for i, symbol in ipairs(plan.symbols) do
   end
 end
 
--- 4. Outputs and dead letters. Exact trimming would cost three times as much.
+-- 4. Outputs and dead letters. Exact trimming (without '~') would cost three times as much.
 for _, fields in ipairs(plan.outputs) do
   redis.call('XADD', output, 'MAXLEN', '~', plan.output_maxlen, '*', unpack(fields))
 end
@@ -90,8 +90,8 @@ for _, fields in ipairs(plan.dead) do
   redis.call('XADD', dead, 'MAXLEN', '~', plan.dead_maxlen, '*', unpack(fields))
 end
 
--- 5. Counters, marks, and how far each shard is. The time is taken after the outputs, whose ids have
---    it too: by the wall clock, the interval of a symbol begins at its entry or later.
+-- 5. Counters, marks, and the position of each shard. The time is taken after the outputs were
+--    added, so that by the wall clock a symbol's interval never starts before its entry.
 local now_ms = now_in_ms()
 for i = 1, #plan.counters, 2 do
   redis.call('HINCRBY', counters, plan.counters[i], plan.counters[i + 1])

@@ -1,14 +1,14 @@
--- Adds a batch of entries to a stream and notes how far the feeding is: both or neither.
+-- Adds a batch of entries to a stream and stores the position of the feed: both or neither.
 --
 -- KEYS[1] stream   KEYS[2] position
 -- ARGV[1] the position before the batch, '' for none   ARGV[2] the position after it
 -- ARGV[3] the entries, each: the number of its strings (4 bytes, little-endian), then each string
---         with its length (4 bytes) before it: id or '*', name, value, name, value, ...
+--         preceded by its length (4 bytes): id or '*', name, value, name, value, ...
 -- Returns {'fed'}, {'elsewhere', position found} or {'refused', why}.
 --
--- Protects G2 and G5. Sent again it does nothing, so a lost reply is no harm: a replay that breaks
--- off at any moment feeds every entry once. Ids ascend within a batch, so if Redis takes the first
--- entry, it takes them all.
+-- Protects G2 and G5. Sending the same batch again does nothing, so a lost reply is harmless: a
+-- replay that is interrupted at any moment feeds every entry once. Ids ascend within a batch, so if
+-- Redis accepts the first entry, it accepts them all.
 
 local stream, position = KEYS[1], KEYS[2]
 local before, after, batch = ARGV[1], ARGV[2], ARGV[3]

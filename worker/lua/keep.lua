@@ -1,19 +1,19 @@
--- Keeps a worker a member of its group and its shards leased, and evens the shards out.
+-- Renews a worker's membership and its leases, and balances the shards between the workers.
 --
 -- KEYS[1] members   KEYS[2] epoch counter   KEYS[3] meta   KEYS[4] notices
--- KEYS[5...] the lease of each shard, from shard 0 on
--- ARGV[1] worker id   ARGV[2] incarnation: one per process   ARGV[3] lease time in ms
--- ARGV[4] the settings that all workers share, as setup.lua noted them
--- ARGV[5...] for each shard the token this worker believes to hold, or '' for none
--- Returns {'kept', ms until a lease of another worker runs out if nobody renews it,
+-- KEYS[5...] the lease of each shard, starting with shard 0
+-- ARGV[1] worker id   ARGV[2] incarnation: unique per process   ARGV[3] lease time in ms
+-- ARGV[4] the settings that all workers share, as stored by setup.lua
+-- ARGV[5...] for each shard the token that this worker believes it holds, or '' for none
+-- Returns {'kept', ms until another worker's lease expires unless it is renewed,
 --          token or '' of each shard ...},
 --      {'in use', ms since the other worker with this id was seen},
---      or {'settings changed', those now in force, or '' when the group is gone}.
+--      or {'settings changed', the current settings, or '' if the group is gone}.
 --
--- Protects G4 and G6. A lease is a key with an expiry, its value the token
--- '<worker id>:<epoch>'; the epoch grows with every acquisition, so no token ever comes back.
--- Time is Redis's own. There is no leader: each worker takes up to its quota of what is free and
--- gives back what is above it. Quotas differ by one at most and follow the sorted worker ids, so
+-- Protects G4 and G6. A lease is a key with an expiry; its value is the token
+-- '<worker id>:<epoch>'. The epoch grows with every acquisition, so a token is never reused. All
+-- times are Redis's. There is no leader: each worker takes free shards up to its quota and releases
+-- those above it. Quotas differ by at most one and are assigned in the order of the worker ids, so
 -- that they add up; a worker within its quota keeps exactly what it has.
 
 local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -24,7 +24,7 @@ local function lease_key(shard) return KEYS[shard + 4] end
 local settings = redis.call('HGET', meta, 'settings')
 if settings ~= ARGV[4] then return {'settings changed', settings or ''} end
 
--- 1. Membership: forget the dead, refuse a second living worker of the same id, note this one.
+-- 1. Membership: remove dead workers, refuse a second live worker with this id, add this one.
 local now_ms, living = now_in_ms(), {worker_id}
 local all = redis.call('HGETALL', members)
 for i = 1, #all, 2 do
@@ -47,7 +47,7 @@ for rank = 1, shards % #living do
   if living[rank] == worker_id then quota = quota + 1 end
 end
 
--- 3. Renew what is still ours, and give back what is above the quota; who waits hears of it.
+-- 3. Renew the leases we still hold, and release those above the quota, with a notice to others.
 local tokens, held, gave_back = {}, 0, false
 for shard = 1, shards do
   local lease, token = lease_key(shard), ARGV[shard + 4]
@@ -65,8 +65,8 @@ for shard = 1, shards do
 end
 if gave_back then redis.call('XADD', notices, 'MAXLEN', 1, '*', 'from', worker_id) end
 
--- 4. Take what is free. A lease under our id whose token was not presented is from a reply that
---    got lost: it is taken anew, so that a commit still on its way with the old token fails.
+-- 4. Take free shards. A lease under our id whose token we did not send is from a lost reply: it is
+--    taken again with a new token, so that a delayed commit with the old token fails.
 for shard = 1, shards do
   if held >= quota then break end
   local lease = lease_key(shard)
@@ -79,7 +79,7 @@ for shard = 1, shards do
   end
 end
 
--- 5. Until when to come back at the latest: to take over from a worker that has died.
+-- 5. When to call again at the latest, to take over from a worker that has died.
 local soonest_ms = lease_ms
 for shard = 1, shards do
   if tokens[shard] == '' then

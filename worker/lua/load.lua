@@ -1,12 +1,12 @@
--- Reads all that Redis remembers of a shard, for the worker that has just taken it.
+-- Reads everything that Redis stores about a shard, for the worker that has just taken it.
 --
--- KEYS[1] marks of the shard   ARGV[1] what the name of every window key starts with
+-- KEYS[1] marks of the shard   ARGV[1] prefix of all window keys
 -- Returns {symbol, last emitted close time, packed window, symbol, ...}.
 --
--- Protects G6: one round trip per shard, and a window as one string of all its candles. As a list
--- of candles, ten thousand windows would take the client three million replies to parse. The
--- window keys are not declared: they follow from the marks, and a group, whose scripts span all
--- its keys, cannot live in a cluster anyway.
+-- Protects G6: there is one round trip per shard, and each window is one string. As lists of
+-- candles, ten thousand windows would be three million replies for the client to parse. The window
+-- keys are not declared: they follow from the marks, and a group cannot run on a cluster anyway,
+-- because its scripts span all its keys.
 
 local found = {}
 local marks = redis.call('HGETALL', KEYS[1])

@@ -1,10 +1,11 @@
--- The members of a group: a hash, worker id -> '<last seen, ms>:<lease time, ms>:<incarnation>'.
+-- The members of a group: parses a worker's entry, and tells whether the worker is live.
 --
--- No script of its own: put behind clock.lua and before those that need it. Each member is judged
--- by its own lease time; one seen in the future (a clock set back, a failover) would live for
--- long, so only the distance counts.
+-- They are a hash, worker id -> '<last seen, ms>:<lease time, ms>:<incarnation>'. This is not a
+-- script: it is inserted after clock.lua and before the scripts that need it. Each member is judged
+-- by its own lease time. A member seen in the future (after a clock was set back, or a failover)
+-- would count as live for too long, so only the distance counts.
 
--- Whether it lives, how long it has been silent, and its incarnation.
+-- Whether it is live, how long it has been silent, and its incarnation.
 local function member(entry, now_ms)
   local seen_ms, lease_ms, incarnation = string.match(entry, '^(%d+):(%d+):(.*)$')
   if not seen_ms then return false, now_ms, '' end

@@ -1,11 +1,11 @@
--- Gives back all shards of a worker that stops, and ends its membership.
+-- Releases all shards of a worker that stops, and ends its membership.
 --
 -- KEYS[1] members   KEYS[2] notices   KEYS[3...] leases of the shards it holds
 -- ARGV[1] worker id   ARGV[2] incarnation   ARGV[3...] the token of each lease
--- Returns the number of leases given back.
+-- Returns the number of leases released.
 --
--- Protects G4 and G6: others hear of it and take the shards at once; a lease that has passed on is
--- left alone.
+-- Protects G4 and G6: others get a notice and take the shards at once; a lease that another worker
+-- holds by now is left alone.
 
 local members, notices, worker_id = KEYS[1], KEYS[2], ARGV[1]
 local released = 0

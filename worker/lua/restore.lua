@@ -1,14 +1,14 @@
--- Puts entries of a shard that were handed over, and are neither pending nor finished, back.
+-- Restores entries that were routed to a shard but are neither pending nor finished.
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished
 -- KEYS[5] finished ids
 -- ARGV[1] group   ARGV[2] shard   ARGV[3] its consumer   ARGV[4] number of shards
--- ARGV[5] most bytes of a document
--- Returns {entries put back, entries that the upstream has trimmed meanwhile}.
+-- ARGV[5] maximum bytes of a document
+-- Returns {entries restored, entries that the upstream has trimmed in the meantime}.
 --
--- Protects G1 and G5. A shard finishes its entries in stream order, so what is missing lies
--- between the last entry it finished and the last one the group was given. Nothing newer has been
--- handed over since: route.lua refuses to while anything is missing.
+-- Protects G1 and G5. A shard finishes its entries in stream order, so the missing ones are
+-- between the last entry it finished and the last one delivered to the group. Nothing newer has
+-- been routed since, because route.lua refuses to route while entries are missing.
 
 local input, meta, counters, unfinished, finished_ids = unpack(KEYS)
 local group, shard, consumer = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -23,7 +23,7 @@ end
 local last_delivered = group_info(input, group)['last-delivered-id']
 local pending = pending_of_shard()
 
--- Those still pending are claimed too: for them nothing changes.
+-- Entries that are still pending are claimed too, which changes nothing for them.
 local after = redis.call('HGET', finished_ids, consumer) or '0-0'
 repeat
   local entries = redis.call('XRANGE', input, '(' .. after, last_delivered, 'COUNT', CHUNK)
@@ -35,8 +35,8 @@ repeat
   end
 until #entries < CHUNK
 
--- All that is not finished is pending now. If it is more than was handed over, somebody else had
--- read some of it; if it is less, the rest is gone.
+-- All unfinished entries are pending now. If there are more than were routed, another client had
+-- read some of them; if there are fewer, the rest is gone.
 local now_pending = pending_of_shard()
 local handed_over = tonumber(redis.call('HGET', unfinished, consumer) or 0)
 redis.call('HSET', unfinished, consumer, now_pending)

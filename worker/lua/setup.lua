@@ -1,15 +1,15 @@
--- Creates the consumer group with its bookkeeping, or checks that this worker fits to it.
+-- Creates the consumer group and its internal keys, or checks that this worker may join it.
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members   KEYS[4] unfinished
 -- KEYS[5] finished ids
 -- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
--- ARGV[4] the settings that all workers share and may change while no other lives
--- ARGV[5...] name, value of each setting that is fixed for good
+-- ARGV[4] the settings that all workers share; they may change while no other worker is live
+-- ARGV[5...] name, value of each setting that can never change
 -- Returns {'created' | 'joined' | 'deleted' | 'foreign' | 'none yet', warm-up boundary},
 --         {'fixed', name, found} or {'running', settings found, the other worker's id}.
 --
--- Protects G2: all workers of a group calculate the same. Group and meta appear together, so a
--- meta without a group means that the group was deleted, and nobody invents a position for it.
+-- Protects G2: all workers of a group calculate the same. Group and meta are created together, so
+-- a meta without a group means that the group was deleted; then no worker guesses a position.
 
 local input, meta, members, unfinished, finished_ids = unpack(KEYS)
 local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -29,7 +29,7 @@ if known and not exists then return {'deleted'} end
 
 if not known and start == 'look' then return {'none yet'} end
 if not known then
-  -- What an earlier group of this name has left is nothing to this one.
+  -- Remove what an earlier group of this name has left.
   redis.call('DEL', unfinished, finished_ids)
   redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
   local stream = stream_info(input)
@@ -37,7 +37,7 @@ if not known then
   redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 5))
   local added = stream['entries-added']
   if added then
-    -- What was trimmed before the group existed was never ours to read.
+    -- Entries trimmed before the group existed do not count as lost.
     local unread = start == 'new' and 0 or stream['length']
     local position = start == 'new' and stream['last-generated-id'] or '0-0'
     redis.call('HSET', meta, 'entries_accounted', added - unread)

@@ -1,6 +1,6 @@
--- What Redis tells of the input stream and its group, as tables.
+-- What Redis reports about the input stream and its group, as tables.
 --
--- No script of its own: put before those that need it.
+-- Not a script: it is prepended to the scripts that need it.
 
 local function as_map(flat)
   local map = {}
@@ -10,7 +10,7 @@ end
 
 local function stream_info(stream) return as_map(redis.call('XINFO', 'STREAM', stream)) end
 
--- nil when there is no such stream or group.
+-- nil if the stream or the group does not exist.
 local function group_info(stream, group)
   if redis.call('EXISTS', stream) == 0 then return nil end
   for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
@@ -20,7 +20,7 @@ local function group_info(stream, group)
   return nil
 end
 
--- How many entries are pending in all, and for each consumer that has any.
+-- How many entries are pending in total, and for each consumer that has any.
 local function pending_entries(stream, group)
   local summary = redis.call('XPENDING', stream, group)
   local by_consumer = {}

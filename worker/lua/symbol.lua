@@ -1,7 +1,7 @@
 -- The symbol of an entry and its shard, by the rules of schemas/candle.py and worker/keys.py.
 --
--- No script of its own: put behind stream.lua and before those that need it. What has no symbol, or is larger than
--- `max_bytes`, belongs to shard 0, whose worker dead-letters it.
+-- Not a script: it is inserted after stream.lua and before the scripts that need it. An entry
+-- without a symbol, or larger than `max_bytes`, belongs to shard 0, whose worker dead-letters it.
 
 local function symbol_in(document, max_bytes)
   if #document > max_bytes then return nil end

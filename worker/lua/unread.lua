@@ -1,7 +1,7 @@
--- Counts the entries of a stream after an id: Redis 6.2 has no `lag`, and 7 may not know it.
+-- Counts the entries of a stream after an id: Redis 6.2 has no `lag`, and Redis 7 may not know it.
 --
 -- KEYS[1] stream   ARGV[1] id
--- Returns the number of entries. Only for people who look; no worker needs it.
+-- Returns the number of entries. Only for status commands; workers do not use it.
 
 local count, after = 0, ARGV[1]
 repeat

@@ -1,1 +1,1 @@
-"""All that speaks to Redis as such: the connection, the scripts, entries as they are sent."""
+"""Access to Redis: the connection, the scripts, and raw stream entries."""

@@ -2,6 +2,6 @@
 
 
 def clock_ms(time_reply: tuple[int, int]) -> float:
-    """Of the reply to TIME: seconds and microseconds."""
+    """The time in ms from the reply to TIME, which is seconds and microseconds."""
     seconds, microseconds = time_reply
     return seconds * 1_000 + microseconds / 1_000

@@ -1,6 +1,6 @@
-"""The connection to Redis: how it is opened, which of its errors pass by themselves, and waiting.
+"""The connection to Redis: how it is opened, which of its errors are transient, and retrying.
 
-tenacity is used here and nowhere else.
+Only this module uses tenacity.
 """
 
 import re
@@ -31,31 +31,31 @@ FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 OLDEST_VERSION: Final = (6, 2)
 
-# Error replies with which Redis refuses for a while what it will do again. Redis 6.2 wraps those
-# from inside a script in a text of its own.
+# Error replies for commands that Redis refuses only for a while. Redis 6.2 wraps them in another
+# message if they come from inside a script.
 _PASSING_REPLIES: Final = re.compile(
     r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS|UNBLOCKED)\b"
 )
 
 
 def open_client(settings: Settings, *, block_s: float) -> AskingClient:
-    """A client that never repeats a command by itself, and never connects again unnoticed.
+    """A client that never retries a command automatically and never reconnects silently.
 
-    A command whose reply is lost may have been carried out, so it is not repeated. And a Redis
-    that was away may be back with older data: whoever remembers anything of it must hear of the
-    new connection. A pool would reopen a socket that was closed between two commands without a
-    word, so there is one connection, which fails on its next use. `block_s` is the longest time a
-    read may block. Raises redis.ConnectionError at once where nobody answers.
+    A command whose reply is lost may have been executed, so it is not repeated. And a Redis that
+    was away may be back with older data, so callers that keep state in memory must learn about a
+    new connection. A pool would silently reopen a socket that was closed between two commands; so
+    there is a single connection, which fails at its next use. `block_s` is the longest time that a
+    read may block. Raises redis.ConnectionError immediately if nothing answers.
     """
     return AskingClient(connection_pool(settings, block_s=block_s))
 
 
 def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPool:
-    """Where and how to connect; nothing is connected yet."""
+    """Where and how to connect; opens no connection yet."""
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        # A socket timeout below a block time would turn every quiet minute into an error.
+        # With a socket timeout below the block time, every quiet minute would be an error.
         "socket_timeout": block_s + REPLY_TIMEOUT_S,
         "socket_keepalive": True,
         "health_check_interval": 0,
@@ -72,7 +72,7 @@ def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPo
         given.pop("socket_keepalive")
     sentinel = sentinel_url(settings.redis_url)
     try:
-        # What is in the URL wins.
+        # The URL takes precedence.
         if sentinel:
             from_url: Any = parse_url(sentinel.plain_url)  # type: ignore[no-untyped-call]
             pool = _pool_of_master(sentinel, given | from_url)
@@ -85,8 +85,8 @@ def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPo
 
 
 def _pool_of_master(sentinel: SentinelUrl, options: dict[str, Any]) -> redis.ConnectionPool:
-    """Each connection asks the sentinels first where the master is. They are spoken to like the
-    master: with TLS or without.
+    """Each connection first asks the sentinels for the master. The sentinels use TLS if the
+    master does.
     """
     for_master = {name: value for name, value in options.items() if name not in ("host", "port")}
     for_master["ssl"] = for_master.pop("connection_class", None) is redis.SSLConnection
@@ -102,14 +102,14 @@ def _pool_of_master(sentinel: SentinelUrl, options: dict[str, Any]) -> redis.Con
 
 
 def address(settings: Settings) -> str:
-    """Where Redis is looked for, without secrets."""
+    """Where we expect Redis, without secrets."""
     if settings.redis_url:
         return masked_url(settings.redis_url)
     return f"{settings.redis_host}:{settings.redis_port} db {settings.redis_db}"
 
 
 def server_info(client: Client) -> dict[str, Any]:
-    """What `INFO` says. Raises RedisUnusable for a server older than the worker can use."""
+    """The reply to `INFO`. Raises RedisUnusable if the server is too old for the worker."""
     info: dict[str, Any] = client.info()
     version = str(info.get("redis_version", "0.0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
@@ -119,13 +119,13 @@ def server_info(client: Client) -> dict[str, Any]:
 
 
 def passes_by_itself(error: BaseException) -> bool:
-    """Whether waiting and connecting again can mend `error`."""
+    """Whether waiting and reconnecting can fix `error`."""
     if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
         return False
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return True
-    # redis-py cuts the code off the text where it has a class for it. A script can be unknown when
-    # scripts are flushed between its loading and its call.
+    # redis-py strips the error code from the text if it has a class for it. A script can be unknown
+    # if scripts were flushed between loading and calling it.
     cut = (redis.exceptions.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoScriptError)
     if isinstance(error, cut):
         return True
@@ -149,7 +149,7 @@ def unusable(error: Exception, settings: Settings) -> RedisUnusable:
 
 
 def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
-    """Do `action`, again and again with growing waits while its errors pass by themselves."""
+    """Run `action`, and retry it with growing waits while its errors are transient."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(passes_by_itself),
         wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, 0.1),
@@ -161,7 +161,7 @@ def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
 
 
 def reason(error: Exception) -> str:
-    """In one line, without what Redis adds of the inside of a script, and redis-py of clients."""
+    """The error in one line, without script details from Redis and client details from redis-py."""
     text = re.sub(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$", "", str(error))
     text = re.sub(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>", r"\1:\2", text)
     return " ".join(text.split()) or type(error).__name__

@@ -1,5 +1,6 @@
-"""Entries of a stream as Redis sends them: redis-py makes a dict of the fields, in which a name
-that comes twice comes once.
+"""Stream entries as Redis sends them, with every field in order.
+
+redis-py turns the fields into a dict, which would drop repeated names.
 """
 
 from typing import Any
@@ -11,14 +12,14 @@ from worker.store.connection import Client
 
 
 def open_client(settings: Settings, *, block_s: float) -> Client:
-    """Only for `read`. Raises redis.ConnectionError at once where nobody answers."""
+    """A client for `read` only. Raises redis.ConnectionError immediately if nothing answers."""
     client = connection.open_client(settings, block_s=block_s)
     client.set_response_callback("XRANGE", _as_sent)
     return client
 
 
 def read(client: Client, stream: str, first: str, last: str, count: int) -> list[RecordedEntry]:
-    """`first` and `last` as XRANGE takes them."""
+    """`first` and `last` are those of XRANGE."""
     reply: Any = client.xrange(stream, first, last, count)
     return [RecordedEntry(entry_id.decode(), fields) for entry_id, fields in reply]
 

@@ -1,4 +1,4 @@
-"""`scripts/chaos`: faults of all kinds against real workers and a real Redis, and a verdict."""
+"""`scripts/chaos`: injects faults of all kinds into real workers and a real Redis, and judges."""
 
 import argparse
 import random
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Printed before anything can go wrong, for it is what runs it again.
+    # Printed before anything can go wrong, because it is needed to repeat the run.
     print(f"seed {options.seed}", flush=True)
     binary = installed_server() or wheel_server()
     if binary is None:
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
         if verdict == CLEAN:
             _keep_only_the_history(folder)
         else:
-            print(f"logs of workers and servers: {folder}; to run it again: --seed {plan.seed}")
+            print(f"logs of workers and servers: {folder}; to repeat the run: --seed {plan.seed}")
     return verdict
 
 
@@ -105,10 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", type=int, default=50, metavar="N")
     parser.add_argument("--workers", type=int, default=4, metavar="N")
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="write what was judged; .gz compresses"
+        "--history", type=Path, metavar="FILE", help="write the history here; .gz compresses"
     )
     parser.add_argument(
-        "--break", dest="break_name", choices=sorted(BREAKAGES), help="with broken workers"
+        "--break", dest="break_name", choices=sorted(BREAKAGES), help="use broken workers"
     )
     parser.add_argument(
         "--only", action="append", choices=sorted(TABLE), help="only these faults; repeatable"

@@ -1,7 +1,7 @@
-"""Workers that are broken on purpose: the checker must notice each.
+"""Workers that are broken on purpose: the checker must detect each.
 
-Workers of every run work from a copy of the packages: so a run judges one version of them, even
-while somebody edits the tree; and a breakage is a change of the copy.
+The workers of every run use a copy of the packages, so that a run judges one version even if
+someone edits the source tree meanwhile. A breakage is a change to the copy.
 """
 
 import shutil
@@ -15,7 +15,7 @@ PACKAGES: Final = ("core", "schemas", "worker")
 
 
 class BreakageOutdated(Exception):
-    """The text that a breakage replaces is not there exactly once."""
+    """The text that a breakage replaces does not occur exactly once."""
 
 
 class Edit(NamedTuple):
@@ -28,9 +28,9 @@ class Edit(NamedTuple):
 class Breakage:
     edits: Collection[Edit]
     faults: Collection[str]
-    """Those under which it must show."""
+    """The faults under which it must show."""
     times: int
-    """How many of them are sure to bring it out."""
+    """How many faults are certain to make it show."""
 
 
 BREAKAGES: Final = {
@@ -40,8 +40,8 @@ BREAKAGES: Final = {
         ["pause", "request late"],
         times=5,
     ),
-    # Now and then an entry stays with the intake until the next call, while newer ones of its
-    # symbol are handed over.
+    # Sometimes an entry stays with the intake until the next call, while newer entries of its
+    # symbol are routed.
     "routing": Breakage(
         [
             Edit(
@@ -53,8 +53,8 @@ BREAKAGES: Final = {
         ["kill"],
         times=2,
     ),
-    # Acknowledges first, and publishes in a step of its own. (An acknowledgement alone that comes
-    # too early does no harm: the entries are found missing, and handed over again.)
+    # Acknowledges first, and publishes in a separate step. (An early acknowledgement alone is
+    # harmless: the entries are found missing, and restored.)
     "commit": Breakage(
         [
             Edit("worker/lua/commit.lua", "ipairs(plan.outputs)", "ipairs({})"),
@@ -70,7 +70,7 @@ BREAKAGES: Final = {
         ["reply lost"],
         times=6,
     ),
-    # Memory has closes that the window in Redis has not.
+    # Memory has closes that the window in Redis lacks.
     "mirror": Breakage(
         [
             Edit(
@@ -103,7 +103,7 @@ def _apply(edit: Edit, code: Path) -> None:
     text = path.read_text()
     if text.count(edit.old) != 1:
         raise BreakageOutdated(
-            f"{edit.file} has {text.count(edit.old)} times {edit.old!r}; expected it once: bring "
-            "tests/fault/chaos/breakages.py up to date"
+            f"{edit.file} has {edit.old!r} {text.count(edit.old)} times; expected once: update "
+            "tests/fault/chaos/breakages.py"
         )
     path.write_text(text.replace(edit.old, edit.new))

@@ -1,7 +1,7 @@
-"""The verdict on a history: everything in it that contradicts the guarantees.
+"""The verdict on a history: everything in it that violates the guarantees.
 
-Shares no code with the worker: `expected.py` reads the input by DESIGN's table, `emissions.py`
-recomputes what was published by the slow oracle.
+It shares no code with the worker: `expected.py` reads the input by the documented rules, and
+`emissions.py` recomputes what was published with the slow oracle.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ from tests.fault.chaos.names import INPUT
 COUNTERS: Final = ("applied", "emitted", "duplicate", "late", "gap", "ignored", "dead", "lost")
 ENDS: Final = ("applied", "duplicate", "late", "ignored", "dead", "lost")
 FEW_OUTPUTS: Final = 5_000
-"""Below, starting processes takes longer than they save."""
+"""Below this number, starting processes takes longer than it saves."""
 
 
 def violations(history: History) -> list[str]:
@@ -38,7 +38,7 @@ def violations(history: History) -> list[str]:
 
 
 def _sequence_fed(history: History) -> Iterator[str]:
-    """Not about the workers, but without it the rest says nothing."""
+    """This does not concern the workers, but without it the other checks mean nothing."""
     numbers = [fields.get("trace_id") for _, fields in history.inputs]
     if numbers != [str(number) for number in range(history.settings["entries"])]:
         yield "HARNESS: the input stream does not hold the fed sequence"
@@ -48,8 +48,8 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
     by_symbol: dict[str, list[Entry]] = {}
     for entry in history.outputs:
         by_symbol.setdefault(entry[1].get("symbol", ""), []).append(entry)
-    strangers = (by_symbol.keys() | history.states.keys()) - expected.closes.keys()
-    for name in sorted(strangers):
+    unexpected = (by_symbol.keys() | history.states.keys()) - expected.closes.keys()
+    for name in sorted(unexpected):
         yield f"{name!r} was published, but no candle of it was applied"
     symbols = [
         Symbol(name, closes, by_symbol.get(name, []), history.states.get(name), history.settings)
@@ -65,7 +65,7 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
 
 
 def _reference(history: History) -> Iterator[str]:
-    """G2: the same bytes as one worker publishes that nothing happens to."""
+    """G2: the same bytes as a single undisturbed worker publishes."""
     if history.reference is None:
         return
     published = records_by_symbol(history.outputs)
@@ -84,11 +84,11 @@ def _dead_letters(history: History, expected: Expected) -> Iterator[str]:
         source_id = fields.get("source_id", "")
         where = f"dead letter {letter_id} of entry {source_id}"
         if source_id in seen:
-            yield f"{where}: there was one before"
+            yield f"{where}: the entry already has one"
         seen.add(source_id)
         original = expected.dead.get(source_id)
         if original is None:
-            yield f"{where}: no such bad entry came in"
+            yield f"{where}: no bad entry has this id"
             continue
         carried = {name: value for name, value in fields.items() if name not in DEAD_FIELDS}
         if carried != original or fields.get("source_stream") != INPUT or not fields.get("error"):
@@ -113,11 +113,11 @@ def _counters(history: History, expected: Expected) -> Iterator[str]:
             )
     ends = sum(history.counters.get(name, 0) for name in ENDS)
     if ends != len(history.inputs):
-        yield f"{' + '.join(ENDS)} = {ends}, but {len(history.inputs)} entries came in"
+        yield f"{' + '.join(ENDS)} = {ends}, but {len(history.inputs)} entries were fed"
 
 
 def _windows(history: History, expected: Expected) -> Iterator[str]:
-    """16 bytes a close: its time in ms as int64, the close as float64, little-endian."""
+    """16 bytes per close: its time in ms as int64, the close as float64, little-endian."""
     for name in sorted(history.windows.keys() | expected.closes.keys()):
         closes = expected.closes.get(name, [])[-history.settings["window_size"] :]
         wanted = [struct.pack("<qd", close.close_time_ms, close.close).hex() for close in closes]

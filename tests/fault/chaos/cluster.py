@@ -1,4 +1,4 @@
-"""The Redis side: one master that everybody talks to, and how another takes its place."""
+"""The Redis side: the current master, and how another server takes its place."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ class Cluster:
 
     @property
     def port(self) -> int:
-        """Of the master, without the proxy."""
+        """The master's own port, not the proxy's."""
         return self.master.port
 
     def start_replica(self) -> RedisServer:
@@ -28,7 +28,7 @@ class Cluster:
         return replica
 
     def switch_to(self, server: RedisServer) -> None:
-        """What clients of a failover see: the address now leads to another server."""
+        """A failover as clients see it: the address now leads to another server."""
         if server is not self.master:
             self.master.kill()
             self.servers.remove(self.master)

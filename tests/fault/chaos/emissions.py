@@ -1,5 +1,5 @@
-"""Whether what was published of one symbol is what its closes make: which, in which order, and
-every figure of it, recomputed by the slow oracle.
+"""Whether the states published for a symbol follow from its closes: which ones, in which order, and
+every number, recomputed by the slow oracle.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from tests.fault.chaos.history import Entry
 from tests.support.oracle import oracle_state
 
 RELATIVE: Final = 1e-9
-# A logarithm may differ in its last bit from library to library: 9e-16 for those of prices.
+# Logarithms of different libraries may differ in the last bit: by 9e-16 for those of prices.
 ABSOLUTE: Final = 1e-13
 FEW: Final = 3
 REGIMES: Final = ("trend", "mr", "chop")
 
 
 class Symbol(NamedTuple):
-    """All about one symbol, small enough to be sent to another process."""
+    """Everything about one symbol, small enough to send to another process."""
 
     name: str
     closes: list[Close]
@@ -47,7 +47,7 @@ def needed_closes(theta: dict[str, Any]) -> int:
 
 
 def check_symbol(symbol: Symbol) -> list[str]:
-    """Violations, in words."""
+    """Violations, as text."""
     settings = symbol.settings
     index_of = {
         symbol.closes[i].close_time_ms: i
@@ -96,7 +96,7 @@ def _sequence(expected: list[int], outputs: list[Entry]) -> Iterator[str]:
 
 
 class _Texts(NamedTuple):
-    """Fields as they must be: each one of some texts."""
+    """The correct fields: for each, the set of allowed texts."""
 
     allowed: dict[str, set[str]]
     record_differences: list[str]
@@ -112,12 +112,12 @@ class _Texts(NamedTuple):
 
 
 def _texts(symbol: Symbol, index: int, record: str) -> tuple[_Texts, _Texts]:
-    """Of the hash and of the stream entry after the close at `index`."""
+    """The texts of the hash and of the stream entry after the close at `index`."""
     expected = expected_record(symbol, index)
     try:
         differences = list(_differences(expected, json.loads(record), "record"))
     except ValueError:
-        differences = [f"the record is no JSON: {record[:100]!r}"]
+        differences = [f"the record is not valid JSON: {record[:100]!r}"]
     probs, features = expected["regime_probs"], expected["features"]
     six = {
         "ts": expected["ts"],
@@ -144,7 +144,7 @@ def _texts(symbol: Symbol, index: int, record: str) -> tuple[_Texts, _Texts]:
 
 
 def rounded(value: float, decimals: int) -> set[str]:
-    """The text of a figure: one, unless it lies within the tolerance of where rounding turns."""
+    """The text of a number: a single one, unless it is within tolerance of a rounding boundary."""
     slack = max(ABSOLUTE, RELATIVE * abs(value))
     return {f"{near:.{decimals}f}" for near in (value - slack, value, value + slack)}
 
@@ -154,7 +154,7 @@ def expected_record(symbol: Symbol, index: int) -> dict[str, Any]:
     size = settings["window_size"]
     closes = [close.close for close in symbol.closes[max(0, index + 1 - size) : index + 1]]
     state = oracle_state(closes, settings["theta"])
-    assert state is not None, "what is due has closes enough"
+    assert state is not None, "a state is only due after enough closes"
     probs = state["regime_probs"]
     return {
         "schema": 1,
@@ -192,7 +192,7 @@ def _differences(expected: Any, actual: Any, path: str) -> Iterator[str]:
 
 
 def _close_time_ms(fields: dict[str, str]) -> int:
-    """-1, at which nothing is due, when there is none to be found."""
+    """-1, at which nothing is due, if there is no close time."""
     try:
         return int(json.loads(fields["record"])["close_time_ms"])
     except (ValueError, KeyError, TypeError):

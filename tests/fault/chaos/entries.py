@@ -1,4 +1,4 @@
-"""What is fed: a seeded sequence of input entries in every form, with every flaw that may come."""
+"""What is fed: a seeded sequence of input entries in every form, with every kind of flaw."""
 
 import json
 import random
@@ -11,7 +11,7 @@ import msgspec
 Fields = dict[bytes, bytes]
 
 NUMBER_FIELD: Final = b"trace_id"
-"""Carries the entry's number in the sequence, in every form: unknown fields are not read."""
+"""Holds the entry's number in the sequence, in every form: unknown fields are ignored."""
 
 MINUTE_MS: Final = 60_000
 FIRST_CLOSE_MS: Final = 1_746_373_200_000 - 1
@@ -35,7 +35,7 @@ STEPS_MS: Final = {
 
 
 def entries(seed: int, count: int) -> list[Fields]:
-    """The same for the same seed; each with its number."""
+    """Entries with their numbers; the same seed gives the same entries."""
     rng = random.Random(f"entries {seed}")
     markets = [_Market(symbol, rng) for symbol in SYMBOLS]
     made = []
@@ -61,7 +61,7 @@ class _Market:
 
     def _next(self, what: str) -> dict[str, Any]:
         self.last_close_ms += self.rng.choice(STEPS_MS[what])
-        # Ticks and stale runs give ties, whose signs must come out too.
+        # Ticks and unchanged prices give ties, whose signs must be right too.
         if self.rng.random() < 0.8:
             self.price = round(max(1.0, self.price * (1 + self.rng.gauss(0, 0.002))), 2)
         return self._candle(self.last_close_ms) | {"close": self.price}
@@ -78,7 +78,7 @@ class _Market:
                 return self._candle(self.last_close_ms + MINUTE_MS) | {"interval": "5m"}
 
     def _candle(self, close_time_ms: int) -> dict[str, Any]:
-        """Its close is not the last one: of duplicates, the first must win."""
+        """Its close differs from the last one, so that a duplicate that wins is detected."""
         moved = round(self.price * self.rng.uniform(0.99, 1.01), 2)
         return {
             "symbol": self.symbol,
@@ -154,7 +154,7 @@ def _json(value: Any, rng: random.Random) -> bytes:
 
 
 def _bad_document(**changes: Any) -> Callable[[dict[str, Any]], Fields]:
-    """A candle with other values; None takes the name away."""
+    """A candle with other values; None removes the name."""
 
     def bad(candle: dict[str, Any]) -> Fields:
         document = {k: v for k, v in (candle | changes).items() if v is not None}

@@ -1,6 +1,6 @@
-"""What must come of an input, derived from its entries alone: DESIGN's table, read aloud.
+"""The correct result of an input, derived from its entries alone: the documented rules, literally.
 
-Shares nothing with the worker, not even a decoder.
+It shares nothing with the worker, not even a decoder.
 """
 
 import json
@@ -27,11 +27,11 @@ class Close(NamedTuple):
 @dataclass
 class Expected:
     closes: dict[str, list[Close]] = field(default_factory=dict)
-    """Of each symbol those that are applied, in order."""
+    """For each symbol, the closes to apply, in order."""
     dead: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Entry id to its fields."""
+    """Entry id -> its fields."""
     counters: Counter[str] = field(default_factory=Counter)
-    """All but `emitted`."""
+    """All except `emitted`."""
 
 
 def expected_of(inputs: Iterable[Entry], interval: str, interval_ms: int) -> Expected:
@@ -63,7 +63,7 @@ def _take(expected: Expected, close: Close, interval_ms: int) -> None:
 def reading(
     entry_id: str, fields: dict[str, str], interval: str
 ) -> Close | Literal["dead", "ignored"]:
-    """What one entry is. Whatever cannot be read in some way is dead."""
+    """What one entry is. It is dead if it cannot be read."""
     try:
         candle = _candle(fields)
         symbol, close, close_time_ms = (
@@ -91,7 +91,7 @@ def reading(
 
 
 def _candle(fields: dict[str, str]) -> dict[str, Any]:
-    """The names and values of a candle, whatever form they came in. Raises ValueError."""
+    """The names and values of a candle in any form. Raises ValueError."""
     if fields.get("event_type", "market.klines") != "market.klines":
         raise ValueError("another event")
     text = fields.get("payload", fields.get("data"))
@@ -110,5 +110,5 @@ def _candle(fields: dict[str, str]) -> dict[str, Any]:
 def _decoded(raw: bytes) -> dict[str, Any]:
     document = msgspec.msgpack.decode(raw) if raw[:1] >= b"\x80" else json.loads(raw.decode())
     if not isinstance(document, dict):
-        raise ValueError("no map")
+        raise ValueError("not a map")
     return document

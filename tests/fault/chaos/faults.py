@@ -1,5 +1,5 @@
-"""The faults, a table of them. Each is a generator: what stands before a `yield` is the fault,
-what stands after it the undoing, and what it yields is how many seconds lie between.
+"""The table of faults. Each is a generator: the code before a `yield` causes the fault, the code
+after it undoes it, and it yields the number of seconds in between.
 """
 
 import random
@@ -14,22 +14,22 @@ from tests.fault.chaos.cluster import Cluster
 from tests.fault.chaos.names import GROUP, INPUT
 from tests.fault.chaos.proxy import Mischief, Proxy
 from tests.fault.chaos.servers import HarnessTrouble, RedisServer
-from tests.fault.chaos.workers import Crew, Worker
+from tests.fault.chaos.workers import Worker, WorkerProcesses
 
 LEASE_S: Final = 1.0
 POLL_S: Final = 0.05
 LONGEST_STEP_S: Final = 60.0
 A_COMMIT: Final = 12_000
-"""Bytes; no other request of a worker is as large, be it one that loads a script."""
+"""Bytes; no other request of a worker is as large, not even one that loads a script."""
 EXTRA_WORKERS: Final = 2
 
 
 @dataclass
 class Stage:
-    """What faults act upon; `note` writes into the fault log."""
+    """What faults act on; `note` writes to the fault log."""
 
     cluster: Cluster
-    crew: Crew
+    processes: WorkerProcesses
     workers: int
     shards: int
     note: Callable[[str], None]
@@ -38,51 +38,51 @@ class Stage:
 
 Steps = Iterator[float]
 Lane = Literal["worker", "network", "redis", "everything"]
-"""`worker` and `network` overlap with all but `everything`; of `redis` there is one at a time, for
-it needs a Redis that is there; `everything` is alone.
+"""`worker` and `network` faults overlap with all but `everything`. There is one `redis` fault at a
+time, because it needs a running Redis. `everything` is alone.
 """
 
 
 def kill(stage: Stage, rng: random.Random) -> Steps:
-    worker = yield from _somebody(stage, rng, leaving=True)
+    worker = yield from _some_worker(stage, rng, leaving=True)
     stage.note(f"SIGKILL {worker.name}")
-    stage.crew.kill(worker)
+    stage.processes.kill(worker)
     yield rng.uniform(0, 2 * LEASE_S)
-    stage.note(f"started {stage.crew.start().name}")
+    stage.note(f"started {stage.processes.start().name}")
 
 
 def terminate(stage: Stage, rng: random.Random) -> Steps:
-    worker = yield from _somebody(stage, rng, leaving=True)
+    worker = yield from _some_worker(stage, rng, leaving=True)
     stage.note(f"SIGTERM {worker.name}")
-    stage.crew.terminate(worker)
+    stage.processes.terminate(worker)
     yield rng.uniform(0, 2 * LEASE_S)
-    stage.note(f"started {stage.crew.start().name}")
+    stage.note(f"started {stage.processes.start().name}")
 
 
 def pause(stage: Stage, rng: random.Random) -> Steps:
-    worker = yield from _somebody(stage, rng)
+    worker = yield from _some_worker(stage, rng)
     stage.note(f"SIGSTOP {worker.name}")
-    stage.crew.pause(worker)
+    stage.processes.pause(worker)
     yield LEASE_S * rng.uniform(1.2, 3)
     stage.note(f"SIGCONT {worker.name}")
-    stage.crew.resume(worker)
+    stage.processes.resume(worker)
 
 
 def another_worker(stage: Stage, rng: random.Random) -> Steps:
-    yield from _until(lambda: stage.crew.size < stage.workers + EXTRA_WORKERS, "there is room")
-    stage.note(f"one more: {stage.crew.start().name}")
+    yield from _until(lambda: stage.processes.size < stage.workers + EXTRA_WORKERS, "there is room")
+    stage.note(f"one more: {stage.processes.start().name}")
     yield rng.uniform(2, 4)
-    worker = yield from _somebody(stage, rng)
+    worker = yield from _some_worker(stage, rng)
     stage.note(f"one less: {worker.name}")
-    stage.crew.terminate(worker)
+    stage.processes.terminate(worker)
 
 
 def one_worker_less(stage: Stage, rng: random.Random) -> Steps:
-    worker = yield from _somebody(stage, rng, leaving=True)
+    worker = yield from _some_worker(stage, rng, leaving=True)
     stage.note(f"one less: {worker.name}")
-    stage.crew.terminate(worker)
+    stage.processes.terminate(worker)
     yield rng.uniform(2, 4)
-    stage.note(f"one more: {stage.crew.start().name}")
+    stage.note(f"one more: {stage.processes.start().name}")
 
 
 def redis_killed_with_aof(stage: Stage, rng: random.Random) -> Steps:
@@ -106,7 +106,7 @@ def redis_back_from_old_snapshot(stage: Stage, rng: random.Random) -> Steps:
 def full_redis(stage: Stage, rng: random.Random) -> Steps:
     master = stage.cluster.master
     room = rng.choice([0, rng.randint(0, 2_000_000)])
-    stage.note(f"Redis is full but for {room} bytes")
+    stage.note(f"Redis is full except for {room} bytes")
     master.command("CONFIG", "SET", "maxmemory", max(1, master.info()["used_memory"] + room))
     yield rng.uniform(0.5, 2.5)
     stage.note("Redis has room again")
@@ -116,7 +116,9 @@ def full_redis(stage: Stage, rng: random.Random) -> Steps:
 def failover(stage: Stage, rng: random.Random) -> Steps:
     cluster = stage.cluster
     replica = cluster.start_replica()
-    yield from _until(lambda: replica.info()["master_link_status"] == "up", "the replica is there")
+    yield from _until(
+        lambda: replica.info()["master_link_status"] == "up", "the replica is in sync"
+    )
     yield rng.uniform(0.1, 0.6)
     stage.note("master killed")
     cluster.master.kill()
@@ -146,21 +148,21 @@ def consumer_deleted(stage: Stage, rng: random.Random) -> Steps:
 
 
 def group_deleted(stage: Stage, rng: random.Random) -> Steps:
-    """The workers must all leave; then Redis is restored, as deploy/README.md tells you to do."""
-    master, crew = stage.cluster.master, stage.crew
+    """All workers must stop; then Redis is restored, as deploy/README.md tells you to do."""
+    master, processes = stage.cluster.master, stage.processes
     master.command("SAVE")
     stage.note("group deleted")
-    crew.group_is_deleted = True
+    processes.group_is_deleted = True
     master.command("XGROUP", "DESTROY", INPUT, GROUP)
-    yield from _until(lambda: not crew.workers, "all workers have left")
+    yield from _until(lambda: not processes.workers, "all workers have stopped")
     if master.command("XINFO", "GROUPS", INPUT):
-        stage.complain("a worker has made a new group in place of the one that was deleted")
-    stage.note("Redis restored from the snapshot taken before")
+        stage.complain("a worker has created the deleted group again")
+    stage.note("Redis restored from the earlier snapshot")
     yield from _back_from_snapshot(master, rng)
-    crew.group_is_deleted = False
+    processes.group_is_deleted = False
     for _ in range(stage.workers):
-        crew.start()
-    yield from _until(crew.able, "the workers are back")
+        processes.start()
+    yield from _until(processes.able, "the workers are back")
 
 
 def cut(stage: Stage, rng: random.Random) -> Steps:
@@ -173,7 +175,7 @@ def cut(stage: Stage, rng: random.Random) -> Steps:
 
 def delay(stage: Stage, rng: random.Random) -> Steps:
     direction: Any = rng.choice(["request", "reply"])
-    # Some wait longer than the worker does.
+    # Some delays are longer than the worker waits.
     seconds = rng.choice([0.1, 0.5, 1.5, 1.5, 2.5, 6.5])
     yield from _mischief(stage, Mischief("delay", direction, seconds=seconds))
 
@@ -218,17 +220,17 @@ TABLE: Final = {
 }
 
 
-def _somebody(
+def _some_worker(
     stage: Stage, rng: random.Random, *, leaving: bool = False
 ) -> Generator[float, None, Worker]:
-    """A worker to do something to, when one can be spared."""
+    """A worker for a fault, once one can be spared."""
 
     def can_be_spared() -> bool:
-        enough = stage.crew.size >= stage.workers if leaving else True
-        return enough and len(stage.crew.able()) > 1
+        enough = stage.processes.size >= stage.workers if leaving else True
+        return enough and len(stage.processes.able()) > 1
 
     yield from _until(can_be_spared, "a worker can be spared")
-    worker: Worker = rng.choice(stage.crew.able())
+    worker: Worker = rng.choice(stage.processes.able())
     return worker
 
 
@@ -244,7 +246,7 @@ def _mischief(stage: Stage, mischief: Mischief) -> Steps:
     give_up_s = time.monotonic() + 2
     while proxy.is_armed(mischief) and time.monotonic() < give_up_s:
         yield POLL_S
-    missed = ", but nothing came by" if proxy.disarm(mischief) else ""
+    missed = ", but no data came" if proxy.disarm(mischief) else ""
     stage.note(f"{mischief}{missed}")
 
 
@@ -270,5 +272,5 @@ def _until(condition: Callable[[], Any], what: str) -> Steps:
         except redis.RedisError:
             pass
         if time.monotonic() > give_up_s:
-            raise HarnessTrouble(f"waited {LONGEST_STEP_S:.0f} s in vain until {what}")
+            raise HarnessTrouble(f"timed out after {LONGEST_STEP_S:.0f} s waiting until {what}")
         yield POLL_S

@@ -1,4 +1,4 @@
-"""Writes the entries into the input stream, each once and in order, whatever Redis forgets."""
+"""Writes the entries to the input stream, each once and in order, whatever Redis forgets."""
 
 import random
 import threading
@@ -16,9 +16,9 @@ MOST_AT_ONCE: Final = 200
 BETWEEN_WRITES_S: Final = 0.01
 
 # KEYS[1] stream   ARGV[1] number of the first entry   ARGV[2...] for each entry the number of its
-# arguments, then those. Returns the number that the stream waits for: what it answers, not what
-# the feeder remembers, is true after Redis came back from an older state. One script, so that
-# between looking and writing nothing can change, and a full Redis refuses all or nothing.
+# arguments, then the arguments. Returns the number of the entry to feed next: after Redis came back
+# with older data, its answer is right and the feeder's memory is not. It is one script, so that
+# nothing can change between reading and writing, and a full Redis refuses all or nothing.
 _FEED: Final = """
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local next_number = 0
@@ -38,7 +38,7 @@ assert NUMBER_FIELD.decode() in _FEED
 
 
 class Feeder(threading.Thread):
-    """Writes up to `goal`, which the schedule moves on."""
+    """Writes up to `goal`, which the schedule advances."""
 
     def __init__(self, entries: Sequence[Fields], port: Callable[[], int], seed: int) -> None:
         super().__init__(name="feeder", daemon=True)
@@ -74,7 +74,7 @@ class Feeder(threading.Thread):
             try:
                 reply: Any = client.eval(_FEED, 1, INPUT, self.fed, *_arguments(some))
             except redis.RedisError:
-                # Dead, full or read-only: all faults that pass. What was written, Redis will say.
+                # Dead, full or read-only: all transient. Redis will tell what was written.
                 self._stop_asked.wait(0.1)
                 return
             self.rewound += max(0, self.fed - reply)

@@ -1,7 +1,7 @@
-"""What a run leaves for the checker: all of it comes from Redis, and goes into one file.
+"""What a run leaves for the checker: everything is read from Redis, and written to one file.
 
-A line of JSON each, `[kind, what]`. Bytes are text here, those that are no UTF-8 as lone
-surrogates, which JSON carries and `as_bytes` turns back.
+Each line is JSON, `[kind, what]`. Bytes are text here; bytes that are not UTF-8 are lone
+surrogates, which JSON can represent and `as_bytes` converts back.
 """
 
 import gzip
@@ -35,20 +35,20 @@ class History:
     settings: dict[str, Any]
     """Seed, theta (complete), window_size, publish_interval_ms, interval, interval_ms."""
     faults: list[list[Any]] = field(default_factory=list)
-    """Seconds since the start, and what was done."""
+    """Seconds since the start, and the fault."""
     complaints: list[str] = field(default_factory=list)
-    """What the harness itself saw workers do that they should not have done."""
+    """Misbehaviour of workers that the harness itself saw."""
     inputs: list[Entry] = field(default_factory=list)
     outputs: list[Entry] = field(default_factory=list)
     dead: list[Entry] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     group: dict[str, Any] = field(default_factory=dict)
-    """What XINFO says of the group, and of the stream its last id."""
+    """What XINFO says about the group, and the stream's last id."""
     states: dict[str, dict[str, str]] = field(default_factory=dict)
     windows: dict[str, list[str]] = field(default_factory=dict)
-    """Of each symbol, in hex."""
+    """The window of each symbol, in hex."""
     reference: dict[str, list[str]] | None = None
-    """Of each symbol the digests of the records that one undisturbed worker publishes."""
+    """For each symbol, the digests of the records that a single undisturbed worker publishes."""
 
 
 def as_text(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Keys and names as DESIGN gives them: the checker takes nothing from the project's code."""
+"""Keys and names as documented: the checker takes nothing from the project's code."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""A TCP proxy between workers and Redis, in which connections come to harm."""
+"""A TCP proxy between workers and Redis that disturbs connections."""
 
 import socket
 import threading
@@ -13,14 +13,14 @@ REST_OF_A_REQUEST_S: Final = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Mischief:
-    """Happens to the next piece of data that goes in its direction and is large enough."""
+    """Affects the next piece of data in its direction that is large enough."""
 
     what: Literal["cut", "delay", "lost reply", "late request"]
-    """cut: `part` of the piece goes through, then the connection is closed.
-    delay: the piece waits `seconds`.
-    lost reply: the request goes through; its reply is dropped, and the connection closed.
-    late request: to the worker the connection is closed at once; Redis gets the request `seconds`
-    later, when the worker has long gone on without it.
+    """cut: `part` of the piece is forwarded, then the connection is closed.
+    delay: the piece is delayed by `seconds`.
+    lost reply: the request is forwarded; its reply is dropped, and the connection is closed.
+    late request: the worker's connection is closed at once; Redis gets the request `seconds` later,
+    when the worker has already continued without it.
     """
     direction: Literal["request", "reply"] = "request"
     at_least: int = 1
@@ -44,7 +44,7 @@ class Proxy:
         self.cut_all()
 
     def retarget(self, port: int) -> None:
-        """As a failover does: none of the old connections lives on."""
+        """As in a failover, none of the old connections survives."""
         self._target_port = port
         self.cut_all()
 
@@ -59,7 +59,7 @@ class Proxy:
             self._armed.append(mischief)
 
     def disarm(self, mischief: Mischief) -> bool:
-        """Whether it had found no victim yet."""
+        """Whether it had not been applied yet."""
         with self._guard:
             waited = mischief in self._armed
             self._armed = [armed for armed in self._armed if armed is not mischief]
@@ -70,7 +70,7 @@ class Proxy:
             return mischief in self._armed
 
     def take(self, direction: str, size: int) -> Mischief | None:
-        """The mischief that this piece of data is the victim of."""
+        """The mischief for this piece of data, if any."""
         with self._guard:
             for mischief in self._armed:
                 if mischief.direction == direction and size >= mischief.at_least:
@@ -101,7 +101,7 @@ class Proxy:
 
 
 class _Link:
-    """One connection of a worker, and the one to Redis that goes with it."""
+    """One connection of a worker, and its connection to Redis."""
 
     def __init__(self, proxy: Proxy, worker: socket.socket, redis: socket.socket) -> None:
         self._proxy = proxy
@@ -124,7 +124,7 @@ class _Link:
                     self._deliver_late(piece, mischief.seconds)
                     return
                 if mischief and mischief.what == "lost reply":
-                    # A connection carries one request at a time, so the next reply is its.
+                    # A connection has one request at a time, so the next reply belongs to it.
                     self._drops_reply = True
                 if not _carry(piece, self._redis, mischief):
                     break
@@ -150,7 +150,7 @@ class _Link:
 
 
 def _carry(piece: bytes, to: socket.socket, mischief: Mischief | None) -> bool:
-    """False when the connection is to be closed."""
+    """False if the connection is to be closed."""
     if mischief and mischief.what == "cut":
         to.sendall(piece[: int(mischief.part * len(piece))])
         return False
@@ -161,7 +161,7 @@ def _carry(piece: bytes, to: socket.socket, mischief: Mischief | None) -> bool:
 
 
 def _close(side: socket.socket) -> None:
-    """Shutting down first wakes a thread that reads from it."""
+    """The shutdown wakes a thread that is reading from it."""
     with suppress(OSError):
         side.shutdown(socket.SHUT_RDWR)
     side.close()

@@ -1,4 +1,4 @@
-"""What the workers of a run are set to, and what one of them publishes when left alone."""
+"""The settings of the workers in a run, and what a single undisturbed worker publishes."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from tests.fault.chaos.faults import LEASE_S
 from tests.fault.chaos.history import Entry, History, as_bytes
 from tests.fault.chaos.names import INPUT, OUTPUT
 from tests.fault.chaos.servers import HarnessTrouble, RedisServer, open_client
-from tests.fault.chaos.workers import Crew
+from tests.fault.chaos.workers import WorkerProcesses
 from tests.support.worker_process import finished
 
 SMALL_THETA: Final = {
@@ -30,8 +30,8 @@ ENTRIES_PER_WRITE: Final = 1_000
 
 
 def worker_settings(folder: Path) -> dict[str, object]:
-    """Small batches make many commits; a small theta makes nearly every candle an emission, and
-    the oracle quick enough to recompute them all.
+    """Small batches make many commits. With a small theta, nearly every candle is emitted, and the
+    oracle is fast enough to recompute them all.
     """
     theta_file = folder / "theta.json"
     theta_file.write_text(json.dumps(SMALL_THETA))
@@ -50,7 +50,7 @@ def worker_settings(folder: Path) -> dict[str, object]:
 
 
 def undisturbed(history: History, binary: Path, folder: Path) -> dict[str, list[str]]:
-    """What one worker publishes of the same entries, under the same ids, when left alone."""
+    """What a single worker publishes for the same entries with the same ids, without faults."""
     folder = folder / "reference"
     folder.mkdir()
     code = copy_code(folder)
@@ -58,30 +58,30 @@ def undisturbed(history: History, binary: Path, folder: Path) -> dict[str, list[
     server.start("--appendonly", "no")
     complaints: list[str] = []
     settings = worker_settings(folder) | {"redis_port": server.port, "batch": 500}
-    crew = Crew(code, folder, settings, complaints.append)
+    processes = WorkerProcesses(code, folder, settings, complaints.append)
     try:
         with open_client(server.port) as client:
             _write_again(client, history.inputs)
-            crew.start()
-            _work_through(client, crew, len(history.inputs))
+            processes.start()
+            _work_through(client, processes, len(history.inputs))
             outputs = histories.stream_entries(client, OUTPUT)
             records = histories.records_by_symbol(outputs)
     finally:
-        crew.kill_all()
+        processes.kill_all()
         server.kill()
     if complaints:
-        raise HarnessTrouble(f"the undisturbed worker came to grief: {complaints}")
+        raise HarnessTrouble(f"the undisturbed worker failed: {complaints}")
     return {symbol: [*map(histories.digest, texts)] for symbol, texts in records.items()}
 
 
-def _work_through(client: redis.Redis, crew: Crew, entries: int) -> None:
+def _work_through(client: redis.Redis, processes: WorkerProcesses, entries: int) -> None:
     done, moved_s = -1, time.monotonic()
     while (now_done := finished(client)) < entries:
-        crew.watch()
+        processes.watch()
         if now_done != done:
             done, moved_s = now_done, time.monotonic()
         if time.monotonic() > moved_s + STANDSTILL_S:
-            raise HarnessTrouble(f"the undisturbed worker stands still at {done} of {entries}")
+            raise HarnessTrouble(f"the undisturbed worker is stuck at {done} of {entries}")
         time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""One run, from the first entry to the history that is to be judged."""
+"""One run, from the first entry to the history that the checker judges."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ from tests.fault.chaos.reference import (
 )
 from tests.fault.chaos.schedule import Conductor, schedule
 from tests.fault.chaos.servers import HarnessTrouble, open_client
-from tests.fault.chaos.workers import Crew
+from tests.fault.chaos.workers import WorkerProcesses
 from tests.support.worker_process import finished, group_info
 
 KINDS: Final = frozenset(TABLE)
@@ -59,7 +59,7 @@ class Report:
 
 
 def run(plan: Plan, binary: Path, folder: Path) -> Report:
-    """Raises HarnessTrouble when it is not the workers that do not get on."""
+    """Raises HarnessTrouble if the harness fails, not the workers."""
     whole = _Run(plan, binary, folder)
     try:
         report = whole.run()
@@ -71,7 +71,7 @@ def run(plan: Plan, binary: Path, folder: Path) -> Report:
 
 
 class _Hopeless(Exception):
-    """Workers went wrong so often that more faults would show nothing new."""
+    """Workers failed so often that more faults would show nothing new."""
 
 
 class _Run:
@@ -84,19 +84,23 @@ class _Run:
         code = copy_code(folder, plan.breakage)  # may fail, so before anything runs
         self._cluster = Cluster(binary, folder)
         settings = worker_settings(folder) | {"redis_port": self._cluster.proxy.port}
-        self._crew = Crew(code, folder, settings, self._complain)
+        self._processes = WorkerProcesses(code, folder, settings, self._complain)
         self._feeder = Feeder(
             entries(plan.seed, plan.candles), lambda: self._cluster.port, plan.seed
         )
-        stage = Stage(self._cluster, self._crew, plan.workers, SHARDS, self._note, self._complain)
+        stage = Stage(
+            self._cluster, self._processes, plan.workers, SHARDS, self._note, self._complain
+        )
         self._conductor = Conductor(stage, self._tick)
         self._may_give_up = False
 
     def run(self) -> Report:
         for _ in range(self._plan.workers):
-            self._crew.start()
+            self._processes.start()
         self._feeder.start()
-        self._until(lambda: len(self._crew.able()) == self._plan.workers, "all workers are there")
+        self._until(
+            lambda: len(self._processes.able()) == self._plan.workers, "all workers are ready"
+        )
         try:
             self._may_give_up = True
             self._suffer()
@@ -109,7 +113,7 @@ class _Run:
 
     def close(self) -> None:
         self._feeder.stop()
-        self._crew.kill_all()
+        self._processes.kill_all()
         self._cluster.close()
 
     def _suffer(self) -> None:
@@ -129,7 +133,7 @@ class _Run:
         self._feeder.goal = self._history.settings["entries"] = goal
 
     def _let_flow(self) -> None:
-        """Faults must find workers at work: neither idle, nor with all the run before them."""
+        """Faults must hit busy workers: not idle ones, and not with the whole run still to do."""
         most = 2 * self._plan.candles // max(1, self._plan.faults)
         until_s = time.monotonic() + FLOW_TIMEOUT_S
         while time.monotonic() < until_s:
@@ -139,9 +143,9 @@ class _Run:
             self._conductor.tick()
 
     def _finish(self) -> None:
-        """All is healed: now nothing may stand in the way of finishing."""
+        """All faults are over: now the workers must finish everything."""
         self._may_give_up = False
-        # Workers that went wrong already may never finish.
+        # Workers that have already failed may never finish.
         patience_s = BAD_RUN_TIMEOUT_S if self._history.complaints else FINISH_TIMEOUT_S
         give_up_s = time.monotonic() + patience_s
         while self._behind() != 0 or self._entries() != self._feeder.goal:
@@ -152,12 +156,12 @@ class _Run:
                 )
                 break
             self._conductor.tick()
-        self._crew.restarts = False
-        while not self._is_hopeless and self._crew.workers:
-            for worker in self._crew.able():
-                self._crew.terminate(worker)
+        self._processes.restarts = False
+        while not self._is_hopeless and self._processes.workers:
+            for worker in self._processes.able():
+                self._processes.terminate(worker)
             self._conductor.tick()
-        self._crew.kill_all()
+        self._processes.kill_all()
         with open_client(self._cluster.port) as client:
             histories.collect(client, self._history)
 
@@ -165,7 +169,7 @@ class _Run:
         return int(self._cluster.master.command("XLEN", INPUT))
 
     def _behind(self) -> int | None:
-        """Entries that are not finished; None while Redis does not say."""
+        """How many entries are not finished; None while Redis does not answer."""
         try:
             with open_client(self._cluster.port) as client:
                 stream = cast("dict[str, Any]", client.xinfo_stream(INPUT))
@@ -181,21 +185,21 @@ class _Run:
         give_up_s = time.monotonic() + START_TIMEOUT_S
         while not condition():
             if time.monotonic() > give_up_s or self._is_hopeless:
-                seen = "; ".join(self._history.complaints) or "nothing went wrong that shows"
-                raise HarnessTrouble(f"waited in vain until {what}: {seen}")
+                seen = "; ".join(self._history.complaints) or "no complaints"
+                raise HarnessTrouble(f"timed out waiting until {what}: {seen}")
             self._conductor.tick()
 
     def _tick(self) -> None:
-        self._crew.watch()
+        self._processes.watch()
         if self._is_hopeless and self._may_give_up:
             raise _Hopeless
         if self._feeder.trouble:
-            raise HarnessTrouble(f"the feeder broke down: {self._feeder.trouble!r}")
+            raise HarnessTrouble(f"the feeder failed: {self._feeder.trouble!r}")
         if time.monotonic() - self._told_s > PROGRESS_S:
             self._told_s = time.monotonic()
             print(
                 f"{self._seconds():6.1f} s  {sum(self._report.faults.values())} faults  "
-                f"{self._feeder.fed} fed  {self._behind()} behind  {self._crew.size} workers",
+                f"{self._feeder.fed} fed  {self._behind()} behind  {self._processes.size} workers",
                 flush=True,
             )
 

@@ -1,4 +1,4 @@
-"""When which fault happens: drawn from the table with a seed, and carried out in lanes."""
+"""Which fault happens when: drawn from the table with a seed, and executed in lanes."""
 
 import heapq
 import random
@@ -16,12 +16,12 @@ TICK_S: Final = 0.02
 class Planned(NamedTuple):
     fault: Fault
     gap_s: float
-    """After it begins, until the next may."""
+    """Time after its start until the next fault may start."""
     rng: random.Random
 
 
 def schedule(seed: int, faults: int, kinds: Collection[str]) -> list[Planned]:
-    """Each kind once as far as there is room, the others by weight, in any order."""
+    """Each kind once if there are enough faults, the others by weight, in random order."""
     rng = random.Random(f"schedule {seed}")
     names = sorted(kinds)
     rng.shuffle(names)
@@ -39,7 +39,7 @@ def schedule(seed: int, faults: int, kinds: Collection[str]) -> list[Planned]:
 
 
 class Conductor:
-    """Begins faults and undoes them when they are due; one thread, many faults at a time."""
+    """Starts faults and undoes them when due; one thread handles many faults at a time."""
 
     def __init__(self, stage: Stage, on_tick: Callable[[], None]) -> None:
         self._stage = stage
@@ -48,7 +48,7 @@ class Conductor:
         self._numbers = count()
 
     def run(self, plan: Sequence[Planned]) -> Iterator[Planned]:
-        """Yields each fault when it is about to begin; the next begins when asked for."""
+        """Yields each fault just before it starts; it starts when the next one is requested."""
         for planned in plan:
             while any(_exclude(planned.fault, other) for other in self.open_faults()):
                 self.tick()
@@ -60,7 +60,7 @@ class Conductor:
             self.tick()
 
     def abandon(self) -> None:
-        """Undo what concerns Redis, which must answer at the end; leave the rest as it is."""
+        """Undo only faults of Redis, which must answer at the end."""
         self._due = [due for due in self._due if due[2].lane in ("redis", "everything")]
         heapq.heapify(self._due)
         while self._due:

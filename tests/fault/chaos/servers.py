@@ -16,11 +16,11 @@ START_TIMEOUT_S: Final = 60.0
 
 
 class HarnessTrouble(Exception):
-    """The harness itself does not get on; says nothing about the workers."""
+    """The harness itself failed; this says nothing about the workers."""
 
 
 def open_client(port: int) -> redis.Redis:
-    """One that never repeats a command by itself."""
+    """A client that never retries a command automatically."""
     return redis.Redis(
         host="127.0.0.1", port=port, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=60
     )
@@ -37,12 +37,12 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = START_T
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline_s:
-            raise HarnessTrouble(f"waited {timeout_s:.0f} s in vain until {what}")
+            raise HarnessTrouble(f"timed out after {timeout_s:.0f} s waiting until {what}")
         time.sleep(0.02)
 
 
 class RedisServer:
-    """Port and folder stay the same from start to start."""
+    """Port and folder stay the same across restarts."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
         self.port = free_port()
@@ -52,7 +52,7 @@ class RedisServer:
         folder.mkdir()
 
     def start(self, *options: str) -> None:
-        """`options` as on the command line: `"--appendonly", "yes"`."""
+        """`options` are those of the command line: `"--appendonly", "yes"`."""
         self._process = subprocess.Popen(
             [
                 *(str(self._binary), "--port", str(self.port), "--bind", "127.0.0.1"),
@@ -68,13 +68,13 @@ class RedisServer:
         self.start("--appendonly", "yes")
 
     def start_from_snapshot(self) -> None:
-        """Of the AOF nothing may remain: it is ahead of the snapshot."""
+        """Remove the AOF first, because it is ahead of the snapshot."""
         shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
         (self._folder / "appendonly.aof").unlink(missing_ok=True)
         self.start("--appendonly", "no")
 
     def begin_aof(self) -> None:
-        """From now on keep an AOF; it is of use when `aof_is_complete`."""
+        """Start an AOF; it is usable once `aof_is_complete`."""
         self.command("CONFIG", "SET", "appendonly", "yes")
 
     def aof_is_complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""The crew: real worker processes that come and go, and whether they left as they should."""
+"""Real worker processes that come and go, and whether they ended as they should."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 AT_WORK: Final = b"holding "
-"""In the log of a worker that is past its start, in which it may give up on Redis."""
+"""In the log of a worker that has started; during its start, a worker may give up on Redis."""
 REDIS_AWAY: Final = "marketstate: Redis at "
 GROUP_DELETED: Final = "has been deleted"
 MOST_SECONDS_TO_STOP: Final = 20.0
@@ -40,8 +40,8 @@ class Worker:
             return AT_WORK in log.read(20_000)
 
 
-class Crew:
-    """`complain` hears of everything that a worker should not have done."""
+class WorkerProcesses:
+    """`complain` is called for everything that a worker should not have done."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class Crew:
         self._restarts_due_s: list[float] = []
         self.workers: list[Worker] = []
         self.restarts = True
-        """Of those that do not get through their start."""
+        """Whether to restart workers that fail during their start."""
         self.group_is_deleted = False
-        """Then all must leave, with exit code 3 and the reason, and nobody comes back."""
+        """If true, all must end with exit code 3 and the reason, and none is restarted."""
 
     def start(self) -> Worker:
-        """A worker with a name of its own, under which none has been before."""
+        """Start a worker with a name that was never used before."""
         self._count += 1
         name = f"w{self._count:03d}"
         log_path = self._folder / f"{name}.log"
@@ -80,12 +80,12 @@ class Crew:
 
     @property
     def size(self) -> int:
-        """Those that work or will soon; not those that have been told to stop."""
+        """How many run or will soon; without those that were told to stop."""
         leaving = sum(worker.must_stop_by_s is not None for worker in self.workers)
         return len(self.workers) - leaving + len(self._restarts_due_s)
 
     def able(self) -> list[Worker]:
-        """Those that are past their start and that nothing has been done to."""
+        """The workers that have started and are not affected by a fault."""
         return [
             worker
             for worker in self.workers
@@ -110,8 +110,8 @@ class Crew:
         worker.signal(signal.SIGCONT)
 
     def watch(self) -> None:
-        """Notice who has gone. One that does not get through its start is started again, as
-        systemd would: that is what exit code 3 is for when Redis is away just then.
+        """Notice workers that have ended. One that failed during its start is started again, as
+        systemd would do: it may end with exit code 3 if Redis was away at that moment.
         """
         now_s = time.monotonic()
         for worker in list(self.workers):
@@ -120,7 +120,7 @@ class Crew:
                 self.workers.remove(worker)
                 self._judge(worker, code, now_s)
             elif worker.must_stop_by_s is not None and now_s > worker.must_stop_by_s:
-                self._complain(f"{worker.name} does not stop {MOST_SECONDS_TO_STOP:.0f} s long")
+                self._complain(f"{worker.name} has not stopped after {MOST_SECONDS_TO_STOP:.0f} s")
                 self.kill(worker)
             elif not worker.is_ready and not worker.is_paused:
                 worker.is_ready = worker.has_begun()
@@ -149,7 +149,7 @@ class Crew:
             return
         begun = worker.is_ready or worker.has_begun()
         if begun or code != 3 or REDIS_AWAY not in worker.last_words():
-            self._complain(f"{worker.name} ended by itself with {code}: {_end(worker)}")
+            self._complain(f"{worker.name} ended unexpectedly with {code}: {_end(worker)}")
         self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
 
 
@@ -164,5 +164,5 @@ def _environment(code: Path, settings: dict[str, object]) -> dict[str, str]:
         if not name.startswith("MARKETSTATE_") and name != "JOURNAL_STREAM"
     }
     given = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in settings.items()}
-    # The libraries' threads would only fight for the few cores.
+    # Library threads would only compete for the few cores.
     return inherited | given | {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}

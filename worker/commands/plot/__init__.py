@@ -1,1 +1,1 @@
-"""`marketstate plot`: price, regime and metrics drawn into a file."""
+"""`marketstate plot`: plots price, regime and metrics to a file."""

@@ -1,4 +1,4 @@
-"""`marketstate plot`: price with its regime, sigma, ts and the regime probabilities, as a file.
+"""`marketstate plot`: plots price, regime, sigma, ts and regime probabilities to a file.
 
 The states come from the output stream, or with `--from` from files.
 """
@@ -27,24 +27,24 @@ _MOST_SYMBOLS: Final = 20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="with --from: default all")
+    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="default with --from: all")
     parser.add_argument(
         "--from",
         dest="files",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="recordings, or candle files (CSV; a folder: all of them); default: the output stream",
+        help="recordings, candle files (CSV) or folders of them; default: the output stream",
     )
     parser.add_argument(
-        "--last", type=count, default=1_440, metavar="N", help="states a symbol; default 1440"
+        "--last", type=count, default=1_440, metavar="N", help="states per symbol; default: 1440"
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"what to write, by its ending: {', '.join(_WRITERS)}",
+        help=f"file to write; its suffix sets the format: {', '.join(_WRITERS)}",
     )
     add_namespace(parser)
 
@@ -53,7 +53,7 @@ def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
     write = _WRITERS.get(options.out.suffix)
     if write is None:
-        raise ConfigurationError(f"--out {options.out} must end in {', '.join(_WRITERS)}")
+        raise ConfigurationError(f"--out {options.out} must end in one of {', '.join(_WRITERS)}")
     if options.files:
         found = from_files(options.files, settings, last)
         where = ", ".join(map(str, options.files))
@@ -73,7 +73,7 @@ def _chosen(symbols: Sequence[str], found: Mapping[str, Series], where: str) -> 
     if missing := [symbol for symbol in wanted if symbol not in found]:
         raise ConfigurationError(
             f"{where} has no state of {', '.join(missing)}; "
-            "names are as in the stream, and a state needs 257 closes"
+            "use the names in the stream; a state needs 257 closes"
         )
     if not wanted:
         raise ConfigurationError(f"{where} has no symbol with the 257 closes that a state needs")

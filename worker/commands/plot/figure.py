@@ -1,6 +1,6 @@
-"""Draws series of states: for each symbol price with its regime, sigma, ts and probabilities.
+"""Draws series of states: for each symbol, price with its regime, sigma, ts and probabilities.
 
-Regimes differ in colour (Okabe and Ito's, which the colour-blind tell apart) and in hatching.
+Regimes differ in hatching and in colour (the colour-blind safe palette of Okabe and Ito).
 """
 
 import io
@@ -24,7 +24,7 @@ from worker.commands.plot.series import Series
 _WIDTH_IN: Final = 12.0
 _HEIGHT_IN: Final = 9.0
 _DOTS_PER_INCH: Final = 110
-# Where the panels begin and end, as shares of the width.
+# Left and right edge of the panels, as fractions of the width.
 LEFT: Final = 0.09
 RIGHT: Final = 0.985
 _FEW: Final = 60
@@ -36,7 +36,7 @@ class _Style(NamedTuple):
     name: str
 
     def on_white(self, share: float) -> tuple[float, float, float]:
-        """As light as if it were translucent; in an SVG, translucent hatching is not seen."""
+        """An opaque tint of the colour; in an SVG, translucent hatching would be invisible."""
         red, green, blue = (1 - share * (1 - part) for part in to_rgb(self.colour))
         return red, green, blue
 
@@ -47,7 +47,7 @@ STYLES: Final = {
     "chop": _Style("#999999", "", "chop"),
 }
 _SETTINGS: Final[Any] = {
-    # Text stays text, and the same states give the same file.
+    # Keep text as text, and give the same file for the same states.
     "svg.fonttype": "none",
     "svg.hashsalt": "marketstate",
     "hatch.linewidth": 0.5,
@@ -58,10 +58,10 @@ _SETTINGS: Final[Any] = {
 
 
 def figure_bytes(many: Sequence[Series], kind: str) -> bytes:
-    """A PNG or an SVG (`kind`), the symbols one below the other."""
+    """A PNG or an SVG (`kind`) with the symbols one below the other."""
     target = io.BytesIO()
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # A symbol in letters that the font lacks is drawn with boxes for them.
+        # Letters of a symbol that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN * len(many)), dpi=_DOTS_PER_INCH)
         parts = figure.subfigures(len(many), 1, squeeze=False)[:, 0]
@@ -111,12 +111,12 @@ def _draw(part: SubFigure, series: Series) -> None:
 
 
 def _days(times_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Since 1970, UTC: how matplotlib counts times."""
+    """Days since 1970 in UTC, matplotlib's unit of time."""
     return times_ms / 86_400_000
 
 
 def _background(axes: Axes, series: Series, times: NDArray[np.float64]) -> None:
-    """A regime reaches from the close that has it to the next that has another."""
+    """A regime extends from its first close to the first close of the next regime."""
     step = series.step_ms / 86_400_000
     ends = np.append(times[1:], times[-1] + step)
     for regime, style in STYLES.items():

@@ -1,7 +1,7 @@
-"""A page with the drawing of each symbol, which tells the numbers where the mouse points.
+"""An HTML page with a plot per symbol, which shows the numbers under the mouse pointer.
 
-One file: the drawings, the numbers and the few lines of script are in it, nothing is loaded, and
-the page's own policy forbids it.
+It is a single file with the plots, the numbers and a short script. It loads nothing, and its
+Content-Security-Policy forbids loading anything.
 """
 
 import html
@@ -68,14 +68,14 @@ def page_bytes(many: Sequence[Series]) -> bytes:
 
 def _section(series: Series) -> Iterator[str]:
     yield "<section>"
-    yield '<p class="numbers">Point at a time to read its numbers.</p>'
+    yield '<p class="numbers">Move the pointer over a plot to read its numbers.</p>'
     yield f'<div class="drawing">{_svg(series)}<hr hidden></div>'
     yield f'<script type="application/json">{_data(series)}</script>'
     yield "</section>"
 
 
 def _svg(series: Series) -> str:
-    """Without the lines before the element, which only a file of its own has."""
+    """The svg element, without the prolog that only a separate file needs."""
     text = figure_bytes([series], "svg").decode()
     return re.sub(r"\A.*?(?=<svg)", "", text, count=1, flags=re.DOTALL)
 
@@ -91,5 +91,5 @@ def _data(series: Series) -> str:
             for name, values in series.numbers.items()
         },
     }
-    # The only way out of a script element begins with `<`.
+    # Only `<` could end the script element.
     return msgspec.json.encode(document).decode().replace("<", "\\u003c")

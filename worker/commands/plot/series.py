@@ -1,6 +1,6 @@
-"""The states that are drawn: of each symbol, as arrays over time.
+"""The states to plot: for each symbol, arrays over time.
 
-They were published, or are calculated here from closes as the worker would.
+They are published states, or are calculated here from closes, as a worker would.
 """
 
 from collections import defaultdict, deque
@@ -19,19 +19,19 @@ from schemas.market_state import MarketStateRecord
 
 NUMBERS: Final = ("close", "sigma", "ts", "trend", "mr", "chop")
 
-# A step so much longer than the usual one is a gap.
+# A step that is longer than this many usual steps is a gap.
 _GAP_IN_STEPS: Final = 2.5
 
 
 class Series(NamedTuple):
-    """A row per state, by close time."""
+    """One row per state, by close time."""
 
     symbol: str
     interval: str
     times_ms: NDArray[np.int64]
     regime: NDArray[np.str_]
     numbers: dict[str, NDArray[np.float64]]
-    """By the names in `NUMBERS`."""
+    """The keys are the names in `NUMBERS`."""
 
     @property
     def step_ms(self) -> int:
@@ -39,7 +39,7 @@ class Series(NamedTuple):
         return int(np.median(np.diff(self.times_ms))) if len(self.times_ms) > 1 else 60_000
 
     def with_gaps(self) -> "Series":
-        """With an empty row after each state that no other follows in time: lines break there."""
+        """With an empty row in each gap, where lines break."""
         steps = np.diff(self.times_ms)
         (before,) = np.nonzero(steps > _GAP_IN_STEPS * self.step_ms)
         after = before + 1
@@ -75,9 +75,9 @@ def _series(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
 
 
 def of_candles(candles: Iterable[Candle], theta: Theta, last: int) -> dict[str, Series]:
-    """The states after the `last` closes of each symbol that has enough of them.
+    """The states after the `last` closes of each symbol that has enough closes.
 
-    As in the worker: what is not closed, or not after the close before it, does not count.
+    As in the worker, candles that are not closed or not later than the previous one are ignored.
     """
     market_state = MarketState.of_merged(theta)
     needed = market_state.minimum_length

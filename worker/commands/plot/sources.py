@@ -1,6 +1,6 @@
-"""Where the states that are drawn come from: the output stream, recordings, or candle files.
+"""Sources of the states to plot: the output stream, recordings, or candle files.
 
-What can be drawn is drawn; what cannot be read beside it is left out, and told in a line.
+Lines and entries that cannot be read are left out and reported; the rest is plotted.
 """
 
 import sys
@@ -26,7 +26,7 @@ from worker.store import connection
 
 def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:
     if not symbols:
-        raise ConfigurationError("which symbols? marketstate plot SYMBOL... --out FILE")
+        raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
     skipped = Skipped()
     try:
         with connection.open_client(settings, block_s=0) as client:
@@ -56,12 +56,12 @@ def from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str
 
 
 def _tell(skipped: Skipped) -> None:
-    for line in skipped.told("lines or entries were left out"):
+    for line in skipped.report("lines or entries were left out"):
         print(line, file=sys.stderr)
 
 
 def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Series]:
-    """Of an output stream if its first entry has a record, else of candles."""
+    """States if the first entry has a record, else candles."""
     skipped = Skipped()
     entries = _recorded(path, skipped)
     first = list(islice(entries, 1))
@@ -84,7 +84,7 @@ def _records(
 ) -> Iterator[MarketStateRecord]:
     for entry_id, record in readable(entries):
         if record is None:
-            skipped(f"{where}, entry {entry_id.decode()}", "no record of this version")
+            skipped(f"{where}, entry {entry_id.decode()}", "not a record of this version")
         else:
             yield record
 
@@ -92,7 +92,7 @@ def _records(
 def _candles(
     entries: Iterable[StreamEntry], where: str, settings: Settings, skipped: Skipped
 ) -> Iterator[Candle]:
-    """Of the interval in the settings, as a worker would take them."""
+    """The candles that a worker with these settings would take: those of its interval."""
     for entry_id, fields in entries:
         try:
             candle = decode_candle(fields, entry_time_ms(entry_id))

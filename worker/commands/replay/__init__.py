@@ -1,1 +1,1 @@
-"""`marketstate replay`: recordings and candle files fed again, beside the live system."""
+"""`marketstate replay`: feeds recordings and candle files, separate from the live system."""

@@ -1,8 +1,8 @@
-"""`marketstate replay`: feeds recordings or candle files, and may run the workers for them.
+"""`marketstate replay`: feeds recordings or candle files, and can run workers for them.
 
-All files are read through first, so that nothing is fed unless all of it can be, and the progress
-knows its end. With --namespace every key is the replay's own; the live stream is fed only with
---live.
+All files are first read completely, so that nothing is fed unless everything can be, and the
+progress bar knows its end. With --namespace, the replay has its own keys; only --live feeds the
+live stream.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from worker.commands.replay.schedule import batches
 from worker.commands.replay.sources import Item, Sources
 from worker.errors import ConfigurationError, WorkerError
 from worker.files.bad_lines import Skipped, refuse
-from worker.local.workers import Crew
+from worker.local.workers import LocalWorkers
 from worker.settings import Settings, environment_with, settings_from
 from worker.stop import Stop
 from worker.store import connection
@@ -39,42 +39,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="recordings, or candle files such as BTCUSDT-1m-2025-05.csv (a folder: all of them)",
+        help="recordings, candle files such as BTCUSDT-1m-2025-05.csv, or folders of them",
     )
     add_namespace(parser)
     parser.add_argument("--live", action="store_true", help="feed the live input stream")
     parser.add_argument(
-        "--workers", type=_workers, default=0, metavar="N", help="run N workers until all is done"
+        "--workers", type=_workers, default=0, metavar="N", help="run N workers until it is done"
     )
     parser.add_argument(
         "--clean",
         action="store_true",
-        help="remove the namespace, after the replay is done if there are FILEs",
+        help="remove the keys of the namespace; with FILEs, after the replay",
     )
     parser.add_argument(
         "--speed",
         type=positive,
         default=math.inf,
         metavar="N",
-        help="N times real time; 1 keeps the original gaps; default: as fast as it goes",
+        help="N times real time; 1 keeps the original gaps; default: as fast as possible",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on where a replay of the same files broke off"
+        "--resume", action="store_true", help="continue an interrupted replay of the same files"
     )
     parser.add_argument(
-        "--keep-ids", action="store_true", help="the entries of recordings keep their ids"
+        "--keep-ids", action="store_true", help="keep the original entry ids of recordings"
     )
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="skip and count lines that cannot be used, and gaps; default: refuse the file",
+        help="skip and count bad lines and gaps; default: refuse the file",
     )
     parser.add_argument(
         "--max-backlog",
         type=amount,
         default=10_000,
         metavar="N",
-        help="wait while the group has more than N entries unfinished; inf: never wait; "
+        help="wait while the group has more than N unfinished entries; inf: never wait; "
         "default: 10000",
     )
 
@@ -92,9 +92,9 @@ def command(options: argparse.Namespace) -> int:
                 count = namespace.remove(client, settings)
             if count == 0 and not options.files:
                 raise ConfigurationError(
-                    f"there is nothing of a namespace {settings.replay_namespace}: no key removed"
+                    f"the namespace {settings.replay_namespace} has no keys; nothing was removed"
                 )
-            _tell(f"the namespace {settings.replay_namespace} is removed: {count} keys")
+            _tell(f"removed the namespace {settings.replay_namespace}: {count} keys")
     except redis.RedisError as error:
         if not stop.requested:
             raise connection.unusable(error, settings) from error
@@ -105,13 +105,13 @@ def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
     inside = bool(settings.replay_namespace)
     if inside == options.live:
         raise ConfigurationError(
-            "replay feeds a namespace of its own: --namespace NAME; or, with --live alone, the "
+            "give either --namespace NAME, to feed a separate namespace, or --live, to feed the "
             f"live stream {settings.input_stream}"
         )
     if not inside and (options.workers or options.clean):
-        raise ConfigurationError("--workers and --clean go with --namespace, not with --live")
+        raise ConfigurationError("--workers and --clean need --namespace, not --live")
     if not options.files and not options.clean:
-        raise ConfigurationError("no FILE to replay")
+        raise ConfigurationError("no FILE to replay; give at least one")
     if not options.files and options.workers:
         raise ConfigurationError("--workers needs a FILE to replay")
 
@@ -130,7 +130,7 @@ class _Replay:
         self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
         self._feeder = ReplayFeeder(settings, stop, self._on_wait, self._tell_of_redis)
         self._progress = ProgressBar(0, "entries")
-        self._crew = Crew(
+        self._workers = LocalWorkers(
             [
                 environment_with(
                     replay_namespace=settings.replay_namespace,
@@ -144,16 +144,16 @@ class _Replay:
         self._time_ms = 0
 
     def run(self) -> None:
-        """1. read all files through; 2. see that the target is fit; 3. feed; 4. tell."""
+        """1. read all files; 2. check the target; 3. feed; 4. report."""
         skipped = Skipped() if self._options.skip_bad else refuse
         self._summary = self._survey(self._sources.read(skipped))  # 1
         if self._stop.requested:
             return
         _tell(f"{self._summary.total:,} entries to feed")
-        if self._settings.replay_namespace and not self._crew:
+        if self._settings.replay_namespace and not self._workers:
             _tell(
-                "workers for it, unless some run: MARKETSTATE_REPLAY_NAMESPACE="
-                f"{self._settings.replay_namespace} marketstate worker (or: --workers N)"
+                "unless workers already run for it, start one: MARKETSTATE_REPLAY_NAMESPACE="
+                f"{self._settings.replay_namespace} marketstate worker (or use --workers N)"
             )
         items = self._sources.read(lambda _where, _what: None)
         self._begin(items)  # 2
@@ -163,17 +163,17 @@ class _Replay:
         try:
             self._feed(items)  # 3
         except (WorkerError, redis.RedisError):
-            hint = "; --resume goes on from here" if self._stop.requested else ""
+            hint = "; --resume continues from here" if self._stop.requested else ""
             done = f"{self._feeder.count:,} of {self._summary.total:,}"
-            _tell(f"broken off after {done} entries{hint}")
+            _tell(f"interrupted after {done} entries{hint}")
             raise
-        for line in (*self._told(), *(skipped.told() if isinstance(skipped, Skipped) else ())):
+        for line in (*self._report(), *(skipped.report() if isinstance(skipped, Skipped) else ())):
             _tell(line)  # 4
 
     def _feed(self, items: Iterator[Item]) -> None:
-        """With the workers at work until all is finished."""
+        """Feed everything while the workers run, until they have finished it."""
         most = int(min(ENTRIES_AT_ONCE, self._most_unfinished))
-        with self._crew:
+        with self._workers:
             try:
                 for batch in batches(items, self._options.speed, most, self._wait_until_due):
                     self._feeder.feed(batch, self._most_unfinished)
@@ -183,7 +183,7 @@ class _Replay:
                         break
                 self._fed_s = time.monotonic() - self._began_s
                 self._held_up_s = self._feeder.waited_s
-                if self._crew or self._options.clean:
+                if self._workers or self._options.clean:
                     self._feeder.wait_until_finished()
             finally:
                 self._progress.end()
@@ -203,9 +203,9 @@ class _Replay:
             if not self._options.resume:
                 feeder.with_redis(lambda client: namespace.refuse_used(client, settings))
         if self._options.resume:
-            feeder.go_on(items)
+            feeder.resume(items)
         else:
-            feeder.begin_anew()
+            feeder.start_over()
 
     def _wait_until_due(self, seconds: float) -> bool:
         if self._stop.requested:
@@ -219,32 +219,32 @@ class _Replay:
         print(line, file=sys.stderr, flush=True)
 
     def _on_wait(self) -> None:
-        self._show(f"waiting for the workers: {self._feeder.unfinished:,} to be finished")
+        self._show(f"waiting for the workers to finish {self._feeder.unfinished:,}")
 
     def _show(self, note: str = "") -> None:
-        self._crew.check()
+        self._workers.check()
         left_s = None
         if self._options.speed < math.inf and self._time_ms:
             left_s = (self._summary.end_ms - self._time_ms) / 1_000 / self._options.speed
         self._progress.show(self._feeder.count, note, left_s)
 
-    def _told(self) -> Iterator[str]:
+    def _report(self) -> Iterator[str]:
         feeder, total = self._feeder, self._summary.total
         fed = feeder.count - self._before
         if self._before:
-            yield f"{self._before:,} entries had been fed before"
+            yield f"{self._before:,} entries were already fed"
         yield (
             f"{fed:,} of {total:,} entries fed into {self._settings.keys.input} in "
             f"{self._fed_s:.1f} s ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
             f"{self._held_up_s:.1f} s waiting for the group"
         )
         if self._stop.requested:
-            yield "stopped by a signal; --resume goes on from here"
+            yield "stopped by a signal; --resume continues from here"
         elif feeder.count != total:
-            yield "the files have changed while they were read: what came later may be missing"
-        if self._crew:
+            yield "the files changed while they were read: later entries may be missing"
+        if self._workers:
             took_s = time.monotonic() - self._began_s
-            yield f"{len(self._crew)} workers, from their start to their end: {took_s:.1f} s"
+            yield f"{len(self._workers)} workers, from start to end: {took_s:.1f} s"
         found: Any = feeder.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
         if self._settings.replay_namespace and found:
             counts = (f"{name.decode()} {int(found[name]):,}" for name in sorted(found))
@@ -257,5 +257,7 @@ def _tell(line: str) -> None:
 
 def _workers(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers, 1 to {MOST_WORKERS}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a number of workers, 1 to {MOST_WORKERS}"
+        )
     return int(text)

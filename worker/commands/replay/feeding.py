@@ -1,9 +1,8 @@
-"""Feeds entries into a stream, each exactly once, whatever breaks off, and no faster than the
-group can work.
+"""Feeds entries into a stream, each exactly once, and no faster than the group processes them.
 
-How far it got stands in the same Redis as the stream, and changes together with it (see
-worker/lua/feed.lua): the number of entries fed, and a digest of them all, by which the files can
-be told to be the same when a replay goes on.
+Interruptions do not matter: the position is stored in the same Redis as the stream and changes
+together with it (see worker/lua/feed.lua). It is the number of entries fed and a digest of them,
+which shows whether the files are still the same when a replay is resumed.
 """
 
 import hashlib
@@ -36,8 +35,8 @@ class ReplayFeeder:
         on_wait: Callable[[], None],
         tell: Callable[[str], None],
     ) -> None:
-        """`on_wait` is called again and again while the group is behind; `tell` is given a line
-        when Redis goes away or is full, and one when it is back.
+        """`on_wait` is called repeatedly while the group is behind; `tell` gets a line when Redis
+        goes away or is full, and another when it is back.
         """
         self._settings = settings
         self._keys = settings.keys
@@ -48,18 +47,18 @@ class ReplayFeeder:
         self._client: Client | None = None
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self.unfinished = 0
-        """At most; looked up only when that matters."""
+        """An upper bound; read from Redis only when it matters."""
         self._position = ""
         self.count = 0
         self.waited_s = 0.0
-        """For the group."""
+        """Time spent waiting for the group."""
 
-    def begin_anew(self) -> None:
-        """Forget how far another replay of this stream got."""
+    def start_over(self) -> None:
+        """Forget the position of an earlier replay of this stream."""
         self.with_redis(lambda client: client.delete(self._keys.fed))
 
-    def go_on(self, items: Iterator[Item]) -> None:
-        """Pass over what has been fed. Raises ConfigurationError when it was something else."""
+    def resume(self, items: Iterator[Item]) -> None:
+        """Skip what has been fed. Raises ConfigurationError if that was something else."""
         found: Any = self.with_redis(lambda client: client.get(self._keys.fed))
         if found is None:
             return
@@ -71,12 +70,12 @@ class ReplayFeeder:
                 break
         if self._position != self._now_at():
             raise ConfigurationError(
-                f"{fed:,} entries were fed, and they are not the first {fed:,} of these files; "
-                "resume with the same files and options, or begin anew under another --namespace"
+                f"{fed:,} entries were fed, but they are not the first {fed:,} of these files; "
+                "resume with the same files and options, or start over under another --namespace"
             )
 
     def feed(self, batch: list[Item], most_unfinished: float) -> None:
-        """Returns without feeding when a stop is requested while the group is behind."""
+        """Returns without feeding if a stop is requested while the group is behind."""
         if self.unfinished + len(batch) > most_unfinished:
             self._wait_until_unfinished(most_unfinished - len(batch))
         if self._stop.requested:
@@ -94,7 +93,7 @@ class ReplayFeeder:
         self._wait_until_unfinished(0)
 
     def with_redis(self, action: Callable[[Client], T]) -> T:
-        """Again and again while Redis is away: `action` must do no harm when it comes twice."""
+        """Retries while Redis is away: running `action` twice must be harmless."""
 
         def attempt() -> T:
             try:
@@ -127,7 +126,7 @@ class ReplayFeeder:
         self.waited_s += time.monotonic() - began_s
 
     def _backlog(self, client: Client) -> int:
-        """What the group has not finished; without a group, all that is in the stream."""
+        """How many entries the group has not finished; without a group, all of the stream."""
         keys = self._keys
         groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
         for group in groups:
@@ -145,14 +144,14 @@ class ReplayFeeder:
                 return
             case [b"elsewhere", found]:
                 raise RedisUnusable(
-                    f"{self._keys.fed} is at {found.decode() or 'the beginning'} and not where "
-                    "this replay left it: another one feeds the same stream, or Redis came back "
-                    "with older data; go on with --resume"
+                    f"{self._keys.fed} is at {found.decode() or 'the beginning'}, not where this "
+                    "replay left it: another replay feeds the same stream, or Redis came back "
+                    "with older data; continue with --resume"
                 )
             case [b"refused", why] if b"equal or smaller" in why:
                 raise ConfigurationError(
-                    f"{self._keys.input} has newer entries than this recording: with --keep-ids it "
-                    "must be empty, or end before the recording begins"
+                    f"{self._keys.input} has newer entries than this recording; for --keep-ids the "
+                    "stream must be empty, or end before the recording starts"
                 )
             case [b"refused", why]:
                 raise redis.ResponseError(why.decode(errors="replace"))

@@ -1,7 +1,7 @@
-"""The namespace of a replay: its keys are its own, so nothing that is live can be touched.
+"""The namespace of a replay: it has its own keys, so it cannot touch anything live.
 
-Which keys these are follows from its name (worker/settings.py, `replay_names`). This file looks
-whether a name is free, and removes what a replay has left.
+The keys follow from its name (worker/settings.py, `replay_names`). This file checks whether a name
+is free, and removes the keys of a replay.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ UNLINKED_AT_ONCE = 1_000
 
 
 def refuse_foreign(client: Client, settings: Settings) -> None:
-    """A live group might have a name like ours; its bookkeeping says which stream it reads."""
+    """A live group might have the same name; its meta key says which stream it reads."""
     found: Any = client.hget(settings.keys.meta, "input_stream")
     if found is not None and found.decode() != settings.keys.input:
         raise ConfigurationError(
@@ -25,25 +25,25 @@ def refuse_foreign(client: Client, settings: Settings) -> None:
 
 
 def refuse_used(client: Client, settings: Settings) -> None:
-    """An empty stream is fit: workers may have been started before it is fed."""
+    """An empty stream is fine: workers may have started before it is fed."""
     if not client.exists(settings.keys.input):
         return
     info: Any = client.xinfo_stream(settings.keys.input)
     if info["last-generated-id"] != b"0-0":
         raise ConfigurationError(
-            f"the namespace {settings.replay_namespace!r} has an earlier replay in it; --resume "
-            "goes on with it, --clean without a FILE removes it"
+            f"the namespace {settings.replay_namespace!r} contains an earlier replay; continue it "
+            "with --resume, or remove it with --clean and no FILE"
         )
 
 
 def remove(client: Client, settings: Settings) -> int:
-    """Delete every key of the replay; how many there were. Raises when a worker still works."""
+    """Delete every key of the replay and return how many. Raises if a worker still runs."""
     refuse_foreign(client, settings)
     keys = settings.keys
     if working := _working(client, settings):
         raise RedisUnusable(
-            f"{', '.join(working)} still work for the replay {settings.replay_namespace!r}; "
-            "stop them, or wait for a lease time if they were killed, and clean again"
+            f"workers {', '.join(working)} still run for the replay {settings.replay_namespace!r}; "
+            "stop them, or wait one lease time if they were killed, and clean again"
         )
     found: Any = client.hget(keys.meta, "shards")
     shards = settings.shards if found is None else int(found)

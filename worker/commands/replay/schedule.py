@@ -1,4 +1,4 @@
-"""When the entries of a replay are due: at once, or with their original gaps, shortened or not."""
+"""When the entries of a replay are due: immediately, or with their original gaps, scaled."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +16,10 @@ def batches(
     wait: Callable[[float], bool],
     now_s: Callable[[], float] = time.monotonic,
 ) -> Iterator[list[Item]]:
-    """What is due, as much as goes at once: `most` items, or BYTES_AT_ONCE.
+    """Batches of items that are due, each of up to `most` items or BYTES_AT_ONCE.
 
-    `speed` is times real time, inf for as fast as it goes. `wait` is called with the seconds until
-    the next item is due, again and again until it is; the items end when it returns False.
+    `speed` is a multiple of real time; inf means as fast as possible. `wait` is called repeatedly
+    with the seconds until the next item is due; if it returns False, the batches end.
     """
     batch: list[Item] = []
     size, first_ms, began_s = 0, None, now_s()

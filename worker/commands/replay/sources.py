@@ -1,4 +1,4 @@
-"""What a replay feeds: recordings, or candle files, as one sequence of entries in order of time."""
+"""What a replay feeds: recordings or candle files, as one sequence of entries by time."""
 
 import heapq
 import struct
@@ -14,7 +14,7 @@ from worker.files.candles import SUFFIXES, each_file, interval_of, read_by_time
 from worker.files.recordings import ReadEntry, read_recording
 from worker.settings import PREFIX, Settings
 
-# What Lua can pass to XADD at once is limited.
+# Lua limits how many arguments it can pass to XADD.
 MAX_STRINGS: Final = 7_000
 _LENGTH: Final = struct.Struct("<I")
 
@@ -23,12 +23,12 @@ class Item(NamedTuple):
     """One entry to feed."""
 
     time_ms: int
-    """By which the original gaps are kept: the entry's own time, or the candle's close."""
+    """The entry's own time or the candle's close time, for keeping the original gaps."""
     packed: bytes
-    """As worker/lua/feed.lua reads it."""
+    """The format is that of worker/lua/feed.lua."""
 
 
-# Fields of an output entry that no candle has together.
+# Fields of an output entry; no candle has both.
 OF_A_STATE: Final = frozenset((b"regime", b"record"))
 
 
@@ -36,17 +36,17 @@ class Sources:
     """The files of one replay; they can be read more than once."""
 
     def __init__(self, paths: Sequence[Path], settings: Settings, *, keep_ids: bool) -> None:
-        """Raises ConfigurationError for files that do not go together."""
+        """Raises ConfigurationError for files that cannot be combined."""
         every = each_file(paths)
         candles = [path for path in every if path.name.endswith(SUFFIXES)]
         if candles and len(candles) < len(every):
             raise ConfigurationError("give either candle files (.csv, .csv.gz) or recordings")
         if candles and keep_ids:
-            raise ConfigurationError("candle files have no ids: --keep-ids is for recordings")
+            raise ConfigurationError("candle files have no entry ids; --keep-ids needs recordings")
         if candles and interval_ms(found := interval_of(candles)) != settings.candle_interval_ms:
             raise ConfigurationError(
-                f"the files have candles of {found}, {PREFIX}CANDLE_INTERVAL is "
-                f"{settings.candle_interval}: the workers would ignore them; make them agree"
+                f"the files have {found} candles, but {PREFIX}CANDLE_INTERVAL is "
+                f"{settings.candle_interval}, so the workers would ignore them; set it to {found}"
             )
         self._paths = every
         self._are_candles = bool(candles)
@@ -87,11 +87,11 @@ class Sources:
             entry = read.entry
             if {*entry.fields[::2]} >= OF_A_STATE:
                 raise ConfigurationError(
-                    f"{where} is a published state, not a candle: replay takes recordings of the "
-                    "input stream; `marketstate verify --against` compares states"
+                    f"{where} is a published state, not a candle: replay needs recordings of the "
+                    "input stream; to compare states, use marketstate verify --against"
                 )
             if self._keep_ids and entry.order <= last:
-                on_bad(where, f"the entry {entry.id} is in two files; an id can be kept once")
+                on_bad(where, f"the entry {entry.id} is in two files; an id can only be kept once")
                 continue
             if len(entry.fields) >= MAX_STRINGS:
                 on_bad(where, f"{len(entry.fields) // 2:,} fields; {MAX_STRINGS // 2:,} at most")

@@ -1,6 +1,6 @@
 """`marketstate top`: all markets at a glance, live in the terminal, until `q` or Ctrl-C.
 
-It reads the output stream, and the group where it may; it writes nothing.
+It reads the output stream, and the group if it has permission. It writes nothing.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from worker.errors import ConfigurationError
 from worker.settings import Settings, settings_from
 from worker.store import connection
 
-# How soon a new size of the terminal is seen, and how often ages are counted on.
+# How soon a resized terminal is noticed, and how often ages are updated.
 _TICK_S: Final = 0.25
 _REDRAW_S: Final = 1.0
-# For lines, such as serial ones, that do not tell theirs.
+# For terminals that do not report a size, such as serial lines.
 _WITHOUT_SIZE: Final = (80, 24)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ascii", action="store_true", help="for terminals that show no bars made of blocks"
+        "--ascii", action="store_true", help="for terminals that cannot show block characters"
     )
     add_namespace(parser)
 
@@ -41,11 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigurationError(
-            "top needs a terminal; for programs there is marketstate status --json"
-        )
+        raise ConfigurationError("top needs a terminal; in scripts, use marketstate status --json")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # The terminal must become what it was before.
+        # End through `finally`, so that the terminal is restored.
         signal.signal(number, signal.default_int_handler)
     marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -88,6 +86,6 @@ def _display(follower: MarketFollower, screen: Screen, console: Console) -> None
 
 
 def _size_of_terminal() -> tuple[int, int]:
-    """Columns and lines now, whatever COLUMNS and LINES said when we started."""
+    """The current columns and lines; the COLUMNS and LINES variables may be outdated."""
     columns, lines = os.get_terminal_size(sys.stdout.fileno())
     return columns or _WITHOUT_SIZE[0], lines or _WITHOUT_SIZE[1]

@@ -1,8 +1,7 @@
-"""What `marketstate top` shows, read anew each second beside the display, so that no slow or absent
-Redis holds up a key.
+"""Reads what `marketstate top` shows, every second, in a separate thread.
 
-The states come from the output stream alone, the header from the group's bookkeeping where this
-user may read that.
+So a slow or absent Redis does not block the keyboard. The states come only from the output stream;
+the header comes from the group's internal keys, if this user may read them.
 """
 
 import threading
@@ -29,7 +28,7 @@ from worker.store import connection
 from worker.store.connection import Client
 
 REFRESH_S: Final = 1.0
-# As many as the output stream keeps by default: so far back the age of a regime is known.
+# What the output stream keeps by default; this limits how far back a regime's age is known.
 HISTORY: Final = 10_000
 _MINUTE_S: Final = 60.0
 
@@ -37,24 +36,24 @@ _MINUTE_S: Final = 60.0
 class View(NamedTuple):
     markets: Mapping[str, Market]
     status: Status | None
-    """None where it cannot be read; `status_trouble` says why."""
+    """None if it cannot be read; `status_trouble` says why."""
     status_trouble: str
     states_per_min: int
     candles_per_min: float | None
     unreadable: int
     trouble: str
-    """Why Redis cannot be read at the moment; empty while it can."""
+    """Why Redis cannot be read at the moment; empty if it can."""
 
 
 class Rate:
-    """Of a count that grows, over the last minute; None until it has been seen for as long."""
+    """The rate of a growing count over the last minute; None during the first minute."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def add(self, total: int, now_s: float) -> None:
         if self._seen and total < self._seen[-1][1]:
-            self._seen.clear()  # it was counted anew
+            self._seen.clear()  # the count was reset
         self._seen.append((now_s, total))
         while len(self._seen) > 1 and self._seen[1][0] <= now_s - _MINUTE_S:
             self._seen.popleft()
@@ -68,7 +67,7 @@ class Rate:
 
 
 class MarketFollower:
-    """`view` is the newest there is; `start` keeps it so until `stop`."""
+    """Keeps `view` up to date from `start` to `stop`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -82,15 +81,15 @@ class MarketFollower:
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self.view = View({}, None, "", 0, None, 0, "")
         self.failure: Exception | None = None
-        """What nobody expected; the thread has ended with it."""
+        """An unexpected error, which has ended the thread."""
 
     def start(self) -> None:
-        """Raises redis.RedisError where Redis cannot be read from the start."""
+        """Raises redis.RedisError if Redis cannot be read now."""
         self._read()
         self._thread.start()
 
     def stop(self) -> None:
-        """Without waiting for a reply that may never come: the thread is a daemon."""
+        """Does not wait for a reply that may never come: the thread is a daemon."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -126,7 +125,7 @@ class MarketFollower:
         )
 
     def _load(self, client: Client) -> None:
-        """All from the start, also after an outage: a Redis that comes back may be behind."""
+        """Load everything, also after an outage: Redis may come back with older data."""
         entries = newest_entries(client, self._settings.output_stream, HISTORY)
         self._markets, self._unreadable, self._last_id = {}, 0, b"0-0"
         self._arrivals_ms.clear()
@@ -145,7 +144,7 @@ class MarketFollower:
                 self._markets[record.symbol] = moved_on(self._markets.get(record.symbol), record)
 
     def _states_of_last_minute(self) -> int:
-        """By the times in the ids, so that it is known from the start."""
+        """Counted from the times in the ids, so that it is available immediately."""
         minute_ago_ms = (time.time() - _MINUTE_S) * 1_000
         while self._arrivals_ms and self._arrivals_ms[0] < minute_ago_ms:
             self._arrivals_ms.popleft()
@@ -155,7 +154,7 @@ class MarketFollower:
         try:
             return read_status(client, self._settings), ""
         except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
-            return None, "this user may not read the group"
+            return None, "this user is not allowed to read the group"
         except RedisUnusable:
             return None, "no group yet"
         except (redis.ResponseError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Keys as they are pressed, from the terminal on standard input."""
+"""Reads single key presses from the terminal on standard input."""
 
 import os
 import re
@@ -32,13 +32,15 @@ _ONE_KEY: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Z]|.", re.DOTALL)
 
 
 class Keyboard:
-    """As a context: keys come at once and unseen. Ctrl-C stays what it is; Ctrl-Z is no key."""
+    """A context manager in which keys are read at once, without echo. Ctrl-C still interrupts;
+    Ctrl-Z does nothing.
+    """
 
     def __enter__(self) -> Self:
         self._fd = sys.stdin.fileno()
         self._before: list[Any] = termios.tcgetattr(self._fd)
         tty.setcbreak(self._fd)
-        # A program that sleeps with the screen and the keys changed leaves a broken terminal.
+        # A program that is suspended with a changed screen and keyboard leaves a broken terminal.
         attributes = termios.tcgetattr(self._fd)
         attributes[6][termios.VSUSP] = b"\0"
         termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
@@ -53,9 +55,9 @@ class Keyboard:
         termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
     def pressed(self, wait_s: float) -> list[str]:
-        """The keys of the next `wait_s` seconds, as soon as there are any.
+        """Wait up to `wait_s` seconds for keys, and return them as soon as there are any.
 
-        Raises EOFError when the terminal is gone.
+        Raises EOFError if the terminal is gone.
         """
         ready, _, _ = select.select([self._fd], [], [], wait_s)
         if not ready:
@@ -67,7 +69,7 @@ class Keyboard:
 
 
 def keys_in(data: bytes) -> list[str]:
-    """A letter for each letter, a name for each special key, nothing for unknown sequences."""
+    """A character for each character key, a name for each special key; others are ignored."""
     found = _ONE_KEY.findall(data.decode(errors="ignore"))
     keys = (_SEQUENCES.get(text, text) for text in found)
     return [key for key in keys if not key.startswith("\x1b")]

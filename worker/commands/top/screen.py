@@ -1,6 +1,6 @@
-"""One screen of `marketstate top`, as lines of rich text. Nothing is read or remembered here.
+"""One screen of `marketstate top`, as lines of rich text. It reads nothing and keeps no state.
 
-All text is put together as `Text`, never as rich's markup: a symbol may look like markup.
+All text is built as `Text`, never as rich markup: a symbol may look like markup.
 """
 
 import time
@@ -17,7 +17,7 @@ from worker.commands.top.feed import View
 from worker.commands.top.selection import COLUMNS, REGIMES, Column, Look
 from worker.settings import Settings
 
-# What goes first where the terminal is too narrow for all.
+# Columns to drop, in this order, if the terminal is too narrow.
 _DISPENSABLE: Final = ("mu", "sigma", "price", "ts", "held")
 _BAR: Final = "trend/mr/chop"
 _WIDEST_BAR: Final = 40
@@ -26,7 +26,7 @@ _LINES_BESIDE_ROWS: Final = 5
 
 
 class Marks(NamedTuple):
-    """What the terminal's encoding can show. Shapes differ, so that no colour is needed."""
+    """Characters that the terminal's encoding can show. They are readable without colour."""
 
     bar: tuple[str, str, str]
     falling: str
@@ -35,7 +35,7 @@ class Marks(NamedTuple):
 
 UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲")
 ASCII: Final = Marks(("#", "=", "."), "v", "^")
-# Told apart by those who do not see red and green apart, on dark and on light.
+# Distinguishable with red-green colour blindness, on dark and on light backgrounds.
 _STYLES: Final = {"trend": "bright_blue", "mr": "dark_orange", "chop": ""}
 
 
@@ -53,13 +53,13 @@ def rows_on(height: int) -> int:
 
 class Screen:
     def __init__(self, settings: Settings, marks: Marks, where: str) -> None:
-        """`where` says which Redis this is."""
+        """`where` names the Redis."""
         self._settings = settings
         self._marks = marks
         self._where = where
 
     def draw(self, view: View, look: Look, size: tuple[int, int], now_ms: float) -> Text:
-        """`size` is columns and lines."""
+        """`size` is (columns, lines)."""
         width, height = size
         rows, found = look.chosen(view.markets.values(), rows_on(height))
         columns, bar = _layout(width)
@@ -121,7 +121,7 @@ class Screen:
 
     def _why_empty(self, view: View) -> str:
         if view.markets:
-            return "no market fits the filter"
+            return "no market matches the filter"
         return f"no states yet in {self._settings.output_stream}"
 
 
@@ -129,7 +129,7 @@ def _first_line(view: View, where: str, now_ms: float) -> Text:
     clock = time.strftime("%H:%M:%S", time.gmtime(now_ms / 1_000))
     line = Text.assemble(("marketstate", "bold"), f"  {clock} UTC  ")
     if view.trouble:
-        line.append(f" trying again: {view.trouble} ", style="reverse bold")
+        line.append(f" retrying: {view.trouble} ", style="reverse bold")
     else:
         line.append(where)
     return line
@@ -153,12 +153,12 @@ def _group_line(view: View) -> Text:
     if view.status_trouble:
         line.append(f"({view.status_trouble})")
     if view.unreadable:
-        line.append(f"{view.unreadable} entries are no record of this version", style="reverse")
+        line.append(f"{view.unreadable} entries are not records of this version", style="reverse")
     return line
 
 
 def _layout(width: int) -> tuple[list[Column], int]:
-    """The columns there is room for, and the width of the bar."""
+    """The columns that fit, and the width of the bar."""
     columns = list(COLUMNS)
     for name in ("", *_DISPENSABLE):
         columns = [column for column in columns if column.name != name]
@@ -169,7 +169,7 @@ def _layout(width: int) -> tuple[list[Column], int]:
 
 
 def _cell(text: str, column: Column) -> Text:
-    """As wide as the column on the screen, where some letters take two places."""
+    """Pad to the column's width on the screen, where some characters take two cells."""
     cell = Text(text)
     cell.truncate(column.width)
     fill = " " * (column.width - cell.cell_len)
@@ -184,7 +184,7 @@ def _bar(probs: RegimeProbs, width: int, marks: Marks) -> Text:
 
 
 def _shares(probs: RegimeProbs, width: int) -> Iterator[int]:
-    """Whole places that add up to `width`: the rounded ends of the three, not each rounded."""
+    """Cell counts that add up to `width`: it rounds the ends of the bars, not their lengths."""
     start = 0
     total = 0.0
     for prob in (probs.trend, probs.mr, probs.chop):
@@ -196,7 +196,7 @@ def _shares(probs: RegimeProbs, width: int) -> Iterator[int]:
 
 def _footer(look: Look) -> Text:
     if look.typing:
-        return Text(f"filter: {look.text}_   Enter keeps it, Esc clears it", style="reverse")
+        return Text(f"filter: {look.text}_   Enter: keep  Esc: clear", style="reverse")
     return Text(
         f"q quit  / filter  f regime:{look.regime}  s sort:{look.column.name}  r reverse  "
         "arrows scroll",

@@ -1,6 +1,6 @@
-"""What of all markets `marketstate top` shows, and in which order: changed by keys.
+"""Which markets `marketstate top` shows, and in which order, as changed by key presses.
 
-The table of columns is here, since what can be seen can be sorted by.
+The table of columns is here because every column can be sorted by.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ T = TypeVar("T")
 REGIMES: Final = ("trend", "mr", "chop")
 _LONGEST_FILTER: Final = 40
 _FAR: Final = 10**9
-# Rows and pages; `chosen` keeps it within what there is.
+# (rows, pages); `chosen` limits the position to the rows that exist.
 _SCROLLS: Final = {
     "up": (-1, 0),
     "down": (1, 0),
@@ -31,11 +31,11 @@ class Column(NamedTuple):
     name: str
     width: int
     text: Callable[[Market, float], str]
-    """Of a market, at a time in ms."""
+    """The cell for a market, at a time in ms."""
     value: Callable[[Market], Any]
-    """What it is sorted by."""
+    """The sort key."""
     falling: bool = True
-    """Whether it is read from the largest down."""
+    """Whether the default order is descending."""
 
 
 def _price(value: float) -> str:
@@ -104,9 +104,9 @@ class Look:
                 self.first = max(0, self.first + rows + pages * page)
 
     def chosen(self, markets: Iterable[Market], page: int) -> tuple[list[Market], int]:
-        """The rows on a screen of `page` rows, and how many there are in all."""
+        """The rows on a screen of `page` rows, and the total number of matching rows."""
         fitting = [market for market in markets if self._fits(market)]
-        # By symbol among equals, in either direction.
+        # Equal values are sorted by symbol, in either direction.
         fitting.sort(key=lambda market: market.record.symbol)
         fitting.sort(key=self.column.value, reverse=self.column.falling != self.reversed)
         self.first = max(0, min(self.first, len(fitting) - page))

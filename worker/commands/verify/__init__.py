@@ -1,1 +1,1 @@
-"""`marketstate verify`: is what is published right and fresh?"""
+"""`marketstate verify`: checks that published states are correct and fresh."""

@@ -1,12 +1,12 @@
-"""`marketstate verify --against RECORDING`: are the states in the output stream those recorded?
+"""`marketstate verify --against RECORDING`: compares the output stream with a recording.
 
-States are told apart by symbol and close time, and compared to the byte. Of each symbol the close
-times are compared that both sides reach over: a live output stream keeps its last 10,000 entries,
-and a replay of yesterday begins with the 257th close of yesterday. While its window fills up, a
-replay's records say so (`buffer_size`, and `returns_n` which follows from it); where all else is
-equal, that is no difference, and counted.
+States are matched by symbol and close time, and compared byte by byte. For each symbol, only close
+times that both sides cover are compared: a live output stream keeps its last 10,000 entries, and a
+replay of yesterday starts with yesterday's 257th close. While a replay's window fills, its records
+differ in `buffer_size`, and in `returns_n` which follows from it. If everything else is equal, such
+a state counts as the same, and is reported.
 
-Only digests are kept, so that a month fits into memory; what differs is read once more.
+Only digests are kept, so that a month fits into memory; states that differ are read again.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ class _State(NamedTuple):
     close_time_ms: int
     symbol: str
     place: str
-    """Line of the file, or id of the entry."""
+    """File and line, or the id of the entry."""
     whole: bytes
     """Digest of all fields."""
     but_for_buffer: bytes
-    """Digest of all but what says how full the window was."""
+    """Digest of all fields except those that say how full the window was."""
     buffer_size: int
 
 
@@ -50,7 +50,7 @@ _States = dict[str, dict[int, _State]]
 
 
 def compare(settings: Settings, path: Path) -> Iterator[Finding]:
-    """Raises FileUnusable for what is no recording of an output stream."""
+    """Raises FileUnusable if `path` is not a recording of an output stream."""
     try:
         with raw_entries.open_client(settings, block_s=0) as client:
             recorded = _states(settings, _recorded(path), FileUnusable)
@@ -67,7 +67,7 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
 
 
 class _Comparison:
-    """Of the symbols that both sides have."""
+    """The comparison of the symbols that both sides have."""
 
     def __init__(self, recorded: _States, published: _States) -> None:
         self.recorded = recorded
@@ -83,23 +83,25 @@ class _Comparison:
     def findings(self, stream: str) -> Iterator[Finding]:
         counts = self._counts
         if self._apart:
-            text = f"recording and {stream} have no close time in common of {_list(self._apart)}"
+            text = (
+                f"the recording and {stream} have no close time in common for {_list(self._apart)}"
+            )
             yield Finding("FAIL", SUBJECT, text)
         equal = counts["same"] + counts["filling"]
         compared = equal + counts["differ"]
         text = f"{equal:,} of {compared:,} states are the same"
         if self._times_ms:
             first_ms, last_ms = min(self._times_ms), max(self._times_ms)
-            text += f", of closes from {utc(first_ms)} to {utc(last_ms)}"
+            text += f", for closes from {utc(first_ms)} to {utc(last_ms)}"
         if counts["filling"]:
-            text += f"; in {counts['filling']:,} of them one window was still filling"
+            text += f"; for {counts['filling']:,} of them one window was still filling"
         yield Finding("ok" if equal and not counts["differ"] else "FAIL", SUBJECT, text)
         if counts["before"] or counts["after"]:
             yield Finding(
                 "skip",
                 SUBJECT,
-                f"{counts['before']:,} are recorded of closes before those, {counts['after']:,} of "
-                f"closes after them, which {stream} does not reach",
+                f"{counts['before']:,} recorded states are earlier and {counts['after']:,} are "
+                f"later than what {stream} covers",
             )
 
     def _compare(self, symbol: str, theirs: dict[int, _State], ours: dict[int, _State]) -> None:
@@ -125,7 +127,10 @@ def _one_sided(recorded: _States, published: _States, stream: str) -> Iterator[F
     }
     for where, symbols in sides.items():
         if symbols:
-            text = f"states of {_list(symbols)} are {where}; {PREFIX}SYMBOLS says which to compare"
+            text = (
+                f"states of {_list(symbols)} are {where}; choose what to compare with "
+                f"{PREFIX}SYMBOLS"
+            )
             yield Finding("FAIL", SUBJECT, text)
 
 
@@ -137,9 +142,9 @@ def _first_difference(
     stream = settings.output_stream
     if ours is None or theirs is None:
         text = (
-            f"a state is recorded ({theirs.place}) that {stream} lacks"
+            f"the recording has a state ({theirs.place}) that {stream} lacks"
             if theirs
-            else f"{stream} has a state ({ours and ours.place}) that is not recorded"
+            else f"{stream} has a state ({ours and ours.place}) that the recording lacks"
         )
     else:
         (entry,) = raw_entries.read(client, stream, ours.place, ours.place, 1)
@@ -152,12 +157,12 @@ def _difference(recorded: RecordedEntry, published: RecordedEntry, stream: str) 
     theirs, ours = _named_values(recorded), _named_values(published)
     for name in theirs | ours:
         if name not in ours:
-            return f"{name} is recorded, {stream} lacks it"
+            return f"{name} is recorded, but {stream} lacks it"
         if name not in theirs:
-            return f"{stream} has {name} {ours[name]!r}, the recording lacks it"
+            return f"{stream} has {name} {ours[name]!r}, but the recording lacks it"
         if theirs[name] != ours[name]:
-            return f"{name} is recorded as {theirs[name]!r}, {stream} has {ours[name]!r}"
-    return "the fields are written in another way"
+            return f"{name} is recorded as {theirs[name]!r}, but {stream} has {ours[name]!r}"
+    return "the fields have equal values but are encoded differently"
 
 
 def _verdict(ours: _State | None, theirs: _State | None) -> str:
@@ -192,17 +197,17 @@ def _states(
             record = decode_market_state(_fields(entry))
         except KeyError:
             raise unreadable(
-                f"{place}: no state: it has no field 'record'; states are recorded with "
+                f"{place}: not a state: it has no field 'record'; record states with "
                 "--stream output"
             ) from None
-        except ValueError as error:  # what cannot be decoded is a ValueError
-            raise unreadable(f"{place}: no state: {error}") from None
+        except ValueError as error:  # the base class of msgspec.DecodeError and UnknownSchema
+            raise unreadable(f"{place}: not a state: {error}") from None
         if wanted is not None and record.symbol not in wanted:
             continue
         of_symbol = states.setdefault(record.symbol, {})
         if record.close_time_ms in of_symbol:
             raise CheckFailed(
-                f"{place}: a second state of {record.symbol} at the close "
+                f"{place}: a second state of {record.symbol} for the close "
                 f"{utc(record.close_time_ms)}, after {of_symbol[record.close_time_ms].place}"
             )
         of_symbol[record.close_time_ms] = _state(place, entry, record)
@@ -237,7 +242,7 @@ def _digest(strings: list[bytes]) -> bytes:
 
 
 def _named_values(entry: RecordedEntry) -> dict[str, object]:
-    """What the record says, value by value, then the other fields."""
+    """Every value in the record, then the other fields."""
     fields = _fields(entry)
     values: dict[str, object] = dict(leaves(msgspec.json.decode(fields.pop(b"record"))))
     for name, value in fields.items():

@@ -1,7 +1,7 @@
-"""`marketstate verify`: is what is published right and fresh, and does the group keep up?
+"""`marketstate verify`: checks that published states are correct and fresh, and the group keeps up.
 
-It only reads. A line per check; what is wrong with a single symbol has a line of its own. Workers
-may run meanwhile: what belongs together is read in one transaction.
+It only reads. It prints one line per check, and one line per problem with a single symbol. Workers
+may run at the same time: data that must be consistent is read in one transaction.
 """
 
 import argparse
@@ -32,55 +32,54 @@ from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
 
-# One late entry is no news, and the shards of a worker that died wait for a lease time.
+# A single late entry is normal, and the shards of a dead worker wait for one lease time.
 MAX_AGE_IN_LEASES: Final = 2
-# One state may come late; two in a row are missing.
+# One state may be late; after two missing states, something is wrong.
 MAX_STATE_AGE_IN_STEPS: Final = 2
 TRIES: Final = 20
 
 _SUMMARIES: Final = {
     COMPLETE: "have all fields, and fields and record agree",
     FRESH: "are fresh",
-    RECOMPUTED: "equal what their window gives, to the byte",
+    RECOMPUTED: "are byte for byte what their window gives",
 }
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="for programs: an object per line and check"
-    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     parser.add_argument(
         "--max-lag",
         type=amount,
         default=math.inf,
         metavar="N",
-        help="fail when more than N entries are not finished (lag + pending)",
+        help="fail if more than N entries are unfinished (lag + pending)",
     )
     parser.add_argument(
         "--max-age",
         type=amount,
         metavar="S",
-        help="fail when the oldest of them is more than S seconds old; default: two lease times",
+        help="fail if the oldest unfinished entry is more than S seconds old; default: two lease "
+        "times",
     )
     parser.add_argument(
         "--max-state-age",
         type=amount,
         metavar="S",
-        help="fail when the last state of a symbol is of a close more than S seconds ago, or the "
-        "output stream has not grown for so long; default: twice the time between two states; "
-        "inf for a replay, or while markets are closed",
+        help="fail if the last state of a symbol is for a close more than S seconds ago, or if the "
+        "output stream has not grown for S seconds; default: twice the time between two states; "
+        "use inf for a replay, or while markets are closed",
     )
     parser.add_argument(
         "--ignore",
         default="",
         metavar="SYMBOLS",
-        help="with commas between them: markets that are gone, whose last state is for ever old",
+        help="comma-separated symbols that no longer trade, whose last state stays old",
     )
     parser.add_argument(
         "--against",
         type=Path,
         metavar="RECORDING",
-        help="only compare the output stream with a recording of one: are they the same records?",
+        help="only compare the records in the output stream with a recording of one",
     )
     add_namespace(parser)
 
@@ -123,8 +122,8 @@ def verify(
     max_state_age_s: float | None = None,
     ignored: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
-    """Raises RedisUnusable when there is no group, ConfigurationMismatch when its workers have
-    other settings: nothing could be recomputed then.
+    """Raises RedisUnusable if there is no group, and ConfigurationMismatch if its workers have
+    other settings, because then nothing could be recomputed.
     """
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
@@ -145,7 +144,7 @@ def verify(
 
 
 def _status(client: Client, settings: Settings) -> Status:
-    """Of a group that a worker with our settings fits to."""
+    """The status of the group, which a worker with our settings must be able to join."""
     try:
         status = read_status(client, settings)
     except ValueError as error:
@@ -174,11 +173,11 @@ def _holders(status: Status, settings: Settings) -> Finding:
     if held == 0 and settings.replay_namespace and status.backlog == 0:
         return Finding("skip", "workers", "none, and the replay is finished")
     if held == 0:
-        return Finding("FAIL", "workers", "nobody holds a shard: start a worker")
+        return Finding("FAIL", "workers", "no worker holds a shard; start one")
     holders = {shard.holder for shard in status.shards if shard.holder}
     text = f"{len(holders)} hold {held} of {len(status.shards)} shards"
     if free:
-        # For a moment, when a worker ends or another comes; the backlog tells if it lasts.
+        # Normal for a moment when workers stop or start; the backlog shows if it lasts.
         return Finding("warn", "workers", f"{text}; free: {', '.join(map(str, free))}")
     return Finding("ok", "workers", text)
 
@@ -198,7 +197,7 @@ def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
 def _output_stream(
     client: Client, settings: Settings, status: Status, max_state_age_s: float
 ) -> Finding:
-    """Whether it grows, and whether its last entry is what the hash of its symbol says."""
+    """Whether it grows, and whether its last entry matches the hash of its symbol."""
     subject = "output stream"
     if not any(one.last_emitted_ms for one in status.symbols):
         return Finding("skip", subject, "nothing has been published yet")
@@ -213,10 +212,10 @@ def _output_stream(
             reads.hget(settings.keys.state(symbol), "record")
             time, newest, published = reads.execute()
         if newest != last:
-            continue  # published meanwhile
+            continue  # another state was just published
         entry_id, fields = newest[0]
         age_s = (clock_ms(time) - entry_time_ms(entry_id)) / 1_000
-        text = f"its last entry, of {symbol}, was written {brief_duration(age_s)} ago"
+        text = f"its last entry, for {symbol}, was written {brief_duration(age_s)} ago"
         if age_s > max_state_age_s:
             return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}s")
         if published is not None and published != fields.get(b"record"):
@@ -228,11 +227,11 @@ def _output_stream(
 def _symbols(
     client: Client, settings: Settings, symbols: set[str], judge: Judge
 ) -> Iterator[Finding]:
-    """What is wrong with single symbols, then a line for each check."""
+    """The problems with single symbols, then one line for each check."""
     wanted = settings.wanted_symbols
     tracked = symbols if wanted is None else symbols & wanted
     for symbol in sorted((wanted or frozenset()) - tracked):
-        yield Finding("warn", symbol, "no candle of it has come yet")
+        yield Finding("warn", symbol, "no candle has arrived yet")
     counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
     for symbol in sorted(tracked):
         for check, verdict, text in judge.judge(_held(client, settings, symbol)):

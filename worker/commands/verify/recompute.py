@@ -1,8 +1,8 @@
-"""Is what is published of a symbol right? Judged from what Redis holds of it at one moment.
+"""Judges whether a symbol's published state is correct, from a snapshot of its data in Redis.
 
-Pure: `command.py` beside it reads, this file judges. Equality is exact, to the byte. The window may
-be ahead of the last published state, since not every close is published: its part up to the
-state's close is what the state must follow from.
+This file is pure: `command.py` reads, this file judges. States must be equal byte for byte. The
+window may be ahead of the last published state, because not every close is published; the state
+must follow from the part of the window up to its close.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ RECOMPUTED: Final = "recomputed"
 
 
 class Held(NamedTuple):
-    """What Redis holds of a symbol, read in one transaction."""
+    """A symbol's data in Redis, read in one transaction."""
 
     symbol: str
     now_ms: float
@@ -38,9 +38,9 @@ class Held(NamedTuple):
     last_emitted_ms: int
     """0 before the first state."""
     fields: Mapping[bytes, bytes]
-    """The published hash; empty when there is none."""
+    """The published hash; empty if there is none."""
     window: bytes
-    """As `window_codec.unpack` takes it."""
+    """In the format of `window_codec`."""
 
     def age_s(self, time_ms: int) -> float:
         return (self.now_ms - time_ms) / 1_000
@@ -50,9 +50,9 @@ class Judgement(NamedTuple):
     check: str
     """COMPLETE, FRESH or RECOMPUTED."""
     verdict: Literal["ok", "skip", "FAIL"]
-    """`skip` where nothing can be said."""
+    """`skip` if it cannot be judged."""
     text: str = ""
-    """Empty where there is nothing to tell."""
+    """Empty if there is nothing to report."""
 
 
 class Judge:
@@ -62,7 +62,7 @@ class Judge:
         self._market_state = MarketState.of_merged(settings.theta)
 
     def judge(self, held: Held) -> Iterator[Judgement]:
-        """One for each check; none for a symbol of which this group has published nothing."""
+        """One judgement per check; none if this group has not published the symbol yet."""
         if not held.last_emitted_ms:
             return
         yield self._fresh(held)
@@ -82,14 +82,14 @@ class Judge:
         except ValueError:
             last_ms = 0
         since = (
-            f"closes up to {brief_duration(held.age_s(last_ms))} ago are in its window"
+            f"its window has closes up to {brief_duration(held.age_s(last_ms))} ago"
             if last_ms > held.last_emitted_ms
-            else "no candle has come since: see the upstream"
+            else "no candle has arrived since; check the upstream"
         )
         return Judgement(
             FRESH,
             "FAIL",
-            f"its last state is of a close {brief_duration(age_s)} ago, "
+            f"its last state is for a close {brief_duration(age_s)} ago, "
             f"allowed: {self._max_state_age_s:g}s; {since}",
         )
 
@@ -117,13 +117,13 @@ class Judge:
             if found is None:
                 return "FAIL", f"its hash has no field {name!r}"
             if found != value.encode():
-                return "FAIL", f"{name} of its hash is {found!r}; its record says {value!r}"
+                return "FAIL", f"{name} of its hash is {found!r}, but its record says {value!r}"
         if record.symbol != held.symbol:
             return "FAIL", f"its hash holds a state of {record.symbol!r}"
         if record.close_time_ms != held.last_emitted_ms:
             return "FAIL", (
-                f"its hash is of the close {record.close_time_ms}, but the last one published "
-                f"is {held.last_emitted_ms}: something else has written to it"
+                f"its hash is for the close {record.close_time_ms}, but the last one published "
+                f"is {held.last_emitted_ms}: another program has written to it"
             )
         return "ok", ""
 
@@ -134,12 +134,12 @@ class Judge:
             return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
         at_hand = sum(time_ms <= record.close_time_ms for time_ms in times_ms)
         if not times_ms or (at_hand and times_ms[at_hand - 1] != record.close_time_ms):
-            text = f"its window has no close at {record.close_time_ms}, that of its state"
+            text = f"its window has no close at {record.close_time_ms}, the close of its state"
             return Judgement(RECOMPUTED, "FAIL", text)
         if obstacle := self._obstacle(record, at_hand, len(times_ms)):
             return Judgement(RECOMPUTED, "skip", obstacle)
-        # Of a full window older closes may have fallen out since the state was published: how
-        # many were at hand then cannot be told, only between which bounds.
+        # A full window may have dropped older closes since the state was published, so the number
+        # of closes at that time is only known to be within bounds.
         is_full = len(times_ms) >= self._settings.window_size
         buffer_size = max(at_hand, record.buffer_size) if is_full else at_hand
         try:
@@ -151,7 +151,7 @@ class Judge:
         return Judgement(RECOMPUTED, "FAIL", _first_difference(record, expected))
 
     def _obstacle(self, record: MarketStateRecord, at_hand: int, kept: int) -> str:
-        """Why the state cannot be compared, or `""`."""
+        """Why the state cannot be compared, or `""` if it can."""
         if record.theta_hash != self._settings.theta_hash:
             return f"it was published with other parameters (theta {record.theta_hash})"
         if record.buffer_size > max(kept, self._settings.window_size):
@@ -183,12 +183,12 @@ def _first_difference(published: MarketStateRecord, expected: MarketStateRecord)
     found = dict(leaves(msgspec.to_builtins(published)))
     for name, value in leaves(msgspec.to_builtins(expected)):
         if found.get(name) != value:
-            return f"{name} is published as {found.get(name)!r}; its window gives {value!r}"
-    return "its record has the right values, but is not written as a worker writes it"
+            return f"{name} is published as {found.get(name)!r}, but its window gives {value!r}"
+    return "its record has the right values, but a worker would encode it differently"
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value of a decoded record under its path: `regime_probs.trend`."""
+    """Each value of a decoded record with its path, such as `regime_probs.trend`."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from leaves(inner, f"{path}.{name}" if path else name)

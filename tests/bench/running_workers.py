@@ -1,4 +1,4 @@
-"""Several workers on one Redis, among which the shards have settled."""
+"""Several workers on one Redis, with balanced shards."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,15 +13,17 @@ from worker.local.redis_server import EmbeddedRedis
 
 
 @contextmanager
-def crew(server: EmbeddedRedis, count: int, **settings: object) -> Iterator[list[WorkerProcess]]:
-    """Running workers whose shares are even."""
+def running_workers(
+    server: EmbeddedRedis, count: int, **settings: object
+) -> Iterator[list[WorkerProcess]]:
+    """Running workers with equal shares of the shards."""
     with ExitStack() as stack, server.client() as client:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         workers = []
         for i in range(count):
             worker = WorkerProcess(server.port, folder, worker_id=f"worker-{i}", **settings)
             workers.append(stack.enter_context(worker))
-        wait_until(lambda: _shares_are_even(client, count), "the shares have evened out")
+        wait_until(lambda: _shares_are_even(client, count), "the shares are even")
         yield workers
 
 
