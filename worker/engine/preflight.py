@@ -1,4 +1,4 @@
-"""The preflight: can this worker, with these settings, on this Redis, do its work?
+"""The preflight: checks whether a worker with these settings can work on this Redis.
 
 `marketstate check` prints it; the worker does it at its start.
 """

@@ -1,8 +1,9 @@
--- The members of a group: a hash, worker id -> '<last seen, ms>:<lease time, ms>:<incarnation>'.
+-- The members of a group: what each worker's entry says of it, and whether it still lives.
 --
--- No script of its own: put behind clock.lua and before those that need it. Each member is judged
--- by its own lease time; one seen in the future (a clock set back, a failover) would live for
--- long, so only the distance counts.
+-- A hash, worker id -> '<last seen, ms>:<lease time, ms>:<incarnation>'. No script of its own: put
+-- behind clock.lua and before those that need it. Each member is judged by its own lease time; one
+-- seen in the future (a clock set back, a failover) would live for long, so only the distance
+-- counts.
 
 -- Whether it lives, how long it has been silent, and its incarnation.
 local function member(entry, now_ms)

@@ -1,5 +1,6 @@
--- Reads new entries of the input, hands each to the shard of its symbol, and returns the oldest
--- unfinished ones of the caller's own shards.
+-- Reads new entries of the input and hands each to the shard of its symbol.
+--
+-- It returns the oldest unfinished ones of the caller's own shards.
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished   KEYS[5] notices
 -- ARGV[1] group   ARGV[2] intake consumer   ARGV[3] most entries to route, and to return

@@ -1,5 +1,6 @@
-"""Entries of a stream as Redis sends them: redis-py makes a dict of the fields, in which a name
-that comes twice comes once.
+"""Entries of a stream as Redis sends them, every field in its order.
+
+redis-py makes a dict of the fields, in which a name that comes twice comes once.
 """
 
 from typing import Any

@@ -1,9 +1,8 @@
-"""Feeds entries into a stream, each exactly once, whatever breaks off, and no faster than the
-group can work.
+"""Feeds entries into a stream, each exactly once, and no faster than the group can work.
 
-How far it got stands in the same Redis as the stream, and changes together with it (see
-worker/lua/feed.lua): the number of entries fed, and a digest of them all, by which the files can
-be told to be the same when a replay goes on.
+Whatever breaks off: how far it got stands in the same Redis as the stream, and changes together
+with it (see worker/lua/feed.lua): the number of entries fed, and a digest of them all, by which the
+files can be told to be the same when a replay goes on.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
-"""What `marketstate top` shows, read anew each second beside the display, so that no slow or absent
-Redis holds up a key.
+"""Reads what `marketstate top` shows, each second, in a thread beside the display.
 
-The states come from the output stream alone, the header from the group's bookkeeping where this
-user may read that.
+So no slow or absent Redis holds up a key. The states come from the output stream alone, the header
+from the group's bookkeeping where this user may read that.
 """
 
 import threading

@@ -1,1 +1,1 @@
-"""`marketstate verify`: is what is published right and fresh?"""
+"""`marketstate verify`: checks that what is published is right and fresh."""

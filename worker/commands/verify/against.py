@@ -1,4 +1,4 @@
-"""`marketstate verify --against RECORDING`: are the states in the output stream those recorded?
+"""`marketstate verify --against RECORDING`: compares the output stream with recorded states.
 
 States are told apart by symbol and close time, and compared to the byte. Of each symbol the close
 times are compared that both sides reach over: a live output stream keeps its last 10,000 entries,

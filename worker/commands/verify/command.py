@@ -1,4 +1,4 @@
-"""`marketstate verify`: is what is published right and fresh, and does the group keep up?
+"""`marketstate verify`: checks that what is published is right and fresh, and the group keeps up.
 
 It only reads. A line per check; what is wrong with a single symbol has a line of its own. Workers
 may run meanwhile: what belongs together is read in one transaction.
