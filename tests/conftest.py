@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.processes import give_children_the_default_signals
 from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
 
 SERVERS = {
@@ -13,6 +14,11 @@ SERVERS = {
     "wheel": wheel_server(),
 }
 FOUND = {name: path for name, path in SERVERS.items() if path is not None}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    give_children_the_default_signals()
 
 
 @pytest.fixture(scope="session", params=list(FOUND) or ["none"])

@@ -1,26 +1,23 @@
 """Real worker processes for tests, and what they have published."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 
 from schemas.candle import Candle, encode_envelope
+from tests.support.processes import PATIENCE_S, Program, environment
 
 GROUP = "marketstate"
 INPUT = "quantum:stream:market.klines"
 OUTPUT = "quantum:stream:marketstate"
 DEAD = "quantum:stream:marketstate.dead"
 INTERNAL_PREFIX = "quantum:marketstate-worker:marketstate"
-PATIENCE_S = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
@@ -32,7 +29,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.01)
 
 
-class WorkerProcess:
+class WorkerProcess(Program):
     """`marketstate worker` (or another command) with settings for a Redis on `port`."""
 
     module = "worker"
@@ -40,19 +37,11 @@ class WorkerProcess:
 
     def __init__(self, port: int, folder: Path, *command: str, **settings: object) -> None:
         self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
-        variables = {
-            f"MARKETSTATE_{name.upper()}": str(value)
-            for name, value in ({"redis_port": port} | settings).items()
-        }
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("MARKETSTATE_") and name != "JOURNAL_STREAM"
-        }
+        given: dict[str, object] = {"redis_port": port} | settings
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
+            super().__init__(
                 [sys.executable, "-m", self.module, *(command or ("worker",))],
-                env=inherited | variables,
+                env=environment(**given),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -67,29 +56,6 @@ class WorkerProcess:
             f"the log says {text!r}:\n{self.log}",
         )
         assert self.log.count(text) >= times, self.log
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def terminate(self) -> int:
-        """SIGTERM; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
-
-    def exit_code(self) -> int:
-        return self.process.wait(PATIENCE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
 
 
 def feed(client: redis.Redis, candles: Iterable[Candle], stream: str = INPUT) -> int:
