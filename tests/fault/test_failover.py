@@ -21,6 +21,7 @@ from tests.support.worker_process import (
     published,
     wait_until,
     wait_until_finished,
+    work_through,
 )
 from worker.local.redis_server import EmbeddedRedis, free_port
 
@@ -100,14 +101,8 @@ def replication(client: redis.Redis) -> dict[str, Any]:
 
 
 def undisturbed(server: EmbeddedRedis, folder: Path) -> tuple[object, object]:
-    with (
-        server.client() as client,
-        WorkerProcess(server.port, folder, redis_password=PASSWORD) as worker,
-    ):
-        worker.wait_for_log("holding 16 of 16 shards")
-        feed(client, CANDLES)
-        wait_until_finished(client, len(CANDLES))
-        worker.terminate()
+    with server.client() as client:
+        work_through(server.port, client, folder, CANDLES, redis_password=PASSWORD)
         found = published(client), counters(client)
         client.flushall()
         return found

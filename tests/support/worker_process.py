@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,17 @@ def finished(client: redis.Redis) -> int:
 def wait_until_finished(client: redis.Redis, entries: int) -> None:
     wait_until(lambda: finished(client) >= entries, f"{entries} entries are finished")
     assert finished(client) == entries
+
+
+def work_through(
+    port: int, client: redis.Redis, folder: Path, candles: Sequence[Candle], **settings: object
+) -> None:
+    """One worker, from its start to its end, does all of these candles; nothing disturbs it."""
+    with WorkerProcess(port, folder, **settings) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, candles)
+        wait_until_finished(client, len(candles))
+        assert worker.terminate() == 0
 
 
 def published(client: redis.Redis) -> dict[str, list[dict[bytes, bytes]]]:

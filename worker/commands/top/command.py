@@ -22,6 +22,7 @@ from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
 from worker.commands.top.selection import Look
 from worker.errors import ConfigurationError
 from worker.settings import Settings, settings_from
+from worker.stop import interrupt_on
 from worker.store import connection
 
 # How soon a new size of the terminal is seen, and how often ages are counted on.
@@ -44,9 +45,8 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             "top needs a terminal; for programs there is marketstate status --json"
         )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # The terminal must become what it was before.
-        signal.signal(number, signal.default_int_handler)
+    # Whichever it is, the terminal must become what it was before.
+    interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
