@@ -24,7 +24,10 @@ class CommandLine(NamedTuple):
 
 
 def command_lines(document: Path) -> Iterator[CommandLine]:
-    """Those in code blocks; and those in the text, but for ones like `marketstate COMMAND`."""
+    """Those in code blocks, and those in the text, but for ones like `marketstate COMMAND`.
+
+    In the text, `marketstate plot` names the command: it is asked for its help.
+    """
     pending, begins = "", 0
     for line in lines(document):
         if line.in_code:
@@ -37,8 +40,10 @@ def command_lines(document: Path) -> Iterator[CommandLine]:
                 pending = ""
     for span in code_spans(document):
         if _SPAN.match(span):
-            found = _found(span, f"`{span}`")
-            yield from (one for one in found if not "".join(one.arguments[:1]).isupper())
+            for place, arguments in _found(span, f"`{span}`"):
+                if not "".join(arguments[:1]).isupper():
+                    is_name = len(arguments) == 1
+                    yield CommandLine(place, [*arguments, "--help"] if is_name else arguments)
 
 
 def _found(text: str, place: str) -> Iterator[CommandLine]:

@@ -75,7 +75,8 @@ def test_every_command_has_its_line_in_a_document() -> None:
 
 
 DOCUMENT = r"""
-Say `marketstate status --json`, or `marketstate COMMAND`; `marketstate.conf` is a file.
+Say `marketstate status --json`, `marketstate plot`, or `marketstate COMMAND`.
+The file `marketstate.conf` is no command.
 
     $ marketstate state prices.csv | head -3      # can't be wrong
     sudo venv/bin/marketstate check 2>&1 >/dev/null && quantum-marketstate verify --json
@@ -102,6 +103,7 @@ def test_command_lines_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:
         ["top"],
         ["demo", "--seconds", "5"],
         ["status", "--json"],
+        ["plot", "--help"],
     ]
 
 
