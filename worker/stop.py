@@ -46,3 +46,12 @@ class Stop:
         if self._may_interrupt:
             self._may_interrupt = False
             raise Stopped
+
+
+def interrupt_on(*signals: signal.Signals) -> None:
+    """From now on these raise KeyboardInterrupt, even if the process that started us ignores them.
+
+    A shell ignores SIGINT for its background jobs, and Python then leaves it ignored.
+    """
+    for number in signals:
+        signal.signal(number, signal.default_int_handler)

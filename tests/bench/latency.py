@@ -7,7 +7,8 @@ import numpy as np
 
 from tests.bench.report import Row
 from tests.bench.rig import Rig, rig
-from tests.support.worker_process import INPUT, OUTPUT, PATIENCE_S, feed_fields
+from tests.support.processes import PATIENCE_S
+from tests.support.worker_process import INPUT, OUTPUT, feed_fields
 
 SYMBOLS: Final = 600
 BURSTS: Final = 20

@@ -1,8 +1,7 @@
 """A master, a replica and sentinels: the worker follows the master that the sentinels name."""
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.processes import Sentinel
 from tests.support.worker_process import (
     INPUT,
     INTERNAL_PREFIX,
@@ -21,6 +21,7 @@ from tests.support.worker_process import (
     published,
     wait_until,
     wait_until_finished,
+    work_through,
 )
 from worker.local.redis_server import EmbeddedRedis, free_port
 
@@ -62,7 +63,8 @@ def watched(any_server_binary: Path, tmp_path: Path) -> Iterator[Watched]:
             wait_until(lambda: replication(client)["master_link_status"] == "up", "it is in sync")
         ports = [free_port() for _ in range(3)]
         for port in ports:
-            stack.enter_context(_sentinel(any_server_binary, tmp_path, port, master.port))
+            configuration = _configuration(tmp_path, port, master.port)
+            stack.enter_context(Sentinel(any_server_binary, configuration))
         for port in ports:
             wait_until(lambda port=port: _knows_all(port), f"sentinel {port} knows all")  # type: ignore[misc]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -70,8 +72,7 @@ def watched(any_server_binary: Path, tmp_path: Path) -> Iterator[Watched]:
         yield Watched(master, replica, url)
 
 
-@contextmanager
-def _sentinel(binary: Path, folder: Path, port: int, master_port: int) -> Iterator[None]:
+def _configuration(folder: Path, port: int, master_port: int) -> Path:
     conf = folder / f"sentinel-{port}.conf"
     conf.write_text(
         SENTINEL_CONF.format(
@@ -82,12 +83,7 @@ def _sentinel(binary: Path, folder: Path, port: int, master_port: int) -> Iterat
             sentinel_password=OF_SENTINELS,
         )
     )
-    command = [str(binary), str(conf), "--sentinel"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        try:
-            yield
-        finally:
-            process.kill()
+    return conf
 
 
 def _knows_all(port: int) -> bool:
@@ -105,14 +101,8 @@ def replication(client: redis.Redis) -> dict[str, Any]:
 
 
 def undisturbed(server: EmbeddedRedis, folder: Path) -> tuple[object, object]:
-    with (
-        server.client() as client,
-        WorkerProcess(server.port, folder, redis_password=PASSWORD) as worker,
-    ):
-        worker.wait_for_log("holding 16 of 16 shards")
-        feed(client, CANDLES)
-        wait_until_finished(client, len(CANDLES))
-        worker.terminate()
+    with server.client() as client:
+        work_through(server.port, client, folder, CANDLES, redis_password=PASSWORD)
         found = published(client), counters(client)
         client.flushall()
         return found

@@ -20,6 +20,7 @@ from tests.support.worker_process import (
     published,
     wait_until,
     wait_until_finished,
+    work_through,
 )
 from worker.local.redis_server import EmbeddedRedis
 
@@ -65,11 +66,7 @@ def _has_finished(client: redis.Redis, entries: int) -> bool:
 def _undisturbed(
     server: EmbeddedRedis, client: redis.Redis, folder: Path, candles: list[Candle]
 ) -> tuple[object, object]:
-    with WorkerProcess(server.port, folder) as worker:
-        worker.wait_for_log("holding 16 of 16 shards")
-        feed(client, candles)
-        wait_until_finished(client, len(candles))
-        worker.terminate()
+    work_through(server.port, client, folder, candles)
     return (published(client), windows_and_states(client)), counters(client)
 
 

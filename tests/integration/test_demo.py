@@ -1,38 +1,24 @@
 """The demo, as a newcomer runs it; and candle files."""
 
 import gzip
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.candles import candle, made_candles
-from tests.support.worker_process import PATIENCE_S
+from tests.support.demo import ROW, symbols_in
+from tests.support.processes import MARKETSTATE, PATIENCE_S, piped
 from worker.errors import ConfigurationError
 from worker.files.candles import find_files, interval_of, read_by_time, read_file
 
-ROW = re.compile(
-    r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (\w+) +\S+ +[\d.]+ +-?[\d.]+ +[\d.]+  (trend|mr|chop) "
-)
-
 
 def demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker", "demo", *arguments],
-        env=os.environ | {"TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def symbols_in(output: str) -> list[str]:
-    return [match[1] for line in output.splitlines() if (match := ROW.match(line))]
+    command = [*MARKETSTATE, "demo", *arguments]
+    return piped(command, stderr=subprocess.STDOUT, TMPDIR=str(folder))
 
 
 def write_csv(folder: Path, symbol: str, count: int) -> Path:

@@ -1,7 +1,6 @@
 """The downstream examples, run as Redis users who may only read the outputs."""
 
 import ast
-import os
 import signal
 import subprocess
 import sys
@@ -15,8 +14,9 @@ import redis
 
 from schemas.reader import OUTPUT_STREAM
 from tests.support.acl import set_user
+from tests.support.processes import PATIENCE_S, piped
 from tests.support.records import make_record, publish
-from tests.support.worker_process import PATIENCE_S, wait_until
+from tests.support.worker_process import wait_until
 from worker.local.redis_server import EmbeddedRedis
 
 EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
@@ -28,13 +28,7 @@ def url_of(server: EmbeddedRedis, client: redis.Redis, user: str) -> str:
 
 
 def start(name: str, url: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, EXAMPLES / name, *arguments],
-        env=os.environ | {"REDIS_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return piped([sys.executable, EXAMPLES / name, *arguments], REDIS_URL=url)
 
 
 def everything(client: redis.Redis) -> dict[bytes, Any]:

@@ -1,29 +1,18 @@
 """Standard output, also if it cannot encode some of the text or is full."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.support.candles import NEEDED, made_candles
+from tests.support.processes import MARKETSTATE, piped
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed
 from worker.local.redis_server import EmbeddedRedis
 
 ODD = "ДОГЕ"
-
-
-def marketstate(*arguments: str, **environ: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker", *arguments],
-        env=os.environ | environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("command", ["status", "verify"])
@@ -35,8 +24,9 @@ def test_a_symbol_that_the_terminal_cannot_show_is_escaped(
     feed(client, made_candles((ODD,), NEEDED))
     worker.finish_all()
     client.delete(worker.keys.state(ODD))  # so that verify has something to report
-    shown, complaints = marketstate(
-        *(command, *(["--max-state-age", "inf"] if command == "verify" else [])),
+    options = ["--max-state-age", "inf"] if command == "verify" else []
+    shown, complaints = piped(
+        [*MARKETSTATE, command, *options],
         MARKETSTATE_REDIS_PORT=str(server.port),
         MARKETSTATE_REDIS_HOST="127.0.0.1",
         PYTHONIOENCODING="latin-1",
@@ -49,7 +39,7 @@ def test_a_symbol_that_the_terminal_cannot_show_is_escaped(
 def test_a_full_disk_behind_the_output_is_one_clear_line() -> None:
     with Path("/dev/full").open("w") as full:
         found = subprocess.run(
-            [sys.executable, "-m", "worker", "state", "--synthetic", "trend"],
+            [*MARKETSTATE, "state", "--synthetic", "trend"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,8 +11,9 @@ import redis
 
 from schemas.market_state import UnknownSchema
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
+from tests.support.processes import PATIENCE_S
 from tests.support.records import make_record, publish
-from tests.support.worker_process import PATIENCE_S, wait_until
+from tests.support.worker_process import wait_until
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 

@@ -1,31 +1,19 @@
 """`marketstate record`: from any stream to a file, and resuming after interruptions."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from tests.support.replaying import run
+from tests.support.replaying import add_raw, run
 from tests.support.worker_process import INPUT, WorkerProcess, wait_until
 from worker.errors import FileUnusable
 from worker.files.recordings import read_recording
 from worker.local.redis_server import EmbeddedRedis
 
-
-@pytest.fixture(scope="module")
-def server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(any_server_binary) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with server.client() as client:
-        client.flushall()
-        yield client
+pytestmark = pytest.mark.one_redis_version
 
 
 def add(client: redis.Redis, *numbers: int, stream: str = INPUT) -> None:
@@ -49,8 +37,7 @@ def test_every_field_is_recorded_in_its_order_and_nothing_in_redis_changes(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     fields = [b"b", b"\x00\xff", b"a", "é\n".encode(), b"b", b"again", b"\xfe", b""]
-    raw: Any = client  # its xadd takes a dict, in which a name occurs only once
-    raw.execute_command("XADD", INPUT, "7-3", *fields)
+    add_raw(client, INPUT, "7-3", *fields)
     client.xgroup_create(INPUT, "marketstate", "0")
     before: Any = client.dump(INPUT), client.xinfo_groups(INPUT)
     path = tmp_path / "a.jsonl.gz"

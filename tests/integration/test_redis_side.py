@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.processes import Sentinel
 from tests.support.worker_process import (
     WorkerProcess,
     counters,
@@ -159,15 +160,11 @@ sentinel monitor main localhost {port} 1
         f"rediss+sentinel://localhost:{sentinel_port}/main/0?ssl_ca_certs={certificates.ca}"
         f"&ssl_certfile={certificates.certificate}&ssl_keyfile={certificates.key}"
     )
-    command = [str(server.binary), str(conf), "--sentinel"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as sentinel:
-        try:
-            settings = settings_from({"MARKETSTATE_REDIS_URL": url})
-            wait_until(lambda: _answers(settings), "the sentinel knows the master")
-            with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
-                assert check.exit_code() == 0, check.log
-        finally:
-            sentinel.kill()
+    with Sentinel(server.binary, conf):
+        settings = settings_from({"MARKETSTATE_REDIS_URL": url})
+        wait_until(lambda: _answers(settings), "the sentinel knows the master")
+        with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
+            assert check.exit_code() == 0, check.log
 
 
 def _answers(settings: Settings) -> bool:

@@ -1,7 +1,6 @@
 """`marketstate replay`: it gives the same states again, and touches nothing live."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from schemas.market_state import decode_market_state, encode_record
 from tests.support.candles import made_candles
 from tests.support.replaying import (
     SYMBOLS,
+    add_raw,
     candle_folder,
     dumps,
     run,
@@ -26,7 +26,7 @@ from tests.support.worker_process import (
     WorkerProcess,
     feed,
     wait_until,
-    wait_until_finished,
+    work_through,
 )
 from worker.commands.replay.sources import packed
 from worker.files.recordings import read_recording
@@ -34,31 +34,14 @@ from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 from worker.store.scripts import Scripts
 
+pytestmark = pytest.mark.one_redis_version
 COUNT = 40
 FILLING = 8
 
 
-@pytest.fixture(scope="module")
-def server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(any_server_binary) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
 def live_run(server: EmbeddedRedis, client: redis.Redis, folder: Path) -> None:
     """Run a live worker that processes COUNT candles of each symbol."""
-    candles = made_candles(SYMBOLS, COUNT)
-    with WorkerProcess(server.port, folder, **small(folder)) as worker:
-        worker.wait_for_log("holding 16 of 16 shards")
-        feed(client, candles)
-        wait_until_finished(client, len(candles))
-        assert worker.terminate() == 0
+    work_through(server.port, client, folder, made_candles(SYMBOLS, COUNT), **small(folder))
 
 
 def recorded(server: EmbeddedRedis, folder: Path, name: str, *options: str) -> Path:
@@ -119,8 +102,7 @@ def test_recorded_replayed_and_recorded_again_entries_are_equal(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """Except for their ids; with --keep-ids, those are equal too."""
-    raw: Any = client  # its xadd takes a dict, in which a name occurs only once
-    raw.execute_command("XADD", INPUT, "7-3", "a", b"\xff\x00", "a", "", "b", "é\n")
+    add_raw(client, INPUT, "7-3", "a", b"\xff\x00", "a", "", "b", "é\n")
     feed(client, made_candles(SYMBOLS, 5))
     path = recorded(server, tmp_path, "first")
     entries = [read.entry for read in read_recording(path)]

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import redis
 
+from tests.support.checkout import ROOT, copy_checkout
 from tests.support.machine import Machine
 from tests.support.worker_process import INTERNAL_PREFIX, wait_until
 
-ROOT: Final = Path(__file__).parents[2]
 CHECKOUT: Final = "/srv/marketstate"
 WHEELS: Final = "/srv/wheels"
 FIRST: Final = "quantum-marketstate.service"
@@ -42,10 +42,7 @@ class Deployment:
     checkout = CHECKOUT
 
     def copy_checkout(self, inside: str) -> Path:
-        target = self.machine.path(inside)
-        leave_out = shutil.ignore_patterns(".*", "__pycache__", "tests")
-        shutil.copytree(ROOT, target, ignore=leave_out, dirs_exist_ok=True)
-        return target
+        return copy_checkout(self.machine.path(inside))
 
     def deploy(
         self, *options: str, checkout: str = CHECKOUT, check: bool = True

@@ -27,6 +27,7 @@ SMALL_THETA: Final = merged_theta(
     }
 )
 NEEDED: Final = 9
+BTC: Final = "BTCUSDT"
 
 
 def small_settings(**changes: Any) -> Settings:
@@ -46,6 +47,18 @@ def candle_entry(
         for name, value in encode_envelope(candle, source="test").items()
     }
     return Entry(shard_of(symbol, 4), b"%d-0" % number, fields)
+
+
+def series(n: int, first: int = 0, symbol: str = BTC) -> list[Entry]:
+    """`n` candles, a minute apart, in entries numbered from `first` + 1."""
+    return [
+        candle_entry(i + 1, symbol, T0 + i * MINUTE_MS, close)
+        for i, close in enumerate(closes(n, first), start=first)
+    ]
+
+
+def closes(n: int, first: int = 0) -> list[float]:
+    return [100.0 + i % 7 + i / 16 for i in range(first, first + n)]
 
 
 class Twin:

@@ -5,19 +5,18 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from tests.support.worker_process import PATIENCE_S, wait_until
+from tests.support.processes import MARKETSTATE, Program, environment
+from tests.support.worker_process import wait_until
 
 _FRAME: Final = "\x1b[H"
 _SEQUENCE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-class Terminal:
+class Terminal(Program):
     """`marketstate <command>` with settings, in a pseudo-terminal."""
 
     def __init__(self, *command: str, environ: dict[str, str], **settings: object) -> None:
@@ -25,17 +24,16 @@ class Terminal:
         self.resize(120, 24)
         os.set_blocking(self._ours, False)
         self.before: list[Any] = termios.tcgetattr(self._theirs)
-        variables = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in settings.items()}
         self._written = b""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *command],
-            env=os.environ | {"TERM": "xterm-256color"} | environ | variables,
+        super().__init__(
+            [*MARKETSTATE, *command],
+            env=environment(**settings) | {"TERM": "xterm-256color"} | environ,
             stdin=self._theirs,
             stdout=self._theirs,
             stderr=self._theirs,
             start_new_session=True,
             # Ctrl-C goes to the foreground processes of the session's controlling terminal.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 no threads
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
 
     def resize(self, columns: int, lines: int) -> None:
@@ -73,14 +71,11 @@ class Terminal:
 
     def exit_code(self) -> int:
         wait_until(lambda: (self.written, self.process.poll())[1] is not None, "it has ended")
-        return self.process.wait(PATIENCE_S)
+        return super().exit_code()
 
     @property
     def attributes(self) -> list[Any]:
         return termios.tcgetattr(self._theirs)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self,
@@ -88,7 +83,6 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.process.kill()
-        self.process.wait()
+        super().__exit__(kind, error, trace)
         os.close(self._ours)
         os.close(self._theirs)

@@ -1,26 +1,23 @@
 """Real worker processes for tests, and what they have published."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 
 from schemas.candle import Candle, encode_envelope
+from tests.support.processes import PATIENCE_S, Program, environment
 
 GROUP = "marketstate"
 INPUT = "quantum:stream:market.klines"
 OUTPUT = "quantum:stream:marketstate"
 DEAD = "quantum:stream:marketstate.dead"
 INTERNAL_PREFIX = "quantum:marketstate-worker:marketstate"
-PATIENCE_S = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:
@@ -32,7 +29,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.01)
 
 
-class WorkerProcess:
+class WorkerProcess(Program):
     """`marketstate worker` (or another command) with settings for a Redis on `port`."""
 
     module = "worker"
@@ -40,19 +37,11 @@ class WorkerProcess:
 
     def __init__(self, port: int, folder: Path, *command: str, **settings: object) -> None:
         self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
-        variables = {
-            f"MARKETSTATE_{name.upper()}": str(value)
-            for name, value in ({"redis_port": port} | settings).items()
-        }
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("MARKETSTATE_") and name != "JOURNAL_STREAM"
-        }
+        given: dict[str, object] = {"redis_port": port} | settings
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
+            super().__init__(
                 [sys.executable, "-m", self.module, *(command or ("worker",))],
-                env=inherited | variables,
+                env=environment(**given),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -67,29 +56,6 @@ class WorkerProcess:
             f"the log says {text!r}:\n{self.log}",
         )
         assert self.log.count(text) >= times, self.log
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def terminate(self) -> int:
-        """Send SIGTERM; returns the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
-
-    def exit_code(self) -> int:
-        return self.process.wait(PATIENCE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
 
 
 def feed(client: redis.Redis, candles: Iterable[Candle], stream: str = INPUT) -> int:
@@ -134,6 +100,17 @@ def finished(client: redis.Redis) -> int:
 def wait_until_finished(client: redis.Redis, entries: int) -> None:
     wait_until(lambda: finished(client) >= entries, f"{entries} entries are finished")
     assert finished(client) == entries
+
+
+def work_through(
+    port: int, client: redis.Redis, folder: Path, candles: Sequence[Candle], **settings: object
+) -> None:
+    """Run one undisturbed worker that processes all of these candles, from its start to its end."""
+    with WorkerProcess(port, folder, **settings) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        feed(client, candles)
+        wait_until_finished(client, len(candles))
+        assert worker.terminate() == 0
 
 
 def published(client: redis.Redis) -> dict[str, list[dict[bytes, bytes]]]:

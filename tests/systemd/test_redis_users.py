@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.candles import made_candles
-from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, ROOT, Deployment
+from tests.support.checkout import ROOT
+from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, Deployment
 from tests.support.worker_process import feed, finished, wait_until, wait_until_finished
 
 README = ROOT / "deploy" / "redis" / "README.md"

@@ -6,29 +6,17 @@ from core.state import MarketState
 from core.theta import theta_hash
 from schemas.market_state import MarketStateRecord
 from tests.support.feeding import (
+    BTC,
     MINUTE_MS,
     NEEDED,
     SMALL_THETA,
     T0,
     candle_entry,
+    closes,
     fed,
+    series,
     small_settings,
 )
-from worker.engine.changes import Entry
-
-BTC = "BTCUSDT"
-
-
-def series(n: int, first: int = 0, symbol: str = BTC) -> list[Entry]:
-    """`n` candles, a minute apart, in entries numbered from `first` + 1."""
-    return [
-        candle_entry(i + 1, symbol, T0 + i * MINUTE_MS, 100.0 + i % 7 + i / 16)
-        for i in range(first, first + n)
-    ]
-
-
-def closes(n: int, first: int = 0) -> list[float]:
-    return [100.0 + i % 7 + i / 16 for i in range(first, first + n)]
 
 
 def test_the_first_state_is_published_with_the_minimum_window() -> None:

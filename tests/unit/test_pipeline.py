@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from core.window import Window
 from tests.support.feeding import (
+    BTC,
     MINUTE_MS,
     NEEDED,
     T0,
     Twin,
     candle_entry,
+    closes,
     fed,
+    series,
     small_settings,
 )
 from worker.engine.changes import Changes, Entry, Memory
@@ -24,19 +27,6 @@ from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
 
 FROM_THE_START = (0, 0)
-BTC = "BTCUSDT"
-
-
-def series(n: int, first: int = 0, symbol: str = BTC) -> list[Entry]:
-    """`n` candles, a minute apart, in entries numbered from `first` + 1."""
-    return [
-        candle_entry(i + 1, symbol, T0 + i * MINUTE_MS, 100.0 + i % 7 + i / 16)
-        for i in range(first, first + n)
-    ]
-
-
-def closes(n: int, first: int = 0) -> list[float]:
-    return [100.0 + i % 7 + i / 16 for i in range(first, first + n)]
 
 
 def texts(changes: Changes) -> list[str]:

@@ -24,6 +24,7 @@ from worker.files.candles import find_files, interval_of, read_by_time
 from worker.local.redis_server import EmbeddedRedis
 from worker.local.workers import LocalWorker
 from worker.settings import PREFIX, Settings, settings_from
+from worker.stop import interrupt_on
 
 # A state needs 257 closes: these are fed at once, and the table starts with the next ones.
 STEPS_AT_ONCE: Final = 256
@@ -60,8 +61,7 @@ def command(options: argparse.Namespace) -> int:
 
 def demo(files: list[Path], seconds: float) -> None:
     """Run until Ctrl-C, for `seconds`, or to the end of the files. Raises WorkerError."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
             variables = _variables(files, server.port)

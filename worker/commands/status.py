@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from worker.engine.status import Status, SymbolStatus, read_status
 from worker.engine.utc import utc
 from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import Settings, settings_from
+from worker.stop import interrupt_on
 from worker.store import connection
 
 WATCH_S: Final = 2.0
@@ -43,6 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
+    if options.watch:
+        interrupt_on(signal.SIGINT)
     show_status(
         settings_from(),
         as_json=options.json,

@@ -1,14 +1,14 @@
 """Real worker processes that come and go, and whether they ended as they should."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.support.processes import MARKETSTATE, environment
 
 AT_WORK: Final = b"holding "
 """In the log of a worker that has started; during its start, a worker may give up on Redis."""
@@ -69,9 +69,11 @@ class WorkerProcesses:
         log_path = self._folder / f"{name}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "worker"],
+                [*MARKETSTATE, "worker"],
                 cwd=self._code,
-                env=_environment(self._code, self._settings | {"worker_id": name}),
+                # The libraries' threads would only fight for the few cores.
+                env=environment(**self._settings, worker_id=name)
+                | {"PYTHONPATH": str(self._code), "OMP_NUM_THREADS": "1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -155,14 +157,3 @@ class WorkerProcesses:
 
 def _end(worker: Worker) -> str:
     return " | ".join(worker.last_words().splitlines()[-3:])
-
-
-def _environment(code: Path, settings: dict[str, object]) -> dict[str, str]:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("MARKETSTATE_") and name != "JOURNAL_STREAM"
-    }
-    given = {f"MARKETSTATE_{name.upper()}": str(value) for name, value in settings.items()}
-    # Library threads would only compete for the few cores.
-    return inherited | given | {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}

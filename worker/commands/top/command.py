@@ -22,6 +22,7 @@ from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
 from worker.commands.top.selection import Look
 from worker.errors import ConfigurationError
 from worker.settings import Settings, settings_from
+from worker.stop import interrupt_on
 from worker.store import connection
 
 # How soon a resized terminal is noticed, and how often ages are updated.
@@ -42,9 +43,8 @@ def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigurationError("top needs a terminal; in scripts, use marketstate status --json")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # End through `finally`, so that the terminal is restored.
-        signal.signal(number, signal.default_int_handler)
+    # End through `finally`, so that the terminal is restored.
+    interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

@@ -1,0 +1,60 @@
+"""Ctrl-C ends what runs until Ctrl-C, also where a shell has it ignored: in a background job."""
+
+from pathlib import Path
+from signal import SIGINT
+
+import pytest
+import redis
+
+from tests.support.processes import IN_BACKGROUND
+from tests.support.records import make_record, publish
+from tests.support.steps import SteppedWorker
+from tests.support.terminal import Terminal
+from tests.support.worker_process import WorkerProcess, wait_until
+from worker.local.redis_server import EmbeddedRedis
+
+pytestmark = pytest.mark.one_redis_version
+
+
+class InBackground(WorkerProcess):
+    started_by = IN_BACKGROUND
+
+
+class TopInBackground(Terminal):
+    started_by = IN_BACKGROUND
+
+
+def test_it_ends_a_worker(server: EmbeddedRedis, client: redis.Redis, tmp_path: Path) -> None:
+    """G6: with its shards given back."""
+    with InBackground(server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        worker.process.send_signal(SIGINT)
+        assert worker.exit_code() == 0, worker.log
+    assert client.keys("*:lease:*") == []
+
+
+def test_it_ends_a_status_that_is_shown_again_and_again(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    SteppedWorker(server, "one").keep()
+    with InBackground(server.port, tmp_path, "status", "--watch") as status:
+        status.wait_for_log("group marketstate")
+        status.process.send_signal(SIGINT)
+        assert status.exit_code() == 0, status.log
+
+
+def test_it_ends_a_recording(server: EmbeddedRedis, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with InBackground(server.port, tmp_path, "record", str(path), "--follow") as recorder:
+        wait_until(path.exists, "the file is begun")
+        recorder.process.send_signal(SIGINT)
+        assert recorder.exit_code() == 0, recorder.log
+
+
+def test_it_ends_top(server: EmbeddedRedis, client: redis.Redis) -> None:
+    publish(client, [make_record("BTCUSDT", 0)])
+    with TopInBackground("top", environ={}, redis_port=server.port) as top:
+        top.wait_for("BTCUSDT")
+        top.press("\x03")
+        assert top.exit_code() == 130
+        assert top.attributes == top.before

@@ -1,0 +1,118 @@
+"""What is built and installed works away from its source: an editable installation hides gaps.
+
+Both wheels come from the sdist, so that it has to be complete as well.
+"""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.checkout import ROOT, copy_checkout
+from tests.support.demo import symbols_in
+from tests.support.processes import environment
+from worker.local.redis_server import EmbeddedRedis
+
+PACKAGES: Final = ("core", "schemas", "worker")
+PACKAGED: Final = {".py", ".c", ".lua", ".json", ".typed"}
+# By what `check` says of it: the compiler of a build; the first is the one of this machine.
+COMPILERS: Final = {"compiled": "", "not compiled": "/bin/false"}
+
+
+def run(*command: object, cwd: Path | None = None, variables: dict[str, str] | None = None) -> str:
+    """All that it says."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment() | (variables or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def new_environment(folder: Path) -> Path:
+    """Its Python; `pip` installs into it from outside, which saves it a pip of its own."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    return folder / "bin/python"
+
+
+def pip(python: Path, *arguments: object, compiler: str = "") -> None:
+    variables = {"CC": compiler} if compiler else {}
+    quiet = ("--python", python, "--disable-pip-version-check")
+    run(sys.executable, "-m", "pip", *quiet, *arguments, variables=variables)
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with all that a build needs."""
+    python = new_environment(tmp_path_factory.mktemp("builder"))
+    pip(python, "install", "--no-compile", "setuptools>=77")
+    return python
+
+
+@pytest.fixture(scope="module")
+def sdist(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a clean copy: what an earlier build left in a checkout could fill gaps."""
+    folder = tmp_path_factory.mktemp("sdist")
+    source = copy_checkout(folder / "source")
+    build = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
+    run(builder, "-c", build, cwd=source)
+    (found,) = folder.glob("*.tar.gz")
+    return found
+
+
+@pytest.fixture(params=COMPILERS)
+def way(request: pytest.FixtureRequest) -> str:
+    """Of the calculation: compiled or not."""
+    return str(request.param)
+
+
+@pytest.fixture
+def wheel(way: str, builder: Path, sdist: Path, tmp_path: Path) -> Path:
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
+    pip(builder, "wheel", *options, sdist, compiler=COMPILERS[way])
+    (found,) = tmp_path.glob("*.whl")
+    return found
+
+
+def packaged_files() -> set[str]:
+    """What the packages consist of, whether it is imported or read."""
+    return {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in PACKAGED
+    }
+
+
+def test_a_wheel_has_all_that_it_takes_away_from_its_source(
+    way: str, wheel: Path, any_server_binary: Path, tmp_path: Path
+) -> None:
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if name.split("/")[0] in PACKAGES}
+    kernels = {name for name in found if name.startswith("core/_kernel.")}
+    assert found - kernels == packaged_files()
+    assert len(kernels) == (1 if way == "compiled" else 0)
+
+    python = new_environment(tmp_path / "fresh")
+    pip(python, "install", "--no-compile", wheel)
+    marketstate = python.parent / "marketstate"
+    away = tmp_path / "away"
+    away.mkdir()
+    origin = run(python, "-c", "import worker; print(worker.__file__)", cwd=away)
+    assert origin.startswith(str(tmp_path / "fresh"))
+    with EmbeddedRedis(any_server_binary) as server:
+        settings = {"MARKETSTATE_REDIS_PORT": str(server.port)}
+        checked = run(marketstate, "check", cwd=away, variables=settings)
+    assert f"({way}" in checked
+    read = run(marketstate, "state", "--synthetic", "trend", cwd=away)
+    assert "Most likely trend" in read
+    with_redis = {"PATH": f"{any_server_binary.parent}:{environment()['PATH']}"}
+    shown = run(marketstate, "demo", "--seconds", "5", cwd=away, variables=with_redis)
+    assert set(symbols_in(shown)) == {"BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT"}

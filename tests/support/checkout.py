@@ -1,0 +1,14 @@
+"""A copy of this repository as a clone would be, without what tests and builds leave in it."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+_LEFT_OUT: Final = (".*", "__pycache__", "tests", "build", "venv", "*.egg-info", "*.so")
+
+
+def copy_checkout(target: Path) -> Path:
+    """Also over one that is there already."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
+    return target

@@ -1,0 +1,96 @@
+"""The `marketstate` command lines in the documents, as a shell would hand them over."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.support.documents import code_spans, lines
+
+# On the screen of `marketstate top`, two spaces follow the word.
+_OURS: Final = re.compile(r"marketstate\b(?! {2})|-m worker\b|scripts/demo\b")
+_PROGRAMS: Final = ("marketstate", "quantum-marketstate")
+_SPAN: Final = re.compile(r"(?:quantum-)?marketstate [^.]")
+_OPERATORS: Final = {"|", "||", "|&", "&&", ";", "&", "(", ")"}
+_REDIRECTION: Final = re.compile(r"&?[<>]+&?")
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
+_BEFORE_A_COMMAND: Final = {"$", "sudo", "exec", "time", "nohup", "env", "if", "then", "do", "!"}
+
+
+class CommandLine(NamedTuple):
+    place: str
+    arguments: list[str]
+
+
+def command_lines(document: Path) -> Iterator[CommandLine]:
+    """Those in code blocks, and those in the text, but for ones like `marketstate COMMAND`.
+
+    In the text, `marketstate plot` names the command: it is asked for its help.
+    """
+    pending, begins = "", 0
+    for line in lines(document):
+        if line.in_code:
+            begins = begins if pending else line.number
+            pending += line.text.strip()
+            if pending.endswith("\\"):
+                pending = pending[:-1] + " "
+            else:
+                yield from _found(pending, f"line {begins}")
+                pending = ""
+    for span in code_spans(document):
+        if _SPAN.match(span):
+            for place, arguments in _found(span, f"`{span}`"):
+                if not "".join(arguments[:1]).isupper():
+                    is_name = len(arguments) == 1
+                    yield CommandLine(place, [*arguments, "--help"] if is_name else arguments)
+
+
+def _found(text: str, place: str) -> Iterator[CommandLine]:
+    if _OURS.search(text):
+        for words in _simple_commands(text):
+            arguments = _arguments(words)
+            if arguments is not None:
+                yield CommandLine(place, arguments)
+
+
+def _simple_commands(text: str) -> Iterator[list[str]]:
+    """What stands between pipes and the like, without comments and redirections."""
+    words: list[str] = []
+    redirected = False
+    for token in _tokens(text):
+        if redirected:
+            redirected = False
+        elif token in _OPERATORS:
+            yield words
+            words = []
+        elif _REDIRECTION.fullmatch(token):
+            redirected = True
+            if words and words[-1].isdigit():
+                words.pop()  # which one is redirected: 2>&1
+        else:
+            words.append(token)
+    yield words
+
+
+def _tokens(text: str) -> list[str]:
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="()<>|&;")
+    lexer.whitespace_split = True
+    try:
+        return list(lexer)
+    except ValueError:
+        return text.split()  # what a command prints need not close its quotes
+
+
+def _arguments(words: list[str]) -> list[str] | None:
+    """Those for `marketstate`; None where another program is called."""
+    while words and (words[0] in _BEFORE_A_COMMAND or _ASSIGNMENT.match(words[0])):
+        words = words[1:]
+    match words:
+        case [program, *arguments] if program.rpartition("/")[2] in _PROGRAMS:
+            return arguments
+        case [_, "-m", "worker", *arguments]:
+            return arguments
+        case [program, *arguments] if program.endswith("scripts/demo"):
+            return ["demo", *arguments]
+    return None

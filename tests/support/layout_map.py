@@ -1,0 +1,68 @@
+"""The map of worker/ in words, as worker/README.md has it below `## Map`.
+
+`python -m tests.support.layout_map` prints it, to be pasted there.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+WORKER: Final = Path(__file__).parents[2] / "worker"
+GROUND_FLOOR: Final = "ground floor"
+LUA: Final = "lua: The scripts that run inside Redis, each one atomic step."
+# In the order of a reader who starts at the bottom. A wing of which this knows nothing comes last.
+ORDER: Final = ("lua", "store", "engine", "files", "local", "commands")
+
+
+def layout_map() -> str:
+    """A section for each wing, with a row for each of its files."""
+    return "\n\n".join(_section(folder) for folder in wings())
+
+
+def wings() -> list[Path]:
+    """Every folder of worker/ in which there is code, itself first."""
+    files = (path for kind in ("*.py", "*.lua") for path in WORKER.rglob(kind))
+    return sorted({path.parent for path in files}, key=_place)
+
+
+def first_line(path: Path) -> str:
+    """What a file says of itself: the first line of its docstring, or of a script's comment."""
+    text = path.read_text()
+    if path.suffix == ".lua":
+        return text.partition("\n")[0].removeprefix("--").strip()
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+def files_of(folder: Path) -> Iterator[Path]:
+    """Those with a row of their own; `__init__.py` gives the wing its title."""
+    paths = (path for path in folder.iterdir() if path.suffix in {".py", ".lua"})
+    yield from sorted(path for path in paths if path.name != "__init__.py")
+
+
+def _place(folder: Path) -> tuple[int, str]:
+    name = folder.relative_to(WORKER).as_posix()
+    wing = name.partition("/")[0]
+    if wing == ".":
+        return -1, ""
+    return (ORDER.index(wing) if wing in ORDER else len(ORDER)), name
+
+
+def _section(folder: Path) -> str:
+    rows = [f"| `{path.name}` | {_cell(first_line(path))} |" for path in files_of(folder)]
+    return "\n".join([f"### {_title(folder)}", "", "| file | |", "|---|---|", *rows])
+
+
+def _title(folder: Path) -> str:
+    if folder == WORKER / "lua":
+        return LUA
+    name = GROUND_FLOOR if folder == WORKER else folder.relative_to(WORKER).as_posix()
+    return f"{name}: {first_line(folder / '__init__.py')}"
+
+
+def _cell(line: str) -> str:
+    return line.removesuffix(".").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(layout_map())

@@ -1,0 +1,95 @@
+"""How tests start programs, and how they end them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+PATIENCE_S: Final = 60.0
+MARKETSTATE: Final = (sys.executable, "-m", "worker")
+# Put before a command: Ctrl-C is ignored, as in a job that a shell starts in the background.
+IN_BACKGROUND: Final = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+_FROM_OUTSIDE: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+def give_children_the_default_signals() -> None:
+    """Even where whoever started us ignores some: a shell ignores SIGINT for what it starts in the
+    background. What is ignored is inherited; what is caught is not (see execve(2)).
+    """
+    for number in _FROM_OUTSIDE:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """For a program with these settings: ours, without what else a worker would look at."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MARKETSTATE_") and name != "JOURNAL_STREAM"
+    }
+    return inherited | {f"MARKETSTATE_{name.upper()}": str(settings[name]) for name in settings}
+
+
+class Program:
+    """Started at once; killed on leaving it as a context, if it has not ended by then."""
+
+    started_by: tuple[str, ...] = ()
+    """What stands before its command: `IN_BACKGROUND`."""
+
+    def __init__(self, command: Sequence[object], **options: Any) -> None:
+        """`options` are those of `subprocess.Popen`."""
+        self.process = subprocess.Popen(
+            [str(word) for word in (*self.started_by, *command)], **options
+        )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+
+class Sentinel(Program):
+    """A `redis-server` that watches others, as its configuration file tells it to."""
+
+    def __init__(self, binary: object, configuration: object) -> None:
+        super().__init__(
+            [binary, configuration, "--sentinel"],
+            stdout=subprocess.DEVNULL,
+            # Ctrl-C in a terminal goes to the whole process group; this one is ours to stop.
+            start_new_session=True,
+        )
+
+
+def piped(
+    command: Sequence[object], *, stderr: int = subprocess.PIPE, **variables: str
+) -> subprocess.Popen[str]:
+    """Started with its outputs on pipes, as text; `communicate` waits for its end."""
+    return subprocess.Popen(
+        [str(word) for word in command],
+        env=environment() | variables,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )

@@ -1,0 +1,25 @@
+"""Every file of worker/ says in one line what it is, and worker/README.md has them all."""
+
+from tests.support.layout_map import WORKER, files_of, first_line, layout_map, wings
+
+README = WORKER / "README.md"
+
+
+def test_the_first_line_of_every_file_is_a_whole_sentence() -> None:
+    titles = [folder / "__init__.py" for folder in wings() if folder != WORKER / "lua"]
+    files = [path for folder in wings() for path in files_of(folder)]
+    incomplete = {
+        str(path.relative_to(WORKER)): first_line(path)
+        for path in titles + files
+        if not first_line(path).endswith(".")
+    }
+    assert incomplete == {}
+
+
+def test_the_readme_of_worker_has_the_map_of_its_files() -> None:
+    section = README.read_text().partition("\n## Map\n")[2].partition("\n## ")[0]
+    drawn = section[section.find("### ") :].strip()
+    assert drawn == layout_map(), (
+        "worker/README.md, Map, is not that of the files: paste what "
+        "`.venv/bin/python -m tests.support.layout_map` prints"
+    )
