@@ -1,6 +1,6 @@
 """The map of worker/ in words, as worker/README.md has it below `## Map`.
 
-`python -m tests.support.layout_map` prints it, to be pasted there.
+`python -m tests.support.layout_map` writes it there.
 """
 
 import ast
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 WORKER: Final = Path(__file__).parents[2] / "worker"
+README: Final = WORKER / "README.md"
 GROUND_FLOOR: Final = "ground floor"
 LUA: Final = "lua: The scripts that run inside Redis, each one atomic step."
 # In the order of a reader who starts at the bottom. A wing of which this knows nothing comes last.
@@ -18,6 +19,14 @@ ORDER: Final = ("lua", "store", "engine", "files", "local", "commands")
 def layout_map() -> str:
     """A section for each wing, with a row for each of its files."""
     return "\n\n".join(_section(folder) for folder in wings())
+
+
+def parts_of_readme() -> tuple[str, str, str]:
+    """worker/README.md up to its map, the map, and what comes after it."""
+    before, heading, rest = README.read_text().partition("\n## Map\n")
+    section, following, after = rest.partition("\n## ")
+    start = section.find("### ")
+    return before + heading + section[:start], section[start:].strip(), following + after
 
 
 def wings() -> list[Path]:
@@ -65,4 +74,5 @@ def _cell(line: str) -> str:
 
 
 if __name__ == "__main__":
-    print(layout_map())
+    before, _, after = parts_of_readme()
+    README.write_text(f"{before}{layout_map()}\n{after}")

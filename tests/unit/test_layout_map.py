@@ -1,8 +1,13 @@
 """Every file of worker/ says in one line what it is, and worker/README.md has them all."""
 
-from tests.support.layout_map import WORKER, files_of, first_line, layout_map, wings
-
-README = WORKER / "README.md"
+from tests.support.layout_map import (
+    WORKER,
+    files_of,
+    first_line,
+    layout_map,
+    parts_of_readme,
+    wings,
+)
 
 
 def test_the_first_line_of_every_file_is_a_whole_sentence() -> None:
@@ -17,9 +22,8 @@ def test_the_first_line_of_every_file_is_a_whole_sentence() -> None:
 
 
 def test_the_readme_of_worker_has_the_map_of_its_files() -> None:
-    section = README.read_text().partition("\n## Map\n")[2].partition("\n## ")[0]
-    drawn = section[section.find("### ") :].strip()
+    _, drawn, _ = parts_of_readme()
     assert drawn == layout_map(), (
-        "worker/README.md, Map, is not that of the files: paste what "
-        "`.venv/bin/python -m tests.support.layout_map` prints"
+        "the map in worker/README.md is out of date: "
+        "`.venv/bin/python -m tests.support.layout_map` writes the current one"
     )
