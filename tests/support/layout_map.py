@@ -12,7 +12,7 @@ WORKER: Final = Path(__file__).parents[2] / "worker"
 README: Final = WORKER / "README.md"
 GROUND_FLOOR: Final = "ground floor"
 LUA: Final = "lua: The scripts that run inside Redis, each one atomic step."
-# In the order of a reader who starts at the bottom. A wing of which this knows nothing comes last.
+# In reading order, from the bottom up. Unknown wings come last.
 ORDER: Final = ("lua", "store", "engine", "files", "local", "commands")
 
 
@@ -30,13 +30,13 @@ def parts_of_readme() -> tuple[str, str, str]:
 
 
 def wings() -> list[Path]:
-    """Every folder of worker/ in which there is code, itself first."""
+    """All folders of worker/ that contain code, starting with worker/ itself."""
     files = (path for kind in ("*.py", "*.lua") for path in WORKER.rglob(kind))
     return sorted({path.parent for path in files}, key=_place)
 
 
 def first_line(path: Path) -> str:
-    """What a file says of itself: the first line of its docstring, or of a script's comment."""
+    """The file's description: the first line of its docstring, or of a script's comment."""
     text = path.read_text()
     if path.suffix == ".lua":
         return text.partition("\n")[0].removeprefix("--").strip()
@@ -44,7 +44,7 @@ def first_line(path: Path) -> str:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Those with a row of their own; `__init__.py` gives the wing its title."""
+    """Files that get a row; `__init__.py` is the wing's title instead."""
     paths = (path for path in folder.iterdir() if path.suffix in {".py", ".lua"})
     yield from sorted(path for path in paths if path.name != "__init__.py")
 

@@ -16,8 +16,8 @@ _FROM_OUTSIDE: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIG
 
 
 def give_children_the_default_signals() -> None:
-    """Even where whoever started us ignores some: a shell ignores SIGINT for what it starts in the
-    background. What is ignored is inherited; what is caught is not (see execve(2)).
+    """Children inherit ignored signals, but not caught ones (see execve(2)), and a shell ignores
+    SIGINT for what it starts in the background.
     """
     for number in _FROM_OUTSIDE:
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""What the documents say can be followed: links, commands, files; and the code points into them."""
+"""Links, commands and file names in the documents work, and so do the code's links to documents."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from worker import cli
 
 README_LINES = 150
 CHANGELOG = ROOT / "CHANGELOG.md"
-# What was true of a release stays written there.
+# The changelog keeps what was true for a release.
 OF_TODAY = [path for path in documents() if path != CHANGELOG]
 EVERY_DOCUMENT = pytest.mark.parametrize("document", documents(), ids=name_of)
 EVERY_DOCUMENT_OF_TODAY = pytest.mark.parametrize("document", OF_TODAY, ids=name_of)

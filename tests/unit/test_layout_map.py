@@ -1,4 +1,4 @@
-"""Every file of worker/ says in one line what it is, and worker/README.md has them all."""
+"""Each file of worker/ has a one-line description, and worker/README.md lists them all."""
 
 from tests.support.layout_map import (
     WORKER,
