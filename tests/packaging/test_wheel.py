@@ -1,6 +1,6 @@
-"""What is built and installed works away from its source: an editable installation hides gaps.
+"""An installed wheel works away from the source; an editable installation would hide gaps.
 
-Both wheels come from the sdist, so that it has to be complete as well.
+The wheels are built from the sdist, so the sdist must be complete as well.
 """
 
 import subprocess
@@ -18,12 +18,12 @@ from worker.local.redis_server import EmbeddedRedis
 
 PACKAGES: Final = ("core", "schemas", "worker")
 PACKAGED: Final = {".py", ".c", ".lua", ".json", ".typed"}
-# By what `check` says of it: the compiler of a build; the first is the one of this machine.
+# What `check` calls the calculation -> the compiler of the build; "" is that of this machine.
 COMPILERS: Final = {"compiled": "", "not compiled": "/bin/false"}
 
 
 def run(*command: object, cwd: Path | None = None, variables: dict[str, str] | None = None) -> str:
-    """All that it says."""
+    """Run a command that must succeed; returns its output."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -38,7 +38,7 @@ def run(*command: object, cwd: Path | None = None, variables: dict[str, str] | N
 
 
 def new_environment(folder: Path) -> Path:
-    """Its Python; `pip` installs into it from outside, which saves it a pip of its own."""
+    """Returns its Python. It has no pip: `pip` below installs into it from outside."""
     run(sys.executable, "-m", "venv", "--without-pip", folder)
     return folder / "bin/python"
 
@@ -51,7 +51,7 @@ def pip(python: Path, *arguments: object, compiler: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with all that a build needs."""
+    """A Python with everything that a build needs."""
     python = new_environment(tmp_path_factory.mktemp("builder"))
     pip(python, "install", "--no-compile", "setuptools>=77")
     return python
@@ -59,7 +59,7 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a clean copy: what an earlier build left in a checkout could fill gaps."""
+    """Built from a clean copy: the leftovers of an earlier build could fill gaps."""
     folder = tmp_path_factory.mktemp("sdist")
     source = copy_checkout(folder / "source")
     build = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
@@ -70,7 +70,7 @@ def sdist(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=COMPILERS)
 def way(request: pytest.FixtureRequest) -> str:
-    """Of the calculation: compiled or not."""
+    """How it calculates: compiled or not."""
     return str(request.param)
 
 
@@ -83,7 +83,7 @@ def wheel(way: str, builder: Path, sdist: Path, tmp_path: Path) -> Path:
 
 
 def packaged_files() -> set[str]:
-    """What the packages consist of, whether it is imported or read."""
+    """Every file of the packages that is imported or read."""
     return {
         str(path.relative_to(ROOT))
         for package in PACKAGES

@@ -1,4 +1,4 @@
-"""What the documents of this repository say: headings, links, and files that they name."""
+"""The documents of this repository: their headings, their links, and the files they name."""
 
 import re
 from collections import Counter
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 
 def documents() -> list[Path]:
-    """Every *.md of the repository; hidden folders, such as environments, are no part of it."""
+    """Every *.md of the repository, except in hidden folders such as `.venv`."""
     folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
     found = [*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.md"))]
     return sorted(found)
@@ -37,7 +37,7 @@ def name_of(path: Path) -> str:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """With which of them are in a code block, fenced or indented."""
+    """Every line, and whether it is in a code block, fenced or indented."""
     fence, indented, in_paragraph = "", False, False
     for number, text in enumerate(path.read_text().splitlines(), start=1):
         mark = _FENCE.match(text)
@@ -70,7 +70,7 @@ def headings(path: Path) -> list[str]:
 
 @cache
 def anchors(path: Path) -> frozenset[str]:
-    """As GitHub makes them: the second of a name has `-1` behind it, and so on."""
+    """The anchors that GitHub makes: if a heading occurs again, `-1` is appended, and so on."""
     seen: Counter[str] = Counter()
     found = set()
     for slug in map(slug_of, headings(path)):
@@ -80,17 +80,17 @@ def anchors(path: Path) -> frozenset[str]:
 
 
 def slug_of(heading: str) -> str:
-    """Lower case; letters, digits, `_` and `-` stay, a space becomes a `-`, all else goes."""
+    """Lower case; keeps letters, digits, `_` and `-`; a space becomes a `-`."""
     shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
 
 
 def links(path: Path) -> list[str]:
-    """Those to somewhere in this repository, as written."""
+    """The links to places in this repository, as written."""
     found = (match[1] or match[2] for match in _LINK.finditer(_CODE_SPAN.sub("", prose(path))))
     return [target for target in found if not _ELSEWHERE.match(target)]
 
 
 def files_named_in(path: Path) -> set[str]:
-    """Paths from the root of the repository, in text as in code: `scripts/demo`."""
+    """Paths from the root of the repository, in text and in code: `scripts/demo`."""
     return {match[1] for match in _FILE.finditer(path.read_text())}

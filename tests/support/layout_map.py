@@ -1,4 +1,4 @@
-"""The map of worker/ in words, as worker/README.md has it below `## Map`.
+"""The map of worker/ in words, which worker/README.md has under `## Map`.
 
 `python -m tests.support.layout_map` writes it there.
 """
@@ -12,7 +12,7 @@ WORKER: Final = Path(__file__).parents[2] / "worker"
 README: Final = WORKER / "README.md"
 GROUND_FLOOR: Final = "ground floor"
 LUA: Final = "lua: The scripts that run inside Redis, each one atomic step."
-# In the order of a reader who starts at the bottom. A wing of which this knows nothing comes last.
+# From the bottom up. A wing that is not listed here comes last.
 ORDER: Final = ("lua", "store", "engine", "files", "local", "commands")
 
 
@@ -30,13 +30,13 @@ def parts_of_readme() -> tuple[str, str, str]:
 
 
 def wings() -> list[Path]:
-    """Every folder of worker/ in which there is code, itself first."""
+    """Every folder of worker/ that has code; worker/ itself comes first."""
     files = (path for kind in ("*.py", "*.lua") for path in WORKER.rglob(kind))
     return sorted({path.parent for path in files}, key=_place)
 
 
 def first_line(path: Path) -> str:
-    """What a file says of itself: the first line of its docstring, or of a script's comment."""
+    """The first line of a module's docstring, or of a script's comment."""
     text = path.read_text()
     if path.suffix == ".lua":
         return text.partition("\n")[0].removeprefix("--").strip()
@@ -44,7 +44,7 @@ def first_line(path: Path) -> str:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Those with a row of their own; `__init__.py` gives the wing its title."""
+    """The files that have a row; `__init__.py` gives the wing its title."""
     paths = (path for path in folder.iterdir() if path.suffix in {".py", ".lua"})
     yield from sorted(path for path in paths if path.name != "__init__.py")
 

@@ -1,4 +1,4 @@
-"""Every file of worker/ says in one line what it is, and worker/README.md has them all."""
+"""Every file of worker/ says what it is in one line, and worker/README.md lists them all."""
 
 from tests.support.layout_map import (
     WORKER,
