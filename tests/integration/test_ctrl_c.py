@@ -1,4 +1,4 @@
-"""Ctrl-C ends what runs until Ctrl-C, also where a shell has it ignored: in a background job."""
+"""Ctrl-C ends every command that runs until Ctrl-C, even in a background job of a shell."""
 
 from pathlib import Path
 from signal import SIGINT
@@ -25,7 +25,7 @@ class TopInBackground(Terminal):
 
 
 def test_it_ends_a_worker(server: EmbeddedRedis, client: redis.Redis, tmp_path: Path) -> None:
-    """G6: with its shards given back."""
+    """G6: its shards are released."""
     with InBackground(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         worker.process.send_signal(SIGINT)
@@ -33,9 +33,7 @@ def test_it_ends_a_worker(server: EmbeddedRedis, client: redis.Redis, tmp_path: 
     assert client.keys("*:lease:*") == []
 
 
-def test_it_ends_a_status_that_is_shown_again_and_again(
-    server: EmbeddedRedis, tmp_path: Path
-) -> None:
+def test_it_ends_status_with_watch(server: EmbeddedRedis, tmp_path: Path) -> None:
     SteppedWorker(server, "one").keep()
     with InBackground(server.port, tmp_path, "status", "--watch") as status:
         status.wait_for_log("group marketstate")

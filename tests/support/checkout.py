@@ -1,4 +1,4 @@
-"""A copy of this repository as a clone would be, without what tests and builds leave in it."""
+"""A copy of this repository, without what tests and builds leave in a checkout."""
 
 import shutil
 from pathlib import Path
@@ -9,6 +9,6 @@ _LEFT_OUT: Final = (".*", "__pycache__", "tests", "build", "venv", "*.egg-info",
 
 
 def copy_checkout(target: Path) -> Path:
-    """Also over one that is there already."""
+    """Copy the files to `target`, which may already have an earlier copy."""
     shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
     return target

@@ -1,4 +1,4 @@
-"""The `marketstate` command lines in the documents, as a shell would hand them over."""
+"""The `marketstate` command lines in the documents, split as a shell splits them."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from tests.support.documents import code_spans, lines
 
-# On the screen of `marketstate top`, two spaces follow the word.
+# The first line of `marketstate top` has two spaces after the word.
 _OURS: Final = re.compile(r"marketstate\b(?! {2})|-m worker\b|scripts/demo\b")
 _PROGRAMS: Final = ("marketstate", "quantum-marketstate")
 _SPAN: Final = re.compile(r"(?:quantum-)?marketstate [^.]")
@@ -24,9 +24,9 @@ class CommandLine(NamedTuple):
 
 
 def command_lines(document: Path) -> Iterator[CommandLine]:
-    """Those in code blocks, and those in the text, but for ones like `marketstate COMMAND`.
+    """The command lines in code blocks and in the text, except ones like `marketstate COMMAND`.
 
-    In the text, `marketstate plot` names the command: it is asked for its help.
+    In the text, `marketstate plot` only names the command, so it is given `--help`.
     """
     pending, begins = "", 0
     for line in lines(document):
@@ -55,7 +55,7 @@ def _found(text: str, place: str) -> Iterator[CommandLine]:
 
 
 def _simple_commands(text: str) -> Iterator[list[str]]:
-    """What stands between pipes and the like, without comments and redirections."""
+    """The commands between pipes, `&&` and so on, without comments and redirections."""
     words: list[str] = []
     redirected = False
     for token in _tokens(text):
@@ -79,11 +79,11 @@ def _tokens(text: str) -> list[str]:
     try:
         return list(lexer)
     except ValueError:
-        return text.split()  # what a command prints need not close its quotes
+        return text.split()  # the output of a command may have an unclosed quote
 
 
 def _arguments(words: list[str]) -> list[str] | None:
-    """Those for `marketstate`; None where another program is called."""
+    """The arguments of `marketstate`; None if it is another program."""
     while words and (words[0] in _BEFORE_A_COMMAND or _ASSIGNMENT.match(words[0])):
         words = words[1:]
     match words:

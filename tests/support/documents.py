@@ -1,4 +1,4 @@
-"""What the documents of this repository say: headings, links, and files that they name."""
+"""The documents of this repository: their headings, their links, and the files they name."""
 
 import re
 from collections import Counter
@@ -92,5 +92,5 @@ def links(path: Path) -> list[str]:
 
 
 def files_named_in(path: Path) -> set[str]:
-    """Paths from the root of the repository, in text as in code: `scripts/demo`."""
+    """Paths from the root of the repository, in text and in code: `scripts/demo`."""
     return {match[1] for match in _FILE.finditer(path.read_text())}

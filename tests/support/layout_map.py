@@ -1,4 +1,4 @@
-"""The map of worker/ in words, as worker/README.md has it below `## Map`.
+"""The map of worker/ in words, which worker/README.md has under `## Map`.
 
 `python -m tests.support.layout_map` writes it there.
 """

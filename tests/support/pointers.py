@@ -12,16 +12,16 @@ FOLDERS: Final = ("worker", "scripts", "deploy")
 _POINTER: Final = re.compile(
     r"(?<![\w/.$}-])((?:[\w-]+/)*[\w-]+\.md(?!\.?\w)|README\b)(?:, ([A-Z][^\n]*))?"
 )
-# What is not known before the program runs: a name, a number.
+# Stands for what is only known at run time: a name, a number.
 _FILLED_IN: Final = "{}"
 
 
 class Pointer(NamedTuple):
     place: str
-    """The file in which it stands."""
+    """The file that has it."""
     document: str
     heading: str
-    """With whatever follows it in the same text; empty where a whole document is meant."""
+    """And what follows it in the same text; empty if the whole document is meant."""
 
 
 def pointers() -> Iterator[Pointer]:
@@ -34,7 +34,7 @@ def pointers() -> Iterator[Pointer]:
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Each on one line: the strings of a program; of other files the whole, comments unwrapped."""
+    """Each on one line: the strings of a program; any other file as a whole, comments unwrapped."""
     text = path.read_text()
     if path.suffix == ".py":
         yield from (" ".join(string.split()) for string in _strings(ast.parse(text)))

@@ -25,7 +25,7 @@ def give_children_the_default_signals() -> None:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """For a program with these settings: ours, without what else a worker would look at."""
+    """For a program with these settings: our environment, without other settings of a worker."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -35,10 +35,10 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 class Program:
-    """Started at once; killed on leaving it as a context, if it has not ended by then."""
+    """Starts at once. As a context manager, it kills the process at the end."""
 
     started_by: tuple[str, ...] = ()
-    """What stands before its command: `IN_BACKGROUND`."""
+    """Put before the command, such as `IN_BACKGROUND`."""
 
     def __init__(self, command: Sequence[object], **options: Any) -> None:
         """`options` are those of `subprocess.Popen`."""
@@ -71,13 +71,13 @@ class Program:
 
 
 class Sentinel(Program):
-    """A `redis-server` that watches others, as its configuration file tells it to."""
+    """A sentinel, with its configuration file."""
 
     def __init__(self, binary: object, configuration: object) -> None:
         super().__init__(
             [binary, configuration, "--sentinel"],
             stdout=subprocess.DEVNULL,
-            # Ctrl-C in a terminal goes to the whole process group; this one is ours to stop.
+            # Ctrl-C in a terminal goes to the whole process group; we stop this one ourselves.
             start_new_session=True,
         )
 
@@ -85,7 +85,7 @@ class Sentinel(Program):
 def piped(
     command: Sequence[object], *, stderr: int = subprocess.PIPE, **variables: str
 ) -> subprocess.Popen[str]:
-    """Started with its outputs on pipes, as text; `communicate` waits for its end."""
+    """A process with both outputs on pipes, as text; `communicate` waits for its end."""
     return subprocess.Popen(
         [str(word) for word in command],
         env=environment() | variables,

@@ -58,7 +58,7 @@ def run(
 
 
 def add_raw(client: redis.Redis, stream: str, entry_id: str, *fields: str | bytes) -> None:
-    """An entry in which a name may come twice: the library's own method takes a dict."""
+    """Add an entry in which a name may occur twice: redis-py's own method takes a dict."""
     raw: Any = client
     raw.execute_command("XADD", stream, entry_id, *fields)
 

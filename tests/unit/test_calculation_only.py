@@ -27,8 +27,8 @@ SOURCES = [
 ]
 SCRIPTS = sorted((ROOT / "worker/lua").glob("*.lua"))
 
-# Looked for in what is published, named in Redis or in settings, or imported. Elsewhere in code
-# some of them mean other things: an order of time, an entry of a stream.
+# They may not occur in published fields, keys, settings or imports. Elsewhere in the code, some of
+# them mean something else: an order of time, an entry of a stream.
 TRADING = {
     *("buy", "buys", "sell", "sells", "trade", "trades", "trading", "trader"),
     *("order", "orders", "broker", "brokerage", "leverage", "portfolio", "pnl", "stoploss"),

@@ -76,7 +76,7 @@ def test_every_command_has_its_line_in_a_document() -> None:
 
 DOCUMENT = r"""
 Say `marketstate status --json`, `marketstate plot`, or `marketstate COMMAND`.
-The file `marketstate.conf` is no command.
+The file `marketstate.conf` is not a command.
 
     $ marketstate state prices.csv | head -3      # can't be wrong
     sudo venv/bin/marketstate check 2>&1 >/dev/null && quantum-marketstate verify --json
@@ -118,7 +118,7 @@ def test_the_readme_is_short() -> None:
 
 
 def leads_nowhere(pointer: Pointer) -> bool:
-    """A document is named by its path from the root of the repository; a heading as it is."""
+    """A pointer has the path of a document from the root, and perhaps a heading of it."""
     document = ROOT / pointer.document
     if not document.exists():
         return True
