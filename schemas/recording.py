@@ -12,6 +12,7 @@ a line without one is cut off. Files whose name ends in `.gz` are gzipped, in on
 Lines are untrusted: limit them to MAX_LINE_BYTES before you decode them.
 """
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, NamedTuple
@@ -54,8 +55,13 @@ class RecordedEntry(NamedTuple):
         return parse_entry_id(self.id)
 
 
+# As Redis writes them; the numbers have 64 bits.
+_ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
+_GREATEST: Final = 2**64 - 1
+
+
 class _Line(msgspec.Struct):
-    id: Annotated[str, Meta(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$")]
+    id: str
     fields: Annotated[list[tuple[str | Binary, str | Binary]], Meta(min_length=1)]
 
 
@@ -98,9 +104,16 @@ def decode_entry(line: bytes) -> RecordedEntry:
         raise RecordingError(CUT_OFF)
     try:
         found = _LINE_DECODER.decode(line)
-        return RecordedEntry(found.id, list(_flat(found.fields)))
+        entry = RecordedEntry(found.id, list(_flat(found.fields)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise RecordingError(f"not an entry: {error}") from None
+    is_id = _ID.fullmatch(entry.id) and max(entry.order) <= _GREATEST and entry.id != "0-0"
+    if not is_id:
+        raise RecordingError(
+            f"not an entry: no stream can have the id {entry.id[:60]!r}; it must be two numbers "
+            "below 2^64 with a hyphen between them, above 0-0"
+        )
+    return entry
 
 
 def _from_bytes(raw: bytes) -> str | Binary:

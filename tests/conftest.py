@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tests.support.processes import give_children_the_default_signals
+from tests.support.service_manager import Manager
 from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
 
 SERVERS = {
@@ -70,3 +71,13 @@ def server(shared_server: EmbeddedRedis) -> EmbeddedRedis:
 def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    """Of all processes that the test starts, with a watchdog of a second."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()

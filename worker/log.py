@@ -1,7 +1,11 @@
 """Log lines on standard error: with a priority for the journal, or a time for a terminal."""
 
 import logging
+import math
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 log = logging.getLogger("marketstate")
@@ -33,9 +37,79 @@ class _Formatter(logging.Formatter):
         return f"{self.formatTime(record)} {record.levelname:<7} "
 
 
+@dataclass
+class _Kind:
+    """Warnings of one kind since a moment."""
+
+    since_s: float
+    in_full: int = 0
+    held_back: int = 0
+    last: logging.LogRecord | None = None
+
+
+class Repeats(logging.Filter):
+    """Sums up repeated warnings, so that a flood of bad entries does not flood the log.
+
+    The first FEW of a kind are shown in full. The others of that minute become one line at its end,
+    with their number and the last of them. After a quiet minute it starts again. Two warnings are
+    of one kind if they have the same text before their values are filled in, or the same
+    `extra={"kind": ...}`.
+    """
+
+    FEW: Final = 10
+    MINUTE_S: Final = 60.0
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now_s = now_s
+        self._kinds: dict[object, _Kind] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or hasattr(record, "is_sum"):
+            return True
+        self.tell()
+        name = getattr(record, "kind", record.msg)
+        kind = self._kinds.setdefault(name, _Kind(self._now_s()))
+        if kind.in_full < self.FEW:
+            kind.in_full += 1
+            return True
+        kind.held_back += 1
+        kind.last = record
+        return False
+
+    @property
+    def seconds_to_tell(self) -> float:
+        """Until a sum is due; infinite if there is none."""
+        since = (kind.since_s for kind in self._kinds.values() if kind.held_back)
+        return max(0.0, min(since, default=math.inf) + self.MINUTE_S - self._now_s())
+
+    def tell(self, *, at_once: bool = False) -> None:
+        """Log the sums whose minute is over, or with `at_once` all of them."""
+        for name, kind in list(self._kinds.items()):
+            passed_s = self._now_s() - kind.since_s
+            if passed_s < self.MINUTE_S and not at_once:
+                continue
+            if kind.last is None:
+                del self._kinds[name]
+                continue
+            self._kinds[name] = _Kind(self._now_s(), in_full=self.FEW)
+            log.log(
+                kind.last.levelno,
+                "%s more of this kind in the last %.0f s, such as: %s",
+                f"{kind.held_back:,}",
+                passed_s,
+                kind.last.getMessage(),
+                extra={"is_sum": True},
+            )
+
+
+repeats = Repeats()
+
+
 def configure(level: str, *, for_journal: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(for_journal=for_journal))
     log.handlers = [handler]
+    log.filters = [repeats]
     log.propagate = False
     log.setLevel(level)

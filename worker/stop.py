@@ -5,6 +5,17 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from worker.log import log
+
+
+def ignore_hangup() -> None:
+    """Only log SIGHUP: by default it would end a worker at once, with its leases held."""
+    signal.signal(signal.SIGHUP, _tell_of_hangup)
+
+
+def _tell_of_hangup(_signum: int, _frame: FrameType | None) -> None:
+    log.warning("SIGHUP is ignored: settings are read at the start only; to change them, restart")
+
 
 class Stopped(BaseException):
     """Raised out of an interruptible wait; never seen outside `Stop.breaks_off`."""

@@ -1,47 +1,13 @@
 """A worker under a service manager: when it is ready, and that only a running loop sends beats."""
 
 import signal
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import redis
 
+from tests.support.service_manager import Manager
 from tests.support.worker_process import INTERNAL_PREFIX, WorkerProcess, wait_until
 from worker.local.redis_server import EmbeddedRedis
-
-
-class Manager:
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.setblocking(False)
-        self._seen = ""
-
-    @property
-    def heard(self) -> str:
-        """All messages, one after the other."""
-        while True:
-            try:
-                self._seen += self._socket.recv(65_536).decode() + "\n"
-            except BlockingIOError:
-                return self._seen
-
-    def wait_for(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.heard.count(text) >= times, f"{text!r} is heard:\n{self.heard}")
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@pytest.fixture
-def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
-    manager = Manager(tmp_path / "notify")
-    yield manager
-    manager.close()
 
 
 def test_ready_with_the_first_shards_and_stopping_before_they_are_released(

@@ -1,5 +1,6 @@
 """`marketstate replay`: it gives the same states again, and touches nothing live."""
 
+import gzip
 import signal
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,9 @@ from tests.support.worker_process import (
     wait_until,
     work_through,
 )
-from worker.commands.replay.sources import packed
 from worker.files.recordings import read_recording
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
-from worker.store.scripts import Scripts
 
 pytestmark = pytest.mark.one_redis_version
 COUNT = 40
@@ -196,18 +195,24 @@ def test_a_replay_survives_a_redis_outage(any_server_binary: Path, tmp_path: Pat
             assert client.xlen(stream_of("a")) == 12
 
 
-def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.Redis) -> None:
-    """G2. A batch of another replay, or one that Redis refuses, changes nothing."""
-    feed_batch = Scripts(client).feed
-    batch = packed([b"5-0", b"a", b"\x00"]) + packed([b"6-0", b"a", b"", b"a", b"b"])
-    keys = ["stream", "position"]
-    assert feed_batch(keys=keys, args=["", "2:x", batch]) == [b"fed"]
-    assert feed_batch(keys=keys, args=["", "2:x", batch]) == [b"fed"]
-    assert feed_batch(keys=keys, args=["1:y", "3:z", batch]) == [b"elsewhere", b"2:x"]
-    refused: Any = feed_batch(keys=keys, args=["2:x", "4:z", batch])
-    assert (refused[0], b"equal or smaller" in refused[1]) == (b"refused", True)
-    assert (client.xlen("stream"), client.get("position")) == (2, b"2:x")
-    assert client.xrange("stream") == [(b"5-0", {b"a": b"\x00"}), (b"6-0", {b"a": b"b"})]
+def test_an_id_that_no_stream_can_have_is_named_with_its_line_before_anything_is_fed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G5: with --skip-bad it is left out, and the replay can be resumed."""
+    feed(client, made_candles(SYMBOLS[:1], 5))
+    path = recorded(server, tmp_path, "kept")
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(b"".join(lines) + lines[-1].replace(b'"id":"', b'"id":"99999999'))
+    feeding = ("replay", bad, "--namespace", "a", "--keep-ids", "--max-backlog", "inf")
+    refused: list[tuple[str, ...]] = [(), ("--resume",)]
+    for options in refused:
+        code, log = run(server, tmp_path, *feeding, *options)
+        assert (code, client.exists(stream_of("a"))) == (2, 0), log
+        assert f"{bad}, line 7: not an entry: no stream can have the id '99999999" in log
+    for options in refused:
+        code, log = run(server, tmp_path, *feeding, "--skip-bad", *options)
+        assert (code, client.xlen(stream_of("a"))) == (0, 5), log
 
 
 def test_a_worker_that_fails_ends_the_replay(

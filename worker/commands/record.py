@@ -22,6 +22,8 @@ from worker.settings import Settings, settings_from, under_journal
 from worker.stop import Stop
 from worker.store import connection, raw_entries
 from worker.store.connection import Client
+from worker.store.outage import Outage
+from worker.store.refusal import passes_by_itself
 
 ENTRIES_AT_ONCE: Final = 500
 BLOCK_S: Final = 5.0
@@ -157,6 +159,7 @@ class Recorder:
         """Raises WorkerError if Redis or the file cannot be used."""
         try:
             client = self._open()
+            outage = Outage(self._settings, log.warning)
             while not self._stop.requested:
                 try:
                     if self._record_some(client, first, last):
@@ -166,10 +169,11 @@ class Recorder:
                     self._writer.flush()
                     self._wait(client)
                 except redis.RedisError as error:
-                    if not connection.passes_by_itself(error):
+                    if not passes_by_itself(error):
                         raise
-                    log.warning("lost Redis: %s", connection.reason(error))
-                    client = connection.until_it_passes(self._open, self._stop)
+                    outage.note(error)
+                    client = connection.until_it_passes(self._open, self._stop, outage.note)
+                    outage.end()
         except redis.RedisError as error:
             if not self._stop.requested:
                 raise connection.unusable(error, self._settings) from error

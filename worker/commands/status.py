@@ -13,7 +13,15 @@ import redis
 
 from worker.commands.durations import brief_duration
 from worker.commands.options import amount
-from worker.engine.status import Status, SymbolStatus, read_status
+from worker.engine.status import (
+    MOST_COUNTED,
+    MOST_COUNTED_PERIODICALLY,
+    Status,
+    SymbolStatus,
+    enough_for,
+    in_words,
+    read_status,
+)
 from worker.engine.utc import utc
 from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import Settings, settings_from
@@ -63,10 +71,11 @@ def show_status(
     """Raises CheckFailed if the backlog exceeds `max_lag` entries or its oldest entry `max_age_s`,
     and RedisUnusable if there is nothing to read.
     """
+    most_counted = enough_for(max_lag, MOST_COUNTED_PERIODICALLY if watch else MOST_COUNTED)
     try:
         with connection.open_client(settings, block_s=0) as client:
             while True:
-                status = read_status(client, settings)
+                status = read_status(client, settings, most_counted)
                 clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
                 text = _json(status) if as_json else "\n".join(_tables(status))
                 print(f"{clear}{text}", flush=True)
@@ -91,7 +100,8 @@ def _json(status: Status) -> str:
 
 def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
     if status.backlog > max_lag:
-        raise CheckFailed(f"{status.backlog} entries are unfinished; allowed: {max_lag:g}")
+        backlog = in_words(status.backlog, at_least=status.lag_at_least)
+        raise CheckFailed(f"{backlog} entries are unfinished; allowed: {max_lag:g}")
     if status.oldest_unfinished_s > max_age_s:
         raise CheckFailed(
             f"the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old; "
@@ -102,7 +112,7 @@ def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
 def _tables(status: Status) -> Iterator[str]:
     yield f"group {status.group} on {status.stream}"
     yield (
-        f"lag {status.lag}  pending {status.pending}  "
+        f"lag {status.lag_in_words}  pending {status.pending}  "
         f"oldest unfinished {brief_duration(status.oldest_unfinished_s)}"
     )
     yield ""

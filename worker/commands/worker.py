@@ -1,13 +1,15 @@
 """`marketstate worker`: runs one worker process, from reading settings to the last log line."""
 
 import argparse
+import sys
 
 from worker import log
 from worker.engine.loop import run
 from worker.engine.systemd import SystemdNotifier
 from worker.errors import WorkerError
 from worker.settings import service_manager, settings_from, under_journal
-from worker.stop import Stop
+from worker.standard_error import StandardError
+from worker.stop import Stop, ignore_hangup
 
 
 def add_options(_parser: argparse.ArgumentParser) -> None:
@@ -15,14 +17,18 @@ def add_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def command(_options: argparse.Namespace) -> int:
+    sys.stderr = StandardError(sys.stderr.fileno(), before_notice="<4>" if under_journal() else "")
     notifier = SystemdNotifier(*service_manager())
     try:
         settings = settings_from()
         log.configure(settings.log_level, for_journal=under_journal())
         stop = Stop()
         stop.listen()
+        ignore_hangup()
         run(settings, stop, notifier)
     except WorkerError as error:
         notifier.failed(error)
         raise
+    finally:
+        log.repeats.tell(at_once=True)
     return 0

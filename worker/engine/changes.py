@@ -90,10 +90,11 @@ class Changes:
     records: list[MarketStateRecord] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """The counter that each belongs to, and its text."""
 
     def count(self, counter: str, warning: str | None = None) -> None:
         """`warning` is for the log, once the batch is committed."""
         self.counters[counter] += 1
         if warning:
-            self.warnings.append(warning)
+            self.warnings.append((counter, warning))

@@ -50,8 +50,8 @@ class Commit:
         reply = self._write(changes)  # 1
         committed_ms = self._check(reply, list(changes.finished))
         self._shards.move(changes, committed_ms)  # 2
-        for warning in changes.warnings:  # 3
-            log.warning(warning)
+        for counter, warning in changes.warnings:  # 3
+            log.warning(warning, extra={"kind": counter})
         if changes.records and log.isEnabledFor(logging.INFO):
             # In one call: a call for each would take more than half as long as the commit.
             log.info("\n".join(map(journal_line, changes.records)))

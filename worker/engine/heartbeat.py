@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from worker.engine.shards import Shards
-from worker.engine.status import unread
+from worker.engine.status import MOST_COUNTED_PERIODICALLY, unread
 from worker.engine.systemd import SystemdNotifier
 from worker.engine.utc import utc
 from worker.settings import Settings
@@ -41,9 +41,11 @@ class Heartbeat:
             f"last emission {last}"
         )
 
-    def _lag(self) -> int:
+    def _lag(self) -> str:
         keys = self._settings.keys
         groups: Any = self._client.xinfo_groups(keys.input)
         ours = (group for group in groups if group["name"] == keys.group.encode())
-        # If the group has just been deleted, the next fetch reports that better.
-        return next((unread(self._client, keys, group)[0] for group in ours), 0)
+        for group in ours:
+            return str(unread(self._client, keys, group, MOST_COUNTED_PERIODICALLY))
+        # The group has just been deleted: the next fetch reports that better.
+        return "0"

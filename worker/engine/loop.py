@@ -1,10 +1,10 @@
 """The worker's loop: keep the leases, fetch, advance, commit; and recovery from a lost Redis."""
 
-import logging
 import math
 import time
 import uuid
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import redis
 
@@ -16,16 +16,20 @@ from worker.engine.group import group_deleted, join
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.pipeline import Pipeline
-from worker.engine.preflight import preflight
+from worker.engine.preflight import examined
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
 from worker.errors import LeaseLost, WorkerIdInUse
-from worker.log import log
+from worker.log import log, repeats
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store import connection
+from worker.store.outage import Outage
+from worker.store.refusal import passes_by_itself, reason, refuses_for_now
 from worker.store.scripts import Scripts
+
+T = TypeVar("T")
 
 # How late a state that is due by the wall clock may be published.
 LOOK_FOR_OVERDUE_S: Final = 0.5
@@ -84,6 +88,7 @@ class Session:
         while not stop.requested:
             found_work = self.work_on_a_batch()
             self.heartbeat.beat()
+            repeats.tell()
             if not found_work:
                 self.intake.wait(self._seconds_to_wait(), stop)
 
@@ -135,40 +140,59 @@ class Session:
         except redis.RedisError as error:
             log.warning(
                 "stopped; the leases could not be given back and run out by themselves: %s",
-                connection.reason(error),
+                reason(error),
             )
 
     def _seconds_to_wait(self) -> float:
         to_feed = self.feeder.seconds_to_feed if self.feeder else math.inf
         to_look = LOOK_FOR_OVERDUE_S if self._looks_for_overdue else math.inf
-        return min(self.shards.seconds_to_keep, to_feed, to_look, self.notifier.longest_wait_s)
+        return min(
+            self.shards.seconds_to_keep,
+            to_feed,
+            to_look,
+            self.notifier.longest_wait_s,
+            repeats.seconds_to_tell,
+        )
 
 
 def _enter(
     settings: Settings, stop: Stop, incarnation: str, notifier: SystemdNotifier
 ) -> Session | None:
-    """The first session; None if stopped before. Fails at once if Redis cannot be used.
+    """The first session; None if stopped before. Fails at once if Redis is away; if it refuses
+    commands only for now, for example while it loads its data, this waits.
 
     The id of a worker that was killed stays taken until its leases run out. Only an id that is
     still taken after that is in use twice.
     """
-    for finding in preflight(settings):
-        log.log(logging.WARNING if finding.verdict == "warn" else logging.INFO, "%s", finding)
-    give_up_s = time.monotonic() + settings.lease_seconds + 1
-    waiting = False
-    while not stop.requested:
-        try:
-            session = Session(settings, incarnation, notifier)
-            session.shards.keep()
-            return session
-        except WorkerIdInUse as error:
-            if time.monotonic() > give_up_s:
-                raise
-            if not waiting:
-                log.info("%s: %s", WAITING_FOR_ID, error)
-            waiting = True
-            notifier.beat(lambda: WAITING_FOR_ID)
-            stop.sleep(0.2)
+    outage = Outage(settings, log.warning, begins="waiting for Redis")
+
+    def begin() -> Session:
+        session = Session(settings, incarnation, notifier)
+        session.shards.keep()
+        return session
+
+    def attempt(action: Callable[[], T]) -> T:
+        return _once_redis_allows(action, outage, notifier, stop, refuses_for_now)
+
+    try:
+        for finding in attempt(lambda: list(examined(settings))):
+            log.log(finding.log_level, str(finding))
+        give_up_s = time.monotonic() + settings.lease_seconds + 1
+        waiting = False
+        while not stop.requested:
+            try:
+                return attempt(begin)
+            except WorkerIdInUse as error:
+                if time.monotonic() > give_up_s:
+                    raise
+                if not waiting:
+                    log.info("%s: %s", WAITING_FOR_ID, error)
+                waiting = True
+                notifier.beat(lambda: WAITING_FOR_ID)
+                stop.sleep(0.2)
+    except redis.RedisError:
+        if not stop.requested:
+            raise
     return None
 
 
@@ -179,23 +203,40 @@ def _recover(
 
     The first batch is part of the attempt: a full Redis accepts the connection and refuses writes.
     """
-    if not connection.passes_by_itself(error):
+    if not passes_by_itself(error):
         raise error
-    lost = f"lost Redis at {connection.address(settings)}: {connection.reason(error)}"
-    log.warning("%s", lost)
-    began_s = time.monotonic()
+    outage = Outage(settings, log.warning)
+    outage.note(error)
 
-    def attempt() -> Session:
-        old.notifier.beat(lambda: lost)
+    def begin() -> Session:
         session = Session(settings, incarnation, old.notifier)
         session.work_on_a_batch()
         return session
 
     try:
-        session = connection.until_it_passes(attempt, stop)
+        return _once_redis_allows(begin, outage, old.notifier, stop, passes_by_itself)
     except redis.RedisError:
         if stop.requested:
             return old
         raise
-    log.warning("Redis is back after %.1f s", time.monotonic() - began_s)
-    return session
+
+
+def _once_redis_allows(
+    action: Callable[[], T],
+    outage: Outage,
+    notifier: SystemdNotifier,
+    stop: Stop,
+    passes: Callable[[BaseException], bool],
+) -> T:
+    """Run `action`, and retry it while its errors are transient by `passes`. The log and the
+    service manager are told what the worker waits for.
+    """
+
+    def attempt() -> T:
+        if outage.text:
+            notifier.beat(lambda: outage.text)
+        return action()
+
+    done = connection.until_it_passes(attempt, stop, outage.note, passes)
+    outage.end()
+    return done

@@ -3,6 +3,7 @@
 `marketstate check` prints it, and every worker runs it at start.
 """
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ import redis
 from core import kernel
 from core.state import MarketState
 from worker.engine.group import look
+from worker.engine.rights import check_rights
 from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
 from worker.settings import PREFIX, Settings
 from worker.store import connection
@@ -35,12 +37,24 @@ class Finding(NamedTuple):
     subject: str
     text: str
 
+    @property
+    def log_level(self) -> int:
+        return logging.WARNING if self.verdict == "warn" else logging.INFO
+
     def __str__(self) -> str:
         return f"{self.verdict:<4} {self.subject}: {self.text}"
 
 
 def preflight(settings: Settings) -> Iterator[Finding]:
     """Raises a WorkerError at the first problem that would stop the worker."""
+    try:
+        yield from examined(settings)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
+
+
+def examined(settings: Settings) -> Iterator[Finding]:
+    """The findings of `preflight`; raises redis-py's own errors too, for callers who can wait."""
     yield Finding("ok", "settings", f"for worker {settings.worker_id}")
     if lower := [each for each in sorted(settings.wanted_symbols or ()) if each != each.upper()]:
         yield Finding(
@@ -50,15 +64,14 @@ def preflight(settings: Settings) -> Iterator[Finding]:
             "so candles whose symbols are in upper case will be ignored",
         )
     yield _calculation()
-    try:
-        with connection.open_client(settings, block_s=0) as client:
-            yield from _server(client, settings)
-            yield _key_types(client, settings)
-            yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
-            if settings.source == "candles":
-                yield from _others_with_our_outputs(client, settings)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    with connection.open_client(settings, block_s=0) as client:
+        yield from _server(client, settings)
+        rights = check_rights(settings)
+        yield Finding("ok", "rights", f"all {rights}, each a command on a key")
+        yield _key_types(client, settings)
+        yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+        if settings.source == "candles":
+            yield from _others_with_our_outputs(client, settings)
 
 
 def _calculation() -> Finding:
@@ -83,11 +96,16 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     info = connection.server_info(client)
     where = connection.address(settings)
     yield Finding("ok", "redis", f"version {info['redis_version']} at {where}")
-    if info.get("role") == "slave" and info.get("slave_read_only", 1):
-        raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
+    if info.get("redis_mode") == "cluster":
+        raise RedisUnusable(
+            f"Redis at {where} is part of a cluster; a group's keys must be together, in a Redis "
+            "that is not"
+        )
+    if info.get("role") == "slave":
+        kind = "read-only" if info.get("slave_read_only", 1) else "writable"
+        why = "" if kind == "read-only" else ": its next resync removes all that was written to it"
+        raise RedisUnusable(f"Redis at {where} is a {kind} replica{why}; connect to its master")
     most = int(info.get("maxmemory", 0))
-    if 0 < most <= int(info.get("used_memory", 0)):
-        yield Finding("warn", "redis", f"it is full (maxmemory {most:,}) and refuses writes")
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if most > 0 and policy != "noeviction":
         yield Finding(

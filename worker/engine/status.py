@@ -3,8 +3,9 @@
 It only reads, in one transaction, so that its numbers are consistent.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import redis
@@ -18,6 +19,12 @@ from worker.settings import Settings
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
+
+# If Redis does not know how many entries are unread, they are counted, but only up to this many:
+# counting costs Redis about ten microseconds for each.
+MOST_COUNTED: Final = 100_000
+MOST_COUNTED_PERIODICALLY: Final = 10_000
+COUNTED_AT_ONCE: Final = 1_000
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
@@ -47,6 +54,8 @@ class Status(msgspec.Struct, frozen=True):
     stream: str
     lag: int
     """Entries that no worker has taken."""
+    lag_at_least: bool
+    """There may be more: Redis does not know the number, and not all of them were counted."""
     pending: int
     """Entries taken but not finished."""
     oldest_unfinished_s: float
@@ -59,11 +68,37 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def backlog(self) -> int:
+        """At least, where `lag_at_least`."""
         return self.lag + self.pending
 
+    @property
+    def lag_in_words(self) -> str:
+        return in_words(self.lag, at_least=self.lag_at_least)
 
-def read_status(client: Client, settings: Settings) -> Status:
-    """Raises RedisUnusable if the group does not exist."""
+
+def enough_for(max_lag: float, otherwise: int = MOST_COUNTED) -> int:
+    """How many entries to count so that a backlog above `max_lag` is recognised."""
+    return int(max_lag) + 1 if max_lag < math.inf else otherwise
+
+
+class Unread(NamedTuple):
+    """The entries that no worker has taken."""
+
+    entries: int
+    at_least: bool
+    """Whether there may be more."""
+    first_id: bytes | None
+
+    def __str__(self) -> str:
+        return in_words(self.entries, at_least=self.at_least)
+
+
+def in_words(count: int, *, at_least: bool) -> str:
+    return f"at least {count}" if at_least else str(count)
+
+
+def read_status(client: Client, settings: Settings, most_counted: int = MOST_COUNTED) -> Status:
+    """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist."""
     keys = settings.keys
     every = range(_shards_of_group(client, keys))
     with client.pipeline(transaction=True) as reads:
@@ -84,12 +119,13 @@ def read_status(client: Client, settings: Settings) -> Status:
         _shard(shard, *of_shards[3 * shard : 3 * shard + 3], pending)  # type: ignore[call-arg]
         for shard in every
     ]
-    lag, first_unread = unread(client, keys, group)
-    unfinished = [entry_id for entry_id in (summary["min"], first_unread) if entry_id]
+    waiting = unread(client, keys, group, most_counted)
+    unfinished = [entry_id for entry_id in (summary["min"], waiting.first_id) if entry_id]
     return Status(
         group=keys.group,
         stream=keys.input,
-        lag=lag,
+        lag=waiting.entries,
+        lag_at_least=waiting.at_least,
         pending=summary["pending"],
         oldest_unfinished_s=max((_age_s(now_ms, entry_id) for entry_id in unfinished), default=0),
         shards=shards,
@@ -140,14 +176,25 @@ def _shard(
     )
 
 
-def unread(client: Client, keys: Keys, group: Mapping[str, Any]) -> tuple[int, bytes | None]:
-    """How many entries no worker has taken, and the id of the first one."""
-    after = b"(" + group["last-delivered-id"]
-    first: Any = client.xrange(keys.input, after, count=1)
+def unread(client: Client, keys: Keys, group: Mapping[str, Any], most: int) -> Unread:
+    """The entries that no worker has taken; `group` is its part of the reply to XINFO GROUPS.
+
+    Redis 7 knows their number, unless entries were deleted; Redis 6.2 never does. Then they are
+    counted, up to `most`, in small steps, so that a long backlog blocks nobody.
+    """
+    last = group["last-delivered-id"]
+    first: Any = client.xrange(keys.input, b"(" + last, count=1)
+    first_id = first[0][0] if first else None
     lag = group.get("lag")
-    if lag is None:
-        lag = Scripts(client).unread(keys=[keys.input], args=[group["last-delivered-id"]])
-    return lag, (first[0][0] if first else None)
+    # Below 0 it cannot be right: Redis 7 calculates it for a group that Redis 6.2 created.
+    if lag is not None and lag >= 0:
+        return Unread(lag, False, first_id)
+    count_some, count, ended = Scripts(client).unread, 0, False
+    while not ended and count < most:
+        at_once = min(COUNTED_AT_ONCE, most - count)
+        found: Any = count_some(keys=[keys.input], args=[last, at_once])
+        count, last, ended = count + found[0], found[1], found[2] == 1
+    return Unread(count, not ended, first_id)
 
 
 def _workers(

@@ -1,9 +1,8 @@
-"""The connection to Redis: how it is opened, which of its errors are transient, and retrying.
+"""The connection to Redis: how it is opened, and how to retry until it works again.
 
 Only this module uses tenacity.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from worker.redis_url import SentinelUrl, masked_url, sentinel_url
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store.asking_client import AskingClient
+from worker.store.refusal import passes_by_itself, reason, refusal_of
 
 Client = redis.Redis
 T = TypeVar("T")
@@ -30,12 +30,6 @@ SENTINEL_TIMEOUT_S: Final = 2.0
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 OLDEST_VERSION: Final = (6, 2)
-
-# Error replies for commands that Redis refuses only for a while. Redis 6.2 wraps them in another
-# message if they come from inside a script.
-_PASSING_REPLIES: Final = re.compile(
-    r"\b(OOM|MISCONF|READONLY|LOADING|BUSY|MASTERDOWN|NOREPLICAS|UNBLOCKED)\b"
-)
 
 
 def open_client(settings: Settings, *, block_s: float) -> AskingClient:
@@ -118,50 +112,34 @@ def server_info(client: Client) -> dict[str, Any]:
     return info
 
 
-def passes_by_itself(error: BaseException) -> bool:
-    """Whether waiting and reconnecting can fix `error`."""
-    if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
-        return False
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return True
-    # redis-py strips the error code from the text if it has a class for it. A script can be unknown
-    # if scripts were flushed between loading and calling it.
-    cut = (redis.exceptions.OutOfMemoryError, redis.ReadOnlyError, redis.exceptions.NoScriptError)
-    if isinstance(error, cut):
-        return True
-    return isinstance(error, redis.ResponseError) and bool(_PASSING_REPLIES.search(str(error)))
-
-
 def unusable(error: Exception, settings: Settings) -> RedisUnusable:
     """`error` as one line for the user."""
-    where = f"Redis at {address(settings)}"
-    if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
-        return RedisUnusable(
-            f"{where} refuses this user or password ({reason(error)}); check "
-            "MARKETSTATE_REDIS_USERNAME and MARKETSTATE_REDIS_PASSWORD or _PASSWORD_FILE"
-        )
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return RedisUnusable(
-            f"{where} does not answer ({reason(error)}); check that it runs, and "
-            "MARKETSTATE_REDIS_HOST and _PORT or MARKETSTATE_REDIS_URL"
-        )
-    return RedisUnusable(f"{where} refuses a command: {reason(error)}")
+    words = refusal_of(error).words.format(reason=reason(error))
+    return RedisUnusable(f"Redis at {address(settings)} {words}")
 
 
-def until_it_passes(action: Callable[[], T], stop: Stop) -> T:
-    """Run `action`, and retry it with growing waits while its errors are transient."""
+def until_it_passes(
+    action: Callable[[], T],
+    stop: Stop,
+    on_error: Callable[[BaseException], None],
+    passes: Callable[[BaseException], bool] = passes_by_itself,
+) -> T:
+    """Run `action`, and retry it with growing waits while its errors are transient.
+
+    `on_error` is called with each of them.
+    """
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None:
+            on_error(error)
+
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(passes_by_itself),
+        retry=tenacity.retry_if_exception(passes),
         wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, 0.1),
+        after=tell,
         sleep=stop.sleep,
         stop=lambda _state: stop.requested,
         reraise=True,
     )
     return retrying(action)
-
-
-def reason(error: Exception) -> str:
-    """The error in one line, without script details from Redis and client details from redis-py."""
-    text = re.sub(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$", "", str(error))
-    text = re.sub(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>", r"\1:\2", text)
-    return " ".join(text.split()) or type(error).__name__

@@ -32,4 +32,4 @@ class Scripts:
         self.restore = script("stream", "symbol", "restore")
         self.commit = script("clock", "commit")
         self.unread = script("unread")
-        self.feed = script("feed")
+        self.feed = script("stream", "feed")

@@ -13,17 +13,20 @@ from typing import Any, Final, TypeVar
 import redis
 
 from worker.commands.replay.sources import Item
-from worker.engine.status import unread
+from worker.engine.status import in_words, unread
 from worker.errors import ConfigurationError, RedisUnusable
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store import connection
 from worker.store.connection import Client
+from worker.store.outage import Outage
 from worker.store.scripts import Scripts
 
 T = TypeVar("T")
 
 POLL_S: Final = 0.02
+# After a look at the backlog, Redis is left alone for so many times as long as the look took.
+PAUSE_IN_LOOKS: Final = 10
 _DIGEST_BYTES: Final = 16
 
 
@@ -36,18 +39,18 @@ class ReplayFeeder:
         tell: Callable[[str], None],
     ) -> None:
         """`on_wait` is called repeatedly while the group is behind; `tell` gets a line when Redis
-        goes away or is full, and another when it is back.
+        goes away or is full, when the reason changes, and when it is back.
         """
         self._settings = settings
         self._keys = settings.keys
         self._stop = stop
         self._on_wait = on_wait
-        self._tell = tell
-        self._lost_s: float | None = None
+        self._outage = Outage(settings, tell)
         self._client: Client | None = None
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self.unfinished = 0
         """An upper bound; read from Redis only when it matters."""
+        self.unfinished_in_words = "0"
         self._position = ""
         self.count = 0
         self.waited_s = 0.0
@@ -101,39 +104,40 @@ class ReplayFeeder:
                     self._client = connection.open_client(self._settings, block_s=0)
                     self._feed_script = Scripts(self._client).feed
                 return action(self._client)
-            except redis.RedisError as error:
+            except redis.RedisError:
                 self._client = None
-                if self._lost_s is None and connection.passes_by_itself(error):
-                    self._lost_s = time.monotonic()
-                    where, why = connection.address(self._settings), connection.reason(error)
-                    self._tell(f"lost Redis at {where}: {why}; waiting for it")
                 raise
 
-        done = connection.until_it_passes(attempt, self._stop)
-        if self._lost_s is not None:
-            self._tell(f"Redis is back after {time.monotonic() - self._lost_s:.1f} s")
-            self._lost_s = None
+        done = connection.until_it_passes(attempt, self._stop, self._outage.note)
+        self._outage.end()
         return done
 
     def _wait_until_unfinished(self, most: float) -> None:
         began_s = time.monotonic()
         while not self._stop.requested:
-            self.unfinished = self.with_redis(self._backlog)
+            looked_s = time.monotonic()
+            self.unfinished, at_least = self.with_redis(lambda client: self._backlog(client, most))
             if self.unfinished <= most:
                 break
+            self.unfinished_in_words = in_words(self.unfinished, at_least=at_least)
             self._on_wait()
-            self._stop.sleep(POLL_S)
+            look_s = time.monotonic() - looked_s
+            self._stop.sleep(max(POLL_S, PAUSE_IN_LOOKS * look_s))
         self.waited_s += time.monotonic() - began_s
 
-    def _backlog(self, client: Client) -> int:
-        """How many entries the group has not finished; without a group, all of the stream."""
+    def _backlog(self, client: Client, most: float) -> tuple[int, bool]:
+        """How many entries the group has not finished, and whether there may be more: it counts
+        only until they exceed `most`. Without a group, all of the stream.
+        """
         keys = self._keys
         groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
         for group in groups:
             if group["name"] == keys.group.encode():
-                return unread(client, keys, group)[0] + int(group["pending"])
+                pending = int(group["pending"])
+                waiting = unread(client, keys, group, max(0, int(most) + 1 - pending))
+                return waiting.entries + pending, waiting.at_least
         length: Any = client.xlen(keys.input)
-        return int(length)
+        return int(length), False
 
     def _send(self, before: str, after: str, blob: bytes) -> None:
         reply: Any = self._feed_script(
@@ -148,10 +152,16 @@ class ReplayFeeder:
                     "replay left it: another replay feeds the same stream, or Redis came back "
                     "with older data; continue with --resume"
                 )
-            case [b"refused", why] if b"equal or smaller" in why:
+            case [b"not above", entry_id, last]:
                 raise ConfigurationError(
-                    f"{self._keys.input} has newer entries than this recording; for --keep-ids the "
-                    "stream must be empty, or end before the recording starts"
+                    f"{self._keys.input} has newer entries than this recording: its last id is "
+                    f"{last.decode()}, so the entry {entry_id.decode()} cannot follow; for "
+                    "--keep-ids the stream must be empty, or end before the recording starts"
+                )
+            case [b"not an id", found]:
+                raise ConfigurationError(
+                    f"the entry {found.decode(errors='replace')!r} cannot keep its id: no stream "
+                    "can have that id"
                 )
             case [b"refused", why]:
                 raise redis.ResponseError(why.decode(errors="replace"))

@@ -21,11 +21,12 @@ from worker.commands.markets import (
     newest_entries,
     readable,
 )
-from worker.engine.status import Status, read_status
+from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
 from worker.errors import RedisUnusable
 from worker.settings import Settings
 from worker.store import connection
 from worker.store.connection import Client
+from worker.store.refusal import reason
 
 REFRESH_S: Final = 1.0
 # What the output stream keeps by default; this limits how far back a regime's age is known.
@@ -152,10 +153,10 @@ class MarketFollower:
 
     def _status(self, client: Client) -> tuple[Status | None, str]:
         try:
-            return read_status(client, self._settings), ""
+            return read_status(client, self._settings, MOST_COUNTED_PERIODICALLY), ""
         except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
             return None, "this user is not allowed to read the group"
         except RedisUnusable:
             return None, "no group yet"
         except (redis.ResponseError, ValueError) as error:
-            return None, connection.reason(error)
+            return None, reason(error)

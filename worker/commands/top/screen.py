@@ -140,7 +140,7 @@ def _group_line(view: View) -> Text:
     held = sum(bool(worker.shards) for worker in status.workers) if status else None
     facts = {
         "workers": held,
-        "lag": status.lag if status else None,
+        "lag": status.lag_in_words if status else None,
         "pending": status.pending if status else None,
         "candles/min": view.candles_per_min,
         "states/min": view.states_per_min,
@@ -148,13 +148,19 @@ def _group_line(view: View) -> Text:
     line = Text()
     for name, value in facts.items():
         line.append(f"{name} ")
-        line.append("-" if value is None else f"{value:.0f}", style="bold")
+        line.append(_in_figures(value), style="bold")
         line.append("  ")
     if view.status_trouble:
         line.append(f"({view.status_trouble})")
     if view.unreadable:
         line.append(f"{view.unreadable} entries are not records of this version", style="reverse")
     return line
+
+
+def _in_figures(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.0f}"
 
 
 def _layout(width: int) -> tuple[list[Column], int]:

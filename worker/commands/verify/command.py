@@ -23,7 +23,7 @@ from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, 
 from worker.engine.group import look
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
-from worker.engine.status import Status, read_status
+from worker.engine.status import Status, enough_for, read_status
 from worker.errors import CheckFailed, RedisUnusable, WorkerError
 from worker.keys import shard_of
 from worker.settings import Settings, settings_from
@@ -132,7 +132,7 @@ def verify(
         max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
     try:
         with connection.open_client(settings, block_s=0) as client:
-            status = _status(client, settings)
+            status = _status(client, settings, max_lag)
             yield _backlog(status, max_lag, max_age_s)
             yield _holders(status, settings)
             yield from _lost_and_dead(status, settings)
@@ -143,10 +143,10 @@ def verify(
         raise connection.unusable(error, settings) from error
 
 
-def _status(client: Client, settings: Settings) -> Status:
+def _status(client: Client, settings: Settings, max_lag: float) -> Status:
     """The status of the group, which a worker with our settings must be able to join."""
     try:
-        status = read_status(client, settings)
+        status = read_status(client, settings, enough_for(max_lag))
     except ValueError as error:
         raise RedisUnusable(
             f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
@@ -157,7 +157,7 @@ def _status(client: Client, settings: Settings) -> Status:
 
 
 def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
-    text = f"lag {status.lag}, pending {status.pending}"
+    text = f"lag {status.lag_in_words}, pending {status.pending}"
     if status.backlog:
         text += f"; the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old"
     if status.backlog > max_lag:

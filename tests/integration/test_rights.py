@@ -1,0 +1,249 @@
+"""What Redis must allow a worker: the list is complete, and each right that is missing is named."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.acl import users
+from tests.support.candles import START_MS, candle, made_candles
+from tests.support.monitoring import Command, monitored
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import GROUP, INPUT, feed, feed_fields
+from worker.engine.preflight import preflight
+from worker.engine.rights import Right, check_rights, needed
+from worker.engine.status import unread
+from worker.errors import RedisUnusable
+from worker.keys import shard_name
+from worker.local.redis_server import EmbeddedRedis, free_port
+from worker.settings import Settings, settings_from
+
+LUA = Path(__file__).parents[2] / "worker" / "lua"
+PASSWORD = "of-the-worker"
+# What a connection needs, and `INFO`, which the preflight asks before it looks at rights.
+OF_CONNECTIONS = {"ping", "select", "client|setname", "info", "multi", "exec"}
+HIGHEST_PORT_IN_A_CLUSTER = 55_535
+USERS = ("marketstate", "marketstate-replay")
+
+
+def settings_of(server: EmbeddedRedis, user: str, **more: str) -> Settings:
+    given = {"redis_port": str(server.port), "redis_username": user, "redis_password": PASSWORD}
+    variables = {f"MARKETSTATE_{name.upper()}": text for name, text in (given | more).items()}
+    return settings_from(variables, namespace="a" if user == "marketstate-replay" else None)
+
+
+def call(client: redis.Redis, *words: object) -> Any:
+    return client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+def rules_of(client: redis.Redis, user: str) -> list[str]:
+    return users(str(client.info("server")["redis_version"]))[user].split()
+
+
+@pytest.fixture
+def with_users(client: redis.Redis) -> Iterator[None]:
+    for user in USERS:
+        call(client, "ACL", "SETUSER", user, *rules_of(client, user), f">{PASSWORD}")
+    yield
+    client.acl_deluser(*USERS)
+
+
+def commands_in_scripts() -> set[str]:
+    """As ACL rules spell them."""
+    found = set()
+    for path in LUA.glob("*.lua"):
+        calls = re.findall(
+            r"redis\.p?call\(\s*'(\w+)'(?:,\s*'(\w+)')?", path.read_text(), re.MULTILINE
+        )
+        assert len(calls) == len(re.findall(r"redis\.p?call\(", path.read_text())), path
+        for command, word in calls:
+            has_words = command in ("XGROUP", "XINFO", "SCRIPT")
+            found.add((f"{command}|{word}" if has_words else command).lower())
+    return found
+
+
+def test_every_command_of_a_script_is_in_the_list(any_settings: Settings) -> None:
+    """One that is added to a script without a line in worker/engine/rights.py fails here."""
+    assert commands_in_scripts() - {right.command for right in needed(any_settings)} == set()
+
+
+@pytest.fixture
+def any_settings(server: EmbeddedRedis) -> Settings:
+    return settings_of(server, "marketstate")
+
+
+def used(commands: list[Command], settings: Settings) -> set[Right]:
+    """What was carried out, as rights: the keys of the worker are told from other words by name."""
+    keys, found = settings.keys, set()
+    for command in commands:
+        words = command.words
+        name = command.name.lower()
+        if name in ("xgroup", "xinfo", "script", "client"):
+            name = f"{name}|{words[1].lower()}"
+        if name in OF_CONNECTIONS or name in ("time", "script|load"):
+            continue
+        first = {"xread": words.index("STREAMS") + 1 if "STREAMS" in words else 0}.get(name, 1)
+        if name == "xreadgroup":
+            first = words.index("STREAMS") + 1
+        if "|" in name:
+            first = 2
+        last = len(words) if name == "xread" else first + 1
+        if name == "evalsha":
+            first, last = 3, 3 + int(words[2])
+        mine = (
+            keys.internal_prefix,
+            keys.input,
+            keys.output_prefix,
+            keys.output_stream,
+            "candles:",
+        )
+        found |= {Right(name, word) for word in words[first:last] if word.startswith(mine)}
+    return found
+
+
+def test_the_list_has_all_that_workers_do(server: EmbeddedRedis, client: redis.Redis) -> None:
+    """Warming up, back-fill, states, dead letters, leases, restoring, handing over, counting."""
+    given: dict[str, Any] = {"symbols": "BTCUSDT", "backfill_keys": "candles:{symbol}:1m"}
+    candles = made_candles(("BTCUSDT",), 300)
+    client.zadd("candles:BTCUSDT:1m", {'{"c": 1.5}': START_MS})
+    feed(client, candles[:10])
+    with monitored(server) as commands:
+        worker = SteppedWorker(server, "one", **given)
+        assert [finding.verdict for finding in preflight(worker.settings)] == ["ok"] * 6
+        worker.keep()
+        worker.finish_all()
+        feed(client, candles[10:])
+        feed_fields(client, [{"symbol": "BTCUSDT", "close": "none"}])
+        worker.fetch()
+        client.xgroup_delconsumer(INPUT, GROUP, shard_name(0))
+        client.xreadgroup(GROUP, "stray", {INPUT: ">"}, count=2)
+        worker.finish_all()
+        other = SteppedWorker(server, "two", **given)
+        assert (len(other.keep()), len(worker.keep()), len(other.keep())) == (0, 8, 8)
+        groups: Any = client.xinfo_groups(INPUT)
+        unread(worker.intake._client, worker.keys, groups[0] | {"lag": None}, 10)
+        client.xtrim(INPUT, maxlen=0, approximate=False)
+        feed(client, [candle("BTCUSDT", 400, 100.0)])
+        worker.finish_all()
+        for one in (worker, other):
+            one.shards.release()
+    of_the_test = {("xgroup|delconsumer", INPUT), ("xtrim", INPUT), ("xadd", INPUT)}
+    found = used(commands, worker.settings) - of_the_test
+    assert found - set(needed(worker.settings)) == set()
+    assert len(found) > 150, "the scenario reaches most of the list"
+
+
+@pytest.mark.usefixtures("with_users")
+@pytest.mark.parametrize("user", USERS)
+def test_the_users_of_the_deployment_have_all_rights_whether_the_stream_is_there_or_not(
+    user: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    settings = settings_of(server, user)
+    before = client.dbsize()
+    assert check_rights(settings) == len(needed(settings))
+    assert client.dbsize() == before == 0
+    SteppedWorker(server, "one", **{"group": settings.group, "input_stream": settings.input_stream})
+    assert check_rights(settings) == len(needed(settings))
+
+
+def test_the_user_of_the_workers_may_do_nothing_that_is_not_in_the_list() -> None:
+    sources = [settings_from({"MARKETSTATE_SOURCE": name}) for name in ("candles", "synthetic")]
+    commands = {right.command for settings in sources for right in needed(settings)}
+    granted = {rule[1:] for rule in users("7")["marketstate"].split() if rule.startswith("+")}
+    assert granted == commands | OF_CONNECTIONS
+
+
+@pytest.mark.usefixtures("with_users")
+@pytest.mark.parametrize("source", ["candles", "synthetic"])
+def test_exactly_the_rights_of_the_list_are_enough(
+    source: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    settings = settings_of(server, "marketstate", source=source)
+    commands = {right.command for right in needed(settings)} | OF_CONNECTIONS
+    keys = {right.key for right in needed(settings) if right.key}
+    granted = (f"+{command}" for command in commands)
+    call(client, "ACL", "SETUSER", "marketstate", "resetkeys", "-@all", *granted)
+    call(client, "ACL", "SETUSER", "marketstate", *(f"~{key}" for key in keys))
+    assert [finding.verdict for finding in preflight(settings)][2:5] == ["ok"] * 3
+
+
+@pytest.mark.usefixtures("with_users")
+@pytest.mark.parametrize("there", [False, True], ids=["no stream", "a stream"])
+def test_every_command_that_is_not_allowed_is_named_with_its_key(
+    there: bool, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """`check` was green, and the worker ended at its first commit, half of it written."""
+    settings = settings_of(server, "marketstate")
+    if there:
+        SteppedWorker(server, "one")
+    keys_of: dict[str, list[str]] = {}
+    for right in needed(settings):
+        keys_of.setdefault(right.command, []).append(right.key)
+    for command, keys in keys_of.items():
+        granted = (f"+{each}" for each in OF_CONNECTIONS | keys_of.keys() - {command})
+        call(client, "ACL", "SETUSER", "marketstate", "-@all", *granted)
+        with pytest.raises(RedisUnusable) as refused:
+            list(preflight(settings))
+        expected = command.upper().replace("|", " ") + (f" on {keys[0]}" if keys[0] else "")
+        assert f"does not allow this user {expected}" in str(refused.value)
+        assert "ACL LOG there" in str(refused.value)
+    call(client, "ACL", "SETUSER", "marketstate", f"+{command}")
+    assert [finding.verdict for finding in preflight(settings)] == ["ok"] * 6
+
+
+@pytest.mark.usefixtures("with_users")
+def test_a_key_that_is_not_allowed_is_named(server: EmbeddedRedis, client: redis.Redis) -> None:
+    settings = settings_of(server, "marketstate")
+    for key in sorted({right.key for right in needed(settings)} - {""}):
+        others = {right.key for right in needed(settings)} - {key, ""}
+        call(client, "ACL", "SETUSER", "marketstate", "resetkeys", *(f"~{one}" for one in others))
+        with pytest.raises(RedisUnusable, match=re.escape(f" on {key},")):
+            check_rights(settings)
+
+
+@pytest.mark.parametrize("command", ["XADD", "HSET", "XGROUP", "LTRIM"])
+def test_a_command_that_was_renamed_is_named(command: str, server_binary: Path) -> None:
+    with EmbeddedRedis(server_binary, "--rename-command", command, f"OLD{command}") as server:
+        settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
+        with pytest.raises(RedisUnusable, match=f"does not know {command}: renamed or disabled"):
+            list(preflight(settings))
+
+
+def test_a_redis_that_refuses_writes_does_not_pass(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
+    for name, value, says in (
+        ("min-replicas-to-write", "1", "too few replicas are connected"),
+        ("maxmemory", "1", "is full and refuses writes"),
+    ):
+        client.config_set(name, value)
+        with pytest.raises(RedisUnusable, match=says):
+            list(preflight(settings))
+        client.config_set(name, "0")
+    assert [finding.verdict for finding in preflight(settings)] == ["ok"] * 6
+
+
+@pytest.mark.parametrize(("read_only", "says"), [("yes", "a read-only"), ("no", "a writable")])
+def test_a_replica_is_refused_a_writable_one_too(
+    read_only: str, says: str, server_binary: Path
+) -> None:
+    """What is written to a replica is gone after its next resync, and the group with it."""
+    replica_of = ("--replicaof", "127.0.0.1", str(free_port()))
+    with EmbeddedRedis(server_binary, *replica_of, "--replica-read-only", read_only) as server:
+        settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
+        with pytest.raises(RedisUnusable, match=f"is {says} replica.*connect to its master"):
+            list(preflight(settings))
+
+
+def test_a_cluster_is_refused(server_binary: Path) -> None:
+    server = EmbeddedRedis(server_binary, "--cluster-enabled", "yes")
+    while server.port > HIGHEST_PORT_IN_A_CLUSTER:
+        server.port = free_port()
+    with server:
+        settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
+        with pytest.raises(RedisUnusable, match="is part of a cluster"):
+            list(preflight(settings))

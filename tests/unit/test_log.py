@@ -1,0 +1,149 @@
+"""Log lines: what comes again and again is summed up, and nothing of it is forgotten."""
+
+import ast
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.log import Repeats, log
+
+WORKER = Path(__file__).parents[2] / "worker"
+
+
+class Lines(logging.Handler):
+    """A log with a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 1_000.0
+        self.repeats = Repeats(lambda: self.now_s)
+        self._seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._seen.append(f"{record.levelname} {record.getMessage()}")
+
+    def new(self) -> list[str]:
+        """Those since the last time."""
+        seen, self._seen = self._seen, []
+        return seen
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    before = log.handlers, log.filters, log.propagate, log.level
+    lines = Lines()
+    log.handlers, log.filters, log.propagate = [lines], [lines.repeats], False
+    log.setLevel(logging.INFO)
+    yield lines
+    log.handlers, log.filters, log.propagate, level = before
+    log.setLevel(level)
+
+
+def warn_of_bad_entries(first: int, count: int) -> None:
+    for i in range(first, first + count):
+        log.warning("entry %d is bad", i)
+
+
+def in_full(first: int, count: int) -> list[str]:
+    return [f"WARNING entry {i} is bad" for i in range(first, first + count)]
+
+
+def test_a_flood_of_one_kind_is_a_few_lines_and_then_one_a_minute(lines: Lines) -> None:
+    """G5: 20,000 bad entries gave 20,000 lines; in the sums there are as many."""
+    warn_of_bad_entries(0, 20_000)
+    assert lines.new() == in_full(0, Repeats.FEW)
+    lines.now_s += Repeats.MINUTE_S - 1
+    lines.repeats.tell()
+    assert lines.new() == []
+    lines.now_s += 1
+    lines.repeats.tell()
+    said = "of this kind in the last 60 s, such as: entry 19999 is bad"
+    assert lines.new() == [f"WARNING 19,990 more {said}"]
+    warn_of_bad_entries(20_000, 5)
+    lines.now_s += Repeats.MINUTE_S
+    lines.repeats.tell()
+    said = "of this kind in the last 60 s, such as: entry 20004 is bad"
+    assert lines.new() == [f"WARNING 5 more {said}"]
+
+
+def test_after_a_quiet_minute_the_first_few_are_shown_again(lines: Lines) -> None:
+    warn_of_bad_entries(0, Repeats.FEW)
+    lines.now_s += Repeats.MINUTE_S
+    warn_of_bad_entries(50, 20)
+    assert lines.new() == in_full(0, Repeats.FEW) + in_full(50, Repeats.FEW)
+    for expected in (1, 0, 0):
+        lines.now_s += Repeats.MINUTE_S
+        lines.repeats.tell()
+        assert len(lines.new()) == expected
+    warn_of_bad_entries(90, 20)
+    assert lines.new() == in_full(90, Repeats.FEW)
+
+
+def test_a_sum_whose_minute_is_over_is_told_with_the_next_warning_of_any_kind(
+    lines: Lines,
+) -> None:
+    warn_of_bad_entries(0, 12)
+    lines.new()
+    lines.now_s += 90
+    log.error("something else")
+    assert lines.new() == [
+        "WARNING 2 more of this kind in the last 90 s, such as: entry 11 is bad",
+        "ERROR something else",
+    ]
+
+
+def test_at_the_end_every_sum_is_told(lines: Lines) -> None:
+    warn_of_bad_entries(0, 12)
+    for i in range(13):
+        log.error("broken %d", i, extra={"kind": "broken"})
+    lines.new()
+    lines.now_s += 7
+    lines.repeats.tell(at_once=True)
+    assert lines.new() == [
+        "WARNING 2 more of this kind in the last 7 s, such as: entry 11 is bad",
+        "ERROR 3 more of this kind in the last 7 s, such as: broken 12",
+    ]
+    lines.repeats.tell(at_once=True)
+    assert lines.new() == []
+
+
+def test_kinds_are_told_apart_by_name_or_by_the_text_without_its_values(lines: Lines) -> None:
+    for i in range(Repeats.FEW):
+        log.warning("%s is late", i)
+        log.warning("%s is early", i)
+        log.warning(f"BTCUSDT: entry {i} is late", extra={"kind": "late"})
+    assert len(lines.new()) == 3 * Repeats.FEW
+    log.warning("%s is late", 99)
+    log.warning("ETHUSDT: entry 99 is late", extra={"kind": "late"})
+    assert lines.new() == []
+
+
+def test_what_is_no_warning_is_never_summed(lines: Lines) -> None:
+    for _ in range(100):
+        log.info("a state was published")
+    assert len(lines.new()) == 100
+
+
+def test_how_long_a_sum_can_wait_is_known(lines: Lines) -> None:
+    """A worker without work wakes up for it."""
+    warn_of_bad_entries(0, Repeats.FEW)
+    assert lines.repeats.seconds_to_tell == float("inf")
+    warn_of_bad_entries(0, 1)
+    lines.now_s += 20
+    assert lines.repeats.seconds_to_tell == 40
+    lines.now_s += 50
+    assert lines.repeats.seconds_to_tell == 0
+
+
+def test_no_warning_of_ours_is_of_every_kind() -> None:
+    """`log.warning("%s", text)` would be one kind for all texts."""
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in WORKER.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("log.warning", "log.error")
+        if isinstance(node.args[0], ast.Constant) and node.args[0].value == "%s"
+    ]
+    assert found == []

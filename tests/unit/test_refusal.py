@@ -1,0 +1,127 @@
+"""The errors of Redis in words, as Redis 6.2, 7 or Valkey send them and redis-py reads them."""
+
+from types import SimpleNamespace
+
+import pytest
+import redis
+from redis import exceptions
+
+from core.theta import merged_theta
+from worker.settings import Settings
+from worker.store import connection
+from worker.store.outage import Outage
+from worker.store.refusal import passes_by_itself, reason, refusal_of, refuses_for_now
+
+SHA = "f312507fea71c5e5daa2959fc8d604900f299304"
+OF_7 = f" script: {SHA}, on @user_script:12."
+OF_6 = f"Error running script (call to f_{SHA}): @user_script:12: "
+FULL = "command not allowed when used memory > 'maxmemory'."
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (f"WRONGTYPE not a list{OF_7}", "WRONGTYPE not a list"),
+        (f"WRONGTYPE not a list{OF_7} ", "WRONGTYPE not a list"),
+        (f"WRONGTYPE not a list script: {SHA}, on user_script:12.", "WRONGTYPE not a list"),
+        (f"{OF_6}WRONGTYPE not a list", "WRONGTYPE not a list"),
+        (f"ERR {OF_6}WRONGTYPE not a list", "WRONGTYPE not a list"),
+        (f"{OF_6}@user_script: 12: -OOM {FULL}", f"OOM {FULL}"),
+        (f"{OF_6}@user_script: 12: Unknown Redis command", "Unknown Redis command"),
+        (f"{OF_6}user_script:12: entry 3", "entry 3"),
+        (f"user_script:12: entry 3{OF_7}", "entry 3"),
+        ("a script: that is, on time", "a script: that is, on time"),
+        ("two\nlines", "two lines"),
+        ("", "ResponseError"),
+    ],
+)
+def test_what_redis_adds_of_the_inside_of_a_script_is_left_out(told: str, expected: str) -> None:
+    assert reason(redis.ResponseError(told)) == expected
+
+
+CONNECTION, TIMEOUT, RESPONSE = redis.ConnectionError, redis.TimeoutError, redis.ResponseError
+REFUSALS = [
+    (CONNECTION("Error 111 connecting to x:6379. Connection refused."), "away", "check that it"),
+    (CONNECTION("Error -2 connecting to x:6379. Name not known."), "away", "check that it runs"),
+    (TIMEOUT("Timeout connecting to server"), "away", "check that it runs"),
+    (TIMEOUT("Timeout reading from socket"), "away", "check that it runs"),
+    (CONNECTION("Connection closed by server."), "away", "client-output-buffer-limit"),
+    (CONNECTION("Error while reading from x:6379 : (104, '')"), "away", "a proxy in between"),
+    (CONNECTION("Error 32 while writing to socket. Broken pipe."), "away", "CLIENT KILL"),
+    (exceptions.BusyLoadingError("Redis is loading"), "loading", "still loading its data"),
+    (RESPONSE("LOADING Redis is loading"), "loading", "still loading its data"),
+    (RESPONSE("BUSY Redis is busy running a script."), "busy", "SCRIPT KILL"),
+    (exceptions.OutOfMemoryError(FULL), "full", "raise its maxmemory"),
+    (RESPONSE(f"{OF_6}@user_script: 12: -OOM {FULL}"), "full", "raise its maxmemory"),
+    (RESPONSE("MISCONF Redis is configured to save"), "cannot save", "a full disk?"),
+    (redis.ReadOnlyError("You can't write"), "read-only", "connect to its master"),
+    (RESPONSE(f"{OF_6}@user_script: 1: -READONLY You"), "read-only", "connect to its master"),
+    (exceptions.MasterDownError("Link is down"), "without a master", "lost its master"),
+    (RESPONSE("NOREPLICAS Not enough"), "too few replicas", "min-replicas-to-write"),
+    (CONNECTION("max number of clients reached"), "at its limit of clients", "maxclients"),
+    (exceptions.NoScriptError("No matching script."), "momentary", "refuses a command"),
+    (RESPONSE("UNBLOCKED force unblock"), "momentary", "refuses a command"),
+]
+FINAL = [
+    (redis.AuthenticationError("WRONGPASS"), "password refused", "_PASSWORD_FILE"),
+    (exceptions.NoPermissionError("no xadd"), "rights are missing", "ACL LOG"),
+    (RESPONSE(f"{OF_6}@user_script: 1: The user executing the script can't run this"), "", "ACL"),
+    (RESPONSE("ACL failure in script: User m has no permissions"), "", "ACL LOG"),
+    (RESPONSE("unknown command 'XADD', with args"), "a command is missing", "rename-command"),
+    (RESPONSE(f"Unknown Redis command called from script{OF_7}"), "", "rename-command"),
+    (exceptions.MovedError("1 127.0.0.1:7000"), "a cluster", "part of a cluster"),
+    (exceptions.AskError("1 127.0.0.1:7000"), "a cluster", "part of a cluster"),
+    (exceptions.ClusterCrossSlotError("Keys"), "a cluster", "part of a cluster"),
+    (exceptions.ClusterDownError("Hash slot not served"), "a cluster", "part of a cluster"),
+    (exceptions.TryAgainError("Multiple keys"), "a cluster", "part of a cluster"),
+    (RESPONSE("WRONGTYPE not a list"), "other", "refuses a command: WRONGTYPE not a list"),
+    (exceptions.InvalidResponse("Protocol Error"), "other", "refuses a command: Protocol"),
+]
+
+
+def settings() -> Settings:
+    return Settings(theta=merged_theta(None), redis_host="there", worker_id="one")
+
+
+@pytest.mark.parametrize(("error", "state", "says"), [*REFUSALS, *FINAL])
+def test_every_error_is_told_with_what_to_do(
+    error: redis.RedisError, state: str, says: str
+) -> None:
+    text = str(connection.unusable(error, settings()))
+    assert text.startswith("Redis at there:6379 db 0 ")
+    assert (says in text, reason(error) in text) == (True, True), text
+    assert refusal_of(error).state == (state or refusal_of(error).state)
+
+
+def test_what_passes_by_itself_is_waited_for_and_at_a_start_only_if_redis_is_there() -> None:
+    assert [passes_by_itself(error) for error, *_ in REFUSALS] == [True] * len(REFUSALS)
+    assert [passes_by_itself(error) for error, *_ in FINAL] == [False] * len(FINAL)
+    refusing = {state for error, state, _ in REFUSALS if refuses_for_now(error)}
+    assert {state for _, state, _ in REFUSALS} - refusing == {"away"}
+    assert [error for error, *_ in FINAL if refuses_for_now(error)] == []
+
+
+def test_an_outage_is_told_once_and_again_when_the_reason_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times_s = iter((100.0, 103.0, 200.0))
+    clock = SimpleNamespace(monotonic=lambda: next(times_s))
+    monkeypatch.setattr("worker.store.outage.time", clock)
+    lines: list[str] = []
+    outage = Outage(settings(), lines.append)
+    outage.end()
+    errors = [error for error, *_ in REFUSALS]
+    for error in (errors[0], errors[4], errors[2], errors[7], errors[8], FINAL[0][0], errors[0]):
+        outage.note(error)
+    text = outage.text
+    outage.end()
+    where = "Redis at there:6379 db 0"
+    assert lines == [
+        f"lost {where}: Error 111 connecting to x:6379. Connection refused.",
+        f"still waiting for {where}: Redis is loading",
+        f"still waiting for {where}: Error 111 connecting to x:6379. Connection refused.",
+        "Redis is back after 3.0 s",
+    ]
+    assert (text, outage.text) == (lines[2], "")
+    outage.note(errors[7])
+    assert lines[4:] == [f"lost {where}: Redis is loading"]

@@ -1,0 +1,43 @@
+"""An outage of Redis, as it is reported to the log, the screen and the service manager."""
+
+import time
+from collections.abc import Callable
+
+from worker.settings import Settings
+from worker.store.connection import address
+from worker.store.refusal import passes_by_itself, reason, refusal_of
+
+
+class Outage:
+    """Reports when it begins, when its reason changes, and when it ends."""
+
+    def __init__(
+        self, settings: Settings, tell: Callable[[str], None], begins: str = "lost Redis"
+    ) -> None:
+        self._where = address(settings)
+        self._tell = tell
+        self._begins = begins
+        self._began_s = 0.0
+        self._state = ""
+        self.text = ""
+        """The last report, for a status line; empty while there is no outage."""
+
+    def note(self, error: BaseException) -> None:
+        """Called for each failed attempt. Errors that do not pass by themselves are ignored."""
+        state = refusal_of(error).state
+        if state == self._state or not passes_by_itself(error):
+            return
+        begins = self._begins
+        if self.text:
+            begins = "still waiting for Redis"
+        else:
+            self._began_s = time.monotonic()
+        self._state = state
+        self.text = f"{begins} at {self._where}: {reason(error)}"
+        self._tell(self.text)
+
+    def end(self) -> None:
+        """Called when an attempt has succeeded, also without an outage before it."""
+        if self.text:
+            self._tell(f"Redis is back after {time.monotonic() - self._began_s:.1f} s")
+        self._state = self.text = ""

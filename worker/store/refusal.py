@@ -1,0 +1,176 @@
+"""Why Redis cannot be used at the moment: each kind of error, with words for it."""
+
+import re
+from typing import Final, NamedTuple
+
+import redis
+from redis import exceptions
+
+
+class Refusal(NamedTuple):
+    """A kind of error. `words` go behind "Redis at HOST:PORT"."""
+
+    state: str
+    """The state of Redis that causes it. While it stays the same, it is reported once."""
+    passes: bool
+    """Whether waiting and connecting again can help."""
+    words: str
+
+    @property
+    def answers(self) -> bool:
+        """Redis is there: it has answered with a refusal."""
+        return self.state != AWAY
+
+
+AWAY: Final = "away"
+
+_SILENT: Final = Refusal(
+    AWAY,
+    True,
+    "does not answer ({reason}); check that it runs, and MARKETSTATE_REDIS_HOST and _PORT or "
+    "MARKETSTATE_REDIS_URL",
+)
+_CLOSED: Final = Refusal(
+    AWAY,
+    True,
+    "closed the connection ({reason}): it ended or restarted, or CLIENT KILL, one of its limits "
+    "(client-output-buffer-limit, timeout) or a proxy in between cut the connection; Redis's log "
+    "says which",
+)
+_LOADING: Final = Refusal("loading", True, "is still loading its data ({reason}); try again later")
+_BUSY: Final = Refusal(
+    "busy", True, "is busy with a script ({reason}); if it does not end by itself: SCRIPT KILL"
+)
+_FULL: Final = Refusal(
+    "full", True, "is full and refuses writes ({reason}); raise its maxmemory, or free memory"
+)
+_UNSAVED: Final = Refusal(
+    "cannot save",
+    True,
+    "cannot save its data and refuses writes ({reason}); its log says why: a full disk?",
+)
+_READ_ONLY: Final = Refusal(
+    "read-only", True, "is a read-only replica ({reason}); connect to its master"
+)
+_MASTER_DOWN: Final = Refusal(
+    "without a master", True, "is a replica that has lost its master ({reason})"
+)
+_TOO_FEW_REPLICAS: Final = Refusal(
+    "too few replicas",
+    True,
+    "refuses writes because too few replicas are connected ({reason}); bring them back, or lower "
+    "its min-replicas-to-write",
+)
+_TOO_MANY_CLIENTS: Final = Refusal(
+    "at its limit of clients",
+    True,
+    "has no room for another client ({reason}); raise its maxclients, or see CLIENT LIST for who "
+    "holds so many connections",
+)
+_CLUSTER: Final = Refusal(
+    "a cluster",
+    False,
+    "is part of a cluster ({reason}); a group's keys must be together, in a Redis that is not",
+)
+_PASSWORD: Final = Refusal(
+    "password refused",
+    False,
+    "refuses this user or password ({reason}); check MARKETSTATE_REDIS_USERNAME and "
+    "MARKETSTATE_REDIS_PASSWORD or _PASSWORD_FILE",
+)
+RIGHTS: Final = Refusal(
+    "rights are missing",
+    False,
+    "does not allow this user something that is needed ({reason}); ACL LOG there shows what, and "
+    "deploy/redis/users.acl has all rights that are needed",
+)
+UNKNOWN_COMMAND: Final = Refusal(
+    "a command is missing",
+    False,
+    "does not know a command that is needed ({reason}); was it renamed or disabled there "
+    "(rename-command)?",
+)
+# Over in a moment, without anybody doing something.
+_MOMENTARY: Final = Refusal("momentary", True, "refuses a command: {reason}")
+_OTHER: Final = Refusal("other", False, "refuses a command: {reason}")
+
+# redis-py cuts the code off the text where it has a class for it. Subclasses come first.
+_BY_CLASS: Final = (
+    (exceptions.BusyLoadingError, _LOADING),
+    (exceptions.AuthenticationError, _PASSWORD),
+    (exceptions.AuthorizationError, _PASSWORD),
+    (exceptions.OutOfMemoryError, _FULL),
+    (exceptions.ReadOnlyError, _READ_ONLY),
+    (exceptions.NoPermissionError, RIGHTS),
+    (exceptions.MasterDownError, _MASTER_DOWN),
+    (exceptions.AskError, _CLUSTER),
+    (exceptions.TryAgainError, _CLUSTER),
+    (exceptions.ClusterDownError, _CLUSTER),
+    (exceptions.ClusterCrossSlotError, _CLUSTER),
+    # Scripts were flushed between the loading of one and its call.
+    (exceptions.NoScriptError, _MOMENTARY),
+)
+# Redis 6.2 wraps refusals from inside a script in a text of its own.
+_BY_TEXT: Final = tuple(
+    (re.compile(pattern), refusal)
+    for pattern, refusal in (
+        (r"\bLOADING\b", _LOADING),
+        (r"\bBUSY\b", _BUSY),
+        (r"\bOOM\b", _FULL),
+        (r"\bMISCONF\b", _UNSAVED),
+        (r"\bREADONLY\b", _READ_ONLY),
+        (r"\bMASTERDOWN\b", _MASTER_DOWN),
+        (r"\bNOREPLICAS\b", _TOO_FEW_REPLICAS),
+        (r"\bUNBLOCKED\b", _MOMENTARY),
+        (r"\b(CROSSSLOT|CLUSTERDOWN)\b", _CLUSTER),
+        (r"\bNOPERM\b|ACL failure in script|user executing the script can't", RIGHTS),
+        (r"unknown command|Unknown Redis command", UNKNOWN_COMMAND),
+    )
+)
+_WAS_CLOSED: Final = re.compile(
+    r"closed by server|while reading from|while writing to|reset by peer|Broken pipe"
+)
+
+# What is not part of the message, and what replaces it.
+_ADDED: Final = (
+    # Redis 7 and Valkey, behind the text.
+    (re.compile(r" script: \S+, on @?\S+:\d+\.?\s*$"), ""),
+    # Redis 6.2, in front of it.
+    (re.compile(r"^(?:ERR )?Error running script \(call to \S+\): @?user_script:\s*\d+: "), ""),
+    # Both, for what was raised by Lua itself.
+    (re.compile(r"^(?:ERR )?@?user_script:\s*\d+: -?"), ""),
+    (re.compile(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>"), r"\1:\2"),
+)
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    for kind, refusal in _BY_CLASS:
+        if isinstance(error, kind):
+            return refusal
+    text = str(error)
+    if isinstance(error, redis.ResponseError):
+        return next((refusal for found, refusal in _BY_TEXT if found.search(text)), _OTHER)
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        if "max number of clients" in text:
+            return _TOO_MANY_CLIENTS
+        return _CLOSED if _WAS_CLOSED.search(text) else _SILENT
+    return _OTHER
+
+
+def passes_by_itself(error: BaseException) -> bool:
+    """Whether waiting and connecting again can help."""
+    return refusal_of(error).passes
+
+
+def refuses_for_now(error: BaseException) -> bool:
+    """Whether Redis is there, and will allow later what it refuses."""
+    refusal = refusal_of(error)
+    return refusal.answers and refusal.passes
+
+
+def reason(error: BaseException) -> str:
+    """In one line, without what Redis adds of the inside of a script, and redis-py of clients."""
+    text = str(error)
+    for added, instead in _ADDED:
+        text = added.sub(instead, text)
+    return " ".join(text.split()) or type(error).__name__
