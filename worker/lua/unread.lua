@@ -5,7 +5,7 @@
 
 local count, after = 0, ARGV[1]
 repeat
-  local entries = redis.call('XRANGE', KEYS[1], '(' .. after, '+', 'COUNT', 1000)
+  local entries = redis.call('XRANGE', KEYS[1], '(' .. after, '+', 'COUNT', '1000')
   count = count + #entries
   if #entries > 0 then after = entries[#entries][1] end
 until #entries < 1000
