@@ -166,3 +166,17 @@ def test_entries_that_are_taken_away_behind_a_slice_are_looked_for_again(
     monkeypatch.setattr(worker.shards, "keep", takes_away_once)
     worker.finish_all()
     assert counters(client) == {"applied": 20, "ignored": 3 * IN_A_SLICE}
+
+
+def test_damaged_progress_of_a_restoring_is_passed_over(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 10))
+    worker.fetch()
+    delete_the_consumer(client)
+    client.hset(META, "restoring", b"\xc1")
+    assert worker.finish_all() == 10
+    assert counters(client) == {"applied": 10}

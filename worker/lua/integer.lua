@@ -15,10 +15,11 @@ local function integer(text)
 end
 
 -- Adds to a counter of the hash `counters`, which never falls below 0. If its value is damaged, it
--- starts again at 0, and the old value is kept as `<name>.damaged`.
+-- starts again at 0, and the old value is kept as `<name>.damaged`. Returns that value, or nil.
 local function count(counters, name, increment)
   local found = redis.call('HGET', counters, name) or '0'
   local before = integer(found)
   if not before then redis.call('HSET', counters, name .. '.damaged', found) end
   redis.call('HSET', counters, name, int(math.max(0, (before or 0) + increment)))
+  return not before and found or nil
 end

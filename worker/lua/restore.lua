@@ -27,7 +27,7 @@ end
 local pending = pending_of_shard()
 local found = redis.call('HGET', unfinished, consumer) or '0'
 local noted = integer(found)
-local every = cmsgpack.unpack(redis.call('HGET', meta, 'restoring') or cmsgpack.pack({}))
+local every = progress_of_restoring(redis.call('HGET', meta, 'restoring') or nil)
 local under_way = every[consumer]
 if noted and noted <= pending and not under_way then return {'nothing missing'} end
 

@@ -46,7 +46,7 @@ if not known.settings then return {'meta gone'} end
 local last_notice, last_word = last_id(notices), last_id(handed_over)
 local total, by_consumer, as_texts = pending_entries(input, group)
 local noted = as_map(redis.call('HGETALL', unfinished))
-local restoring = known.restoring and cmsgpack.unpack(known.restoring) or {}
+local restoring = known.restoring and progress_of_restoring(known.restoring) or {}
 local missing, is_shard, surplus = {'missing'}, {}, {}
 for shard = 0, shards - 1 do
   local consumer = consumer_of(shard)

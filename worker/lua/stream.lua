@@ -31,6 +31,12 @@ local function pending_entries(stream, group)
   return summary[1], by_consumer, as_texts
 end
 
+-- How far restore.lua is with each consumer, from its field of meta; nothing if that is damaged.
+local function progress_of_restoring(packed)
+  local ok, found = pcall(cmsgpack.unpack, packed or '')
+  return ok and type(found) == 'table' and found or {}
+end
+
 local ID = '^(%d+)%-(%d+)$'
 
 local function is_id(text) return string.match(text or '', ID) ~= nil end
