@@ -59,6 +59,11 @@ class Keys:
         return f"{self.internal_prefix}:notices"
 
     @property
+    def handed_over(self) -> str:
+        """Stream of one entry: its id changes whenever entries are handed to another's shards."""
+        return f"{self.internal_prefix}:handed-over"
+
+    @property
     def unfinished(self) -> str:
         """Hash: consumer of a shard -> number of entries routed to it and not finished."""
         return f"{self.internal_prefix}:unfinished"
@@ -94,8 +99,8 @@ class Keys:
     def every(self, shards: int, symbols: Iterable[str]) -> list[str]:
         """All keys above, for a group with `shards` shards and these symbols."""
         of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
-        of_group += [self.epoch, self.notices, self.unfinished, self.finished_ids]
-        of_group += [self.counters, self.fed]
+        of_group += [self.epoch, self.notices, self.handed_over]
+        of_group += [self.unfinished, self.finished_ids, self.counters, self.fed]
         of_shards = [(self.lease(shard), self.marks(shard)) for shard in range(shards)]
         of_symbols = [(self.window(symbol), self.state(symbol)) for symbol in symbols]
         return [*of_group, *(key for pair in of_shards + of_symbols for key in pair)]

@@ -6,6 +6,10 @@ import pytest
 import redis
 
 from tests.support.candles import as_envelope, candle, made_candles
+from tests.support.lua_shims import (
+    NOBODY_HAS_WHAT_THE_CONSUMER_NOBODY_HAS,
+    put_before_every_script,
+)
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
@@ -243,3 +247,25 @@ def test_the_group_shows_its_shards_as_consumers(
     consumers: Any = client.xinfo_consumers(INPUT, GROUP)
     pending = {consumer["name"].decode(): consumer["pending"] for consumer in consumers}
     assert pending == {INTAKE: 0, shard_name(shard_of("BTCUSDT", 16)): 1}
+
+
+def test_entries_that_no_consumer_has_are_handed_to_their_shards_first(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """G1, G5: as XNACK of Redis 8.8 leaves them; here another Redis answers like it."""
+    put_before_every_script(monkeypatch, NOBODY_HAS_WHAT_THE_CONSUMER_NOBODY_HAS)
+    worker = SteppedWorker(server, "one", batch=100)
+    worker.keep()
+    candles = made_candles(("BTCUSDT", "ETHUSDT"), 500)
+    feed(client, candles[:10])
+    worker.fetch()
+    feed(client, candles[10:900])
+    client.xreadgroup(GROUP, "nobody", {INPUT: ">"}, count=800)
+    feed(client, candles[900:])
+    assert worker.finish_all() == 1_000
+    assert {k: n for k, n in counters(client).items() if k != "emitted"} == {"applied": 1_000}
+    assert backlog(client) == (0 if knows_lag(client) else None, 0)
+    assert "the consumer 'intake' held entries" in caplog.text

@@ -47,7 +47,7 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             *(text for name, value in fixed.items() for text in (name, str(value))),
         ],
     )
-    verdict, *details = [part.decode() for part in reply]
+    verdict, *details = [part.decode(errors="replace") for part in reply]
     match verdict, *details:
         case "created" | "joined", boundary:
             return verdict, boundary
@@ -71,6 +71,11 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             raise ConfigurationMismatch(
                 f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "
                 f"{fixed[name]!r}; change it back, or choose another {PREFIX}GROUP"
+            )
+        case "damaged", name, found:
+            raise RedisUnusable(
+                f"the field {name} of {keys.meta} is {found!r} and not an entry id; set it with "
+                f"HSET to the one it had, or to 0-0 (see README, When the group is gone)"
             )
         case "running", found, other:
             raise settings_differ(settings, found, f"stop {other!r} and all others first")

@@ -45,6 +45,7 @@ class Intake:
         self._ahead: list[Reading] = []
         self._asked_under = 0
         self._last_seen_id = b"0-0"
+        self._last_handed_over = b"0-0"
         self._clock_ahead_ms = 0.0
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has given shards back."""
@@ -58,7 +59,7 @@ class Intake:
         ahead, self._ahead = self._ahead, []
         if ahead and self._asked_under == self._shards.version:
             return ahead
-        return self._read(self._router.route(self._shards, most))
+        return self._read(self._router.route(self._shards, most, self._shards.keep))
 
     def ask_ahead(self, in_hand: list[Reading], most: int) -> None:
         """Ask for at most `most` entries behind those in hand, and go on without the answer."""
@@ -75,11 +76,14 @@ class Intake:
         return int(self._clock_ahead_ms + time.monotonic() * 1_000)
 
     def wait(self, seconds: float, stop: Stop) -> None:
-        """Block until an entry or a notice newer than all we have seen, a signal, or `seconds`."""
+        """Block until an entry or a notice newer than all we have seen, until another worker hands
+        entries to the shards of others, a signal, or `seconds`.
+        """
         block_ms = max(1, math.ceil(seconds * 1_000))
         newer_than: dict[Any, Any] = {
             self._keys.input: self._last_seen_id,
             self._keys.notices: self.last_notice,
+            self._keys.handed_over: self._last_handed_over,
         }
         stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
 
@@ -91,4 +95,5 @@ class Intake:
     def _read(self, routed: Routed) -> list[Reading]:
         self._clock_ahead_ms = routed.now_ms - time.monotonic() * 1_000
         self._last_seen_id, self.last_notice = routed.last_seen_id, routed.last_notice
+        self._last_handed_over = routed.last_handed_over
         return self._pipeline.read(routed.entries())

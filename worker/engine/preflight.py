@@ -126,6 +126,7 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
         keys.members: "hash",
         keys.counters: "hash",
         keys.notices: "stream",
+        keys.handed_over: "stream",
         keys.unfinished: "hash",
         keys.finished_ids: "hash",
         keys.epoch: "string",

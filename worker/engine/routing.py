@@ -1,7 +1,7 @@
 """What `route.lua` is asked, and what its reply says: the Python side of its contract."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple
 
@@ -23,13 +23,19 @@ class Routed(NamedTuple):
     """How many entries were handed to their shards."""
     lost: int
     """How many were found trimmed before they were read."""
+    back: int
+    """How many were counted as lost before, and came back."""
     last_seen_id: bytes
     suspect: bytes
     """Two ids between which an unknown number may have been trimmed; or empty."""
+    unknown: bytes
+    """What `entries_accounted` is, where that says nothing about what was read; or empty."""
     stray: bytes
     """A consumer that held entries although it is not a shard; or empty."""
     last_notice: bytes
     """The id of the last notice that a worker has given shards back."""
+    last_handed_over: bytes
+    """The id of the last word that a worker has handed entries to the shards of others."""
     now_ms: int
     """By Redis's clock."""
     heads: bytes
@@ -58,12 +64,16 @@ class Router:
         self._keys = settings.keys
         self._scripts = scripts
         self._turn = 0
+        self._said_unknown = False
 
-    def route(self, shards: Iterable[int], most: int) -> Routed:
+    def route(
+        self, shards: Iterable[int], most: int, keep: Callable[[], None] = lambda: None
+    ) -> Routed:
         """Route what is new, and get at most `most` entries of our `shards`, each shard's in order.
 
         Nothing is routed before everything older is with its shard: entries that another consumer
-        has taken from the group, or that are not pending for anyone any more.
+        has taken from the group, or that are not pending for anyone any more. That can take longer
+        than a lease lasts, so `keep` is called again and again meanwhile.
         """
         while True:
             reply = self._scripts.route(*self.question(shards, most))
@@ -73,6 +83,7 @@ class Router:
                 case [b"missing", *missing]:
                     for shard in missing:
                         self._restore(shard)
+                    keep()
                 case _ if routed := self.understood(reply):
                     return routed
 
@@ -89,7 +100,14 @@ class Router:
             for shard in (*held[first:], *held[:first])
         ]
         return (
-            [keys.input, keys.meta, keys.counters, keys.unfinished, keys.notices],
+            [
+                keys.input,
+                keys.meta,
+                keys.counters,
+                keys.unfinished,
+                keys.notices,
+                keys.handed_over,
+            ],
             [
                 keys.group,
                 INTAKE,
@@ -121,6 +139,22 @@ class Router:
                 reply.lost,
                 self._keys.input,
             )
+        if reply.back:
+            log.warning(
+                "%d entries of %s that were counted as lost came back: their shards have them now",
+                reply.back,
+                self._keys.input,
+            )
+        if reply.unknown and not self._said_unknown:
+            self._said_unknown = True
+            log.warning(
+                "how many entries group %s has read is not known (entries_accounted of %s is %s), "
+                "for example after a move from Redis 6.2: what is trimmed unread cannot be counted "
+                "as lost before everything is read once",
+                self._keys.group,
+                self._keys.meta,
+                reply.unknown.decode(errors="replace"),
+            )
         if reply.stray:
             log.warning(
                 "the consumer %r held entries of group %s; %d of them are handed to their shards: "
@@ -132,15 +166,23 @@ class Router:
         if reply.suspect:
             log.warning(
                 "entries between %s may have been trimmed from %s before anybody read them; "
-                "Redis 7 can count them, this one cannot",
+                "they cannot be counted here (Redis 6.2 does not count what was added)",
                 reply.suspect.decode(),
                 self._keys.input,
             )
 
     def _restore(self, shard: int) -> None:
+        """Once, which may be not enough: as long as something is missing, `route.lua` says so."""
         keys = self._keys
-        restored, lost = self._scripts.restore(
-            keys=[keys.input, keys.meta, keys.counters, keys.unfinished, keys.finished_ids],
+        verdict, *found = self._scripts.restore(
+            keys=[
+                keys.input,
+                keys.meta,
+                keys.counters,
+                keys.unfinished,
+                keys.finished_ids,
+                keys.handed_over,
+            ],
             args=[
                 keys.group,
                 shard,
@@ -149,6 +191,16 @@ class Router:
                 MAX_DOCUMENT_BYTES,
             ],
         )
+        if verdict != b"restored":
+            return
+        restored, lost, damaged = found
+        if damaged:
+            log.warning(
+                "the field %s of %s was %s, not a number of entries; it was counted again",
+                shard_name(shard),
+                keys.unfinished,
+                damaged.decode(errors="replace"),
+            )
         log.warning(
             "%s: %d unfinished entries were not pending for it and are pending again (was the "
             "consumer deleted, or did somebody claim them?); %d more are gone, trimmed or "

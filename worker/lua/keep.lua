@@ -54,7 +54,7 @@ for shard = 1, shards do
   tokens[shard] = ''
   if token ~= '' and redis.call('GET', lease) == token then
     if held < quota then
-      redis.call('PEXPIRE', lease, lease_ms)
+      redis.call('PEXPIRE', lease, int(lease_ms))
       tokens[shard] = token
       held = held + 1
     else
@@ -63,7 +63,7 @@ for shard = 1, shards do
     end
   end
 end
-if gave_back then redis.call('XADD', notices, 'MAXLEN', 1, '*', 'from', worker_id) end
+if gave_back then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker_id) end
 
 -- 4. Take free shards. A lease under our id whose token we did not send is from a lost reply: it is
 --    taken again with a new token, so that a delayed commit with the old token fails.
@@ -72,8 +72,8 @@ for shard = 1, shards do
   local lease = lease_key(shard)
   local holder = redis.call('GET', lease)
   if tokens[shard] == '' and (not holder or string.match(holder, '^(.*):') == worker_id) then
-    local token = worker_id .. ':' .. redis.call('INCR', epoch)
-    redis.call('SET', lease, token, 'PX', lease_ms)
+    local token = worker_id .. ':' .. int(redis.call('INCR', epoch))
+    redis.call('SET', lease, token, 'PX', int(lease_ms))
     tokens[shard] = token
     held = held + 1
   end

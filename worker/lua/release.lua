@@ -19,5 +19,5 @@ if entry then
   local _, _, incarnation = member(entry, 0)
   if incarnation == ARGV[2] then redis.call('HDEL', members, worker_id) end
 end
-if released > 0 then redis.call('XADD', notices, 'MAXLEN', 1, '*', 'from', worker_id) end
+if released > 0 then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker_id) end
 return released

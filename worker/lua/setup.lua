@@ -6,7 +6,8 @@
 -- ARGV[4] the settings that all workers share; they may change while no other worker is live
 -- ARGV[5...] name, value of each setting that can never change
 -- Returns {'created' | 'joined' | 'deleted' | 'foreign' | 'none yet', warm-up boundary},
---         {'fixed', name, found} or {'running', settings found, the other worker's id}.
+--         {'fixed', name, found}, {'damaged', name, found}
+--      or {'running', settings found, the other worker's id}.
 --
 -- Protects G2: all workers of a group calculate the same. Group and meta are created together, so
 -- a meta without a group means that the group was deleted; then no worker guesses a position.
@@ -35,13 +36,16 @@ if not known then
   local stream = stream_info(input)
   local boundary = start == 'warm' and stream['last-generated-id'] or '0-0'
   redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 5))
+  -- No entry up to this one is ever routed, not even when entries are restored.
+  local position = start == 'new' and stream['last-generated-id'] or '0-0'
+  redis.call('HSET', meta, 'start_id', position)
   local added = stream['entries-added']
   if added then
     -- Entries trimmed before the group existed do not count as lost.
     local unread = start == 'new' and 0 or stream['length']
-    local position = start == 'new' and stream['last-generated-id'] or '0-0'
-    redis.call('HSET', meta, 'entries_accounted', added - unread)
-    redis.call('XGROUP', 'SETID', input, group, position, 'ENTRIESREAD', added - unread)
+    local accounted = int(added - unread)
+    redis.call('HSET', meta, 'entries_accounted', accounted)
+    redis.call('XGROUP', 'SETID', input, group, position, 'ENTRIESREAD', accounted)
   end
   return {'created', boundary}
 end
@@ -49,6 +53,10 @@ end
 for i = 5, #ARGV, 2 do
   local name, wanted, found = ARGV[i], ARGV[i + 1], redis.call('HGET', meta, ARGV[i])
   if found ~= wanted then return {'fixed', name, found or ''} end
+end
+for _, name in ipairs({'start_id', 'warm_until_id'}) do
+  local found = redis.call('HGET', meta, name) or '0-0'
+  if not is_id(found) then return {'damaged', name, found} end
 end
 local found = redis.call('HGET', meta, 'settings')
 if found ~= settings then

@@ -1,7 +1,7 @@
 -- The symbol of an entry and its shard, by the rules of schemas/candle.py and worker/keys.py.
 --
--- Not a script: it is inserted after stream.lua and before the scripts that need it. An entry
--- without a symbol, or larger than `max_bytes`, belongs to shard 0, whose worker dead-letters it.
+-- Not a script: it is inserted before the scripts that need it. An entry without a symbol, or
+-- larger than `max_bytes`, belongs to shard 0, whose worker dead-letters it.
 
 local function symbol_in(document, max_bytes)
   if #document > max_bytes then return nil end
@@ -18,11 +18,23 @@ local function symbol_in(document, max_bytes)
   return found.symbol
 end
 
+-- The shard, and the size of the entry in bytes.
 local function shard_of(fields, shards, max_bytes)
-  local entry = as_map(fields)
-  local document = entry.payload or entry.data
-  local symbol = entry.symbol
+  local symbol, payload, data
+  local bytes = 0
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    bytes = bytes + #name + #value
+    if name == 'payload' then
+      payload = value
+    elseif name == 'data' then
+      data = value
+    elseif name == 'symbol' then
+      symbol = value
+    end
+  end
+  local document = payload or data
   if document then symbol = symbol_in(document, max_bytes) end
-  if type(symbol) ~= 'string' then return 0 end
-  return tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16) % shards
+  if type(symbol) ~= 'string' then return 0, bytes end
+  return tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16) % shards, bytes
 end

@@ -9,20 +9,20 @@
 -- clients for long; a caller who needs more calls again.
 
 local stream, last, most = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local FIRST, MOST_BYTES = 16, 1024 * 1024
+local MOST_AT_ONCE = 1024 * 1024 -- bytes; a caller who wants to know more comes again
 local count, bytes, ended = 0, 0, 0
 
-local step = math.min(FIRST, most)
+local step = next_step(most, MOST_AT_ONCE)
 repeat
-  local entries = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', string.format('%d', step))
-  count = count + #entries
+  local entries = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', int(step))
+  local bytes_of_step = 0
   for _, entry in ipairs(entries) do
     last = entry[1]
-    for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+    for _, text in ipairs(entry[2]) do bytes_of_step = bytes_of_step + #text end
   end
+  note_read(#entries, bytes_of_step)
+  count, bytes = count + #entries, bytes + bytes_of_step
   if #entries < step then ended = 1 end
-  -- As many as are likely to fit, should they be like those before them.
-  local fit = (MOST_BYTES - bytes) * count / math.max(1, bytes)
-  step = math.floor(math.min(most - count, fit))
+  step = next_step(most - count, MOST_AT_ONCE - bytes)
 until ended == 1 or step < 1
 return {count, last, ended}

@@ -24,12 +24,12 @@ class Scripts:
         def script(*names: str) -> Script:
             return client.register_script(_source(*names))
 
-        self.setup = script("stream", "clock", "members", "setup")
-        self.keep = script("clock", "members", "keep")
+        self.setup = script("integer", "stream", "clock", "members", "setup")
+        self.keep = script("integer", "clock", "members", "keep")
         self.load = script("load")
         self.release = script("clock", "members", "release")
-        self.route = script("stream", "clock", "symbol", "route")
-        self.restore = script("stream", "symbol", "restore")
+        self.route = script("integer", "stream", "steps", "clock", "symbol", "route")
+        self.restore = script("integer", "stream", "steps", "symbol", "restore")
         self.commit = script("clock", "commit")
-        self.unread = script("unread")
+        self.unread = script("integer", "steps", "unread")
         self.feed = script("stream", "feed")
