@@ -160,4 +160,4 @@ def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
 
 
 def _flat_fields(fields: msgspec.Struct) -> list[str]:
-    return _flat(msgspec.structs.asdict(fields).items())
+    return list(chain.from_iterable(msgspec.structs.asdict(fields).items()))
