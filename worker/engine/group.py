@@ -75,7 +75,7 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         case "damaged", name, found:
             raise RedisUnusable(
                 f"the field {name} of {keys.meta} is {found!r} and not an entry id; set it with "
-                f"HSET to the one it had, or to 0-0 (see README, When the group is gone)"
+                f"HSET to the one it had, or to 0-0; {SEE_GROUP_GONE}"
             )
         case "running", found, other:
             raise settings_differ(settings, found, f"stop {other!r} and all others first")
