@@ -90,11 +90,11 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     if settings.source == "synthetic":
         yield [keys.input], "xadd xrevrange"
     yield [keys.output_stream, keys.dead_stream], "evalsha type xadd"
-    yield [keys.meta], "evalsha hexists hget hgetall hincrby hset type"
+    yield [keys.meta], "evalsha hdel hexists hget hgetall hset type"
     yield [keys.members], "evalsha hdel hget hgetall hset type"
     yield [keys.epoch], "evalsha incr type"
     yield [keys.notices, keys.handed_over], "evalsha type xadd xread xrevrange"
-    yield [keys.counters], "evalsha hget hincrby type"
+    yield [keys.counters], "evalsha hget hincrby hset type"
     yield [keys.unfinished], "del evalsha hget hgetall hincrby hset type"
     yield [keys.finished_ids], "del evalsha hget hset type"
     yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"
