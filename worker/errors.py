@@ -43,10 +43,24 @@ class WrongKeyType(RedisUnusable):
     """A key that the worker needs holds a value of another type."""
 
 
+class CommitBrokenOff(RedisUnusable):
+    """Redis refused a command in the middle of a commit; the rest of the commit is stored."""
+
+
 class CheckFailed(WorkerError):
     """A check or verification failed."""
 
     exit_code = 4
+
+
+class RolledBack(Exception):
+    """Redis is back at older data and the connection has not broken; the commit wrote nothing."""
+
+    def __init__(self, shard: int, commit: str) -> None:
+        super().__init__(
+            f"it is back at older data: the last commit of shard {shard} is {commit or 'none'} "
+            "there, not the one that this worker made or loaded"
+        )
 
 
 class LeaseLost(Exception):

@@ -74,6 +74,11 @@ class Keys:
         return f"{self.internal_prefix}:finished-ids"
 
     @property
+    def commits(self) -> str:
+        """Hash: consumer of a shard -> id of its last commit, or the rest of it if it broke off."""
+        return f"{self.internal_prefix}:commits"
+
+    @property
     def counters(self) -> str:
         return f"{self.internal_prefix}:counters"
 
@@ -100,7 +105,7 @@ class Keys:
         """All keys above, for a group with `shards` shards and these symbols."""
         of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
         of_group += [self.epoch, self.notices, self.handed_over]
-        of_group += [self.unfinished, self.finished_ids, self.counters, self.fed]
+        of_group += [self.unfinished, self.finished_ids, self.commits, self.counters, self.fed]
         of_shards = [(self.lease(shard), self.marks(shard)) for shard in range(shards)]
         of_symbols = [(self.window(symbol), self.state(symbol)) for symbol in symbols]
         return [*of_group, *(key for pair in of_shards + of_symbols for key in pair)]

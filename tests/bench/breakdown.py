@@ -127,7 +127,6 @@ def _watched(session: Session) -> Stopwatch:
         (Pipeline, "read", "read: decode and check", Pipeline.read),
         (Pipeline, "advance", "advance, without the states", Pipeline.advance),
         (MarketState, "get_states", "states", MarketState.get_states),
-        (commit.Commit, "_key_list", "plan of the commit", commit.Commit._key_list),
         (commit.Commit, "_plan", "plan of the commit", commit.Commit._plan),
         (commit.Commit, "_write", "commit, and wait", commit.Commit._write),
         (Shards, "move", "windows in memory move", Shards.move),

@@ -3,35 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
 from tests.support.candles import as_envelope, candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
+    DEAD,
     GROUP,
     INPUT,
     INTERNAL_PREFIX,
+    OUTPUT,
     counters,
+    everything,
     expire_leases,
     feed,
     feed_fields,
+    go_back_to,
     group_info,
     published,
+    snapshot,
 )
-from worker.errors import LeaseLost, WrongKeyType
-from worker.keys import shard_of
+from worker.engine.changes import Changes
+from worker.engine.plan import commands_of
+from worker.engine.status import read_status
+from worker.errors import LeaseLost, RedisUnusable, RolledBack, WrongKeyType
+from worker.keys import shard_name, shard_of
 from worker.local.redis_server import EmbeddedRedis
 
+COUNTERS = f"{INTERNAL_PREFIX}:counters"
+BTC_SHARD = shard_of("BTCUSDT", 16)
 BTC_LEASE = f"{INTERNAL_PREFIX}:lease:{shard_of('BTCUSDT', 16):02d}"
 ETH_LEASE = f"{INTERNAL_PREFIX}:lease:{shard_of('ETHUSDT', 16):02d}"
-
-
-def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
-    """Everything in Redis, except leases and members, which change with time."""
-    keys: Any = client.keys("*")
-    kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
-    return {key: client.dump(key) for key in kept}
 
 
 def _lease_expired(client: redis.Redis) -> None:
@@ -104,17 +108,113 @@ def test_a_commit_after_the_group_was_deleted_changes_nothing(
     assert everything(client) == before
 
 
-def test_a_counter_that_is_not_a_number_is_found_before_the_first_write(
+@pytest.mark.parametrize(
+    "found", ["many", "007", str(2**63 - 1), "1" + "0" * 30, "1e5", "1.5", " 1", "", "\xff"]
+)
+def test_a_damaged_counter_starts_again_and_keeps_what_it_was(
+    found: str, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G9: it ends no worker, and the commit is done as any other."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 258))
+    changes = worker.advance(worker.fetch())
+    client.hset(COUNTERS, mapping={"applied": found, "emitted": 40})
+    worker.apply(changes)
+    text = found.encode()
+    assert client.hgetall(COUNTERS) == {
+        b"applied": b"258",
+        b"applied.damaged": text,
+        b"emitted": b"42",
+    }
+    assert f"the counter applied in {COUNTERS} was {found!r}" in caplog.text
+    assert read_status(client, worker.settings).counters == {"applied": 258, "emitted": 42}
+
+
+def test_a_damaged_number_of_unfinished_entries_is_left_to_restoring(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3."""
+    """G5, G9: nobody knows it, so nothing is taken from it; the commit is done."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 2))
     changes = worker.advance(worker.fetch())
-    client.hset(f"{INTERNAL_PREFIX}:counters", "applied", "many")
+    client.hset(worker.keys.unfinished, shard_name(BTC_SHARD), "damaged")
+    worker.apply(changes)
+    assert client.hget(worker.keys.unfinished, shard_name(BTC_SHARD)) == b"damaged"
+    assert counters(client) == {"applied": 2}
+
+
+@pytest.mark.parametrize("last", ["18446744073709551615", "18446744073709551000"])
+@pytest.mark.parametrize("stream", [OUTPUT, DEAD])
+def test_a_stream_without_ids_left_is_found_before_the_first_write(
+    stream: str, last: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3: the message names it; once it is renamed, the worker goes on."""
+    worker = SteppedWorker(server, "one", batch=1_000)
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 258))
+    feed_fields(client, [{"no": "candle"}])
+    changes = worker.advance(worker.fetch())
+    client.xadd(stream, {"a": "b"}, id=f"18446744073709551615-{last}")
     before = everything(client)
-    with pytest.raises(WrongKeyType, match="counters holds a hash whose applied is not a number"):
+    with pytest.raises(RedisUnusable, match=f"the stream {stream} takes no more entries"):
+        worker.apply(changes)
+    assert everything(client) == before
+    client.rename(stream, f"{stream}.old")
+    worker.apply(changes)
+    assert counters(client) == {"applied": 516, "emitted": 4, "dead": 1}
+
+
+def test_a_stream_that_gets_no_entry_may_be_at_its_end(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    client.xadd(DEAD, {"a": "b"}, id=f"{2**64 - 1}-{2**64 - 1}")
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 258))
+    worker.finish_all()
+    assert counters(client) == {"applied": 258, "emitted": 2}
+
+
+def test_numbers_go_to_redis_as_text(server: EmbeddedRedis, client: redis.Redis) -> None:
+    """G3: Redis 7.2.4 turns a number that is a multiple of 10^8 into `1e+8`. Each argument of a
+    command is text already; only the number of its key is not, which commit.lua replaces.
+    """
+    hundred_million: dict[str, Any] = {
+        "output_maxlen": 10**8,
+        "dead_maxlen": 2 * 10**8,
+        "publish_interval": 10**4,
+    }
+    worker = SteppedWorker(server, "one", **hundred_million)
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 258))
+    feed_fields(client, [{"no": "candle"}])
+    commands = commands_of(worker.advance(worker.fetch()), worker.settings)
+    assert {type(key) for _, key, *_ in commands} == {int}
+    kinds = {type(word) for name, _, *arguments in commands for word in (name, *arguments)}
+    assert kinds == {str, msgspec.Raw}
+    numbers = {word for command in commands for word in command if str(word).endswith("00000000")}
+    assert numbers == {"100000000", "200000000"}
+
+
+def test_a_commit_is_not_written_on_older_data_than_the_worker_knows(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3: Redis has gone back, and the connection has not noticed. Nothing was finished meanwhile:
+    a state that was published because it was overdue would be lost, too.
+    """
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 5))
+    worker.finish_all()
+    earlier = snapshot(client)
+    worker.apply(Changes(finished={BTC_SHARD: []}))
+    feed(client, made_candles(("BTCUSDT",), 7)[5:])
+    changes = worker.advance(worker.fetch())
+    go_back_to(client, earlier)
+    before = everything(client)
+    with pytest.raises(RolledBack, match=f"the last commit of shard {BTC_SHARD} is"):
         worker.apply(changes)
     assert everything(client) == before
 

@@ -125,3 +125,23 @@ def published(client: redis.Redis) -> dict[str, list[dict[bytes, bytes]]]:
 def dead_letters(client: redis.Redis) -> list[dict[bytes, bytes]]:
     entries: Any = client.xrange(DEAD)
     return [fields for _, fields in entries]
+
+
+def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
+    """All that is in Redis; leases and members, which live by time, left out."""
+    keys: Any = client.keys("*")
+    kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
+    return {key: client.dump(key) for key in kept}
+
+
+def snapshot(client: redis.Redis) -> dict[bytes, tuple[bytes, int]]:
+    """All keys, each with its expiry in ms."""
+    keys: Any = client.keys("*")
+    return {key: (client.dump(key), max(0, client.pttl(key))) for key in keys}  # type: ignore[misc]
+
+
+def go_back_to(client: redis.Redis, earlier: dict[bytes, tuple[bytes, int]]) -> None:
+    """Redis has older data again, as after a rollback, and nobody's connection has broken."""
+    client.flushall()
+    for key, (dump, ttl_ms) in earlier.items():
+        client.restore(key, ttl_ms, dump)

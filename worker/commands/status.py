@@ -13,6 +13,7 @@ import redis
 
 from worker.commands.durations import brief_duration
 from worker.commands.options import amount
+from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.status import (
     MOST_COUNTED,
     MOST_COUNTED_PERIODICALLY,
@@ -115,6 +116,8 @@ def _tables(status: Status) -> Iterator[str]:
         f"lag {status.lag_in_words}  pending {status.pending}  "
         f"oldest unfinished {brief_duration(status.oldest_unfinished_s)}"
     )
+    for commit in status.broken_commits:
+        yield f"{commit}; {TO_COMPLETE}"
     yield ""
     yield from _table(
         ("shard", "holder", "epoch", "lease left", "pending", "symbols"),

@@ -38,7 +38,10 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         "candle_interval": settings.candle_interval,
     }
     reply = scripts.setup(
-        keys=[keys.input, keys.meta, keys.members, keys.unfinished, keys.finished_ids],
+        keys=[
+            *(keys.input, keys.meta, keys.members),
+            *(keys.unfinished, keys.finished_ids, keys.commits),
+        ],
         args=[
             keys.group,
             start,

@@ -20,7 +20,7 @@ from worker.engine.preflight import examined
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
-from worker.errors import LeaseLost, WorkerIdInUse
+from worker.errors import LeaseLost, RolledBack, WorkerIdInUse
 from worker.log import log, repeats
 from worker.settings import Settings
 from worker.stop import Stop
@@ -48,7 +48,7 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
             while not stop.requested:
                 try:
                     session.work(stop)
-                except redis.RedisError as error:
+                except (redis.RedisError, RolledBack) as error:
                     session = _recover(error, session, settings, stop, incarnation)
         finally:
             notifier.stopping()
@@ -197,7 +197,11 @@ def _enter(
 
 
 def _recover(
-    error: redis.RedisError, old: Session, settings: Settings, stop: Stop, incarnation: str
+    error: redis.RedisError | RolledBack,
+    old: Session,
+    settings: Settings,
+    stop: Stop,
+    incarnation: str,
 ) -> Session:
     """A new session, once Redis answers and accepts writes again.
 
@@ -215,7 +219,7 @@ def _recover(
 
     try:
         return _once_redis_allows(begin, outage, old.notifier, stop, passes_by_itself)
-    except redis.RedisError:
+    except (redis.RedisError, RolledBack):
         if stop.requested:
             return old
         raise

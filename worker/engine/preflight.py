@@ -12,6 +12,7 @@ import redis
 
 from core import kernel
 from core.state import MarketState
+from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
 from worker.engine.rights import check_rights
 from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
@@ -69,6 +70,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
         rights = check_rights(settings)
         yield Finding("ok", "rights", f"all {rights}, each a command on a key")
         yield _key_types(client, settings)
+        yield from _commits(client, settings)
         yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
         if settings.source == "candles":
             yield from _others_with_our_outputs(client, settings)
@@ -129,6 +131,7 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
         keys.handed_over: "stream",
         keys.unfinished: "hash",
         keys.finished_ids: "hash",
+        keys.commits: "hash",
         keys.epoch: "string",
         **{keys.lease(shard): "string" for shard in shards},
         **{keys.marks(shard): "hash" for shard in shards},
@@ -145,6 +148,12 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
             )
     state = "exists" if found[0] != "none" else "does not exist yet"
     return Finding("ok", "keys", f"all of the right type; input stream {keys.input} {state}")
+
+
+def _commits(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    commits: Any = client.hgetall(settings.keys.commits)
+    for commit in broken_commits(commits):
+        yield Finding("warn", "commits", f"{commit}; {TO_COMPLETE}")
 
 
 def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from typing import Final
 
 from core.window import Window
 from worker.engine import window_codec
+from worker.engine.broken_commits import complete
 from worker.engine.changes import Changes, Memory
 from worker.engine.group import meta_gone, settings_differ, shared_settings
 from worker.engine.mark import parse_mark
@@ -43,6 +44,7 @@ EXPIRED_BY_S: Final = 0.02
 @dataclass
 class Shard:
     token: str
+    last_commit: str
     symbols: dict[str, Memory] = field(default_factory=dict)
 
 
@@ -69,6 +71,10 @@ class Shards:
         except KeyError:
             raise LeaseLost([shard]) from None
 
+    def last_commit(self, shard: int) -> str:
+        """The id of the last one that we know of."""
+        return self._held[shard].last_commit
+
     def memory(self, shard: int, symbol: str) -> Memory | None:
         return self._held[shard].symbols.get(symbol)
 
@@ -94,7 +100,10 @@ class Shards:
             self.version += 1
         taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
         for shard in taken:
-            self._load(shard, tokens[shard])
+            try:
+                self._load(shard, tokens[shard])
+            except LeaseLost as lost:
+                log.warning("%s, before it was loaded", lost)
         # Look again when a lease is about to expire: its holder may have died (G6).
         pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
         self._next_keep_s = time.monotonic() + pause_s
@@ -114,7 +123,7 @@ class Shards:
             self.version += 1
         self._next_keep_s = 0.0
 
-    def move(self, changes: Changes, committed_ms: int) -> None:
+    def move(self, changes: Changes, commit_id: str, committed_ms: int) -> None:
         """Apply to memory what a commit wrote to Redis at `committed_ms`, by Redis's clock."""
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
@@ -123,6 +132,8 @@ class Shards:
             if mark.close_time_ms and not mark.published_ms:
                 mark = mark._replace(published_ms=committed_ms)
             symbols[symbol] = Memory(change.before, mark)
+        for shard in changes.finished:
+            self._held[shard].last_commit = commit_id
 
     def release(self) -> None:
         """Release everything, so that others can take it without waiting for an expiry."""
@@ -171,10 +182,12 @@ class Shards:
 
     def _load(self, shard: int, token: str) -> None:
         """Load marks and windows of a shard just taken; no other worker can change them now."""
+        last_commit = complete(self._scripts, self._keys, shard, token)
         found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
         self.version += 1
         self._held[shard] = Shard(
             token,
+            last_commit,
             {
                 symbol.decode(): self._memory(shard, symbol.decode(), mark, packed)
                 for symbol, mark, packed in zip(found[::3], found[1::3], found[2::3], strict=True)

@@ -11,6 +11,8 @@ import msgspec
 import redis
 
 from schemas.entry_id import entry_time_ms
+from worker.engine.broken_commits import BrokenCommit, broken_commits
+from worker.engine.counters import numbers
 from worker.engine.group import group_deleted, meta_gone
 from worker.engine.mark import parse_mark
 from worker.errors import RedisUnusable
@@ -63,6 +65,8 @@ class Status(msgspec.Struct, frozen=True):
     shards: list[ShardStatus]
     workers: list[WorkerStatus]
     counters: dict[str, int]
+    broken_commits: list[BrokenCommit]
+    """Half-done, until the worker that takes one of their shards completes them."""
     symbols: list[SymbolStatus]
     """Stalest first."""
 
@@ -107,11 +111,12 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         reads.xpending(keys.input, keys.group)
         reads.hgetall(keys.members)
         reads.hgetall(keys.counters)
+        reads.hgetall(keys.commits)
         for shard in every:
             reads.get(keys.lease(shard))
             reads.pttl(keys.lease(shard))
             reads.hgetall(keys.marks(shard))
-        time, groups, summary, members, counters, *of_shards = reads.execute()
+        time, groups, summary, members, counters, commits, *of_shards = reads.execute()
     now_ms = clock_ms(time)
     group = next(group for group in groups if group["name"] == keys.group.encode())
     pending = {consumer["name"]: consumer["pending"] for consumer in summary["consumers"]}
@@ -130,7 +135,8 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         oldest_unfinished_s=max((_age_s(now_ms, entry_id) for entry_id in unfinished), default=0),
         shards=shards,
         workers=list(_workers(members, shards, now_ms)),
-        counters={name.decode(): int(count) for name, count in sorted(counters.items())},
+        counters=numbers(counters),
+        broken_commits=broken_commits(commits),
         symbols=sorted(
             _symbols(of_shards[2::3], now_ms),
             key=lambda one: (one.last_emitted_ms or 0, one.symbol),

@@ -1,38 +1,29 @@
 -- Makes one batch visible: windows, states, outputs, dead letters, marks and acknowledgements.
 --
 -- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
--- KEYS[5] unfinished   KEYS[6] finished ids
--- KEYS[7...] lease and marks of each shard in the plan, then window and state of each symbol
--- ARGV[1] group   ARGV[2] the plan, a MessagePack map:
---   shards     array of {token, consumer, {symbol, emission mark, ...},
---              {entry id, ...} in stream order}; the time is appended to a mark that ends in ':'
---   symbols    array of {{packed close, ...}, {field, value, ...} of the state, may be empty}
---   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
---   counters   {name, increment, ...}             window_size, state_ttl_ms,
---   output_maxlen, dead_maxlen
--- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...}
---      or {'wrong type', key, its type}.
+-- KEYS[5] unfinished   KEYS[6] finished ids   KEYS[7] commits
+-- KEYS[8...] lease and marks of each shard in the plan, then window and state of each symbol
+-- ARGV[1] group   ARGV[2] id of this commit   ARGV[3] the plan, a MessagePack map:
+--   shards     array of {token, consumer, id of the last commit that the worker knows}
+--   streams    the streams that get entries, as indexes in KEYS
+--   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
+-- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
+--         {'lease lost', index in shards, ...}, {'rolled back', index in shards, commit found},
+--         {'wrong type', key, its type}, {'full', stream, its last id}
+--      or {'broken off', failure}.
 --
 -- Protects G3 and G4. Redis runs a script atomically, but does not roll back one that fails
--- half-way. So everything that can fail is checked before the first write, and the first write is
--- one that a full Redis refuses.
+-- half-way. So what can be checked is checked before the first write. The first write is one that a
+-- full Redis refuses, and notes that a commit has begun; the last one notes that it is complete. A
+-- missing right or a renamed command cannot be found out beforehand: if a command fails in between,
+-- the commands that are left are noted, and complete.lua carries them out before any worker uses
+-- one of these shards again.
 
 local input, output, dead, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local unfinished, finished_ids = KEYS[5], KEYS[6]
-local group, plan = ARGV[1], cmsgpack.unpack(ARGV[2])
-local CHUNK = 1000 -- Lua limits a call to a few thousand arguments
+local unfinished, finished_ids, commits = KEYS[5], KEYS[6], KEYS[7]
+local group, id, plan = ARGV[1], ARGV[2], cmsgpack.unpack(ARGV[3])
 
-local function shard_keys(i) return KEYS[5 + 2 * i], KEYS[6 + 2 * i] end
-local function symbol_keys(i)
-  local base = 5 + 2 * #plan.shards + 2 * i
-  return KEYS[base], KEYS[base + 1]
-end
-
-local function in_chunks(values, call)
-  for from = 1, #values, CHUNK do
-    call(unpack(values, from, math.min(from + CHUNK - 1, #values)))
-  end
-end
+local function shard_keys(i) return KEYS[6 + 2 * i], KEYS[7 + 2 * i] end
 
 -- 1. Every lease must still be held.
 local lost = {'lease lost'}
@@ -42,11 +33,15 @@ end
 if #lost > 1 then return lost end
 
 -- 2. The group must exist (XPENDING fails if not), and every key must have its type or be absent.
+--    TIME is tried here, since it is needed when everything is written.
 redis.call('XPENDING', input, group)
+now_in_ms()
 local wrong
+local exists = {}
 local function expect(key, wanted)
   local found = redis.call('TYPE', key).ok
   if found ~= 'none' and found ~= wanted then wrong = wrong or {'wrong type', key, found} end
+  exists[key] = found ~= 'none'
 end
 expect(input, 'stream')
 expect(output, 'stream')
@@ -54,62 +49,49 @@ expect(dead, 'stream')
 expect(counters, 'hash')
 expect(unfinished, 'hash')
 expect(finished_ids, 'hash')
+expect(commits, 'hash')
 for i = 1, #plan.shards do
   local _, marks = shard_keys(i)
   expect(marks, 'hash')
 end
-for i = 1, #plan.symbols do
-  local window, state = symbol_keys(i)
-  expect(window, 'list')
-  expect(state, 'hash')
-end
-for i = 1, #plan.counters, 2 do
-  local count = not wrong and redis.call('HGET', counters, plan.counters[i])
-  if count and not string.match(count, '^-?%d+$') then
-    wrong = {'wrong type', counters, 'hash whose ' .. plan.counters[i] .. ' is not a number'}
-  end
+for i = 8 + 2 * #plan.shards, #KEYS, 2 do
+  expect(KEYS[i], 'list')
+  expect(KEYS[i + 1], 'hash')
 end
 if wrong then return wrong end
 
--- 3. Windows and states.
-for i, symbol in ipairs(plan.symbols) do
-  local window, state = symbol_keys(i)
-  in_chunks(symbol[1], function(...) redis.call('RPUSH', window, ...) end)
-  redis.call('LTRIM', window, -plan.window_size, -1)
-  if #symbol[2] > 0 then
-    redis.call('HSET', state, unpack(symbol[2]))
-    redis.call('PEXPIRE', state, plan.state_ttl_ms)
-  end
-end
-
--- 4. Outputs and dead letters. Exact trimming (without '~') would cost three times as much.
-for _, fields in ipairs(plan.outputs) do
-  redis.call('XADD', output, 'MAXLEN', '~', plan.output_maxlen, '*', unpack(fields))
-end
-for _, fields in ipairs(plan.dead) do
-  redis.call('XADD', dead, 'MAXLEN', '~', plan.dead_maxlen, '*', unpack(fields))
-end
-
--- 5. Counters, marks, and the position of each shard. The time is taken after the outputs were
---    added, so that by the wall clock a symbol's interval never starts before its entry.
-local now_ms = now_in_ms()
-for i = 1, #plan.counters, 2 do
-  redis.call('HINCRBY', counters, plan.counters[i], plan.counters[i + 1])
-end
+-- 3. Redis must have what the worker believes it has. It may be back at older data although the
+--    connection has not broken: when a replica that is behind is copied over its master.
 for i, shard in ipairs(plan.shards) do
-  local _, marks = shard_keys(i)
-  for j = 2, #shard[3], 2 do
-    if string.sub(shard[3][j], -1) == ':' then shard[3][j] = shard[3][j] .. now_ms end
-  end
-  in_chunks(shard[3], function(...) redis.call('HSET', marks, ...) end)
-  if #shard[4] > 0 then
-    redis.call('HINCRBY', unfinished, shard[2], -#shard[4])
-    redis.call('HSET', finished_ids, shard[2], shard[4][#shard[4]])
+  local found = redis.call('HGET', commits, shard[2]) or ''
+  if found ~= shard[3] then return {'rolled back', i - 1, string.match(found, '^%w*')} end
+end
+
+-- 4. There must be ids left. If both numbers of the last id have 20 digits, it is the greatest
+--    possible one, or next to it.
+for _, number in ipairs(plan.streams) do
+  local stream = KEYS[number]
+  if exists[stream] then
+    local last_id = stream_info(stream)['last-generated-id']
+    if #last_id == 41 then return {'full', stream, last_id} end
   end
 end
 
--- 6. The acknowledgement comes last.
-for _, shard in ipairs(plan.shards) do
-  in_chunks(shard[4], function(...) redis.call('XACK', input, group, ...) end)
+-- 5. Write, and acknowledge.
+local function note(text)
+  local words = {}
+  for i, shard in ipairs(plan.shards) do
+    words[2 * i - 1], words[2 * i] = shard[2], text
+  end
+  redis.call('HSET', commits, unpack(words))
 end
-return {'done', now_ms}
+
+for _, command in ipairs(plan.commands) do command[2] = KEYS[command[2]] end
+note(begun(id))
+local rest, failure = carry_out(plan.commands)
+if rest then
+  redis.call('HSET', commits, plan.shards[1][2], broken_off(id, failure, rest))
+  return {'broken off', failure}
+end
+note(id)
+return {'done', commit_time_in_ms(), unpack(damaged_counters)}

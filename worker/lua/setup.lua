@@ -1,7 +1,7 @@
 -- Creates the consumer group and its internal keys, or checks that this worker may join it.
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members   KEYS[4] unfinished
--- KEYS[5] finished ids
+-- KEYS[5] finished ids   KEYS[6] commits
 -- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
 -- ARGV[4] the settings that all workers share; they may change while no other worker is live
 -- ARGV[5...] name, value of each setting that can never change
@@ -12,7 +12,7 @@
 -- Protects G2: all workers of a group calculate the same. Group and meta are created together, so
 -- a meta without a group means that the group was deleted; then no worker guesses a position.
 
-local input, meta, members, unfinished, finished_ids = unpack(KEYS)
+local input, meta, members, unfinished, finished_ids, commits = unpack(KEYS)
 local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function another_living_member()
@@ -31,7 +31,7 @@ if known and not exists then return {'deleted'} end
 if not known and start == 'look' then return {'none yet'} end
 if not known then
   -- Remove what an earlier group of this name has left.
-  redis.call('DEL', unfinished, finished_ids)
+  redis.call('DEL', unfinished, finished_ids, commits)
   redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
   local stream = stream_info(input)
   local boundary = start == 'warm' and stream['last-generated-id'] or '0-0'

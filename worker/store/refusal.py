@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 import redis
 from redis import exceptions
 
+from worker.errors import RolledBack
+
 
 class Refusal(NamedTuple):
     """A kind of error. `words` go behind "Redis at HOST:PORT"."""
@@ -94,8 +96,12 @@ UNKNOWN_COMMAND: Final = Refusal(
 _MOMENTARY: Final = Refusal("momentary", True, "refuses a command: {reason}")
 _OTHER: Final = Refusal("other", False, "refuses a command: {reason}")
 
+# Where the worker itself finds it, before it writes.
+_OLDER_DATA: Final = Refusal("back at older data", True, "has older data than before ({reason})")
+
 # redis-py cuts the code off the text where it has a class for it. Subclasses come first.
-_BY_CLASS: Final = (
+_BY_CLASS: Final[tuple[tuple[type[Exception], Refusal], ...]] = (
+    (RolledBack, _OLDER_DATA),
     (exceptions.BusyLoadingError, _LOADING),
     (exceptions.AuthenticationError, _PASSWORD),
     (exceptions.AuthorizationError, _PASSWORD),

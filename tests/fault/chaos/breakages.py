@@ -57,14 +57,19 @@ BREAKAGES: Final = {
     # harmless: the entries are found missing, and restored.)
     "commit": Breakage(
         [
-            Edit("worker/lua/commit.lua", "ipairs(plan.outputs)", "ipairs({})"),
+            Edit(
+                "worker/engine/plan.py",
+                "_flat_fields(stream_fields(*each))] for each in encoded]",
+                "_flat_fields(stream_fields(*each))] for each in encoded[:0]]",
+            ),
             Edit(
                 "worker/engine/commit.py",
-                "self._shards.move(changes, committed_ms)  # 2",
-                """for record in changes.records:
+                "self._shards.move(changes, commit_id, committed_ms)  # 2",
+                """from schemas.market_state import encode_record, stream_fields
+        for record in changes.records:
             fields = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
             self._scripts.commit.registered_client.xadd(self._keys.output_stream, fields)
-        self._shards.move(changes, committed_ms)  # 2""",
+        self._shards.move(changes, commit_id, committed_ms)  # 2""",
             ),
         ],
         ["reply lost"],
@@ -74,7 +79,7 @@ BREAKAGES: Final = {
     "mirror": Breakage(
         [
             Edit(
-                "worker/engine/commit.py",
+                "worker/engine/plan.py",
                 "window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))",
                 "window_codec.pack(pair for pair in zip(change.close_times_ms, change.closes)"
                 " if pair[0] // 60_000 % 10)",

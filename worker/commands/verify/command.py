@@ -20,6 +20,7 @@ from worker.commands.durations import brief_duration
 from worker.commands.options import add_namespace, amount
 from worker.commands.verify.against import compare
 from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
@@ -135,6 +136,7 @@ def verify(
             status = _status(client, settings, max_lag)
             yield _backlog(status, max_lag, max_age_s)
             yield _holders(status, settings)
+            yield from _commits(status)
             yield from _lost_and_dead(status, settings)
             yield _output_stream(client, settings, status, max_state_age_s)
             symbols = {one.symbol for one in status.symbols} - ignored
@@ -180,6 +182,11 @@ def _holders(status: Status, settings: Settings) -> Finding:
         # Normal for a moment when workers stop or start; the backlog shows if it lasts.
         return Finding("warn", "workers", f"{text}; free: {', '.join(map(str, free))}")
     return Finding("ok", "workers", text)
+
+
+def _commits(status: Status) -> Iterator[Finding]:
+    for commit in status.broken_commits:
+        yield Finding("FAIL", "commits", f"{commit}; {TO_COMPLETE}")
 
 
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:

@@ -1,0 +1,149 @@
+"""The plan of a commit: everything that a batch writes, as commands in their order.
+
+`worker/lua/carry_out.lua` describes the commands and carries them out. Readers see their order if a
+commit breaks off: nothing is acknowledged before everything else is written.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+from schemas.candle import MAX_DOCUMENT_BYTES
+from schemas.market_state import (
+    MarketStateRecord,
+    encode_record,
+    hash_fields,
+    stream_fields,
+)
+from worker.engine import window_codec
+from worker.engine.changes import Changes, DeadLetter, SymbolChange
+from worker.keys import Keys, shard_name
+from worker.settings import Settings
+
+MAX_DEAD_FIELDS: Final = 100
+# Lua can pass some thousand arguments at once.
+ARGUMENTS_AT_ONCE: Final = 1_000
+# The indexes of the keys, as Lua counts them.
+INPUT, OUTPUT, DEAD, COUNTERS, UNFINISHED, FINISHED_IDS, COMMITS = range(1, 8)
+
+Command = list[Any]
+"""Name, index of the key, arguments. All arguments are text: given the number 100000000, Lua in
+Redis 7.2.4 passes 1e+8 to a command.
+"""
+
+
+def keys_of(changes: Changes, keys: Keys) -> list[str]:
+    """The keys of the plan; the first ones have the indexes above."""
+    of_shards = ((keys.lease(shard), keys.marks(shard)) for shard in changes.finished)
+    of_symbols = ((keys.window(symbol), keys.state(symbol)) for symbol in changes.symbols)
+    return [
+        keys.input,
+        keys.output_stream,
+        keys.dead_stream,
+        keys.counters,
+        keys.unfinished,
+        keys.finished_ids,
+        keys.commits,
+        *(key for pair in (*of_shards, *of_symbols) for key in pair),
+    ]
+
+
+def streams_of(changes: Changes) -> list[int]:
+    """The streams that get entries."""
+    return [*([OUTPUT] if changes.records else []), *([DEAD] if changes.dead else [])]
+
+
+def commands_of(changes: Changes, settings: Settings) -> list[Command]:
+    encoded = [(record, encode_record(record)) for record in changes.records]
+    latest = {record.symbol: (record, text) for record, text in encoded}
+    to_output: Command = ["XADD", OUTPUT, "MAXLEN", "~", str(settings.output_maxlen), "*"]
+    to_dead: Command = ["XADD", DEAD, "MAXLEN", "~", str(settings.dead_maxlen), "*"]
+    commands = list(_of_symbols(changes, latest, settings))
+    commands += [[*to_output, *_flat_fields(stream_fields(*each))] for each in encoded]
+    commands += [
+        [*to_dead, *_binary(_dead_fields(letter, settings.keys.input))] for letter in changes.dead
+    ]
+    commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
+    commands += _of_shards(changes, short_marks=not settings.marks_are_long)
+    # The acknowledgement comes last.
+    for entry_ids in changes.finished.values():
+        acknowledgement: Command = ["XACK", INPUT, settings.keys.group]
+        commands += _split(acknowledgement, [entry_id.decode() for entry_id in entry_ids])
+    return commands
+
+
+def _of_symbols(
+    changes: Changes, latest: dict[str, tuple[MarketStateRecord, str]], settings: Settings
+) -> Iterator[Command]:
+    """Windows and states."""
+    oldest = str(-settings.window_size)
+    state_ttl_ms = str(settings.state_ttl_s * 1_000)
+    first = COMMITS + 1 + 2 * len(changes.finished)
+    for i, (symbol, change) in enumerate(changes.symbols.items()):
+        key = first + 2 * i
+        if change.closes:
+            yield from _split(["RPUSH", key], _packed(change))
+            yield ["LTRIM", key, oldest, "-1"]
+        if symbol in latest:
+            yield ["HSET", key + 1, *_flat_fields(hash_fields(*latest[symbol]))]
+            yield ["PEXPIRE", key + 1, state_ttl_ms]
+
+
+def _of_shards(changes: Changes, *, short_marks: bool) -> Iterator[Command]:
+    """Emission marks, and the position of each shard."""
+    marks: dict[int, list[str]] = {shard: [] for shard in changes.finished}
+    for symbol, change in changes.symbols.items():
+        marks[change.shard] += (symbol, change.mark.text(short=short_marks))
+    for i, (shard, entry_ids) in enumerate(changes.finished.items()):
+        yield from _split(["MARK", COMMITS + 2 + 2 * i], marks[shard])
+        if entry_ids:
+            consumer = shard_name(shard)
+            yield ["FINISH", UNFINISHED, consumer, str(len(entry_ids))]
+            yield ["HSET", FINISHED_IDS, consumer, entry_ids[-1].decode()]
+
+
+def _split(command: Command, arguments: list[Any]) -> Iterator[Command]:
+    """Yields nothing if there are no arguments."""
+    for start in range(0, len(arguments), ARGUMENTS_AT_ONCE):
+        yield [*command, *arguments[start : start + ARGUMENTS_AT_ONCE]]
+
+
+def _packed(change: SymbolChange) -> list[msgspec.Raw]:
+    return _binary(window_codec.pack(zip(change.close_times_ms, change.closes, strict=True)))
+
+
+def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
+    """The original fields first: in a reader's dict, ours then replace originals of that name."""
+    error, cut = letter.error, False
+    for i, (name, value) in enumerate(letter.entry.fields.items()):
+        cut |= i >= MAX_DEAD_FIELDS or len(name) + len(value) > MAX_DOCUMENT_BYTES
+        if i < MAX_DEAD_FIELDS:
+            yield name[:MAX_DOCUMENT_BYTES]
+            yield value[:MAX_DOCUMENT_BYTES]
+    if cut:
+        error += f" (cut here to {MAX_DEAD_FIELDS} fields of {MAX_DOCUMENT_BYTES:,} bytes)"
+    yield from (b"error", error.encode())
+    yield from (b"source_stream", source_stream.encode())
+    yield from (b"source_id", letter.entry.id)
+
+
+def _binary(strings: Iterable[bytes]) -> list[msgspec.Raw]:
+    """Each as a MessagePack string: the reader inside Redis does not know MessagePack's own type
+    for bytes, and accepts any bytes as a string.
+    """
+    return [msgspec.Raw(_string_header(len(string)) + string) for string in strings]
+
+
+def _string_header(length: int) -> bytes:
+    if length < 32:
+        return struct.pack("B", 0xA0 | length)
+    if length < 1 << 16:
+        return struct.pack(">BH", 0xDA, length)
+    return struct.pack(">BI", 0xDB, length)
+
+
+def _flat_fields(fields: msgspec.Struct) -> list[str]:
+    return list(chain.from_iterable(msgspec.structs.asdict(fields).items()))
