@@ -18,8 +18,9 @@ from schemas.market_state import (
 )
 from worker.engine import window_codec
 from worker.engine.changes import Changes, DeadLetter, SymbolChange
+from worker.engine.loading import wrong_type_text
 from worker.engine.shards import Shards
-from worker.errors import LeaseLost, WrongKeyType
+from worker.errors import LeaseLost, SymbolsDamaged, WrongKeyType
 from worker.keys import shard_name
 from worker.log import log
 from worker.settings import Settings
@@ -43,15 +44,18 @@ class Commit:
         2. the windows in memory move;
         3. the journal says what was published.
 
-        Raises LeaseLost when we no longer hold one of the leases: nothing was written. After a
+        Raises LeaseLost when we no longer hold one of the leases, and SymbolsDamaged for keys of
+        symbols that cannot be written to: nothing was written. After a
         connection error the changes may or may not have been written: load from Redis what is
         true, and never send them again.
         """
         reply = self._write(changes)  # 1
-        committed_ms = self._check(reply, list(changes.finished))
+        committed_ms = self._check(reply, changes)
         self._shards.move(changes, committed_ms)  # 2
         for counter, warning in changes.warnings:  # 3
             log.warning(warning, extra={"kind": counter})
+        for error in changes.errors:
+            log.error(error, extra={"kind": "internal error"})
         if changes.records and log.isEnabledFor(logging.INFO):
             # In one call: a call for each would take more than half as long as the commit.
             log.info("\n".join(map(journal_line, changes.records)))
@@ -102,13 +106,19 @@ class Commit:
         finished = [entry_id.decode() for entry_id in changes.finished[shard]]
         return self._shards.token(shard), shard_name(shard), _flat(marks), finished
 
-    def _check(self, reply: list[Any], shards: list[int]) -> int:
+    def _check(self, reply: list[Any], changes: Changes) -> int:
         """Redis's time of the commit in ms."""
         match reply:
             case [b"done", committed_ms]:
                 return int(committed_ms)
             case [b"lease lost", *indexes]:
+                shards = list(changes.finished)
                 raise LeaseLost([shards[index] for index in indexes])
+            case [b"damaged", *found]:
+                symbols = list(changes.symbols)
+                raise SymbolsDamaged(
+                    {symbols[index]: wrong_type_text(key, holds) for index, key, holds in found}
+                )
             case [b"wrong type", key, found]:
                 raise WrongKeyType(
                     f"the key {key.decode()} holds a {found.decode()}, which the worker cannot "
@@ -120,9 +130,10 @@ class Commit:
 
 def _symbol_plan(
     change: SymbolChange, latest: tuple[MarketStateRecord, str] | None
-) -> tuple[list[msgspec.Raw], list[str]]:
+) -> tuple[list[msgspec.Raw], list[str], bool]:
     packed = window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
-    return _binary(packed), _flat_fields(hash_fields(*latest)) if latest else []
+    state = _flat_fields(hash_fields(*latest)) if latest else []
+    return _binary(packed), state, change.starts_anew
 
 
 def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:

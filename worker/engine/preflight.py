@@ -6,12 +6,14 @@
 import logging
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import redis
 
 from core import kernel
 from core.state import MarketState
+from worker.engine import key_health
 from worker.engine.group import look
 from worker.engine.rights import check_rights
 from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
@@ -70,6 +72,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "rights", f"all {rights}, each a command on a key")
         yield _key_types(client, settings)
         yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+        yield from _key_health(client, settings)
         if settings.source == "candles":
             yield from _others_with_our_outputs(client, settings)
 
@@ -125,6 +128,7 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
         keys.meta: "hash",
         keys.members: "hash",
         keys.counters: "hash",
+        keys.quarantine: "hash",
         keys.notices: "stream",
         keys.handed_over: "stream",
         keys.unfinished: "hash",
@@ -145,6 +149,17 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
             )
     state = "exists" if found[0] != "none" else "does not exist yet"
     return Finding("ok", "keys", f"all of the right type; input stream {keys.input} {state}")
+
+
+def _key_health(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    aside = key_health.set_aside(client, settings.keys)
+    for symbol, reason in islice(aside.items(), key_health.SHOWN):
+        yield Finding("warn", symbol, f"is set aside: {reason}")
+    if len(aside) > key_health.SHOWN:
+        text = f"{len(aside) - key_health.SHOWN} more symbols are set aside; `status` shows them"
+        yield Finding("warn", "quarantine", text)
+    for text in key_health.expiries(client, settings, key_health.some_symbols(client, settings)):
+        yield Finding("warn", "expiry", text)
 
 
 def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:

@@ -6,12 +6,14 @@
 -- ARGV[1] group   ARGV[2] the plan, a MessagePack map:
 --   shards     array of {token, consumer, {symbol, emission mark, ...},
 --              {entry id, ...} in stream order}; the time is appended to a mark that ends in ':'
---   symbols    array of {{packed close, ...}, {field, value, ...} of the state, may be empty}
+--   symbols    array of {{packed close, ...}, {field, value, ...} of the state, may be empty,
+--              whether these closes replace the window}
 --   outputs    array of {field, value, ...}       dead      array of {field, value, ...}
 --   counters   {name, increment, ...}             window_size, state_ttl_ms,
 --   output_maxlen, dead_maxlen
--- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...}
---      or {'wrong type', key, its type}.
+-- Returns {'done', Redis's time in ms}, {'lease lost', index in shards, ...},
+--      {'wrong type', key, its type}
+--      or {'damaged', {index in symbols, key of that symbol, its type}, ...}.
 --
 -- Protects G3 and G4. Redis runs a script atomically, but does not roll back one that fails
 -- half-way. So everything that can fail is checked before the first write, and the first write is
@@ -58,11 +60,6 @@ for i = 1, #plan.shards do
   local _, marks = shard_keys(i)
   expect(marks, 'hash')
 end
-for i = 1, #plan.symbols do
-  local window, state = symbol_keys(i)
-  expect(window, 'list')
-  expect(state, 'hash')
-end
 for i = 1, #plan.counters, 2 do
   local count = not wrong and redis.call('HGET', counters, plan.counters[i])
   if count and not string.match(count, '^-?%d+$') then
@@ -71,9 +68,23 @@ for i = 1, #plan.counters, 2 do
 end
 if wrong then return wrong end
 
+-- What is wrong with the keys of a symbol is its own affair: the others go on without it (G9).
+local damaged = {'damaged'}
+local function expect_of_symbol(i, key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= wanted then table.insert(damaged, {i - 1, key, found}) end
+end
+for i = 1, #plan.symbols do
+  local window, state = symbol_keys(i)
+  expect_of_symbol(i, window, 'list')
+  expect_of_symbol(i, state, 'hash')
+end
+if #damaged > 1 then return damaged end
+
 -- 3. Windows and states.
 for i, symbol in ipairs(plan.symbols) do
   local window, state = symbol_keys(i)
+  if symbol[3] then redis.call('DEL', window) end
   in_chunks(symbol[1], function(...) redis.call('RPUSH', window, ...) end)
   redis.call('LTRIM', window, -plan.window_size, -1)
   if #symbol[2] > 0 then
