@@ -64,10 +64,10 @@ def expiries(client: Client, settings: Settings, symbols: Iterable[bytes]) -> It
 
 
 def _of_group(settings: Settings) -> list[bytes]:
-    """Without leases: a worker that dies leaves them to expire."""
+    """Without leases, which are made to expire, and the progress of a replay."""
     keys = settings.keys
-    leases = {keys.lease(shard) for shard in range(settings.shards)}
-    return [key.encode() for key in keys.every(settings.shards, ()) if key not in leases]
+    others = {keys.fed, *map(keys.lease, range(settings.shards))}
+    return [key.encode() for key in keys.every(settings.shards, ()) if key not in others]
 
 
 def _windows(keys: Keys, symbols: Iterable[bytes]) -> Iterator[bytes]:
