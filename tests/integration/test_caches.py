@@ -12,6 +12,8 @@ from tests.support.small_workers import small_worker, work_off
 from tests.support.worker_process import INTERNAL_PREFIX, counters, feed
 from worker.local.redis_server import EmbeddedRedis
 
+pytestmark = pytest.mark.one_redis_version
+
 CACHE = "candles:BTCUSDT:1m"
 GOOD_CACHE = "klines:BTCUSDT:1m"
 T = START_MS - 60_000

@@ -21,6 +21,8 @@ from worker.errors import GroupDeleted
 from worker.keys import shard_of
 from worker.local.redis_server import EmbeddedRedis
 
+pytestmark = pytest.mark.one_redis_version
+
 WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
 MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
 CACHE = "candles:BTCUSDT:1m"

@@ -26,6 +26,8 @@ from worker.engine.status import read_status
 from worker.keys import shard_of
 from worker.local.redis_server import EmbeddedRedis
 
+pytestmark = pytest.mark.one_redis_version
+
 STATE = "quantum:marketstate:BTCUSDT"
 WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
 MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"

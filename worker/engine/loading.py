@@ -1,5 +1,7 @@
-"""Reads what Redis remembers of symbols. What somebody else has written to the keys of a symbol
-costs that symbol alone (G9): it comes back as damaged, with what was found and how to repair it.
+"""Reads what Redis remembers of symbols, and judges it.
+
+What somebody else has written to the keys of a symbol costs that symbol alone (G9): it comes back
+as damaged, with what was found and how to repair it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

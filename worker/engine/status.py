@@ -134,7 +134,7 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         oldest_unfinished_s=max((_age_s(now_ms, entry_id) for entry_id in unfinished), default=0),
         shards=shards,
         workers=list(_workers(members, shards, now_ms)),
-        counters=dict(_counts(counters)),
+        counters=canonical_counts(counters),
         symbols=sorted(
             _symbols(of_shards[2::3], now_ms),
             key=lambda one: (one.last_emitted_ms or 0, one.symbol),
@@ -226,10 +226,11 @@ def _symbols(marks: list[Mapping[bytes, bytes]], now_ms: float) -> Iterator[Symb
             )
 
 
-def _counts(counters: Mapping[bytes, bytes]) -> Iterator[tuple[str, int]]:
-    for name, count in sorted(counters.items()):
-        if _is_number(count):
-            yield printable(name), int(count)
+def canonical_counts(counters: Mapping[bytes, bytes]) -> dict[str, int]:
+    """The counters of a group, without those that somebody else has written to."""
+    return {
+        printable(name): int(count) for name, count in sorted(counters.items()) if _is_number(count)
+    }
 
 
 def _is_number(text: str | bytes) -> bool:

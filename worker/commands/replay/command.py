@@ -22,6 +22,7 @@ from worker.commands.replay import namespace
 from worker.commands.replay.feeding import ReplayFeeder
 from worker.commands.replay.schedule import batches
 from worker.commands.replay.sources import Item, Sources
+from worker.engine.status import canonical_counts
 from worker.errors import ConfigurationError, WorkerError
 from worker.files.bad_lines import Skipped, refuse
 from worker.local.workers import LocalWorkers
@@ -247,7 +248,7 @@ class _Replay:
             yield f"{len(self._workers)} workers, from start to end: {took_s:.1f} s"
         found: Any = feeder.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
         if self._settings.replay_namespace and found:
-            counts = (f"{name.decode()} {int(found[name]):,}" for name in sorted(found))
+            counts = (f"{name} {count:,}" for name, count in canonical_counts(found).items())
             yield f"the group so far: {', '.join(counts)}"
 
 
