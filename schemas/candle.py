@@ -167,7 +167,7 @@ def _decode_json(raw: bytes, where: str) -> Candle:
     leading = _LEADING_SYMBOL.match(raw)
     if leading and leading[1] != candle.symbol.encode():
         raise CandleRejected(
-            f"{where} names two symbols, {_shown(leading[1])} and {candle.symbol[:80]!r}"
+            f"{where} names more than one symbol, {_shown(leading[1])} and {candle.symbol[:80]!r}"
         )
     return candle
 

@@ -54,7 +54,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "other event": ({"event_type": b"market.trades"}, "expected 'market.klines'"),
     "two symbols": (
         {"payload": b'{"symbol": "AAA", ' + json.dumps(GOOD).encode()[1:]},
-        "names two symbols, 'AAA' and 'BTCUSDT'",
+        "names more than one symbol, 'AAA' and 'BTCUSDT'",
     ),
 }
 
