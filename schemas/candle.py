@@ -28,11 +28,13 @@ MAX_SYMBOL_CHARACTERS: Final = 64
 # A plausible time in seconds, read as milliseconds, falls in early 1970.
 EARLIEST_CLOSE_TIME_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_CLOSE_TIME_MS: Final = 4_102_444_800_000  # 2100-01-01
-# A closed candle cannot close long after it was written. A week leaves room for wrong clocks and
-# synthetic candles; without a limit, a single bad time would make all later candles late.
-MAX_AHEAD_OF_ENTRY_MS: Final = 7 * 86_400_000
+# A closed candle cannot close after it was written; a single bad time would make all later candles
+# of its symbol late. The default leaves room for wrong clocks.
+MAX_AHEAD_MS: Final = 60_000
 
 _MESSAGEPACK_MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
+# What worker/lua/symbol.lua takes for the symbol without reading the rest.
+_LEADING_SYMBOL: Final = re.compile(rb'{"symbol": ?"([^"\\]+)"')
 _NOT_A_NUMBER: Final = re.compile(rb":\s*-?(NaN|Infinity)")
 _PRICES: Final = ("open", "high", "low", "close")
 
@@ -92,10 +94,13 @@ class _KlineEvent(msgspec.Struct):
 _CANDLE: Final = msgspec.json.Decoder(Candle, strict=False)
 
 
-def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
+def decode_candle(
+    fields: Mapping[bytes, bytes], entry_ms: int, max_ahead_ms: int = MAX_AHEAD_MS
+) -> Candle:
     """Decode the candle in an entry's `fields`; `entry_ms` is the time in the entry's id.
 
-    Raises CandleRejected if there is no candle, or an impossible one.
+    Raises CandleRejected if there is no candle, or an impossible one: for example a closed candle
+    that closes more than `max_ahead_ms` after it was written.
     """
     event_type = fields.get(b"event_type", b"market.klines")
     if event_type != b"market.klines":
@@ -105,15 +110,15 @@ def decode_candle(fields: Mapping[bytes, bytes], entry_ms: int) -> Candle:
         candle = _decode_document(name.decode(), fields[name])
     else:
         candle = _decode_flat(fields)
-    check_candle(candle, entry_ms)
+    check_candle(candle, entry_ms, max_ahead_ms)
     return candle
 
 
-def check_candle(candle: Candle, entry_ms: int) -> None:
+def check_candle(candle: Candle, entry_ms: int, max_ahead_ms: int = MAX_AHEAD_MS) -> None:
     """Raise CandleRejected for an impossible candle; `entry_ms` is when it was written."""
-    _check_symbol(candle.symbol)
+    check_symbol(candle.symbol)
     _check_prices(candle)
-    _check_close_time(candle.close_time, entry_ms)
+    _check_close_time(candle, entry_ms, max_ahead_ms)
 
 
 def encode_envelope(candle: Candle, *, source: str) -> dict[str, str | bytes]:
@@ -149,21 +154,32 @@ def _decode_document(name: str, raw: bytes) -> Candle:
     return _decode_json(raw, f"field {name!r} (JSON)")
 
 
-def _decode_json(raw: bytes | msgspec.Raw, where: str) -> Candle:
+def _decode_json(raw: bytes, where: str) -> Candle:
     try:
         # Without these bytes, neither name in _Shape can occur, not even escaped.
-        if b'"e"' not in raw and b'"data"' not in raw and b"\\" not in raw:
+        is_plain = b'"e"' not in raw and b'"data"' not in raw and b"\\" not in raw
+        if is_plain and raw.count(b'"symbol"') < 2:
             return _CANDLE.decode(raw)
-        shape = msgspec.json.decode(raw, type=_Shape)
-        if shape.data is not msgspec.UNSET:
-            raw = shape.data
-            shape = msgspec.json.decode(raw, type=_Shape)
-        if shape.e is msgspec.UNSET:
-            return _CANDLE.decode(raw)
-        return _from_kline_event(msgspec.json.decode(raw, type=_KlineEvent, strict=False))
+        candle = _decode_any_json(raw)
     except msgspec.DecodeError as error:
         hint = "; JSON has no NaN or Infinity" if _NOT_A_NUMBER.search(raw) else ""
         raise CandleRejected(f"{where} is not a candle: {error}{hint}") from None
+    leading = _LEADING_SYMBOL.match(raw)
+    if leading and leading[1] != candle.symbol.encode():
+        raise CandleRejected(
+            f"{where} names more than one symbol, {_shown(leading[1])} and {candle.symbol[:80]!r}"
+        )
+    return candle
+
+
+def _decode_any_json(raw: bytes | msgspec.Raw) -> Candle:
+    shape = msgspec.json.decode(raw, type=_Shape)
+    if shape.data is not msgspec.UNSET:
+        raw = shape.data
+        shape = msgspec.json.decode(raw, type=_Shape)
+    if shape.e is msgspec.UNSET:
+        return _CANDLE.decode(raw)
+    return _from_kline_event(msgspec.json.decode(raw, type=_KlineEvent, strict=False))
 
 
 def _decode_own(raw: bytes, where: str) -> Candle:
@@ -207,8 +223,8 @@ def _decode_flat(fields: Mapping[bytes, bytes]) -> Candle:
 
 
 @lru_cache(maxsize=65_536)
-def _check_symbol(symbol: str) -> None:
-    # The symbol becomes part of key names and of log lines.
+def check_symbol(symbol: str) -> None:
+    """Raise CandleRejected for text that cannot become part of key names and of log lines."""
     if not 0 < len(symbol) <= MAX_SYMBOL_CHARACTERS or not symbol.isprintable() or " " in symbol:
         raise CandleRejected(
             f"symbol {symbol[:80]!r} is not 1 to {MAX_SYMBOL_CHARACTERS} printable characters "
@@ -224,19 +240,25 @@ def _check_prices(candle: Candle) -> None:
             raise CandleRejected(f"{name} is {price!r}; a price must be finite and above 0")
 
 
-def _check_close_time(close_time_ms: int, entry_ms: int) -> None:
+def _check_close_time(candle: Candle, entry_ms: int, max_ahead_ms: int) -> None:
+    close_time_ms = candle.close_time
     if close_time_ms < EARLIEST_CLOSE_TIME_MS:
         raise CandleRejected(
             f"close_time {close_time_ms} is before the year 2000; "
             "it must be in milliseconds (is it in seconds?)"
         )
+    if close_time_ms > LATEST_CLOSE_TIME_MS:
+        raise CandleRejected(
+            f"close_time {close_time_ms} is after the year 2100; it must be in milliseconds"
+        )
     # An entry id that was set by hand holds no time to compare with.
     entry_has_time = EARLIEST_CLOSE_TIME_MS <= entry_ms < LATEST_CLOSE_TIME_MS
-    latest = entry_ms + MAX_AHEAD_OF_ENTRY_MS if entry_has_time else LATEST_CLOSE_TIME_MS
-    if close_time_ms > latest:
+    ahead_ms = close_time_ms - entry_ms
+    if candle.is_closed and entry_has_time and ahead_ms > max_ahead_ms:
         raise CandleRejected(
-            f"close_time {close_time_ms} is in the far future, more than a week after the entry "
-            "was written; it must be in milliseconds"
+            f"close_time {close_time_ms} is {ahead_ms / 1_000:,.0f} s after the entry was written; "
+            f"a closed candle may be at most {max_ahead_ms / 1_000:g} s ahead: see the clock of "
+            "its writer"
         )
 
 

@@ -4,7 +4,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
-INTERVAL_PATTERN: Final = r"^[1-9][0-9]{0,3}[smhdw]$"
+# `$` would allow a line feed behind it.
+INTERVAL_PATTERN: Final = r"\A[1-9][0-9]{0,3}[smhdw]\Z"
 _UNITS_MS: Final = {
     "s": 1_000,
     "m": 60_000,
@@ -17,8 +18,9 @@ _UNITS_MS: Final = {
 @lru_cache(maxsize=1_024)
 def interval_ms(text: str) -> int | None:
     """The length of a candle interval such as `1m`; None if the text is not an interval."""
-    match = re.match(INTERVAL_PATTERN, text)
-    return int(text[:-1]) * _UNITS_MS[text[-1]] if match else None
+    if not re.match(INTERVAL_PATTERN, text):
+        return None
+    return int(text[:-1]) * _UNITS_MS[text[-1]]
 
 
 def state_step_ms(candle_interval_ms: int, publish_interval_ms: int) -> int:

@@ -61,10 +61,11 @@ def latest_state(
 def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int = 60_000) -> bool:
     """Whether more than one state is overdue since `record`; a single one may be on its way.
 
-    States are one publish interval apart, and each needs a candle.
+    States are one publish interval apart, and each needs a candle. A state as far in the future is
+    not fresh either: a clock is wrong.
     """
     step_ms = state_step_ms(interval_ms(record.interval) or 1, publish_interval_ms)
-    return now_ms - record.close_time_ms > 2 * step_ms
+    return abs(now_ms - record.close_time_ms) > 2 * step_ms
 
 
 class StateReader:

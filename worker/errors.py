@@ -63,6 +63,14 @@ class RolledBack(Exception):
         )
 
 
+class SymbolsDamaged(Exception):
+    """Keys of some symbols cannot be written to; nothing of the commit was written."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(f"the keys of {', '.join(reasons)} are damaged")
+        self.reasons = reasons
+
+
 class LeaseLost(Exception):
     """This worker no longer holds some shards; its commit wrote nothing."""
 

@@ -83,6 +83,11 @@ class Keys:
         return f"{self.internal_prefix}:counters"
 
     @property
+    def quarantine(self) -> str:
+        """Hash: symbol that is set aside -> what was found of it, and how to repair it."""
+        return f"{self.internal_prefix}:quarantine"
+
+    @property
     def fed(self) -> str:
         """How far a replay has fed the input stream."""
         return f"{self.internal_prefix}:fed"
@@ -104,8 +109,8 @@ class Keys:
     def every(self, shards: int, symbols: Iterable[str]) -> list[str]:
         """All keys above, for a group with `shards` shards and these symbols."""
         of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
-        of_group += [self.epoch, self.notices, self.handed_over]
-        of_group += [self.unfinished, self.finished_ids, self.commits, self.counters, self.fed]
+        of_group += [self.epoch, self.notices, self.handed_over, self.unfinished]
+        of_group += [self.finished_ids, self.commits, self.counters, self.quarantine, self.fed]
         of_shards = [(self.lease(shard), self.marks(shard)) for shard in range(shards)]
         of_symbols = [(self.window(symbol), self.state(symbol)) for symbol in symbols]
         return [*of_group, *(key for pair in of_shards + of_symbols for key in pair)]

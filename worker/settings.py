@@ -32,7 +32,7 @@ _CREDENTIAL: Final = "the systemd credential redis-password"
 
 Name = Annotated[
     str,
-    Meta(pattern=r"^[^\s{}]{1,200}$", description="1 to 200 characters, no spaces or braces"),
+    Meta(pattern=r"\A[^\s{}]{1,200}\Z", description="1 to 200 characters, no spaces or braces"),
 ]
 
 
@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     redis_host: Annotated[
         str,
         Meta(
-            pattern=r"^[^\s{}/@]{1,200}$",
+            pattern=r"\A[^\s{}/@]{1,200}\Z",
             description="a host name or address; a URL goes into MARKETSTATE_REDIS_URL",
         ),
     ] = "localhost"
@@ -73,11 +73,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     redis_url: Annotated[
         str,
         Meta(
-            pattern=r"^(rediss?(\+sentinel)?|unix)://",
+            pattern=r"\A(rediss?(\+sentinel)?|unix)://",
             description="a URL that starts with redis://, rediss://, unix:// or redis+sentinel://",
         ),
     ] = ""
     input_stream: Name = "quantum:stream:market.klines"
+    max_ahead: Annotated[int, Meta(ge=0, le=604_800, description="whole seconds, 0 to 604800")] = 60
     group: Name = "marketstate"
     output_prefix: Name = "quantum:marketstate:"
     output_stream: Name = "quantum:stream:marketstate"
@@ -107,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     worker_id: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9@._-]{1,128}$",
+            pattern=r"\A[A-Za-z0-9@._-]{1,128}\Z",
             description="1 to 128 letters, digits and @ . _ -",
         ),
     ] = "worker"
@@ -118,7 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     replay_namespace: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9._-]{0,64}$",
+            pattern=r"\A[A-Za-z0-9._-]{0,64}\Z",
             description="the name of a replay: 1 to 64 letters, digits and . _ -",
         ),
     ] = ""
@@ -137,6 +138,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def publish_interval_ms(self) -> int:
         return self.publish_interval * 1_000
+
+    @property
+    def max_ahead_ms(self) -> int:
+        """How long after its entry was written a candle may close: the error of clocks."""
+        return self.max_ahead * 1_000
 
     @property
     def state_ttl_s(self) -> int:

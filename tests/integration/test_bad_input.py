@@ -47,14 +47,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         payload(close_time=1_746_373_259),
         "it must be in milliseconds (is it in seconds?)",
     ),
-    "far future": (payload(close_time=4_000_000_000_000), "is in the far future"),
+    "far future": (payload(close_time=4_000_000_000_000), "s after the entry was written"),
     "no close": (payload(close="absent"), "missing required field `close`"),
     "invalid UTF-8": ({"payload": b'{"symbol": "BTC\xff"}'}, "is not valid UTF-8"),
     "no known field": ({"what": b"ever"}, "no known field among 'what'"),
     "other event": ({"event_type": b"market.trades"}, "expected 'market.klines'"),
     "two symbols": (
         {"payload": b'{"symbol": "AAA", ' + json.dumps(GOOD).encode()[1:]},
-        "does it name more than one symbol?",
+        "names more than one symbol, 'AAA' and 'BTCUSDT'",
     ),
 }
 

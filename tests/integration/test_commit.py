@@ -25,10 +25,10 @@ from tests.support.worker_process import (
     published,
     snapshot,
 )
-from worker.engine.changes import Changes
+from worker.engine.changes import Changes, Memory
 from worker.engine.plan import commands_of
 from worker.engine.status import read_status
-from worker.errors import LeaseLost, RedisUnusable, RolledBack, WrongKeyType
+from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, WrongKeyType
 from worker.keys import shard_name, shard_of
 from worker.local.redis_server import EmbeddedRedis
 
@@ -262,8 +262,6 @@ def test_a_release_leaves_a_lease_of_another_worker_alone(
     [
         "quantum:stream:marketstate",
         "quantum:stream:marketstate.dead",
-        "quantum:marketstate:ETHUSDT",
-        f"{INTERNAL_PREFIX}:window:ETHUSDT",
         f"{INTERNAL_PREFIX}:counters",
         f"{INTERNAL_PREFIX}:shard:{shard_of('ETHUSDT', 16):02d}",
     ],
@@ -281,6 +279,26 @@ def test_a_key_of_the_wrong_type_is_found_before_the_first_write(
     before = everything(client)
     with pytest.raises(WrongKeyType, match=f"the key {key} holds a set"):
         worker.apply(changes)
+    assert everything(client) == before
+
+
+@pytest.mark.parametrize(
+    "key", ["quantum:marketstate:ETHUSDT", f"{INTERNAL_PREFIX}:window:ETHUSDT"]
+)
+def test_a_key_of_a_symbol_with_the_wrong_type_is_named_with_it_before_the_first_write(
+    key: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3, G9"""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT", "ETHUSDT"), 2))
+    changes = worker.advance(worker.fetch())
+    client.delete(key)
+    client.sadd(key, "x")
+    before = everything(client)
+    with pytest.raises(SymbolsDamaged) as damaged:
+        worker.apply(changes)
+    assert damaged.value.reasons == {"ETHUSDT": f"{key} holds a set; rename or delete it"}
     assert everything(client) == before
 
 
@@ -320,7 +338,7 @@ def test_windows_in_redis_are_what_the_worker_remembers(
 
 def _remembered(worker: SteppedWorker, symbol: str) -> tuple[list[float], int, int]:
     memory = worker.shards.memory(shard_of(symbol, 16), symbol)
-    assert memory is not None
+    assert isinstance(memory, Memory)
     window = memory.window
     return window.closes().tolist(), window.last_close_time_ms, memory.mark.close_time_ms
 

@@ -243,6 +243,12 @@ def test_a_state_is_stale_when_more_than_one_is_overdue(
     assert is_stale(record, latest_ms + 1, publish_interval_ms)
 
 
+def test_a_state_from_the_future_is_not_fresh() -> None:
+    record = make_record("BTCUSDT", 0)
+    assert not is_stale(record, record.close_time_ms - 120_000)
+    assert is_stale(record, record.close_time_ms - 120_001)
+
+
 def test_the_readers_default_names_are_those_of_the_worker() -> None:
     settings = settings_from({})
     assert (settings.output_prefix, settings.output_stream) == (OUTPUT_PREFIX, OUTPUT_STREAM)

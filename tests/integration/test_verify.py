@@ -294,3 +294,15 @@ def test_wanted_symbols_that_never_arrived_are_reported(
     ) == ("warn", "no candle has arrived yet")
     assert "1 of 1 states" in text_of(findings, "recomputed")
     assert client.exists(STATE)
+
+
+@pytest.mark.parametrize(("ahead_s", "verdict"), [(30, "ok"), (3_600, "FAIL")])
+def test_a_state_from_the_future_is_not_fresh(
+    ahead_s: int, verdict: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """As far as clocks differ it may be ahead."""
+    worker = worked(server, 259)
+    client.hset(MARKS, "BTCUSDT", int(time.time() * 1_000) + ahead_s * 1_000)
+    findings = found(worker)
+    assert verdicts(findings)["fresh"] == verdict
+    assert ("in the future" in text_of(findings, "BTCUSDT")) == (verdict == "FAIL")

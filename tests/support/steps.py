@@ -38,7 +38,7 @@ class SteppedWorker(Session):
         return self.intake.fetch(self.batch_size.most)
 
     def advance(self, readings: list[Reading], *, ask_ahead: bool = False) -> Changes:
-        histories = self.backfill.histories(readings, self.shards.memory)
+        histories = self.histories(readings)
         if ask_ahead:
             self.intake.ask_ahead(readings, self.batch_size.most)
         now_ms = self.intake.now_ms()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.candle import (
-    MAX_AHEAD_OF_ENTRY_MS,
+    MAX_AHEAD_MS,
     MAX_DOCUMENT_BYTES,
     Candle,
     CandleRejected,
@@ -132,11 +132,20 @@ def test_a_document_of_the_largest_size_is_read() -> None:
     assert decode({b"payload": padded}) == Candle(**PLAIN)
 
 
-def test_a_close_time_may_be_a_week_ahead_of_its_entry_and_no_more() -> None:
-    ahead = with_payload(close_time=T + MAX_AHEAD_OF_ENTRY_MS)
-    assert decode_candle(ahead, entry_ms=T).close_time == T + MAX_AHEAD_OF_ENTRY_MS
-    with pytest.raises(CandleRejected, match="far future"):
-        decode_candle(ahead, entry_ms=T - 1)
+@pytest.mark.parametrize("max_ahead_ms", [MAX_AHEAD_MS, 0, 3_600_000])
+def test_a_closed_candle_may_be_ahead_of_its_entry_by_the_error_of_a_clock(
+    max_ahead_ms: int,
+) -> None:
+    """G9: no more, or one bad time would make all later candles of its symbol late."""
+    ahead = with_payload(close_time=T + max_ahead_ms)
+    assert decode_candle(ahead, T, max_ahead_ms).close_time == T + max_ahead_ms
+    with pytest.raises(CandleRejected, match="s after the entry was written; a closed candle"):
+        decode_candle(ahead, T - 1, max_ahead_ms)
+
+
+def test_a_candle_that_is_not_closed_ends_after_its_entry_was_written() -> None:
+    weekly = with_payload(interval="1w", is_closed=False, close_time=T + 604_800_000)
+    assert decode_candle(weekly, T).close_time == T + 604_800_000
 
 
 @pytest.mark.parametrize("entry_ms", [0, 5, 2**64 - 1])

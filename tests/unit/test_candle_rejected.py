@@ -110,9 +110,15 @@ BAD: dict[str, tuple[dict[bytes, bytes], str]] = {
     "seconds": (with_payload(close_time=T // 1000), "milliseconds (is it in seconds?)"),
     "time 0": (with_payload(close_time=0), "close_time 0 is before the year 2000"),
     "time -1": (with_payload(close_time=-1), "close_time -1 is before the year 2000"),
-    "microseconds": (with_payload(close_time=T * 1000), "far future"),
-    "far future": (with_payload(close_time=T + 400 * 86_400_000), "far future"),
-    "time beyond 64 bits": (with_payload(close_time=10**30), "far future"),
+    "microseconds": (
+        with_payload(close_time=T * 1000),
+        "after the year 2100; it must be in milliseconds",
+    ),
+    "six days ahead": (
+        with_payload(close_time=T + 6 * 86_400_000),
+        "is 518,399 s after the entry was written; a closed candle may be at most 60 s ahead",
+    ),
+    "time beyond 64 bits": (with_payload(close_time=10**30), "after the year 2100"),
     "time of 5,000 digits": (
         {b"payload": as_json(PLAIN).replace(b"%d" % T, b"9" * 5_000)},
         "Integer value out of range - at `$.close_time`",

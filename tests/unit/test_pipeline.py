@@ -21,7 +21,7 @@ from tests.support.feeding import (
     series,
     small_settings,
 )
-from worker.engine.changes import Changes, Entry, Memory
+from worker.engine.changes import Changes, Damaged, Entry, Memory
 from worker.engine.mark import Mark
 from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
@@ -100,9 +100,22 @@ def test_the_next_candle_is_not_a_gap(after_one: Any) -> None:
     [
         candle_entry(1, BTC, T0, is_closed=False),
         candle_entry(1, BTC, T0, interval="5m"),
+        *(candle_entry(1, BTC, T0, interval=text) for text in ("1m\n", "1m\r\n", "1m ", "1m\0")),
+        candle_entry(1, BTC, T0, interval="١m"),
+        candle_entry(1, BTC, T0, interval="9" * 5_000 + "m"),
         candle_entry(1, "DOGEUSDT", T0),
     ],
-    ids=["not closed", "another interval", "another symbol"],
+    ids=[
+        "not closed",
+        "another interval",
+        "a line feed",
+        "a line end",
+        "a blank",
+        "a NUL",
+        "another digit",
+        "many digits",
+        "another symbol",
+    ],
 )
 def test_a_candle_that_is_not_for_this_group_is_counted_and_finished(entry: Entry) -> None:
     """G5"""
@@ -110,6 +123,53 @@ def test_a_candle_that_is_not_for_this_group_is_counted_and_finished(entry: Entr
     assert changes.counters == {"ignored": 1}
     assert changes.finished == {entry.shard: [b"1-0"]}
     assert (changes.symbols, changes.dead) == ({}, [])
+
+
+class Unreadable(dict[bytes, bytes]):
+    """Fields that make the reader fail in a way that nobody has foreseen."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__({b"payload": b"{}"})
+        self._error = error
+
+    def get(self, *_: object) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("this"),
+        RecursionError("is"),
+        OverflowError("not"),
+        KeyError("foreseen"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_nobody_has_foreseen_costs_its_own_entry_alone(error: Exception) -> None:
+    """G5, G9"""
+    good, other = candle_entry(1, BTC, T0), candle_entry(3, BTC, T0 + MINUTE_MS)
+    changes = fed([good, Entry(good.shard, b"2-0", Unreadable(error)), other])
+    assert changes.counters == {"applied": 2, "dead": 1}
+    assert changes.finished == {good.shard: [b"1-0", b"2-0", b"3-0"]}
+    ((entry, text),) = changes.dead
+    assert entry.id == b"2-0"
+    assert text == (f"internal error: {type(error).__name__}: {str(error)!r}; please report it")
+    assert changes.errors == [f"entry 2-0 is a dead letter: {text}"]
+
+
+def test_a_symbol_that_is_set_aside_costs_its_own_candles_alone() -> None:
+    """G5, G9"""
+    pipeline = Pipeline(small_settings(), FROM_THE_START)
+    entries = [candle_entry(1, BTC, T0), candle_entry(2, "ETHUSDT", T0), candle_entry(3, BTC, T0)]
+    damaged = Damaged(BTC.encode(), "its mark is damaged")
+    changes = pipeline.advance(
+        pipeline.read(entries), lambda _, symbol: damaged if symbol == BTC else None, {}
+    )
+    assert changes.counters == {"applied": 1, "dead": 2, "quarantined": 2}
+    assert list(changes.symbols) == ["ETHUSDT"]
+    assert {letter.error for letter in changes.dead} == {"quarantined: its mark is damaged"}
 
 
 def test_a_candle_without_an_interval_is_applied() -> None:

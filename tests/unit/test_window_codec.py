@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from worker.engine.window_codec import pack, unpack
 
-CANDLES = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)))
+TIMES_MS = st.integers(946_684_800_000, 4_102_444_800_000)
+CLOSES = st.floats(min_value=5e-324, allow_infinity=False)
+CANDLES = st.dictionaries(TIMES_MS, CLOSES).map(lambda found: sorted(found.items()))
+T = 1_700_000_040_000 - 1
 
 
 def test_a_candle_is_16_bytes_little_endian() -> None:
@@ -21,9 +24,8 @@ def test_a_candle_is_16_bytes_little_endian() -> None:
 def test_unpacking_gives_back_every_bit(candles: list[tuple[int, float]]) -> None:
     """G2"""
     times_ms, closes = unpack(b"".join(pack(candles)))
-    # repr distinguishes -0.0 from 0.0; == does not.
-    assert repr(times_ms) == repr([time for time, _ in candles])
-    assert repr(closes.tolist()) == repr([close for _, close in candles])
+    assert times_ms == [time for time, _ in candles]
+    assert closes.tolist() == [close for _, close in candles]
 
 
 def test_no_bytes_are_no_candles() -> None:
@@ -32,9 +34,30 @@ def test_no_bytes_are_no_candles() -> None:
 
 
 def test_the_unpacked_closes_can_be_modified() -> None:
-    _, closes = unpack(b"".join(pack([(1, 2.0)])))
+    _, closes = unpack(b"".join(pack([(T, 2.0)])))
     closes[0] = 3.0
     assert closes.tolist() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("candle", "found"),
+    {
+        "NaN": ((T + 60_000, float("nan")), "a close of nan"),
+        "infinity": ((T + 60_000, float("inf")), "a close of inf"),
+        "0": ((T + 60_000, 0.0), "a close of 0.0"),
+        "-0": ((T + 60_000, -0.0), "a close of -0.0"),
+        "below 0": ((T + 60_000, -1.0), "a close of -1.0"),
+        "the same time": ((T, 1.0), "do not increase"),
+        "an earlier time": ((T - 1, 1.0), "do not increase"),
+        "the least time": ((-(2**63), 1.0), "a close at -9223372036854775808 ms"),
+        "the greatest time": ((2**63 - 1, 1.0), "a close at 9223372036854775807 ms"),
+        "a time in seconds": ((T // 1_000, 1.0), f"a close at {T // 1_000} ms"),
+    }.values(),
+)
+def test_what_no_worker_writes_is_refused(candle: tuple[int, float], found: str) -> None:
+    """G9"""
+    with pytest.raises(ValueError, match=found):
+        unpack(b"".join(pack([(T, 1.0), candle])))
 
 
 @pytest.mark.parametrize("length", [1, 15, 17, 31])

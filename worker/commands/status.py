@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -144,6 +145,13 @@ def _tables(status: Status) -> Iterator[str]:
     yield ""
     yield "counters  " + ("  ".join(f"{name} {n}" for name, n in status.counters.items()) or "-")
     yield ""
+    if status.quarantine:
+        yield "set aside until they are repaired"
+        for symbol, reason in islice(status.quarantine.items(), SYMBOLS_SHOWN):
+            yield f"  {symbol}: {reason}"
+        if len(status.quarantine) > SYMBOLS_SHOWN:
+            yield f"  ... and {len(status.quarantine) - SYMBOLS_SHOWN} more; --json shows all"
+        yield ""
     yield from _table(
         ("symbol", "last state", "age"), map(_symbol_row, status.symbols[:SYMBOLS_SHOWN])
     )

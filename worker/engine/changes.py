@@ -45,15 +45,34 @@ class Reading(NamedTuple):
     found: Candle | Ignored | Lost | CandleRejected
 
 
+class Unforeseen(CandleRejected):
+    """What went wrong while an entry was read is a mistake of ours."""
+
+
 @dataclass
 class Memory:
     """What is remembered of a symbol: the same as Redis holds."""
 
     window: Window
     mark: Mark = field(default_factory=Mark)
+    left: History | None = None
+    """What is left of a window of which closes are missing; None for a whole one."""
+
+    @property
+    def lost_its_window(self) -> bool:
+        """A state was published from closes that are gone."""
+        return self.left is not None and self.mark.close_time_ms > 0
 
 
-MemoryOf = Callable[[int, str], Memory | None]
+class Damaged(NamedTuple):
+    """In place of the memory of a symbol whose keys hold what no worker has written."""
+
+    name: bytes
+    reason: str
+    """What was found, and how to repair it."""
+
+
+MemoryOf = Callable[[int, str], Memory | Damaged | None]
 
 
 @dataclass
@@ -65,11 +84,10 @@ class SymbolChange:
     mark: Mark
     close_times_ms: list[int] = field(default_factory=list)
     closes: list[float] = field(default_factory=list)
-
-    @property
-    def last_close_time_ms(self) -> int:
-        """0 before the first candle."""
-        return self.close_times_ms[-1] if self.close_times_ms else self.before.last_close_time_ms
+    last_close_time_ms: int = 0
+    """Only later candles are applied; 0 before the first."""
+    starts_anew: bool = False
+    """What Redis has of the window is replaced."""
 
     @property
     def length(self) -> int:
@@ -92,9 +110,14 @@ class Changes:
     counters: Counter[str] = field(default_factory=Counter)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     """The counter that each belongs to, and its text."""
+    errors: list[str] = field(default_factory=list)
 
     def count(self, counter: str, warning: str | None = None) -> None:
         """`warning` is for the log, once the batch is committed."""
         self.counters[counter] += 1
         if warning:
             self.warnings.append((counter, warning))
+
+    def reject(self, entry: Entry, error: str) -> None:
+        self.counters["dead"] += 1
+        self.dead.append(DeadLetter(entry, error))

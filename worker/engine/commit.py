@@ -10,9 +10,10 @@ from schemas.market_state import journal_line
 from worker.engine.broken_commits import broken_off
 from worker.engine.changes import Changes
 from worker.engine.counters import warn_of_damaged
+from worker.engine.loading import wrong_type_text
 from worker.engine.plan import commands_of, keys_of, streams_of
 from worker.engine.shards import Shards
-from worker.errors import LeaseLost, RedisUnusable, RolledBack, WrongKeyType
+from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, WrongKeyType
 from worker.keys import shard_name
 from worker.log import log
 from worker.settings import Settings
@@ -34,20 +35,22 @@ class Commit:
         2. the windows in memory move;
         3. the log says what was published.
 
-        Raises LeaseLost if we no longer hold one of the leases, and RolledBack if Redis is not
-        where we left it: nothing was written. Raises CommitBrokenOff if a part was written: the
-        worker that loads one of the shards next completes it. After a connection error, the changes
-        may or may not be written. Whatever is raised, load from Redis what is true, and never send
-        the changes again.
+        Raises LeaseLost if we no longer hold one of the leases, RolledBack if Redis is not where we
+        left it, and SymbolsDamaged for keys of symbols that cannot be written to: nothing was
+        written. Raises CommitBrokenOff if a part was written: the worker that loads one of the
+        shards next completes it. After a connection error, the changes may or may not be written.
+        Except after SymbolsDamaged, load from Redis what is true, and never send the changes again.
         """
         if not changes.finished:
             return  # of no shard, so there is nothing
         commit_id = secrets.token_hex(8)
         reply = self._write(changes, commit_id)  # 1
-        committed_ms = self._check(reply, list(changes.finished))
+        committed_ms = self._check(reply, changes)
         self._shards.move(changes, commit_id, committed_ms)  # 2
         for counter, warning in changes.warnings:  # 3
             log.warning(warning, extra={"kind": counter})
+        for error in changes.errors:
+            log.error(error, extra={"kind": "internal error"})
         if changes.records and log.isEnabledFor(logging.INFO):
             # In one call: a call for each would take more than half as long as the commit.
             log.info("\n".join(map(journal_line, changes.records)))
@@ -68,16 +71,22 @@ class Commit:
         keys = keys_of(changes, self._keys)
         return keys, [self._keys.group, commit_id, msgspec.msgpack.encode(plan)]
 
-    def _check(self, reply: list[Any], shards: list[int]) -> int:
+    def _check(self, reply: list[Any], changes: Changes) -> int:
         """Redis's time of the commit in ms."""
         match reply:
             case [b"done", committed_ms, *damaged]:
                 warn_of_damaged(self._keys, damaged)
                 return int(committed_ms)
             case [b"lease lost", *indexes]:
+                shards = list(changes.finished)
                 raise LeaseLost([shards[index] for index in indexes])
             case [b"rolled back", index, found]:
-                raise RolledBack(shards[index], found.decode(errors="replace"))
+                raise RolledBack(list(changes.finished)[index], found.decode(errors="replace"))
+            case [b"damaged", *found]:
+                symbols = list(changes.symbols)
+                raise SymbolsDamaged(
+                    {symbols[index]: wrong_type_text(key, holds) for index, key, holds in found}
+                )
             case [b"wrong type", key, found]:
                 raise WrongKeyType(
                     f"the key {key.decode()} holds a {found.decode()}, which the worker cannot "
@@ -89,6 +98,6 @@ class Commit:
                     f"{last_id.decode()}, and a new id must be greater; rename or delete the stream"
                 )
             case [b"broken off", failure]:
-                raise broken_off(self._keys, shards, failure)
+                raise broken_off(self._keys, changes.finished, failure)
             case _:
                 raise AssertionError(f"commit.lua answered {reply!r}")

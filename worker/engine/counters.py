@@ -10,10 +10,15 @@ from worker.log import log
 def numbers(counters: Mapping[bytes, bytes]) -> dict[str, int]:
     """By name, without the damaged ones."""
     return {
-        name.decode(): int(text)
+        name.decode(errors="backslashreplace"): int(text)
         for name, text in sorted(counters.items())
-        if not name.endswith(b".damaged") and text.lstrip(b"-").isdigit()
+        if not name.endswith(b".damaged") and is_number(text)
     }
+
+
+def is_number(text: str | bytes) -> bool:
+    """Whether a worker can have written it; of what is damaged, no number is shown."""
+    return len(text) < 20 and text.isascii() and text.isdigit()
 
 
 def warn_of_damaged(keys: Keys, damaged: list[Any]) -> None:

@@ -5,6 +5,7 @@ from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, Sh
 from worker.keys import Keys
 from worker.log import log
 from worker.settings import PREFIX, Settings
+from worker.store.connection import Client
 from worker.store.scripts import Scripts
 
 FORMAT_VERSION = 1
@@ -58,6 +59,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             return verdict, "0-0"
         case "deleted", *_:
             raise group_deleted(keys)
+        case "stream gone", *_:
+            raise stream_gone(keys)
         case "foreign", *_:
             raise RedisUnusable(
                 f"{keys.input} has a group {keys.group!r} that no marketstate worker created; "
@@ -86,6 +89,18 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             raise AssertionError(f"setup.lua answered {reply!r}")
 
 
+def group_gone(client: Client, keys: Keys) -> GroupDeleted:
+    """The group alone, or the stream and its group with it."""
+    return group_deleted(keys) if client.exists(keys.input) else stream_gone(keys)
+
+
+def stream_gone(keys: Keys) -> GroupDeleted:
+    return GroupDeleted(
+        f"the input stream {keys.input} no longer exists, and its group {keys.group!r} went with "
+        f"it: a TTL on it ran out, or it was evicted or deleted; {SEE_GROUP_GONE}"
+    )
+
+
 def group_deleted(keys: Keys) -> GroupDeleted:
     return GroupDeleted(
         f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
@@ -103,7 +118,7 @@ def shared_settings(settings: Settings) -> str:
     Settings that were added later are included only if they differ from their default, so that a
     new version can join a group that the previous version created.
     """
-    later = {"rate_clock": "candle", "emit_on_regime_change": False}
+    later = {"rate_clock": "candle", "emit_on_regime_change": False, "max_ahead": 60}
     found = {name: getattr(settings, name) for name in later}
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "

@@ -10,9 +10,9 @@ import redis
 
 from worker.engine.backfill import Backfill
 from worker.engine.batch_size import BatchSize
-from worker.engine.changes import Changes
+from worker.engine.changes import Changes, History, Reading
 from worker.engine.commit import Commit
-from worker.engine.group import group_deleted, join
+from worker.engine.group import group_gone, join
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.pipeline import Pipeline
@@ -20,7 +20,7 @@ from worker.engine.preflight import examined
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
-from worker.errors import LeaseLost, RolledBack, WorkerIdInUse
+from worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerIdInUse
 from worker.log import log, repeats
 from worker.settings import Settings
 from worker.stop import Stop
@@ -55,7 +55,8 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
             session.leave()
     except redis.RedisError as error:
         if "NOGROUP" in str(error):
-            raise group_deleted(settings.keys) from error
+            with connection.open_client(settings, block_s=0) as client:
+                raise group_gone(client, settings.keys) from error
         raise connection.unusable(error, settings) from error
 
 
@@ -102,12 +103,15 @@ class Session:
         readings = self.intake.fetch(most)
         self.shards.notice(self.intake.last_notice)
         if readings:
-            histories = self.backfill.histories(readings, self.shards.memory)
+            histories = self.histories(readings)
             if len(readings) >= most:
                 self.intake.ask_ahead(readings, most)
             now_ms = self.intake.now_ms()
-            changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
-            self._commit(changes)
+            committed = False
+            while not committed:
+                # A second time only without symbols that the first has set aside.
+                changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
+                committed = self._commit(changes)
             self.batch_size.took(time.monotonic() - began_s, len(readings))
         published = self._looks_for_overdue and self._publish_overdue()
         return bool(readings) or published
@@ -126,12 +130,25 @@ class Session:
         self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.symbols))
         return True
 
-    def _commit(self, changes: Changes) -> None:
+    def histories(self, readings: list[Reading]) -> dict[str, History]:
+        """Older closes of the symbols that are new to us, once we know what Redis has of them."""
+        unfamiliar = self.shards.unfamiliar(readings)
+        if not unfamiliar:
+            return {}
+        self.shards.look_up(unfamiliar)
+        return self.backfill.histories(unfamiliar, self.shards.memory)
+
+    def _commit(self, changes: Changes) -> bool:
+        """False when some of its symbols were set aside: the others are still to be committed."""
         try:
             self.commit.apply(changes)
+        except SymbolsDamaged as damaged:
+            self.shards.set_aside(changes, damaged.reasons)
+            return False
         except LeaseLost as lost:
             log.warning("%s; the next holder has its candles", lost)
             self.shards.drop(lost.shards)
+        return True
 
     def leave(self) -> None:
         try:

@@ -4,7 +4,12 @@ It is stored as `<close time in ms>`, or as `<close time in ms>:<regime>:<publis
 the settings need more. `commit.lua` fills in the publishing time, by Redis's clock.
 """
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
+
+from schemas.candle import LATEST_CLOSE_TIME_MS
+
+_MARK: Final = re.compile(rb"([0-9]{1,15})(?::([a-z]{0,16})(?::([0-9]{0,15}))?)?")
 
 
 class Mark(NamedTuple):
@@ -24,6 +29,8 @@ class Mark(NamedTuple):
 
 def parse_mark(text: bytes) -> Mark:
     """Raises ValueError for text that is not a mark."""
-    close_time, _, rest = text.decode().partition(":")
-    regime, _, published = rest.partition(":")
-    return Mark(int(close_time), regime, int(published or 0))
+    match = _MARK.fullmatch(text)
+    if match is None or int(match[1]) > LATEST_CLOSE_TIME_MS:
+        raise ValueError(f"{text[:80]!r} is not the time of a close")
+    close_time, regime, published = match.groups(default=b"")
+    return Mark(int(close_time), regime.decode(), int(published or 0))

@@ -5,7 +5,7 @@ writes them, not before.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.interval import interval_ms
 from worker.engine.changes import (
     Changes,
-    DeadLetter,
+    Damaged,
     Entry,
     History,
     Ignored,
@@ -26,6 +26,7 @@ from worker.engine.changes import (
     MemoryOf,
     Reading,
     SymbolChange,
+    Unforeseen,
 )
 from worker.engine.mark import Mark
 from worker.engine.record import record_of
@@ -57,6 +58,7 @@ class Pipeline:
         self._publish_interval_ms = settings.publish_interval_ms
         self._by_wall_clock = settings.rate_clock == "wall"
         self._on_regime_change = settings.emit_on_regime_change
+        self._max_ahead_ms = settings.max_ahead_ms
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """What each entry is, in stream order."""
@@ -76,17 +78,23 @@ class Pipeline:
         """
         changes = Changes()
         closes: list[_Close] = []
+        lost_windows: list[SymbolChange] = []
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
                 case Candle(symbol=symbol):
-                    if symbol not in changes.symbols:
-                        changes.symbols[symbol] = self._unchanged(
-                            entry.shard,
-                            memory(entry.shard, symbol),
-                            histories.get(symbol, ((), ())),
-                        )
-                    change = changes.symbols[symbol]
+                    change = changes.symbols.get(symbol)
+                    if change is None:
+                        known = memory(entry.shard, symbol)
+                        if isinstance(known, Damaged):
+                            changes.reject(entry, f"quarantined: {known.reason}")
+                            changes.count("quarantined")
+                            continue
+                        history = histories.get(symbol, ((), ()))
+                        change = self._unchanged(entry.shard, known, history)
+                        changes.symbols[symbol] = change
+                        if known and known.lost_its_window:
+                            lost_windows.append(change)
                     if self._apply(found, change, changes, entry) and (
                         change.length >= self._needed and order > self._warm_until
                     ):
@@ -96,11 +104,17 @@ class Pipeline:
                 case Lost():
                     changes.count("lost", f"{entry} was trimmed before it was finished: lost")
                 case CandleRejected():
-                    changes.count("dead", f"{entry} is a dead letter: {found}")
-                    changes.dead.append(DeadLetter(entry, str(found)))
+                    changes.reject(entry, str(found))
+                    text = f"{entry} is a dead letter: {found}"
+                    if isinstance(found, Unforeseen):
+                        changes.errors.append(text)
+                    else:
+                        changes.warnings.append(("dead", text))
         changes.symbols = {
             symbol: change for symbol, change in changes.symbols.items() if change.closes
         }
+        for _ in filter(attrgetter("closes"), lost_windows):
+            changes.count("window_lost")
         self._emit(closes, changes, now_ms)
         return changes
 
@@ -135,16 +149,23 @@ class Pipeline:
         if not entry.fields:
             return Lost()
         try:
-            candle = decode_candle(entry.fields, entry_ms)
+            return self._read(entry, entry_ms)
         except CandleRejected as error:
             return error
+        except Exception as error:
+            # Nobody knows what it is, so it costs this entry and nothing else (G9).
+            text = f"{type(error).__name__}: {str(error)[:200]!r}"
+            return Unforeseen(f"internal error: {text}; please report it")
+
+    def _read(self, entry: Entry, entry_ms: int) -> Candle | Ignored:
+        candle = decode_candle(entry.fields, entry_ms, self._max_ahead_ms)
         if not self._is_wanted(candle.symbol):
             return Ignored()
         if not candle.is_closed or not self._is_of_our_interval(candle):
             return Ignored()
         shard = shard_of(candle.symbol, self._settings.shards)
         if shard != entry.shard:
-            return CandleRejected(
+            raise CandleRejected(
                 f"symbol {candle.symbol!r} belongs to shard {shard}, but the entry was routed to "
                 f"shard {entry.shard}: does it name more than one symbol?"
             )
@@ -161,8 +182,22 @@ class Pipeline:
 
     def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
         known = known or Memory(Window(self._settings.window_size))
-        close_times_ms, closes = history
-        return SymbolChange(shard, known.window, known.mark, [*close_times_ms], [*closes])
+        window, starts_anew = known.window, False
+        if known.left and known.left[0] and history[0]:
+            # Nothing can go in front of the closes that are left, so all are written again.
+            history = self._joined(history, known.left)
+            window, starts_anew = Window(self._settings.window_size), True
+        times_ms, closes = history
+        last_ms = times_ms[-1] if times_ms else window.last_close_time_ms
+        # A window that was lost must not let in again what was applied before.
+        last_ms = max(last_ms, known.mark.close_time_ms)
+        return SymbolChange(shard, window, known.mark, [*times_ms], [*closes], last_ms, starts_anew)
+
+    def _joined(self, history: History, left: History) -> History:
+        """Those of `history` that are older than what is left, and what is left."""
+        newest_ms = left[0][0] - self._interval_ms // 2
+        older_n = sum(time_ms <= newest_ms for time_ms in history[0])
+        return [*history[0][:older_n], *left[0]], [*history[1][:older_n], *left[1]]
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
         """Add the candle, unless the symbol is already past it."""
@@ -184,6 +219,7 @@ class Pipeline:
                 f"{candle.symbol}: {missing} candles are missing between {last_ms} "
                 f"and {candle.close_time}",
             )
+        change.last_close_time_ms = candle.close_time
         change.close_times_ms.append(candle.close_time)
         change.closes.append(candle.close)
         changes.count("applied")

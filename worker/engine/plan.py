@@ -84,6 +84,8 @@ def _of_symbols(
     first = COMMITS + 1 + 2 * len(changes.finished)
     for i, (symbol, change) in enumerate(changes.symbols.items()):
         key = first + 2 * i
+        if change.starts_anew:
+            yield ["DEL", key]
         if change.closes:
             yield from _split(["RPUSH", key], _packed(change))
             yield ["LTRIM", key, oldest, "-1"]

@@ -6,12 +6,14 @@
 import logging
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import redis
 
 from core import kernel
 from core.state import MarketState
+from worker.engine import key_health
 from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
 from worker.engine.rights import check_rights
@@ -72,6 +74,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield _key_types(client, settings)
         yield from _commits(client, settings)
         yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+        yield from _key_health(client, settings)
         if settings.source == "candles":
             yield from _others_with_our_outputs(client, settings)
 
@@ -127,6 +130,7 @@ def _key_types(client: connection.Client, settings: Settings) -> Finding:
         keys.meta: "hash",
         keys.members: "hash",
         keys.counters: "hash",
+        keys.quarantine: "hash",
         keys.notices: "stream",
         keys.handed_over: "stream",
         keys.unfinished: "hash",
@@ -154,6 +158,17 @@ def _commits(client: connection.Client, settings: Settings) -> Iterator[Finding]
     commits: Any = client.hgetall(settings.keys.commits)
     for commit in broken_commits(commits):
         yield Finding("warn", "commits", f"{commit}; {TO_COMPLETE}")
+
+
+def _key_health(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    aside = key_health.set_aside(client, settings.keys)
+    for symbol, reason in islice(aside.items(), key_health.SHOWN):
+        yield Finding("warn", symbol, f"is set aside: {reason}")
+    if len(aside) > key_health.SHOWN:
+        text = f"{len(aside) - key_health.SHOWN} more symbols are set aside; `status` shows them"
+        yield Finding("warn", "quarantine", text)
+    for text in key_health.expiries(client, settings, key_health.some_symbols(client, settings)):
+        yield Finding("warn", "expiry", text)
 
 
 def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:

@@ -85,22 +85,23 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield (
         [keys.input],
         "evalsha exists type xack xclaim xgroup|create xgroup|setid xinfo|groups xinfo|stream "
-        "xpending xrange xread xreadgroup",
+        "pttl xpending xrange xread xreadgroup",
     )
     if settings.source == "synthetic":
         yield [keys.input], "xadd xrevrange"
-    yield [keys.output_stream, keys.dead_stream], "evalsha type xadd"
-    yield [keys.meta], "evalsha hdel hexists hget hgetall hset type"
-    yield [keys.members], "evalsha hdel hget hgetall hset type"
-    yield [keys.epoch], "evalsha incr type"
-    yield [keys.notices, keys.handed_over], "evalsha type xadd xread xrevrange"
-    yield [keys.counters], "evalsha hget hset type"
-    yield [keys.unfinished], "del evalsha hget hgetall hincrby hset type"
-    yield [keys.finished_ids], "del evalsha hget hset type"
-    yield [keys.commits], "del evalsha hget hgetall hset type"
+    yield [keys.output_stream, keys.dead_stream], "evalsha pttl type xadd"
+    yield [keys.meta], "evalsha hdel hexists hget hgetall hset pttl type"
+    yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
+    yield [keys.epoch], "evalsha incr pttl type"
+    yield [keys.notices, keys.handed_over], "evalsha pttl type xadd xread xrevrange"
+    yield [keys.counters], "evalsha hget hset pttl type"
+    yield [keys.quarantine], "evalsha hdel hgetall hset pttl type"
+    yield [keys.unfinished], "del evalsha hget hgetall hincrby hset pttl type"
+    yield [keys.finished_ids], "del evalsha hget hset pttl type"
+    yield [keys.commits], "del evalsha hget hgetall hset pttl type"
     yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"
-    yield map(keys.marks, shards), "evalsha hgetall hset type"
-    yield [keys.window(symbol)], "evalsha lrange ltrim rpush type"
+    yield map(keys.marks, shards), "evalsha hget hgetall hset pttl type"
+    yield [keys.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
     yield [keys.state(symbol)], "evalsha hset pexpire type"
     caches = (pattern.replace("{symbol}", symbol) for pattern in settings.backfill_patterns)
     yield caches, "lrange type zrange"

@@ -22,30 +22,22 @@ shard 7 again, a delayed commit with the old token `A:41` is refused.
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from core.window import Window
-from worker.engine import window_codec
+from schemas.candle import Candle
 from worker.engine.broken_commits import complete
-from worker.engine.changes import Changes, Memory
+from worker.engine.changes import Changes, Damaged, Memory, Reading
 from worker.engine.group import meta_gone, settings_differ, shared_settings
-from worker.engine.mark import parse_mark
-from worker.errors import LeaseLost, RedisUnusable, WorkerIdInUse
+from worker.engine.loading import Loading
+from worker.engine.quarantine import Quarantine, Shard
+from worker.errors import LeaseLost, WorkerIdInUse
 from worker.log import log
 from worker.settings import Settings
 from worker.store.scripts import Scripts
 
 KEEPS_PER_LEASE: Final = 3
 EXPIRED_BY_S: Final = 0.02
-
-
-@dataclass
-class Shard:
-    token: str
-    last_commit: str
-    symbols: dict[str, Memory] = field(default_factory=dict)
 
 
 class Shards:
@@ -56,6 +48,8 @@ class Shards:
         self._scripts = scripts
         self._incarnation = incarnation
         self._shared_settings = shared_settings(settings)
+        self._loading = Loading(settings, scripts)
+        self._quarantine = Quarantine(settings, scripts, self._loading)
         self._held: dict[int, Shard] = {}
         self._next_keep_s = 0.0
         self._notice_id = b"0-0"
@@ -75,8 +69,42 @@ class Shards:
         """The id of the last one that we know of."""
         return self._held[shard].last_commit
 
-    def memory(self, shard: int, symbol: str) -> Memory | None:
-        return self._held[shard].symbols.get(symbol)
+    def memory(self, shard: int, symbol: str) -> Memory | Damaged | None:
+        held = self._held[shard]
+        return held.symbols.get(symbol) or held.aside.get(symbol)
+
+    def unfamiliar(self, readings: Iterable[Reading]) -> list[Reading]:
+        """Those with a candle of a symbol of which nothing is remembered, or not all there was."""
+        return [
+            reading
+            for reading in readings
+            if isinstance(reading.found, Candle)
+            and (
+                (known := self._held[reading.entry.shard].symbols.get(reading.found.symbol)) is None
+                or known.left is not None
+            )
+        ]
+
+    def look_up(self, unfamiliar: Iterable[Reading]) -> None:
+        """Of these symbols, load what Redis has without a mark, or since it was repaired."""
+        symbols: dict[int, dict[str, None]] = {}
+        for entry, _, found in unfamiliar:
+            if isinstance(found, Candle):
+                symbols.setdefault(entry.shard, {})[found.symbol] = None
+        for number, names in symbols.items():
+            shard = self._held[number]
+            self._quarantine.look_again(shard, [name for name in names if name in shard.aside])
+            new = [n.encode() for n in names if n not in shard.symbols and n not in shard.aside]
+            if new:
+                loaded = self._loading.load(number, new)
+                shard.symbols |= loaded.symbols
+                self._quarantine.set_aside(shard, loaded.damaged)
+
+    def set_aside(self, changes: Changes, reasons: Mapping[str, str]) -> None:
+        """Symbols that `changes` could not be committed for."""
+        for symbol, reason in reasons.items():
+            shard = self._held[changes.symbols[symbol].shard]
+            self._quarantine.set_aside(shard, {symbol: Damaged(symbol.encode(), reason)})
 
     def remembered(self) -> Iterator[tuple[int, str, Memory]]:
         """Every symbol of the held shards: its shard, its name, its memory."""
@@ -94,16 +122,18 @@ class Shards:
         if self.seconds_to_keep > 0:
             return
         soonest_s, tokens = self._ask_to_keep()
-        for shard in [shard for shard in self._held if tokens[shard] != self._held[shard].token]:
-            log.info("the lease of shard %d was lost or released", shard)
-            del self._held[shard]
+        for number in [n for n, shard in self._held.items() if tokens[n] != shard.token]:
+            log.info("the lease of shard %d was lost or released", number)
+            del self._held[number]
             self.version += 1
-        taken = [shard for shard, token in enumerate(tokens) if token and shard not in self._held]
-        for shard in taken:
+        taken = [n for n, token in enumerate(tokens) if token and n not in self._held]
+        for number in taken:
             try:
-                self._load(shard, tokens[shard])
+                self._load(number, tokens[number])
             except LeaseLost as lost:
                 log.warning("%s, before it was loaded", lost)
+        for shard in self._held.values():
+            self._quarantine.look_at_some(shard)
         # Look again when a lease is about to expire: its holder may have died (G6).
         pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
         self._next_keep_s = time.monotonic() + pause_s
@@ -180,29 +210,10 @@ class Shards:
         _, soonest_ms, *tokens = reply
         return soonest_ms / 1_000, [token.decode() for token in tokens]
 
-    def _load(self, shard: int, token: str) -> None:
+    def _load(self, number: int, token: str) -> None:
         """Load marks and windows of a shard just taken; no other worker can change them now."""
-        last_commit = complete(self._scripts, self._keys, shard, token)
-        found = self._scripts.load(keys=[self._keys.marks(shard)], args=[self._keys.window("")])
+        last_commit = complete(self._scripts, self._keys, number, token)
+        loaded = self._loading.load(number)
         self.version += 1
-        self._held[shard] = Shard(
-            token,
-            last_commit,
-            {
-                symbol.decode(): self._memory(shard, symbol.decode(), mark, packed)
-                for symbol, mark, packed in zip(found[::3], found[1::3], found[2::3], strict=True)
-            },
-        )
-
-    def _memory(self, shard: int, symbol: str, mark: bytes, packed: bytes) -> Memory:
-        window = Window(self._settings.window_size)
-        try:
-            parsed = parse_mark(mark)
-            window.extend(*window_codec.unpack(packed))
-        except ValueError as error:
-            raise RedisUnusable(
-                f"the data of {symbol} in {self._keys.marks(shard)} or "
-                f"{self._keys.window(symbol)} is damaged ({error}); remove both (HDEL, DEL), and "
-                "the symbol starts over"
-            ) from None
-        return Memory(window, parsed)
+        shard = self._held[number] = Shard(number, token, last_commit, loaded.symbols)
+        self._quarantine.take_over(shard, loaded)

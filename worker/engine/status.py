@@ -12,8 +12,9 @@ import redis
 
 from schemas.entry_id import entry_time_ms
 from worker.engine.broken_commits import BrokenCommit, broken_commits
-from worker.engine.counters import numbers
-from worker.engine.group import group_deleted, meta_gone
+from worker.engine.counters import is_number, numbers
+from worker.engine.group import group_gone, meta_gone
+from worker.engine.key_health import decoded, printable
 from worker.engine.mark import parse_mark
 from worker.errors import RedisUnusable
 from worker.keys import Keys, shard_name
@@ -69,6 +70,8 @@ class Status(msgspec.Struct, frozen=True):
     """Half-done, until the worker that takes one of their shards completes them."""
     symbols: list[SymbolStatus]
     """Stalest first."""
+    quarantine: dict[str, str]
+    """Symbols that are set aside: what was found of each, and how to repair it."""
 
     @property
     def backlog(self) -> int:
@@ -112,11 +115,12 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         reads.hgetall(keys.members)
         reads.hgetall(keys.counters)
         reads.hgetall(keys.commits)
+        reads.hgetall(keys.quarantine)
         for shard in every:
             reads.get(keys.lease(shard))
             reads.pttl(keys.lease(shard))
             reads.hgetall(keys.marks(shard))
-        time, groups, summary, members, counters, commits, *of_shards = reads.execute()
+        time, groups, summary, members, counters, commits, aside, *of_shards = reads.execute()
     now_ms = clock_ms(time)
     group = next(group for group in groups if group["name"] == keys.group.encode())
     pending = {consumer["name"]: consumer["pending"] for consumer in summary["consumers"]}
@@ -141,6 +145,7 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
             _symbols(of_shards[2::3], now_ms),
             key=lambda one: (one.last_emitted_ms or 0, one.symbol),
         ),
+        quarantine=decoded(aside),
     )
 
 
@@ -155,7 +160,7 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
     found: Any = client.hget(keys.meta, "shards")
     if not any(group["name"] == keys.group.encode() for group in groups):
         if found is not None:
-            raise group_deleted(keys)
+            raise group_gone(client, keys)
         raise RedisUnusable(
             f"{keys.input} has no group {keys.group!r}; start a worker, which creates it"
         )
@@ -171,11 +176,11 @@ def _shard(
     marks: Mapping[bytes, bytes],
     pending: Mapping[bytes, int],
 ) -> ShardStatus:
-    holder, _, epoch = (token or b"").decode().rpartition(":")
+    holder, _, epoch = printable(token or b"").rpartition(":")
     return ShardStatus(
         shard=shard,
         holder=holder or None,
-        epoch=int(epoch) if epoch else None,
+        epoch=int(epoch) if is_number(epoch) else None,
         lease_left_s=left_ms / 1_000 if token else None,
         pending=pending.get(shard_name(shard).encode(), 0),
         symbols=len(marks),
@@ -207,17 +212,21 @@ def _workers(
     members: Mapping[bytes, bytes], shards: list[ShardStatus], now_ms: float
 ) -> Iterator[WorkerStatus]:
     for name, entry in sorted(members.items()):
-        seen_ms = int(entry.partition(b":")[0])
-        held = [shard.shard for shard in shards if shard.holder == name.decode()]
-        yield WorkerStatus(name.decode(), held, max(0.0, (now_ms - seen_ms) / 1_000))
+        seen_ms, worker_id = entry.partition(b":")[0], printable(name)
+        held = [shard.shard for shard in shards if shard.holder == worker_id]
+        if is_number(seen_ms):
+            yield WorkerStatus(worker_id, held, max(0.0, (now_ms - int(seen_ms)) / 1_000))
 
 
 def _symbols(marks: list[Mapping[bytes, bytes]], now_ms: float) -> Iterator[SymbolStatus]:
     for of_shard in marks:
         for symbol, mark in of_shard.items():
-            emitted_ms = parse_mark(mark).close_time_ms
+            try:
+                emitted_ms = parse_mark(mark).close_time_ms
+            except ValueError:  # the worker that meets it sets the symbol aside
+                emitted_ms = 0
             yield SymbolStatus(
-                symbol.decode(),
+                printable(symbol),
                 emitted_ms or None,
                 (now_ms - emitted_ms) / 1_000 if emitted_ms else None,
             )

@@ -59,6 +59,7 @@ class SyntheticFeeder:
         now_ms: Callable[[], float] = lambda: time.time() * 1_000,
     ) -> None:
         self._client = client
+        self._max_ahead_ms = settings.max_ahead_ms
         self._stream = settings.keys.input
         self._interval = settings.candle_interval
         self._interval_ms = settings.candle_interval_ms
@@ -95,7 +96,7 @@ class SyntheticFeeder:
         last: Any = self._client.xrevrange(self._stream, count=1)
         for entry_id, fields in last:
             try:
-                fed = decode_candle(fields, entry_time_ms(entry_id)).close_time
+                fed = decode_candle(fields, entry_time_ms(entry_id), self._max_ahead_ms).close_time
             except CandleRejected:
                 continue
             first = max(first, fed)

@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS
+
 _CANDLE: Final = np.dtype([("close_time_ms", "<i8"), ("close", "<f8")])
 _CANDLE_STRUCT: Final = struct.Struct("<qd")
 
@@ -21,7 +23,16 @@ def pack(candles: Iterable[tuple[int, float]]) -> list[bytes]:
 def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
     """Close times in ms and closes of concatenated candles, oldest first.
 
-    Raises ValueError if the length is not a multiple of a candle.
+    Raises ValueError if these are not candles that a worker has written.
     """
     candles = np.frombuffer(packed, dtype=_CANDLE)
-    return candles["close_time_ms"].tolist(), candles["close"].astype(np.float64)
+    times_ms, closes = candles["close_time_ms"], candles["close"].astype(np.float64)
+    bad_closes = closes[~((closes > 0) & (closes < np.inf))]
+    if bad_closes.size:
+        raise ValueError(f"it has a close of {bad_closes[0]}")
+    bad_times = times_ms[(times_ms < EARLIEST_CLOSE_TIME_MS) | (times_ms > LATEST_CLOSE_TIME_MS)]
+    if bad_times.size:
+        raise ValueError(f"it has a close at {bad_times[0]} ms")
+    if (np.diff(times_ms) <= 0).any():
+        raise ValueError("its close times do not increase")
+    return times_ms.tolist(), closes

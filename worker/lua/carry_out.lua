@@ -15,7 +15,7 @@
 
 local PLAIN = 'a command of Redis'
 local ACTS = {
-  RPUSH = PLAIN, LTRIM = PLAIN, HSET = PLAIN, PEXPIRE = PLAIN, XADD = PLAIN, XACK = PLAIN,
+  DEL = PLAIN, RPUSH = PLAIN, LTRIM = PLAIN, HSET = PLAIN, PEXPIRE = PLAIN, XADD = PLAIN, XACK = PLAIN,
 }
 local damaged_counters = {} -- name, old value, ...
 

@@ -1,18 +1,50 @@
--- Reads everything that Redis stores about a shard, for the worker that has just taken it.
+-- Reads what Redis remembers of a shard's symbols, and names what a worker could not work with.
 --
--- KEYS[1] marks of the shard   ARGV[1] prefix of all window keys
--- Returns {symbol, last emitted close time, packed window, symbol, ...}.
+-- KEYS[1] marks of the shard   KEYS[2] quarantine
+-- ARGV[1] what the name of every window key starts with   ARGV[2] the same of every state
+-- ARGV[3] most candles of a window   ARGV[4...] symbols to read; without any, all that have a mark
+-- Returns {{symbol, mark or '', packed window, symbol, ...},
+--          {symbol, key, what it holds instead, symbol, ...},
+--          {symbol, why it is set aside, ...} of the whole group, if no symbols are given}.
 --
--- Protects G6: there is one round trip per shard, and each window is one string. As lists of
--- candles, ten thousand windows would be three million replies for the client to parse. The window
--- keys are not declared: they follow from the marks, and a group cannot run on a cluster anyway,
--- because its scripts span all its keys.
+-- Protects G6 and G9. One round trip per shard, and a window as one string of all its candles: as
+-- a list of candles, ten thousand windows would take the client three million replies to parse.
+-- The keys of symbols are not declared: they follow from the marks, and a group, whose scripts span
+-- all its keys, cannot live in a cluster anyway.
 
-local found = {}
-local marks = redis.call('HGETALL', KEYS[1])
-for i = 1, #marks, 2 do
-  table.insert(found, marks[i])
-  table.insert(found, marks[i + 1])
-  table.insert(found, table.concat(redis.call('LRANGE', ARGV[1] .. marks[i], 0, -1)))
+local marks, quarantine = KEYS[1], KEYS[2]
+local window_prefix, state_prefix, most = ARGV[1], ARGV[2], ARGV[3]
+local CANDLE = 16 -- bytes
+
+local function wrong_type(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= wanted then return found end
 end
-return found
+
+local found, damaged = {}, {}
+local function read(symbol, mark)
+  local window, state = window_prefix .. symbol, state_prefix .. symbol
+  local key, holds, packed = window, wrong_type(window, 'list'), ''
+  if not holds then
+    key, holds = state, wrong_type(state, 'hash')
+  end
+  if not holds then
+    local candles = redis.call('LRANGE', window, '-' .. most, -1)
+    packed = table.concat(candles)
+    if #packed ~= CANDLE * #candles then
+      key, holds, packed = window, 'list of something other than candles', ''
+    end
+  end
+  for _, part in ipairs({symbol, mark, packed}) do found[#found + 1] = part end
+  if holds then
+    for _, part in ipairs({symbol, key, holds}) do damaged[#damaged + 1] = part end
+  end
+end
+
+if #ARGV > 3 then
+  for i = 4, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i]) or '') end
+  return {found, damaged, {}}
+end
+local all = redis.call('HGETALL', marks)
+for i = 1, #all, 2 do read(all[i], all[i + 1]) end
+return {found, damaged, redis.call('HGETALL', quarantine)}

@@ -5,9 +5,9 @@
 -- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
 -- ARGV[4] the settings that all workers share; they may change while no other worker is live
 -- ARGV[5...] name, value of each setting that can never change
--- Returns {'created' | 'joined' | 'deleted' | 'foreign' | 'none yet', warm-up boundary},
---         {'fixed', name, found}, {'damaged', name, found}
---      or {'running', settings found, the other worker's id}.
+-- Returns {'created' | 'joined', warm-up boundary},
+--         {'deleted' | 'stream gone' | 'foreign' | 'none yet'}, {'fixed', name, found},
+--         {'damaged', name, found} or {'running', settings found, the other worker's id}.
 --
 -- Protects G2: all workers of a group calculate the same. Group and meta are created together, so
 -- a meta without a group means that the group was deleted; then no worker guesses a position.
@@ -26,7 +26,9 @@ end
 local known = redis.call('HEXISTS', meta, 'settings') == 1
 local exists = group_info(input, group) ~= nil
 if exists and not known then return {'foreign'} end
-if known and not exists then return {'deleted'} end
+if known and not exists then
+  return {redis.call('EXISTS', input) == 1 and 'deleted' or 'stream gone'}
+end
 
 if not known and start == 'look' then return {'none yet'} end
 if not known then

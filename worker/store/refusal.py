@@ -140,7 +140,7 @@ _WAS_CLOSED: Final = re.compile(
 # What is not part of the message, and what replaces it.
 _ADDED: Final = (
     # Redis 7 and Valkey, behind the text.
-    (re.compile(r" script: \S+, on @?\S+:\d+\.?\s*$"), ""),
+    (re.compile(r" script: \S+, on @?\S+:\d+\.?\s*\Z"), ""),
     # Redis 6.2, in front of it.
     (re.compile(r"^(?:ERR )?Error running script \(call to \S+\): @?user_script:\s*\d+: "), ""),
     # Both, for what was raised by Lua itself.

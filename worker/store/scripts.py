@@ -27,6 +27,7 @@ class Scripts:
         self.setup = script("integer", "stream", "clock", "members", "setup")
         self.keep = script("integer", "clock", "members", "keep")
         self.load = script("load")
+        self.quarantine = script("quarantine")
         self.release = script("clock", "members", "release")
         self.route = script("integer", "stream", "steps", "clock", "symbol", "route")
         self.restore = script("integer", "stream", "steps", "symbol", "restore")

@@ -95,7 +95,7 @@ def _candles(
     """The candles that a worker with these settings would take: those of its interval."""
     for entry_id, fields in entries:
         try:
-            candle = decode_candle(fields, entry_time_ms(entry_id))
+            candle = decode_candle(fields, entry_time_ms(entry_id), settings.max_ahead_ms)
         except CandleRejected as error:
             skipped(f"{where}, entry {entry_id.decode()}", str(error))
             continue

@@ -20,6 +20,7 @@ from worker.commands.durations import brief_duration
 from worker.commands.options import add_namespace, amount
 from worker.commands.verify.against import compare
 from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from worker.engine import key_health
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
 from worker.engine.mark import parse_mark
@@ -139,8 +140,15 @@ def verify(
             yield from _commits(status)
             yield from _lost_and_dead(status, settings)
             yield _output_stream(client, settings, status, max_state_age_s)
+            yield from _expiries(client, settings, status)
             symbols = {one.symbol for one in status.symbols} - ignored
-            yield from _symbols(client, settings, symbols, Judge(settings, max_state_age_s))
+            aside = {
+                symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored
+            }
+            for symbol, why in aside.items():
+                yield Finding("FAIL", symbol, f"is set aside: {why}")
+            judge = Judge(settings, max_state_age_s)
+            yield from _symbols(client, settings, symbols - aside.keys(), judge)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
 
@@ -201,6 +209,12 @@ def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _expiries(client: Client, settings: Settings, status: Status) -> Iterator[Finding]:
+    symbols = (one.symbol.encode() for one in status.symbols)
+    for text in key_health.expiries(client, settings, symbols):
+        yield Finding("warn", "expiry", text)
+
+
 def _output_stream(
     client: Client, settings: Settings, status: Status, max_state_age_s: float
 ) -> Finding:
@@ -241,7 +255,11 @@ def _symbols(
         yield Finding("warn", symbol, "no candle has arrived yet")
     counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
     for symbol in sorted(tracked):
-        for check, verdict, text in judge.judge(_held(client, settings, symbol)):
+        held = _held(client, settings, symbol)
+        if isinstance(held, str):
+            yield Finding("FAIL", symbol, held)
+            continue
+        for check, verdict, text in judge.judge(held):
             counts[check][verdict] += 1
             if text:
                 yield Finding(verdict, symbol, text)
@@ -249,15 +267,23 @@ def _symbols(
         yield _summary(check, meaning, counts[check], len(tracked))
 
 
-def _held(client: Client, settings: Settings, symbol: str) -> Held:
+def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
+    """What Redis holds of the symbol, or why it cannot be read."""
     keys = settings.keys
     with client.pipeline(transaction=True) as reads:
         reads.time()
         reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
         reads.hgetall(keys.state(symbol))
         reads.lrange(keys.window(symbol), 0, -1)
-        time, mark, fields, window = reads.execute()
-    last_emitted_ms = parse_mark(mark or b"0").close_time_ms
+        time, mark, fields, window = reads.execute(raise_on_error=False)
+    if isinstance(fields, redis.RedisError):
+        return f"{keys.state(symbol)} cannot be read: {fields}"
+    if isinstance(window, redis.RedisError):
+        return f"{keys.window(symbol)} cannot be read: {window}"
+    try:
+        last_emitted_ms = parse_mark(mark or b"0").close_time_ms
+    except ValueError as error:
+        return f"its mark is damaged: {error}"
     return Held(symbol, clock_ms(time), last_emitted_ms, fields, b"".join(window))
 
 

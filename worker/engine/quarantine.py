@@ -1,0 +1,102 @@
+"""Symbols that are set aside, because what Redis holds of them is damaged (G9).
+
+    found      when a shard is loaded, or when a commit meets it
+    meanwhile  their entries are dead letters with the reason, all other symbols go on
+    repaired   is noticed at the next renewal of the leases, or with the next entry of the symbol
+
+A hash in Redis has the reasons, for `status`, `check` and `verify`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from worker.engine.changes import Damaged, Memory
+from worker.engine.loading import Loaded, Loading
+from worker.keys import Keys, shard_name, shard_of
+from worker.log import log
+from worker.settings import Settings
+from worker.store.scripts import Scripts
+
+# How many symbols of a shard are looked at when its lease is renewed; all of them take turns.
+LOOKS_AT_ONCE: Final = 100
+
+
+@dataclass
+class Shard:
+    """A shard that we hold, and what is remembered of its symbols: they are in one of the two."""
+
+    number: int
+    token: str
+    last_commit: str
+    """The id of the last one that we know of; empty if there was none."""
+    symbols: dict[str, Memory] = field(default_factory=dict)
+    aside: dict[str, Damaged] = field(default_factory=dict)
+
+
+class Quarantine:
+    def __init__(self, settings: Settings, scripts: Scripts, loading: Loading) -> None:
+        self._settings = settings
+        self._keys: Keys = settings.keys
+        self._scripts = scripts
+        self._loading = loading
+
+    def take_over(self, shard: Shard, loaded: Loaded) -> None:
+        """A shard was loaded: set aside what is damaged, and look at what its last holder had."""
+        self.set_aside(shard, loaded.damaged)
+        earlier = {
+            symbol: Damaged(symbol.encode(), "")
+            for symbol in loaded.noted - loaded.damaged.keys()
+            if self._is_of(symbol, shard.number)
+        }
+        shard.aside |= earlier
+        self.look_again(shard, earlier)
+
+    def set_aside(self, shard: Shard, damaged: Mapping[str, Damaged]) -> None:
+        for symbol, found in damaged.items():
+            log.error("%s is set aside: %s", symbol, found.reason)
+            shard.symbols.pop(symbol, None)
+        shard.aside |= damaged
+        self._note(shard, {symbol: found.reason for symbol, found in damaged.items()})
+
+    def look_at_some(self, shard: Shard) -> None:
+        """At every renewal, so that a repair is noticed without a candle."""
+        self.look_again(shard, list(islice(shard.aside, LOOKS_AT_ONCE)))
+
+    def look_again(self, shard: Shard, symbols: Iterable[str]) -> None:
+        """Let those of the `symbols` go on that have been repaired."""
+        looked_at = {symbol: shard.aside.pop(symbol) for symbol in symbols}
+        if not looked_at:
+            return
+        loaded = self._loading.load(shard.number, [each.name for each in looked_at.values()])
+        still = looked_at.keys() & loaded.damaged.keys()
+        shard.aside |= {symbol: loaded.damaged[symbol] for symbol in looked_at if symbol in still}
+        shard.symbols |= loaded.symbols
+        news = {
+            symbol: loaded.damaged[symbol].reason if symbol in still else ""
+            for symbol in looked_at
+            if symbol not in still or looked_at[symbol] != loaded.damaged[symbol]
+        }
+        for symbol, reason in news.items():
+            if reason:
+                log.error("%s is still set aside: %s", symbol, reason)
+            else:
+                log.warning("%s is repaired and goes on", symbol)
+        self._note(shard, news)
+
+    def _note(self, shard: Shard, reasons: Mapping[str, str]) -> None:
+        """`""` for those that go on. Nothing is written when the lease is lost, which the next
+        commit or renewal finds.
+        """
+        if reasons:
+            self._scripts.quarantine(
+                keys=[self._keys.quarantine, self._keys.lease(shard.number)],
+                args=[shard.token, *(text for pair in reasons.items() for text in pair)],
+            )
+
+    def _is_of(self, symbol: str, shard: int) -> bool:
+        """Also of the names that loading gives to what cannot be a symbol."""
+        if " " in symbol:
+            return symbol.startswith(f"{shard_name(shard)} ")
+        return shard_of(symbol, self._settings.shards) == shard

@@ -1,0 +1,18 @@
+-- Notes which symbols of a shard are set aside and why, for people who look.
+--
+-- KEYS[1] quarantine   KEYS[2] lease of the shard
+-- ARGV[1] the lease's token   ARGV[2...] symbol, why it is set aside or '' if it no longer is, ...
+-- Returns 1, or 0 when the lease is lost: nothing was written.
+--
+-- Protects G4 and G9.
+
+local quarantine, lease, token = KEYS[1], KEYS[2], ARGV[1]
+if redis.call('GET', lease) ~= token then return 0 end
+for i = 2, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', quarantine, ARGV[i])
+  else
+    redis.call('HSET', quarantine, ARGV[i], ARGV[i + 1])
+  end
+end
+return 1
