@@ -344,7 +344,7 @@ def test_a_symbol_that_is_damaged_meanwhile_holds_up_no_other(
     """G9: what is left of the commit is done, but for the damaged key."""
     _, after = before_and_after(server, client)
     worker = broken(server, client, monkeypatch, at=1)
-    damaged = worker.keys.window("DOGEUSDT") if key == "window" else worker.keys.state("DOGEUSDT")
+    damaged = worker.keys.window("SOLUSDT") if key == "window" else worker.keys.state("SOLUSDT")
     client.delete(damaged)
     client.set(damaged, "damaged")
     expire_leases(client)

@@ -61,7 +61,7 @@ def test_status_shows_backlog_holders_workers_counters_and_freshness(
 def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    worker = SteppedWorker(server, "one")
+    worker = SteppedWorker(server, "one", lease_seconds=120)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 3))
     code, table = status_command(server, tmp_path)

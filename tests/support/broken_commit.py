@@ -20,6 +20,7 @@ SHARDS: Final = 4
 # One on each shard, and two new ones.
 KNOWN: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")
 NEW: Final = ("ADAUSDT", "XRPUSDT")
+SHORTENED: Final = "DOGEUSDT"
 FED_MS: Final = START_MS + 60 * MINUTE_MS
 COMMITS: Final = f"{INTERNAL_PREFIX}:commits"
 
@@ -100,11 +101,7 @@ def before_and_after(
     server: EmbeddedRedis, client: redis.Redis, **changes: Any
 ) -> tuple[Seen, Seen]:
     """What is seen before and after the batch in a run without faults; then Redis is empty."""
-    worker = new_worker(server, "undisturbed", **changes)
-    worker.keep()
-    feed_first(client)
-    worker.finish_all()
-    feed_batch(client)
+    worker = worker_at_the_batch(server, client, "undisturbed", **changes)
     readings = worker.fetch()
     before = seen(client)
     worker.apply(worker.advance(readings))
@@ -115,12 +112,27 @@ def before_and_after(
 
 
 def worker_at_the_batch(
-    server: EmbeddedRedis, client: redis.Redis, **changes: Any
+    server: EmbeddedRedis, client: redis.Redis, worker_id: str = "first", **changes: Any
 ) -> SteppedWorker:
     """It has everything behind it but the batch, which waits."""
-    worker = new_worker(server, "first", **changes)
-    worker.keep()
+    earlier = new_worker(server, "earlier", **changes)
+    earlier.keep()
     feed_first(client)
-    worker.finish_all()
+    earlier.finish_all()
+    earlier.leave()
+    _shorten_a_window(client, earlier.keys.window(SHORTENED))
+    worker = new_worker(server, worker_id, **changes)
+    worker.keep()
     feed_batch(client)
     return worker
+
+
+def _shorten_a_window(client: redis.Redis, window: str) -> None:
+    """So that the batch writes all of it again, with the closes of a cache in front."""
+    client.ltrim(window, -3, -1)
+    client.delete(f"candles:{SHORTENED}:1m")
+    for i in range(11):
+        close_ms = candle(SHORTENED, i, 1.0).close_time
+        client.zadd(
+            f"candles:{SHORTENED}:1m", {f'{{"close":{100 + i % 5},"i":{i}}}': close_ms - 59_999}
+        )
