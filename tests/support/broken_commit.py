@@ -112,7 +112,7 @@ def before_and_after(
 
 
 def worker_at_the_batch(
-    server: EmbeddedRedis, client: redis.Redis, worker_id: str = "first", **changes: Any
+    server: EmbeddedRedis, client: redis.Redis, worker_id: str = "first", /, **changes: Any
 ) -> SteppedWorker:
     """It has everything behind it but the batch, which waits."""
     earlier = new_worker(server, "earlier", **changes)
