@@ -78,7 +78,7 @@ def feed_fields(client: redis.Redis, entries: Iterable[Any], stream: str = INPUT
 def expire_leases(client: redis.Redis) -> None:
     """Expire the leases of dead workers at once, instead of waiting for the lease time."""
     leases = [f"{INTERNAL_PREFIX}:lease:{shard:02d}" for shard in range(16)]
-    client.delete(f"{INTERNAL_PREFIX}:members", *leases)
+    client.unlink(f"{INTERNAL_PREFIX}:members", *leases)
 
 
 def group_info(client: redis.Redis) -> dict[str, Any]:

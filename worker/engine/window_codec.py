@@ -20,13 +20,14 @@ def pack(candles: Iterable[tuple[int, float]]) -> list[bytes]:
     return [_CANDLE_STRUCT.pack(*candle) for candle in candles]
 
 
-def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
+def unpack(packed: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Close times in ms and closes of concatenated candles, oldest first.
 
     Raises ValueError if these are not candles that a worker has written.
     """
     candles = np.frombuffer(packed, dtype=_CANDLE)
-    times_ms, closes = candles["close_time_ms"], candles["close"].astype(np.float64)
+    times_ms = candles["close_time_ms"].astype(np.int64)
+    closes = candles["close"].astype(np.float64)
     bad_closes = closes[~((closes > 0) & (closes < np.inf))]
     if bad_closes.size:
         raise ValueError(f"it has a close of {bad_closes[0]}")
@@ -35,4 +36,4 @@ def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
         raise ValueError(f"it has a close at {bad_times[0]} ms")
     if (np.diff(times_ms) <= 0).any():
         raise ValueError("its close times do not increase")
-    return times_ms.tolist(), closes
+    return times_ms, closes
