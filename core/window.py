@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 class Window:
     """The last `capacity` closes of one symbol, and the close time of the newest.
 
-    The buffer holds twice the capacity. New closes are appended; when the end is reached, the
-    closes still needed are moved to the front. So the closes are always one contiguous slice, and
-    there is one move per `capacity` closes. The buffer is allocated at first use.
+    New closes are appended to a buffer; when its end is reached, the closes still needed are moved
+    to the front. So the closes are always one contiguous slice. The buffer starts with room for
+    what comes first, and doubles up to twice the capacity, because a symbol may be seen only once.
+    From then on there is one move per `capacity` closes.
 
     Parameters
     ----------
@@ -45,14 +46,17 @@ class Window:
         return self._size
 
     def extend(
-        self, close_times_ms: Sequence[int], closes: Sequence[float] | NDArray[np.float64]
+        self,
+        close_times_ms: Sequence[int] | NDArray[np.int64],
+        closes: Sequence[float] | NDArray[np.float64],
     ) -> None:
         """Append closes, oldest first; the oldest beyond the capacity are dropped.
 
         Parameters
         ----------
         close_times_ms : sequence of int, length n
-            Close times [ms since 1970, UTC], strictly increasing and after `last_close_time_ms`.
+            Close times [ms since 1970, UTC], strictly increasing and after `last_close_time_ms`. A
+            long array is checked faster than a list.
         closes : sequence of float, length n
             Closes [quote currency].
 
@@ -84,18 +88,27 @@ class Window:
 
     def _buffer_with_room_for(self, new_n: int) -> NDArray[np.float64]:
         if self._buffer is None:
-            self._buffer = np.empty(2 * self._capacity)
+            self._buffer = np.empty(new_n)
         if self._end + new_n > self._buffer.size:
             old_n = min(self._size, self._capacity - new_n)
-            self._buffer[:old_n] = self._buffer[self._end - old_n : self._end]
+            kept = self._buffer[self._end - old_n : self._end]
+            if self._buffer.size < 2 * self._capacity:
+                self._buffer = np.empty(2 * min(old_n + new_n, self._capacity))
+            self._buffer[:old_n] = kept
             self._end = self._size = old_n
         return self._buffer
 
-    def _check_order(self, close_times_ms: Sequence[int], closes_n: int) -> None:
+    def _check_order(
+        self, close_times_ms: Sequence[int] | NDArray[np.int64], closes_n: int
+    ) -> None:
         if len(close_times_ms) != closes_n:
             raise ValueError(
                 f"found {len(close_times_ms)} close times for {closes_n} closes; give one for each"
             )
+        if isinstance(close_times_ms, np.ndarray) and closes_n > 0:
+            increase = (close_times_ms[1:] > close_times_ms[:-1]).all()
+            if increase and close_times_ms[0] > self.last_close_time_ms:
+                return
         for earlier, later in pairwise(chain((self.last_close_time_ms,), close_times_ms)):
             if later <= earlier:
                 raise ValueError(

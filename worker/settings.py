@@ -105,6 +105,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     max_pending: Annotated[
         int, Meta(ge=1, le=10**7, description="a number of entries, at least 1")
     ] = 10_000
+    retire_after: Annotated[
+        str,
+        Meta(
+            pattern=r"\A([1-9][0-9]{0,3}[smhdw]|never)\Z",
+            description="a number and s, m, h, d or w, such as 30d; or never",
+        ),
+    ] = "30d"
+    max_symbols: Annotated[
+        int, Meta(ge=1, le=10**7, description="a number of symbols, at least 1")
+    ] = 100_000
     worker_id: Annotated[
         str,
         Meta(
@@ -148,6 +158,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def state_ttl_s(self) -> int:
         """When a published hash expires after its last state."""
         return STATE_TTL_IN_INTERVALS * self.publish_interval
+
+    @property
+    def retire_after_ms(self) -> float:
+        """A gap after which the window of a symbol starts over; infinite for never."""
+        return interval_ms(self.retire_after) or math.inf
+
+    @property
+    def forgets_symbols(self) -> bool:
+        """Whether symbols without a candle for so long leave memory and Redis. A replay feeds old
+        candles at its own pace, and its keys are deleted as a whole.
+        """
+        return self.retire_after_ms < math.inf and not self.replay_namespace
 
     @property
     def marks_are_long(self) -> bool:
@@ -329,6 +351,11 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError(
             f"{PREFIX}WINDOW_SIZE is {settings.window_size}; "
             f"allowed: at least {needed}, the longest window of theta plus one"
+        )
+    if settings.retire_after_ms < 2 * settings.candle_interval_ms:
+        raise ConfigurationError(
+            f"{PREFIX}RETIRE_AFTER is {settings.retire_after!r}; allowed: at least two candle "
+            f"intervals of {settings.candle_interval}, or never"
         )
     symbols = _items(settings.symbols)
     in_other_notation = any(re.search(r"[\s;'\"{}]", symbol) for symbol in symbols)

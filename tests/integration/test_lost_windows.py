@@ -39,7 +39,7 @@ def worked(server: EmbeddedRedis, client: redis.Redis) -> None:
 def window_of(client: redis.Redis) -> tuple[list[int], list[float]]:
     packed: Any = client.lrange(WINDOW, 0, -1)
     times_ms, closes = window_codec.unpack(b"".join(packed))
-    return times_ms, closes.tolist()
+    return times_ms.tolist(), closes.tolist()
 
 
 def fill_cache(client: redis.Redis, first: int, last: int) -> None:

@@ -1,12 +1,14 @@
 """Leases: they balance automatically, stay put if nothing changes, and are taken over in time."""
 
+from typing import Any
+
 import pytest
 import redis
 
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INTERNAL_PREFIX, counters, feed
-from worker.errors import WorkerIdInUse
+from worker.errors import LeaseLost, WorkerIdInUse
 from worker.local.redis_server import EmbeddedRedis
 
 
@@ -74,10 +76,62 @@ def test_a_worker_that_lost_a_shard_drops_its_memory_at_the_next_renewal(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G4."""
+    first, second = SteppedWorker(server, "a"), SteppedWorker(server, "b")
+    held, _ = settle([first, second])
+    lost = min(held)
+    client.set(first.keys.lease(lost), "b:99", px=60_000)
+    assert set(first.keep()) == held - {lost}
+
+
+def set_the_clock_back(client: redis.Redis, workers: list[SteppedWorker], seconds: int) -> None:
+    """Change what depends on the clock of Redis's host as if it had been set back."""
+    for key in client.keys(f"{INTERNAL_PREFIX}:lease:*"):
+        left_ms: Any = client.pttl(key)
+        client.pexpire(key, left_ms + 1_000 * seconds)
+    for worker in workers:
+        name = worker.settings.worker_id
+        entry: Any = client.hget(f"{INTERNAL_PREFIX}:members", name)
+        seen_ms, _, rest = entry.partition(b":")
+        seen = b"%d:" % (int(seen_ms) + 1_000 * seconds)
+        client.hset(f"{INTERNAL_PREFIX}:members", name, seen + rest)
+
+
+def test_the_lease_of_a_dead_worker_is_taken_although_the_clock_was_set_back(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: expiries go by the clock of Redis's host."""
+    dead, alive = SteppedWorker(server, "dead"), SteppedWorker(server, "alive")
+    settle([dead, alive])
+    set_the_clock_back(client, [dead, alive], 300)
+    assert sorted(alive.keep()) == [*range(16)]
+
+
+def test_a_living_worker_that_was_taken_for_dead_by_the_clock_gets_its_share_again(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G1, G4: and what it had in hand is refused."""
+    first, second = SteppedWorker(server, "a"), SteppedWorker(server, "b")
+    settle([first, second])
+    feed(client, made_candles((f"SYM{i}USDT" for i in range(20)), 3))
+    in_hand = first.advance(first.fetch())
+    set_the_clock_back(client, [first, second], 300)
+    assert sorted(second.keep()) == [*range(16)]
+    with pytest.raises(LeaseLost):
+        first.apply(in_hand)
+    held = settle([first, second])
+    assert sorted(map(len, held)) == [8, 8]
+    first.finish_all()
+    second.finish_all()
+    assert counters(client) == {"applied": 60}
+
+
+def test_a_lease_of_somebody_who_is_no_member_is_free(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6."""
     worker = SteppedWorker(server, "a")
-    worker.keep()
-    client.set(worker.keys.lease(7), "other:99", px=60_000)
-    assert worker.keep() == [shard for shard in range(16) if shard != 7]
+    client.set(worker.keys.lease(7), "nobody:99")
+    assert worker.keep() == [*range(16)]
 
 
 def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: EmbeddedRedis) -> None:

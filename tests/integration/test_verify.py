@@ -306,3 +306,11 @@ def test_a_state_from_the_future_is_not_fresh(
     findings = found(worker)
     assert verdicts(findings)["fresh"] == verdict
     assert ("in the future" in text_of(findings, "BTCUSDT")) == (verdict == "FAIL")
+
+
+def test_a_group_without_room_for_new_symbols_is_a_warning(server: EmbeddedRedis) -> None:
+    worker = worked(server, 3, max_symbols=2)
+    assert text_of(found(worker), "symbols") == (
+        "the group has 2, and MARKETSTATE_MAX_SYMBOLS allows 2: "
+        "entries of new ones are dead letters"
+    )

@@ -41,7 +41,9 @@ class Case(NamedTuple):
 
 
 def entries_of(steps: Iterable[tuple[str, int, float]]) -> list[Entry]:
-    """A step of 1 is the next candle, 0 a duplicate, less than 0 a late candle, above 1 a gap."""
+    """A step of 1 is the next candle, 0 a duplicate, less than 0 a late candle, above 1 a gap; one
+    of 60 or more is a gap after which the window starts over, if symbols retire after an hour.
+    """
     minutes: dict[str, int] = defaultdict(int)
     entries = []
     for number, (symbol, step, close) in enumerate(steps, start=1):
@@ -54,7 +56,7 @@ def entries_of(steps: Iterable[tuple[str, int, float]]) -> list[Entry]:
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(SYMBOLS),
-        st.sampled_from([1, 1, 1, 1, 1, 1, 0, -1, 2, 5]),
+        st.sampled_from([1] * 24 + [0, -1, 2, 5] * 4 + [59, 60, 100]),
         st.sampled_from([100.0, 100.5, 101.0, 99.0]) | st.floats(1e-3, 1e6),
     ),
     min_size=10,
@@ -74,6 +76,7 @@ CASES = st.builds(
         publish_interval=st.sampled_from([60, 150, 100_000]),
         emit_on_regime_change=st.booleans(),
         window_size=st.sampled_from([9, 12]),
+        retire_after=st.sampled_from(["1h", "never"]),
     ),
     st.tuples(st.sampled_from([0, 0, 15]), st.just(0)),
     HISTORIES,
@@ -155,15 +158,23 @@ def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]
 
 
 @given(
-    steps=STEPS, publish_interval=st.sampled_from([60, 150, 600]), on_regime_change=st.booleans()
+    steps=STEPS,
+    publish_interval=st.sampled_from([60, 150, 600]),
+    on_regime_change=st.booleans(),
+    retire_after=st.sampled_from(["1h", "never"]),
 )
 @settings(max_examples=100, deadline=None)
 def test_what_is_published_is_the_state_of_the_window_at_that_candle(
-    steps: list[tuple[str, int, float]], publish_interval: int, on_regime_change: bool
+    steps: list[tuple[str, int, float]],
+    publish_interval: int,
+    on_regime_change: bool,
+    retire_after: str,
 ) -> None:
     """G2, compared with the plain rules: a list of closes, and the clock of the candles."""
     chosen = small_settings(
-        publish_interval=publish_interval, emit_on_regime_change=on_regime_change
+        publish_interval=publish_interval,
+        emit_on_regime_change=on_regime_change,
+        retire_after=retire_after,
     )
     case = Case(chosen, (0, 0), {}, entries_of(steps))
     pipeline, twin = Pipeline(case.settings, case.warm_until), Twin(case.settings)
@@ -193,6 +204,9 @@ def by_the_plain_rules(case: Case) -> Iterable[Figures]:
         symbol, close_ms, close = candle.symbol, candle.close_time, candle.close  # type: ignore[union-attr]
         if close_ms <= last_ms[symbol]:
             continue
+        if close_ms - last_ms[symbol] >= case.settings.retire_after_ms:
+            closes[symbol], emitted_ms[symbol] = [], 0
+            emitted_regime.pop(symbol, None)
         last_ms[symbol] = close_ms
         closes[symbol] = [*closes[symbol], close][-case.settings.window_size :]
         state = state_of(symbol, closes[symbol])

@@ -60,6 +60,7 @@ def new_worker(server: EmbeddedRedis, worker_id: str, **changes: Any) -> Stepped
         "window_size": 12,
         "start": "replay",
         "publish_interval": 120,
+        "retire_after": "1h",
     }
     return SteppedWorker(server, worker_id, **(small | changes))
 
@@ -74,7 +75,9 @@ def feed_first(client: redis.Redis) -> None:
 
 
 def feed_batch(client: redis.Redis) -> None:
-    """Closes of all symbols, many of the new ones, dead letters, a duplicate, a late one, a gap."""
+    """Closes of all symbols, many of the new ones, dead letters, a duplicate, a late one, a gap,
+    and one after which a window starts over.
+    """
     fields: list[Any] = []
     for i in range(11, 14):
         fields += [as_envelope(candle(symbol, i, 100 + i % 5)) for symbol in KNOWN]
@@ -85,6 +88,7 @@ def feed_batch(client: redis.Redis) -> None:
         as_envelope(candle("BTCUSDT", 13, 103.0)),
         as_envelope(candle("ETHUSDT", 2, 1.0)),
         as_envelope(candle("SOLUSDT", 17, 99.0)),
+        as_envelope(candle("DOGEUSDT", 13 + 60, 98.0)),
     ]
     _feed(client, FED_MS + 1, fields)
 

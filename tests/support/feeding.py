@@ -77,17 +77,20 @@ class Twin:
         return self._memory.get((shard, symbol))
 
     def advance(self, pipeline: Pipeline, entries: list[Entry]) -> Changes:
-        new = {
-            symbol: history
-            for symbol, history in self._histories.items()
-            if (shard_of(symbol, self._settings.shards), symbol) not in self._memory
+        readings = pipeline.read(entries)
+        histories = {
+            (first.symbol, first.close_time): self._histories[first.symbol]
+            for first in pipeline.beginnings(readings, self.memory)
+            if first.symbol in self._histories
         }
-        return pipeline.advance(pipeline.read(entries), self.memory, new)
+        return pipeline.advance(readings, self.memory, histories)
 
     def commit(self, changes: Changes) -> None:
         """Change the twin of Redis as `commit.lua` does."""
         for symbol, change in changes.symbols.items():
             window = self._windows[symbol]
+            if change.starts_anew:
+                window.clear()
             window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
             del window[: -self._settings.window_size]
             mark = change.mark.text(short=not self._settings.marks_are_long)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.window import Window
+from schemas.market_state import encode_record
 from tests.support.feeding import (
     BTC,
     MINUTE_MS,
@@ -222,15 +223,58 @@ def test_advance_changes_nothing_in_memory() -> None:
     memory = twin.memory(shard_of(BTC, 4), BTC)
     assert memory is not None
     before = (memory.window.closes().tolist(), memory.window.last_close_time_ms, copy.copy(memory))
-    histories: Any = {"ETHUSDT": ([T0], [1.0])}
+    histories: Any = {("ETHUSDT", T0 + MINUTE_MS): ([T0], [1.0])}
     batch = [*series(5, first=12), candle_entry(40, "ETHUSDT", T0 + MINUTE_MS)]
     readings = pipeline.read(batch)
     once = pipeline.advance(readings, twin.memory, histories)
     assert (memory.window.closes().tolist(), memory.window.last_close_time_ms, memory) == before
-    assert histories == {"ETHUSDT": ([T0], [1.0])}
+    assert histories == {("ETHUSDT", T0 + MINUTE_MS): ([T0], [1.0])}
     again = pipeline.advance(readings, twin.memory, histories)
     assert (once.records, once.counters) == (again.records, again.counters)
     assert once.counters["emitted"] == 5
+
+
+HOUR = 60
+
+
+@pytest.mark.parametrize("cut", [0, 5, 12, 13, 20])
+def test_a_window_starts_over_after_a_gap_as_long_as_symbols_have_until_they_retire(
+    cut: int,
+) -> None:
+    """G2: in one batch or two; both windows have their states, and the second is like a first."""
+    settings = small_settings(retire_after="1h", publish_interval=604_800)
+    entries = [*series(12), *series(12, first=11 + HOUR)]
+    pipeline, twin = Pipeline(settings, FROM_THE_START), Twin(settings)
+    for batch in (entries[:cut], entries[cut:]):
+        changes = twin.advance(pipeline, batch)
+        twin.commit(changes)
+        twin.move(changes)
+    alone = fed(series(12, first=11 + HOUR), settings=settings)
+    assert twin.records[BTC] == [
+        encode_record(record)
+        for record in (*fed(series(12), settings=settings).records, *alone.records)
+    ]
+    assert twin.counters == {"applied": 24, "emitted": 2}
+    memory = twin.memory(shard_of(BTC, 4), BTC)
+    assert memory is not None
+    assert memory.window.closes().tolist() == closes(12, first=11 + HOUR)
+
+
+def test_a_shorter_gap_starts_nothing_over() -> None:
+    settings = small_settings(retire_after="1h")
+    changes = fed(series(12), series(1, first=10 + HOUR), settings=settings)
+    assert changes.counters == {"applied": 1, "emitted": 1, "gap": 1}
+
+
+@pytest.mark.parametrize(("newest_ago", "length"), [(HOUR - 1, 6), (HOUR, 1)])
+def test_closes_from_a_cache_that_end_as_long_before_are_of_no_use(
+    newest_ago: int, length: int
+) -> None:
+    """G2: as closes from the stream would not be."""
+    times_ms = [T0 - (newest_ago + i) * MINUTE_MS for i in reversed(range(5))]
+    histories = {BTC: (times_ms, closes(5))}
+    changes = fed(series(1), settings=small_settings(retire_after="1h"), histories=histories)
+    assert changes.symbols[BTC].length == length
 
 
 ENDS = ("applied", "ignored", "duplicate", "late", "dead", "lost")

@@ -1,6 +1,7 @@
 """Settings that are read from a file, or that depend on more than one variable."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,20 @@ def test_a_theta_file_that_cannot_be_read(tmp_path: Path) -> None:
     expected = f"MARKETSTATE_THETA_FILE: cannot read {missing}: No such file or directory"
     assert refusal(theta_file=str(missing)) == expected
     assert "Is a directory" in refusal(theta_file=str(tmp_path))
+
+
+def test_symbols_retire_after_two_intervals_at_least() -> None:
+    assert settings(retire_after="2m").retire_after_ms == 120_000
+    assert settings(retire_after="never", candle_interval="9w").retire_after_ms == math.inf
+    expected = (
+        "MARKETSTATE_RETIRE_AFTER is '30d'; allowed: at least two candle intervals of 3w, or never"
+    )
+    assert refusal(candle_interval="3w") == expected
+
+
+def test_a_replay_starts_windows_over_but_retires_no_symbol() -> None:
+    """G2: what is published is the same as by the live workers."""
+    replay = settings(replay_namespace="a")
+    assert (replay.retire_after_ms, replay.forgets_symbols) == (30 * 86_400_000, False)
+    assert settings().forgets_symbols
+    assert not settings(retire_after="never").forgets_symbols

@@ -102,3 +102,32 @@ def test_a_thousand_full_windows_of_300_closes_need_less_than_6_megabytes() -> N
         tracemalloc.stop()
     assert empty_bytes < 200_000
     assert full_bytes < 6_000_000
+
+
+def bytes_of_buffers(n: int, closes_n: int) -> int:
+    """What the buffers of `n` windows of 300 take, loaded with so many closes each."""
+    times, closes = np.arange(1, closes_n + 1), np.full(closes_n, 1.5)
+    windows = [Window(300) for _ in range(n)]
+    tracemalloc.start()
+    try:
+        for window in windows:
+            window.extend(times, closes)
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_window_takes_the_memory_that_its_closes_need() -> None:
+    """A mad upstream may send a close each of as many symbols as it likes."""
+    assert bytes_of_buffers(1_000, 1) < 250_000
+    assert bytes_of_buffers(1_000, 300) < 2_700_000
+
+
+def test_an_array_of_close_times_is_checked_like_a_list() -> None:
+    window = filled(5, 3)
+    for times in ([30, 40], [40, 40]):
+        with pytest.raises(ValueError, match="must be strictly increasing"):
+            window.extend(np.array(times), [9.0, 9.0])
+    window.extend(np.array([], dtype=np.int64), [])
+    window.extend(np.array([40, 50]), np.array([4.0, 5.0]))
+    assert (window.closes().tolist(), window.last_close_time_ms) == ([1.0, 2.0, 3.0, 4.0, 5.0], 50)

@@ -24,13 +24,13 @@ def test_a_candle_is_16_bytes_little_endian() -> None:
 def test_unpacking_gives_back_every_bit(candles: list[tuple[int, float]]) -> None:
     """G2"""
     times_ms, closes = unpack(b"".join(pack(candles)))
-    assert times_ms == [time for time, _ in candles]
+    assert times_ms.tolist() == [time for time, _ in candles]
     assert closes.tolist() == [close for _, close in candles]
 
 
 def test_no_bytes_are_no_candles() -> None:
     times_ms, closes = unpack(b"")
-    assert (times_ms, closes.tolist()) == ([], [])
+    assert (times_ms.tolist(), closes.tolist()) == ([], [])
 
 
 def test_the_unpacked_closes_can_be_modified() -> None:

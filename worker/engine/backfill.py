@@ -20,7 +20,7 @@ from schemas.candle import (
     MAX_DOCUMENT_BYTES,
     Candle,
 )
-from worker.engine.changes import History, Memory, MemoryOf, Reading
+from worker.engine.changes import Histories, History
 from worker.log import log
 from worker.settings import Settings
 from worker.store.connection import Client
@@ -35,24 +35,16 @@ class Backfill:
         # One more than the window holds: the newest may be the first candle itself.
         self._most = settings.window_size + 1
 
-    def histories(self, readings: Iterable[Reading], memory: MemoryOf) -> dict[str, History]:
-        """For each symbol without a complete window, the closes before its next candle, from the
-        first cache that has any. A cache that cannot be used is logged and skipped.
+    def histories(self, first_candles: Iterable[Candle]) -> Histories:
+        """The closes before each of these candles, from the first cache of its symbol that has any.
+        A cache that cannot be used is logged and skipped.
         """
         if not self._patterns:
             return {}
-        first_candles: dict[str, Candle] = {}
-        for entry, _, found in readings:
-            if isinstance(found, Candle) and found.symbol not in first_candles:
-                known = memory(entry.shard, found.symbol)
-                if known is None or (
-                    isinstance(known, Memory)
-                    and known.left is not None
-                    and found.close_time > known.mark.close_time_ms
-                ):
-                    first_candles[found.symbol] = found
-        histories = {symbol: self._history(candle) for symbol, candle in first_candles.items()}
-        return {symbol: history for symbol, history in histories.items() if history is not None}
+        histories = {
+            (candle.symbol, candle.close_time): self._history(candle) for candle in first_candles
+        }
+        return {first: history for first, history in histories.items() if history is not None}
 
     def _history(self, first: Candle) -> History | None:
         keys = [pattern.replace("{symbol}", first.symbol) for pattern in self._patterns]

@@ -3,7 +3,7 @@
 A batch that takes longer than its lease is lost, and so is the next one: with a costly theta, or
 when entries are so large that reading them takes longer than the socket's timeout. So the first
 batch is small, each batch is at most twice as large as the one before, and none is larger than
-what was seen to fit into the time.
+what was seen to fit into the time. The same goes for the candles that are loaded at once.
 """
 
 from typing import Final
@@ -12,10 +12,10 @@ FIRST: Final = 16
 
 
 class BatchSize:
-    def __init__(self, batch: int, longest_s: float) -> None:
+    def __init__(self, batch: int, longest_s: float, first: int = FIRST) -> None:
         self._batch = batch
         self._longest_s = longest_s
-        self.most = min(FIRST, batch)
+        self.most = min(first, batch)
 
     def took(self, seconds: float, entries: int) -> None:
         """Learn from a batch, its reading included."""

@@ -1,5 +1,6 @@
 """What flows through the pipeline: entries, what each one is, and what they change."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from worker.engine.mark import Mark
 
 History = tuple[Sequence[int], Sequence[float]]
 """Close times in ms and closes, oldest first."""
+
+Histories = Mapping[tuple[str, int], History]
+"""Older closes of the symbols whose window begins: by symbol and close time of its first candle."""
 
 
 class Entry(NamedTuple):
@@ -49,14 +53,16 @@ class Unforeseen(CandleRejected):
     """What went wrong while an entry was read is a mistake of ours."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Memory:
-    """What is remembered of a symbol: the same as Redis holds."""
+    """What is remembered of a symbol: the same as Redis holds, and when it was seen."""
 
     window: Window
     mark: Mark = field(default_factory=Mark)
     left: History | None = None
     """What is left of a window of which closes are missing; None for a whole one."""
+    seen_s: float = field(default_factory=time.monotonic)
+    """When the worker had its last candle in hand, or had loaded it; by `time.monotonic`."""
 
     @property
     def lost_its_window(self) -> bool:
@@ -88,6 +94,8 @@ class SymbolChange:
     """Only later candles are applied; 0 before the first."""
     starts_anew: bool = False
     """What Redis has of the window is replaced."""
+    left: History | None = None
+    """As in `Memory`."""
 
     @property
     def length(self) -> int:
@@ -107,6 +115,10 @@ class Changes:
     symbols: dict[str, SymbolChange] = field(default_factory=dict)
     records: list[MarketStateRecord] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
+    passed_over: list[tuple[int, str]] = field(default_factory=list)
+    """Shard and name of the symbols of which no candle was applied."""
+    retired: dict[int, list[str]] = field(default_factory=dict)
+    """For each shard the symbols to forget."""
     counters: Counter[str] = field(default_factory=Counter)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     """The counter that each belongs to, and its text."""

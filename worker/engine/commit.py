@@ -54,6 +54,13 @@ class Commit:
         if changes.records and log.isEnabledFor(logging.INFO):
             # In one call: a call for each would take more than half as long as the commit.
             log.info("\n".join(map(journal_line, changes.records)))
+        for names in changes.retired.values():
+            log.info(
+                "retired %d symbols that had no candle for %s or longer, such as %s",
+                len(names),
+                self._settings.retire_after,
+                names[0],
+            )
 
     def _write(self, changes: Changes, commit_id: str) -> Any:
         return self._scripts.commit(*self._plan(changes, commit_id))
@@ -65,6 +72,7 @@ class Commit:
                 (self._shards.token(shard), shard_name(shard), self._shards.last_commit(shard))
                 for shard in changes.finished
             ],
+            "symbols": len(changes.symbols),
             "streams": streams_of(changes),
             "commands": commands_of(changes, self._settings),
         }

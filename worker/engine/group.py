@@ -118,7 +118,12 @@ def shared_settings(settings: Settings) -> str:
     Settings that were added later are included only if they differ from their default, so that a
     new version can join a group that the previous version created.
     """
-    later = {"rate_clock": "candle", "emit_on_regime_change": False, "max_ahead": 60}
+    later = {
+        "rate_clock": "candle",
+        "emit_on_regime_change": False,
+        "max_ahead": 60,
+        "retire_after": "30d",
+    }
     found = {name: getattr(settings, name) for name in later}
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "

@@ -4,9 +4,12 @@ What somebody else has written to the keys of a symbol costs that symbol alone (
 as damaged, with what was found and how to repair it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.theta import minimum_length
 from core.window import Window
@@ -20,6 +23,8 @@ from worker.settings import Settings
 from worker.store.scripts import Scripts
 
 NAMED_IN_LOG: Final = 5
+# Candles that Redis returns at once, at most: this stops it for some twenty milliseconds.
+CANDLES_PER_REPLY: Final = 100_000
 
 
 @dataclass
@@ -31,6 +36,11 @@ class Loaded:
     noted: set[str] = field(default_factory=set)
     """What is set aside in the whole group, where no symbols were asked for."""
 
+    def add(self, other: "Loaded") -> None:
+        self.symbols |= other.symbols
+        self.damaged |= other.damaged
+        self.noted |= other.noted
+
 
 class Loading:
     def __init__(self, settings: Settings, scripts: Scripts) -> None:
@@ -39,15 +49,34 @@ class Loading:
         self._window_size = settings.window_size
         self._needed = minimum_length(settings.theta)
 
-    def load(self, shard: int, symbols: Iterable[bytes] = ()) -> Loaded:
-        """These symbols, or all that have a mark. Those that Redis does not know are left out.
+    def load(self, shard: int, symbols: Sequence[bytes]) -> Loaded:
+        """These symbols. Those that Redis does not know are left out.
 
         It stays true only while the caller holds the shard: then nobody else can change it.
         """
+        loaded = Loaded()
+        for some in self.some_at_a_time(shard, symbols):
+            loaded.add(some)
+        return loaded
+
+    def some_at_a_time(self, shard: int, symbols: Sequence[bytes] = ()) -> Iterator[Loaded]:
+        """The same, or all that have a mark, as many at a time as Redis should return at once."""
+        at_once = max(1, CANDLES_PER_REPLY // self._window_size)
+        while True:
+            loaded, rest = self._some(shard, at_once, symbols[:at_once])
+            yield loaded
+            symbols = [*symbols[at_once:], *rest]
+            if not symbols:
+                return
+
+    def _some(
+        self, shard: int, at_once: int, symbols: Sequence[bytes]
+    ) -> tuple[Loaded, list[bytes]]:
+        """What was read, and the symbols that are still to be read."""
         keys = self._keys
-        found, wrong, noted = self._scripts.load(
+        found, wrong, noted, rest = self._scripts.load(
             keys=[keys.marks(shard), keys.quarantine],
-            args=[keys.window(""), keys.state(""), self._window_size, *symbols],
+            args=[keys.window(""), keys.state(""), self._window_size, at_once, *symbols],
         )
         wrong_types = {name: (key, holds) for name, key, holds in _in_threes(wrong)}
         loaded = Loaded(noted={name.decode(errors="replace") for name in noted[::2]})
@@ -66,7 +95,7 @@ class Loading:
                 else:
                     loaded.symbols[symbol] = memory
         self._tell_of_lost(loaded.symbols)
-        return loaded
+        return loaded, rest
 
     def _memory(self, shard: int, symbol: str, text: bytes, packed: bytes) -> Memory | Damaged:
         keys, mark = self._keys, Mark()
@@ -83,17 +112,19 @@ class Loading:
             return Damaged(symbol.encode(), f"its window is damaged: {error}; {repair}")
         window = Window(self._window_size)
         window.extend(times_ms, closes)
-        return Memory(window, mark, self._left(times_ms, closes.tolist(), mark))
+        return Memory(window, mark, self._left(times_ms, closes, mark))
 
-    def _left(self, times_ms: Sequence[int], closes: Sequence[float], mark: Mark) -> History | None:
+    def _left(
+        self, times_ms: NDArray[np.int64], closes: NDArray[np.float64], mark: Mark
+    ) -> History | None:
         """What is left of a window that was longer when a state was published from it.
 
         One that has begun again since, after all of it was lost, has been noticed before.
         """
-        if not times_ms:
+        if times_ms.size == 0:
             return [], []
         was_longer = mark.close_time_ms >= times_ms[0] and len(times_ms) < self._needed
-        return (times_ms, closes) if was_longer else None
+        return (times_ms.tolist(), closes.tolist()) if was_longer else None
 
     def _not_a_symbol(self, shard: int, name: bytes) -> tuple[str, Damaged]:
         """Under a name that no symbol can have, since it has a blank."""

@@ -10,13 +10,14 @@ import redis
 
 from worker.engine.backfill import Backfill
 from worker.engine.batch_size import BatchSize
-from worker.engine.changes import Changes, History, Reading
+from worker.engine.changes import Changes, Histories, Reading
 from worker.engine.commit import Commit
 from worker.engine.group import group_gone, join
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
 from worker.engine.pipeline import Pipeline
 from worker.engine.preflight import examined
+from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
@@ -75,6 +76,7 @@ class Session:
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
         self.commit = Commit(settings, scripts, self.shards)
+        self.retirement = Retirement(settings, self.shards, self.pipeline)
         synthetic = settings.source == "synthetic"
         self.feeder = SyntheticFeeder(settings, client) if synthetic else None
         self.notifier = notifier
@@ -103,18 +105,22 @@ class Session:
         readings = self.intake.fetch(most)
         self.shards.notice(self.intake.last_notice)
         if readings:
-            histories = self.histories(readings)
+            room = self.shards.room_for_symbols
+            histories = self.histories(readings, room)
             if len(readings) >= most:
                 self.intake.ask_ahead(readings, most)
             now_ms = self.intake.now_ms()
             committed = False
             while not committed:
                 # A second time only without symbols that the first has set aside.
-                changes = self.pipeline.advance(readings, self.shards.memory, histories, now_ms)
+                changes = self.pipeline.advance(
+                    readings, self.shards.memory, histories, now_ms, room
+                )
                 committed = self._commit(changes)
             self.batch_size.took(time.monotonic() - began_s, len(readings))
         published = self._looks_for_overdue and self._publish_overdue()
-        return bool(readings) or published
+        retired = not readings and self._retire()
+        return bool(readings) or published or retired
 
     def _publish_overdue(self) -> bool:
         """As many overdue states as a batch may have; False if there were none."""
@@ -130,13 +136,23 @@ class Session:
         self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.symbols))
         return True
 
-    def histories(self, readings: list[Reading]) -> dict[str, History]:
-        """Older closes of the symbols that are new to us, once we know what Redis has of them."""
+    def histories(self, readings: list[Reading], room: int) -> Histories:
+        """Older closes of the symbols that are new to us, once we know what Redis has of them; and
+        of those whose window starts over.
+        """
         unfamiliar = self.shards.unfamiliar(readings)
         if not unfamiliar:
             return {}
         self.shards.look_up(unfamiliar)
-        return self.backfill.histories(unfamiliar, self.shards.memory)
+        beginnings = self.pipeline.beginnings(readings, self.shards.memory, room)
+        return self.backfill.histories(beginnings)
+
+    def _retire(self) -> bool:
+        """Some of the symbols that had no candle for long; False if there were none."""
+        changes = self.retirement.changes(self.intake.now_ms())
+        if changes.retired:
+            self._commit(changes)
+        return bool(changes.retired)
 
     def _commit(self, changes: Changes) -> bool:
         """False when some of its symbols were set aside: the others are still to be committed."""
@@ -167,6 +183,7 @@ class Session:
             self.shards.seconds_to_keep,
             to_feed,
             to_look,
+            self.retirement.seconds_to_look,
             self.notifier.longest_wait_s,
             repeats.seconds_to_tell,
         )

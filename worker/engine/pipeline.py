@@ -4,8 +4,9 @@ Pure: it reads the memory of the shards and returns the changes. They take effec
 writes them, not before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter, itemgetter
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from worker.engine.changes import (
     Changes,
     Damaged,
     Entry,
+    Histories,
     History,
     Ignored,
     Lost,
@@ -31,7 +33,7 @@ from worker.engine.changes import (
 from worker.engine.mark import Mark
 from worker.engine.record import record_of
 from worker.keys import shard_of
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 
 
 class _Close(NamedTuple):
@@ -59,26 +61,62 @@ class Pipeline:
         self._by_wall_clock = settings.rate_clock == "wall"
         self._on_regime_change = settings.emit_on_regime_change
         self._max_ahead_ms = settings.max_ahead_ms
+        self._retire_after_ms = settings.retire_after_ms
+        self._no_room = (
+            f"its symbol is new, and the group has {settings.max_symbols} symbols, as many as "
+            f"{PREFIX}MAX_SYMBOLS allows"
+        )
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """What each entry is, in stream order."""
         in_order = sorted(((entry.order, entry) for entry in entries), key=itemgetter(0))
         return [Reading(entry, order, self._found(entry, order[0])) for order, entry in in_order]
 
+    def beginnings(
+        self, readings: Iterable[Reading], memory: MemoryOf, room: float = math.inf
+    ) -> Iterator[Candle]:
+        """The candles before which older closes are missing. They are the first of a new symbol, of
+        which `room` may come, the first of one whose window is not complete, and the first after
+        so long a gap that the window starts over.
+        """
+        last_ms: dict[str, int] = {}
+        incomplete: set[str] = set()
+        for entry, _, candle in readings:
+            if not isinstance(candle, Candle):
+                continue
+            symbol, close_time_ms = candle.symbol, candle.close_time
+            if symbol not in last_ms:
+                known = memory(entry.shard, symbol)
+                if isinstance(known, Damaged):
+                    continue
+                if known is None:
+                    if room <= 0:
+                        continue
+                    room -= 1
+                elif known.left is not None:
+                    incomplete.add(symbol)
+                last_ms[symbol] = self._unchanged(entry.shard, known).last_close_time_ms
+            last = last_ms[symbol]
+            if self._begins(last, close_time_ms) or (symbol in incomplete and close_time_ms > last):
+                yield candle
+                incomplete.discard(symbol)
+            last_ms[symbol] = max(last, close_time_ms)
+
     def advance(
         self,
         readings: Iterable[Reading],
         memory: MemoryOf,
-        histories: Mapping[str, History],
+        histories: Histories,
         now_ms: int = 0,
+        room: float = math.inf,
     ) -> Changes:
-        """What the readings change; `histories` are older closes of symbols without a memory.
+        """What the readings change, and which new symbols are accepted if there is `room` for them.
 
         `now_ms` is the time of Redis's clock, for `rate_clock=wall`.
         """
         changes = Changes()
         closes: list[_Close] = []
-        lost_windows: list[SymbolChange] = []
+        lost_windows: list[str] = []
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
@@ -86,15 +124,15 @@ class Pipeline:
                     change = changes.symbols.get(symbol)
                     if change is None:
                         known = memory(entry.shard, symbol)
-                        if isinstance(known, Damaged):
-                            changes.reject(entry, f"quarantined: {known.reason}")
-                            changes.count("quarantined")
+                        if isinstance(known, Damaged) or (known is None and room <= 0):
+                            self._refuse(known, entry, changes)
                             continue
-                        history = histories.get(symbol, ((), ()))
-                        change = self._unchanged(entry.shard, known, history)
+                        room -= known is None
+                        change = self._unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
                         if known and known.lost_its_window:
-                            lost_windows.append(change)
+                            lost_windows.append(symbol)
+                    change = self._with_older_closes(found, change, changes, histories)
                     if self._apply(found, change, changes, entry) and (
                         change.length >= self._needed and order > self._warm_until
                     ):
@@ -104,16 +142,11 @@ class Pipeline:
                 case Lost():
                     changes.count("lost", f"{entry} was trimmed before it was finished: lost")
                 case CandleRejected():
-                    changes.reject(entry, str(found))
-                    text = f"{entry} is a dead letter: {found}"
-                    if isinstance(found, Unforeseen):
-                        changes.errors.append(text)
-                    else:
-                        changes.warnings.append(("dead", text))
-        changes.symbols = {
-            symbol: change for symbol, change in changes.symbols.items() if change.closes
-        }
-        for _ in filter(attrgetter("closes"), lost_windows):
+                    self._reject(found, entry, changes)
+        for symbol, change in [item for item in changes.symbols.items() if not item[1].closes]:
+            changes.passed_over.append((change.shard, symbol))
+            del changes.symbols[symbol]
+        for _ in filter(changes.symbols.__contains__, lost_windows):
             changes.count("window_lost")
         self._emit(closes, changes, now_ms)
         return changes
@@ -130,10 +163,7 @@ class Pipeline:
             if len(closes) == most:
                 break
             window, mark = known.window, known.mark
-            if not self._is_wanted(symbol):
-                continue
-            is_waiting = mark.published_ms and window.last_close_time_ms > mark.close_time_ms
-            if is_waiting and len(window) >= self._needed and self._is_due(mark, 0, now_ms):
+            if self.is_waiting(symbol, known) and self._is_due(mark, 0, now_ms):
                 newest = Candle(
                     symbol=symbol,
                     close=float(window.closes()[-1]),
@@ -144,6 +174,17 @@ class Pipeline:
                 closes.append(_Close(newest, changes.symbols[symbol], len(window)))
         self._emit(closes, changes, now_ms)
         return changes
+
+    def is_waiting(self, symbol: str, known: Memory) -> bool:
+        """Whether the state after its newest close is still to be published, by the wall clock."""
+        window, mark = known.window, known.mark
+        return (
+            self._by_wall_clock
+            and mark.published_ms > 0
+            and window.last_close_time_ms > mark.close_time_ms
+            and len(window) >= self._needed
+            and self._is_wanted(symbol)
+        )
 
     def _found(self, entry: Entry, entry_ms: int) -> Candle | Ignored | Lost | CandleRejected:
         if not entry.fields:
@@ -180,24 +221,98 @@ class Pipeline:
             return True
         return interval_ms(candle.interval) == self._interval_ms
 
-    def _unchanged(self, shard: int, known: Memory | None, history: History) -> SymbolChange:
+    def _unchanged(self, shard: int, known: Memory | None) -> SymbolChange:
         known = known or Memory(Window(self._settings.window_size))
-        window, starts_anew = known.window, False
-        if known.left and known.left[0] and history[0]:
+        # A window that was lost must not let in again what was applied before.
+        last_ms = max(known.window.last_close_time_ms, known.mark.close_time_ms)
+        return SymbolChange(
+            shard, known.window, known.mark, last_close_time_ms=last_ms, left=known.left
+        )
+
+    def _begins(self, last_close_time_ms: int, close_time_ms: int) -> bool:
+        """Whether a window begins with this candle: it is the first one, or the symbol may have
+        been retired before it. So nothing that is published depends on when that happened.
+        """
+        gap_ms = close_time_ms - last_close_time_ms
+        return not last_close_time_ms or gap_ms >= self._retire_after_ms
+
+    def _with_older_closes(
+        self, candle: Candle, change: SymbolChange, changes: Changes, histories: Histories
+    ) -> SymbolChange:
+        """The change to which the candle belongs: another one, if a window begins with it, or if
+        closes that are missing before it come from a cache.
+        """
+        if self._begins(change.last_close_time_ms, candle.close_time):
+            change = self._beginning(candle, change, changes, histories)
+        elif change.left and histories:
+            change = self._completed(candle, change, histories)
+        else:
+            return change
+        changes.symbols[candle.symbol] = change
+        return change
+
+    def _beginning(
+        self, candle: Candle, before: SymbolChange, changes: Changes, histories: Histories
+    ) -> SymbolChange:
+        """The window that begins with this candle, and with the closes before it from a cache."""
+        times_ms, closes = histories.get((candle.symbol, candle.close_time), ((), ()))
+        if times_ms and self._begins(times_ms[-1], candle.close_time):
+            times_ms, closes = (), ()
+        if last_ms := before.last_close_time_ms:
+            text = (
+                f"{candle.symbol}: no candle between {last_ms} and {candle.close_time}, which is "
+                f"{self._settings.retire_after} or longer: its window starts over"
+            )
+            changes.warnings.append(("starts over", text))
+        return SymbolChange(
+            before.shard,
+            Window(self._settings.window_size),
+            Mark(),
+            [*times_ms],
+            [*closes],
+            times_ms[-1] if times_ms else 0,
+            starts_anew=last_ms > 0,
+        )
+
+    def _completed(
+        self, candle: Candle, change: SymbolChange, histories: Histories
+    ) -> SymbolChange:
+        """The window of which closes are missing, with those before this candle from a cache."""
+        history = histories.get((candle.symbol, candle.close_time), ((), ()))
+        if not history[0] or change.left is None:
+            return change
+        window, starts_anew = change.before, False
+        if change.left[0]:
             # Nothing can go in front of the closes that are left, so all are written again.
-            history = self._joined(history, known.left)
+            history = self._joined(history, change.left)
             window, starts_anew = Window(self._settings.window_size), True
         times_ms, closes = history
-        last_ms = times_ms[-1] if times_ms else window.last_close_time_ms
-        # A window that was lost must not let in again what was applied before.
-        last_ms = max(last_ms, known.mark.close_time_ms)
-        return SymbolChange(shard, window, known.mark, [*times_ms], [*closes], last_ms, starts_anew)
+        last_ms = max(times_ms[-1], change.mark.close_time_ms)
+        return SymbolChange(
+            change.shard, window, change.mark, [*times_ms], [*closes], last_ms, starts_anew
+        )
 
     def _joined(self, history: History, left: History) -> History:
         """Those of `history` that are older than what is left, and what is left."""
         newest_ms = left[0][0] - self._interval_ms // 2
         older_n = sum(time_ms <= newest_ms for time_ms in history[0])
         return [*history[0][:older_n], *left[0]], [*history[1][:older_n], *left[1]]
+
+    def _refuse(self, known: Damaged | None, entry: Entry, changes: Changes) -> None:
+        """A candle of a symbol that is set aside, or of a new one for which there is no room."""
+        if known is None:
+            self._reject(CandleRejected(self._no_room), entry, changes)
+        else:
+            changes.reject(entry, f"quarantined: {known.reason}")
+            changes.count("quarantined")
+
+    def _reject(self, error: CandleRejected, entry: Entry, changes: Changes) -> None:
+        changes.reject(entry, str(error))
+        text = f"{entry} is a dead letter: {error}"
+        if isinstance(error, Unforeseen):
+            changes.errors.append(text)
+        else:
+            changes.warnings.append(("dead", text))
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
         """Add the candle, unless the symbol is already past it."""
@@ -242,7 +357,7 @@ class Pipeline:
         if not self._on_regime_change:
             # The states of the others are not needed, so they are not calculated.
             closes = self._take_due(closes, now_ms)
-        for close, state in zip(closes, self._states(closes, changes), strict=True):
+        for close, state in zip(closes, self._states(closes), strict=True):
             regime = regime_of(state["regime_probs"])
             reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
             if reason is None:
@@ -277,19 +392,21 @@ class Pipeline:
             return "interval"
         return None if mark.regime in ("", regime) else "regime_change"
 
-    def _states(self, closes: Sequence[_Close], changes: Changes) -> list[State]:
+    def _states(self, closes: Sequence[_Close]) -> list[State]:
         """The states after these closes, calculated many at a time, to the same bits as one by
         one. A state depends only on as many of the last closes as theta needs, so windows of any
         length go into one array.
         """
         if not closes:
             return []
+        # By identity: a symbol whose window starts over has two changes.
+        by_id = {id(close.change): close.change for close in closes}
         prices = {
-            symbol: np.concatenate([change.before.closes(), change.closes])
-            for symbol, change in changes.symbols.items()
+            key: np.concatenate([change.before.closes(), change.closes])
+            for key, change in by_id.items()
         }
         windows = np.stack(
-            [prices[candle.symbol][length - self._needed : length] for candle, _, length in closes]
+            [prices[id(change)][length - self._needed : length] for _, change, length in closes]
         )
         states = self._market_state.get_states(windows)
         return [state for state in states if state is not None]

@@ -48,6 +48,11 @@ def keys_of(changes: Changes, keys: Keys) -> list[str]:
         keys.finished_ids,
         keys.commits,
         *(key for pair in (*of_shards, *of_symbols) for key in pair),
+        *(
+            keys.window(symbol)
+            for shard in changes.finished
+            for symbol in changes.retired.get(shard, [])
+        ),
     ]
 
 
@@ -61,7 +66,7 @@ def commands_of(changes: Changes, settings: Settings) -> list[Command]:
     latest = {record.symbol: (record, text) for record, text in encoded}
     to_output: Command = ["XADD", OUTPUT, "MAXLEN", "~", str(settings.output_maxlen), "*"]
     to_dead: Command = ["XADD", DEAD, "MAXLEN", "~", str(settings.dead_maxlen), "*"]
-    commands = list(_of_symbols(changes, latest, settings))
+    commands = [*_of_symbols(changes, latest, settings), *_of_retired(changes)]
     commands += [[*to_output, *_flat_fields(stream_fields(*each))] for each in encoded]
     commands += [
         [*to_dead, *_binary(_dead_fields(letter, settings.keys.input))] for letter in changes.dead
@@ -92,6 +97,16 @@ def _of_symbols(
         if symbol in latest:
             yield ["HSET", key + 1, *_flat_fields(hash_fields(*latest[symbol]))]
             yield ["PEXPIRE", key + 1, state_ttl_ms]
+
+
+def _of_retired(changes: Changes) -> Iterator[Command]:
+    """Windows and marks of the symbols to forget."""
+    window = COMMITS + 1 + 2 * len(changes.finished) + 2 * len(changes.symbols)
+    for i, shard in enumerate(changes.finished):
+        symbols = changes.retired.get(shard, [])
+        yield from (["DEL", window + j] for j in range(len(symbols)))
+        yield from _split(["HDEL", COMMITS + 2 + 2 * i], symbols)
+        window += len(symbols)
 
 
 def _of_shards(changes: Changes, *, short_marks: bool) -> Iterator[Command]:

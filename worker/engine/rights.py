@@ -26,6 +26,7 @@ _CALLS: Final = {
     "hexists": "HEXISTS K field",
     "hget": "HGET K field",
     "hgetall": "HGETALL K",
+    "hlen": "HLEN K",
     "hincrby": "HINCRBY K field 1",
     "hset": "HSET K field value",
     "incr": "INCR K",
@@ -100,7 +101,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.finished_ids], "del evalsha hget hset pttl type"
     yield [keys.commits], "del evalsha hget hgetall hset pttl type"
     yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"
-    yield map(keys.marks, shards), "evalsha hget hgetall hset pttl type"
+    yield map(keys.marks, shards), "evalsha hdel hget hgetall hlen hset pttl type"
     yield [keys.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
     yield [keys.state(symbol)], "evalsha hset pexpire type"
     caches = (pattern.replace("{symbol}", symbol) for pattern in settings.backfill_patterns)

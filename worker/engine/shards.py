@@ -23,13 +23,15 @@ shard 7 again, a delayed commit with the old token `A:41` is refused.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from schemas.candle import Candle
+from worker.engine.batch_size import BatchSize
 from worker.engine.broken_commits import complete
 from worker.engine.changes import Changes, Damaged, Memory, Reading
 from worker.engine.group import meta_gone, settings_differ, shared_settings
-from worker.engine.loading import Loading
+from worker.engine.loading import Loaded, Loading
 from worker.engine.quarantine import Quarantine, Shard
 from worker.errors import LeaseLost, WorkerIdInUse
 from worker.log import log
@@ -38,6 +40,10 @@ from worker.store.scripts import Scripts
 
 KEEPS_PER_LEASE: Final = 3
 EXPIRED_BY_S: Final = 0.02
+# Candles that any worker can load in a third of the shortest lease, and the most it may try.
+FIRST_LOAD: Final = 1_000_000
+LARGEST_LOAD: Final = 10**9
+TAKE_NONE: Final = -1
 
 
 class Shards:
@@ -50,7 +56,12 @@ class Shards:
         self._shared_settings = shared_settings(settings)
         self._loading = Loading(settings, scripts)
         self._quarantine = Quarantine(settings, scripts, self._loading)
+        self._leases: dict[int, str] = {}
+        """Our tokens, also of shards that are still being loaded."""
         self._held: dict[int, Shard] = {}
+        self._longest_load_s = settings.lease_seconds / KEEPS_PER_LEASE
+        self._load_size = BatchSize(LARGEST_LOAD, self._longest_load_s, FIRST_LOAD)
+        self._symbols_of_group = 0
         self._next_keep_s = 0.0
         self._notice_id = b"0-0"
         self.version = 0
@@ -58,6 +69,9 @@ class Shards:
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._held)
+
+    def __contains__(self, shard: int) -> bool:
+        return shard in self._held
 
     def token(self, shard: int) -> str:
         try:
@@ -74,7 +88,9 @@ class Shards:
         return held.symbols.get(symbol) or held.aside.get(symbol)
 
     def unfamiliar(self, readings: Iterable[Reading]) -> list[Reading]:
-        """Those with a candle of a symbol of which nothing is remembered, or not all there was."""
+        """Those with a candle of a symbol of which nothing is remembered, or not all there was, or
+        with which its window may start over.
+        """
         return [
             reading
             for reading in readings
@@ -82,6 +98,8 @@ class Shards:
             and (
                 (known := self._held[reading.entry.shard].symbols.get(reading.found.symbol)) is None
                 or known.left is not None
+                or reading.found.close_time - known.window.last_close_time_ms
+                >= self._settings.retire_after_ms
             )
         ]
 
@@ -106,6 +124,13 @@ class Shards:
             shard = self._held[changes.symbols[symbol].shard]
             self._quarantine.set_aside(shard, {symbol: Damaged(symbol.encode(), reason)})
 
+    @property
+    def room_for_symbols(self) -> int:
+        """How many new symbols the group may have. Other workers may have accepted some since our
+        last `keep`, so the limit is not exact.
+        """
+        return self._settings.max_symbols - self._symbols_of_group
+
     def remembered(self) -> Iterator[tuple[int, str, Memory]]:
         """Every symbol of the held shards: its shard, its name, its memory."""
         for number, shard in self._held.items():
@@ -118,25 +143,24 @@ class Shards:
         return max(0.0, self._next_keep_s - time.monotonic())
 
     def keep(self) -> None:
-        """Renew, release and take leases, about three times per lease time."""
+        """Renew, release and take leases, about three times per lease time.
+
+        No more shards are taken than can be loaded before the leases must be renewed again. The
+        others are taken after the next batch.
+        """
         if self.seconds_to_keep > 0:
             return
-        soonest_s, tokens = self._ask_to_keep()
-        for number in [n for n, shard in self._held.items() if tokens[n] != shard.token]:
-            log.info("the lease of shard %d was lost or released", number)
-            del self._held[number]
-            self.version += 1
-        taken = [n for n, token in enumerate(tokens) if token and n not in self._held]
-        for number in taken:
+        more_are_free = self._renew(self._load_size.most)
+        taken = [shard for shard in self._leases if shard not in self._held]
+        for shard in taken:
             try:
-                self._load(number, tokens[number])
+                self._load(shard)
             except LeaseLost as lost:
                 log.warning("%s, before it was loaded", lost)
-        for shard in self._held.values():
-            self._quarantine.look_at_some(shard)
-        # Look again when a lease is about to expire: its holder may have died (G6).
-        pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
-        self._next_keep_s = time.monotonic() + pause_s
+        for held in self._held.values():
+            self._quarantine.look_at_some(held)
+        if more_are_free:
+            self._next_keep_s = 0.0
         if taken:
             log.info("holding %d of %d shards", len(self._held), self._settings.shards)
 
@@ -149,52 +173,75 @@ class Shards:
     def drop(self, shards: Iterable[int]) -> None:
         """Forget shards whose lease is lost, and check immediately what there is to take."""
         for shard in shards:
+            self._leases.pop(shard, None)
             self._held.pop(shard, None)
             self.version += 1
         self._next_keep_s = 0.0
 
     def move(self, changes: Changes, commit_id: str, committed_ms: int) -> None:
         """Apply to memory what a commit wrote to Redis at `committed_ms`, by Redis's clock."""
+        now_s = time.monotonic()
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
             change.before.extend(change.close_times_ms, change.closes)
             mark = change.mark
             if mark.close_time_ms and not mark.published_ms:
                 mark = mark._replace(published_ms=committed_ms)
-            symbols[symbol] = Memory(change.before, mark)
+            if symbol not in symbols:
+                self._symbols_of_group += 1
+            symbols[symbol] = Memory(change.before, mark, seen_s=now_s)
+        for shard, symbol in changes.passed_over:
+            self._held[shard].symbols[symbol].seen_s = now_s
+        for shard, names in changes.retired.items():
+            for symbol in names:
+                del self._held[shard].symbols[symbol]
+            self._symbols_of_group -= len(names)
         for shard in changes.finished:
             self._held[shard].last_commit = commit_id
 
     def release(self) -> None:
         """Release everything, so that others can take it without waiting for an expiry."""
-        shards = list(self._held)
         self._scripts.release(
-            keys=[self._keys.members, self._keys.notices, *map(self._keys.lease, shards)],
-            args=[
-                self._settings.worker_id,
-                self._incarnation,
-                *(self._held[shard].token for shard in shards),
-            ],
+            keys=[self._keys.members, self._keys.notices, *map(self._keys.lease, self._leases)],
+            args=[self._settings.worker_id, self._incarnation, *self._leases.values()],
         )
-        self._held = {}
+        self._leases, self._held = {}, {}
 
-    def _ask_to_keep(self) -> tuple[float, list[str]]:
-        """Seconds until another worker's lease may expire; our token or `""` for each shard."""
+    def _renew(self, can_load: int) -> bool:
+        """Renew the leases, and take new ones for shards that hold at most `can_load` candles; with
+        TAKE_NONE only renew. Returns whether more are free.
+        """
+        soonest_s, more_are_free, tokens = self._ask_to_keep(can_load)
+        for shard in [shard for shard in self._held if tokens.get(shard) != self.token(shard)]:
+            log.info("the lease of shard %d was lost or released", shard)
+            del self._held[shard]
+            self.version += 1
+        self._leases = tokens
+        # Look again when a lease is about to expire: its holder may have died (G6).
+        pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
+        self._next_keep_s = time.monotonic() + pause_s
+        return more_are_free
+
+    def _ask_to_keep(self, can_load: int) -> tuple[float, bool, dict[int, str]]:
+        """Seconds until another worker may be dead; whether more shards are free; our tokens."""
         every = range(self._settings.shards)
+        of_shards = ((self._keys.lease(shard), self._keys.marks(shard)) for shard in every)
         reply = self._scripts.keep(
             keys=[
                 self._keys.members,
                 self._keys.epoch,
                 self._keys.meta,
                 self._keys.notices,
-                *map(self._keys.lease, every),
+                *chain.from_iterable(of_shards),
             ],
             args=[
                 self._settings.worker_id,
                 self._incarnation,
                 self._settings.lease_ms,
                 self._shared_settings,
-                *(self._held[shard].token if shard in self._held else "" for shard in every),
+                can_load,
+                self._settings.window_size,
+                *(self._leases.get(shard, "") for shard in every),
             ],
         )
         match reply:
@@ -207,13 +254,30 @@ class Shards:
                 raise meta_gone(self._keys)
             case [b"settings changed", found]:
                 raise settings_differ(self._settings, found.decode(), "restart this one")
-        _, soonest_ms, *tokens = reply
-        return soonest_ms / 1_000, [token.decode() for token in tokens]
+        _, soonest_ms, more, self._symbols_of_group, tokens = reply
+        ours = {shard: token.decode() for shard, token in enumerate(tokens) if token}
+        return soonest_ms / 1_000, bool(more), ours
 
-    def _load(self, number: int, token: str) -> None:
-        """Load marks and windows of a shard just taken; no other worker can change them now."""
+    def _load(self, number: int) -> None:
+        """Load marks and windows of a shard just taken; no other worker can change them now. The
+        leases are renewed in between, so that they outlast the loading.
+        """
+        began_s = time.monotonic()
+        token = self._leases.get(number)
+        if token is None:
+            raise LeaseLost([number])
         last_commit = complete(self._scripts, self._keys, number, token)
-        loaded = self._loading.load(number)
+        loaded = Loaded()
+        for some in self._loading.some_at_a_time(number):
+            loaded.add(some)
+            if self.seconds_to_keep == 0:
+                self._renew(TAKE_NONE)
+            if number not in self._leases:
+                raise LeaseLost([number])
         self.version += 1
         shard = self._held[number] = Shard(number, token, last_commit, loaded.symbols)
         self._quarantine.take_over(shard, loaded)
+        took_s = time.monotonic() - began_s
+        # What takes less says little about how long more would take.
+        if took_s > self._longest_load_s / 10:
+            self._load_size.took(took_s, len(loaded.symbols) * self._settings.window_size)

@@ -20,13 +20,14 @@ def pack(candles: Iterable[tuple[int, float]]) -> list[bytes]:
     return [_CANDLE_STRUCT.pack(*candle) for candle in candles]
 
 
-def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
+def unpack(packed: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Close times in ms and closes of concatenated candles, oldest first.
 
     Raises ValueError if these are not candles that a worker has written.
     """
     candles = np.frombuffer(packed, dtype=_CANDLE)
-    times_ms, closes = candles["close_time_ms"], candles["close"].astype(np.float64)
+    times_ms = candles["close_time_ms"].astype(np.int64)
+    closes = candles["close"].astype(np.float64)
     # In few steps, since a worker loads thousands of windows; a NaN fails every comparison.
     if candles.size and not (
         closes.min() > 0
@@ -36,7 +37,7 @@ def unpack(packed: bytes) -> tuple[list[int], npt.NDArray[np.float64]]:
         and (times_ms[1:] > times_ms[:-1]).all()
     ):
         raise ValueError(_fault(times_ms, closes))
-    return times_ms.tolist(), closes
+    return times_ms, closes
 
 
 def _fault(times_ms: npt.NDArray[np.int64], closes: npt.NDArray[np.float64]) -> str:

@@ -15,7 +15,8 @@
 
 local PLAIN = 'a command of Redis'
 local ACTS = {
-  DEL = PLAIN, RPUSH = PLAIN, LTRIM = PLAIN, HSET = PLAIN, PEXPIRE = PLAIN, XADD = PLAIN, XACK = PLAIN,
+  RPUSH = PLAIN, LTRIM = PLAIN, HSET = PLAIN, PEXPIRE = PLAIN, XADD = PLAIN, XACK = PLAIN,
+  DEL = PLAIN, HDEL = PLAIN,
 }
 local damaged_counters = {} -- name, old value, ...
 

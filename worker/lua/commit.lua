@@ -2,9 +2,11 @@
 --
 -- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
 -- KEYS[5] unfinished   KEYS[6] finished ids   KEYS[7] commits
--- KEYS[8...] lease and marks of each shard in the plan, then window and state of each symbol
+-- KEYS[8...] lease and marks of each shard in the plan, then window and state of each symbol,
+--            then the windows of symbols to forget
 -- ARGV[1] group   ARGV[2] id of this commit   ARGV[3] the plan, a MessagePack map:
 --   shards     array of {token, consumer, id of the last commit that the worker knows}
+--   symbols    the number of symbols with a window and a state
 --   streams    the streams that get entries, as indexes in KEYS
 --   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
 -- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
@@ -65,7 +67,7 @@ local function expect_of_symbol(index, wanted)
     table.insert(damaged, {math.floor((index - first) / 2), KEYS[index], found})
   end
 end
-for i = first, #KEYS, 2 do
+for i = first, first + 2 * plan.symbols - 1, 2 do
   expect_of_symbol(i, 'list')
   expect_of_symbol(i + 1, 'hash')
 end

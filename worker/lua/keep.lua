@@ -1,12 +1,15 @@
 -- Renews a worker's membership and its leases, and balances the shards between the workers.
 --
 -- KEYS[1] members   KEYS[2] epoch counter   KEYS[3] meta   KEYS[4] notices
--- KEYS[5...] the lease of each shard, starting with shard 0
+-- KEYS[5...] lease and marks of each shard, starting with shard 0
 -- ARGV[1] worker id   ARGV[2] incarnation: unique per process   ARGV[3] lease time in ms
 -- ARGV[4] the settings that all workers share, as stored by setup.lua
--- ARGV[5...] for each shard the token that this worker believes it holds, or '' for none
--- Returns {'kept', ms until another worker's lease expires unless it is renewed,
---          token or '' of each shard ...},
+-- ARGV[5] how many candles this worker can load in time, or -1 to take no shards
+-- ARGV[6] candles of a window
+-- ARGV[7...] for each shard the token that this worker believes it holds, or '' for none
+-- Returns {'kept', ms until another worker may be dead unless it renews,
+--          1 if more shards are free than could be loaded in time,
+--          the number of symbols in the group, {token or '' of each shard}},
 --      {'in use', ms since the other worker with this id was seen},
 --      or {'settings changed', the current settings, or '' if the group is gone}.
 --
@@ -15,27 +18,32 @@
 -- times are Redis's. There is no leader: each worker takes free shards up to its quota and releases
 -- those above it. Quotas differ by at most one and are assigned in the order of the worker ids, so
 -- that they add up; a worker within its quota keeps exactly what it has.
+--
+-- A lease of a dead member is free, whatever its expiry says: expiries go by the wall clock of
+-- Redis's host, and a clock that is set back would extend them.
 
 local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local shards = #KEYS - 4
-local function lease_key(shard) return KEYS[shard + 4] end
+local can_load, window_size = tonumber(ARGV[5]), tonumber(ARGV[6])
+local shards = (#KEYS - 4) / 2
+local function lease_key(shard) return KEYS[2 * shard + 3] end
 
 local settings = redis.call('HGET', meta, 'settings')
 if settings ~= ARGV[4] then return {'settings changed', settings or ''} end
 
 -- 1. Membership: remove dead workers, refuse a second live worker with this id, add this one.
-local now_ms, living = now_in_ms(), {worker_id}
+local now_ms, living, left_ms_of = now_in_ms(), {worker_id}, {}
 local all = redis.call('HGETALL', members)
 for i = 1, #all, 2 do
   local id = all[i]
-  local lives, silent_ms, its_incarnation = member(all[i + 1], now_ms)
+  local left_ms, silent_ms, its_incarnation = member(all[i + 1], now_ms)
   if id == worker_id then
-    if its_incarnation ~= incarnation and lives then return {'in use', silent_ms} end
-  elseif not lives then
+    if its_incarnation ~= incarnation and left_ms >= 0 then return {'in use', silent_ms} end
+  elseif left_ms < 0 then
     redis.call('HDEL', members, id)
   else
     living[#living + 1] = id
+    left_ms_of[id] = left_ms
   end
 end
 redis.call('HSET', members, worker_id, string.format('%d:%d:%s', now_ms, lease_ms, incarnation))
@@ -50,7 +58,7 @@ end
 -- 3. Renew the leases we still hold, and release those above the quota, with a notice to others.
 local tokens, held, gave_back = {}, 0, false
 for shard = 1, shards do
-  local lease, token = lease_key(shard), ARGV[shard + 4]
+  local lease, token = lease_key(shard), ARGV[shard + 6]
   tokens[shard] = ''
   if token ~= '' and redis.call('GET', lease) == token then
     if held < quota then
@@ -65,26 +73,37 @@ for shard = 1, shards do
 end
 if gave_back then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker_id) end
 
--- 4. Take free shards. A lease under our id whose token we did not send is from a lost reply: it is
---    taken again with a new token, so that a delayed commit with the old token fails.
+-- 4. Count the symbols. Marks that somebody has overwritten with another type are reported when
+--    they are loaded.
+local symbols_of, symbols = {}, 0
 for shard = 1, shards do
-  if held >= quota then break end
-  local lease = lease_key(shard)
-  local holder = redis.call('GET', lease)
-  if tokens[shard] == '' and (not holder or string.match(holder, '^(.*):') == worker_id) then
-    local token = worker_id .. ':' .. int(redis.call('INCR', epoch))
-    redis.call('SET', lease, token, 'PX', int(lease_ms))
-    tokens[shard] = token
-    held = held + 1
-  end
+  local count = redis.pcall('HLEN', KEYS[2 * shard + 4])
+  symbols_of[shard] = type(count) == 'number' and count or 0
+  symbols = symbols + symbols_of[shard]
 end
 
--- 5. When to call again at the latest, to take over from a worker that has died.
-local soonest_ms = lease_ms
+-- 5. Take free shards, as many as can be loaded before the leases must be renewed, and at least
+--    one. A lease under our id whose token we did not send is from a lost reply: it is taken again
+--    with a new token, so that a delayed commit with the old token fails.
+local soonest_ms, took, more = lease_ms, 0, 0
 for shard = 1, shards do
-  if tokens[shard] == '' then
-    local left_ms = redis.call('PTTL', lease_key(shard))
-    if left_ms >= 0 then soonest_ms = math.min(soonest_ms, left_ms) end
+  local lease = lease_key(shard)
+  local holder = tokens[shard] == '' and redis.call('GET', lease)
+  local left_ms = holder and left_ms_of[string.match(holder, '^(.*):')]
+  if left_ms then
+    local expires_ms = redis.call('PTTL', lease)
+    if expires_ms >= 0 then left_ms = math.min(left_ms, expires_ms) end
+    soonest_ms = math.min(soonest_ms, left_ms)
+  elseif tokens[shard] == '' and held < quota and can_load >= 0 and more == 0 then
+    can_load = can_load - symbols_of[shard] * window_size
+    if took > 0 and can_load < 0 then
+      more = 1
+    else
+      local token = worker_id .. ':' .. int(redis.call('INCR', epoch))
+      redis.call('SET', lease, token, 'PX', int(lease_ms))
+      tokens[shard] = token
+      held, took, can_load = held + 1, took + 1, math.max(0, can_load)
+    end
   end
 end
-return {'kept', soonest_ms, unpack(tokens)}
+return {'kept', soonest_ms, more, symbols, tokens}

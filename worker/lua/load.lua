@@ -2,18 +2,21 @@
 --
 -- KEYS[1] marks of the shard   KEYS[2] quarantine
 -- ARGV[1] what the name of every window key starts with   ARGV[2] the same of every state
--- ARGV[3] most candles of a window   ARGV[4...] symbols to read; without any, all that have a mark
+-- ARGV[3] most candles of a window   ARGV[4] most symbols to read at once
+-- ARGV[5...] symbols to read; without any, all that have a mark
 -- Returns {{symbol, mark or '', packed window, symbol, ...},
 --          {symbol, key, what it holds instead, symbol, ...},
---          {symbol, why it is set aside, ...} of the whole group, if no symbols are given}.
+--          {symbol, why it is set aside, ...} of the whole group, if no symbols are given,
+--          {symbol that is still to be read, ...}}.
 --
--- Protects G6 and G9. One round trip per shard, and a window as one string of all its candles: as
--- a list of candles, ten thousand windows would take the client three million replies to parse.
+-- Protects G6 and G9. A shard takes few round trips, none of which stops Redis for long, and a window
+-- is one string of all its candles: as a list of candles, ten thousand windows would take the client
+-- three million replies to parse.
 -- The keys of symbols are not declared: they follow from the marks, and a group, whose scripts span
 -- all its keys, cannot live in a cluster anyway.
 
 local marks, quarantine = KEYS[1], KEYS[2]
-local window_prefix, state_prefix, most = ARGV[1], ARGV[2], ARGV[3]
+local window_prefix, state_prefix, most, at_once = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local CANDLE = 16 -- bytes
 
 local function wrong_type(key, wanted)
@@ -21,8 +24,12 @@ local function wrong_type(key, wanted)
   if found ~= 'none' and found ~= wanted then return found end
 end
 
-local found, damaged = {}, {}
+local found, damaged, rest = {}, {}, {}
 local function read(symbol, mark)
+  if #found == 3 * at_once then
+    rest[#rest + 1] = symbol
+    return
+  end
   local window, state = window_prefix .. symbol, state_prefix .. symbol
   local key, holds, packed = window, wrong_type(window, 'list'), ''
   if not holds then
@@ -41,10 +48,10 @@ local function read(symbol, mark)
   end
 end
 
-if #ARGV > 3 then
-  for i = 4, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i]) or '') end
-  return {found, damaged, {}}
+if #ARGV > 4 then
+  for i = 5, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i]) or '') end
+  return {found, damaged, {}, rest}
 end
 local all = redis.call('HGETALL', marks)
 for i = 1, #all, 2 do read(all[i], all[i + 1]) end
-return {found, damaged, redis.call('HGETALL', quarantine)}
+return {found, damaged, redis.call('HGETALL', quarantine), rest}

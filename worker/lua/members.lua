@@ -5,10 +5,11 @@
 -- by its own lease time. A member seen in the future (after a clock was set back, or a failover)
 -- would count as live for too long, so only the distance counts.
 
--- Whether it is live, how long it has been silent, and its incarnation.
+-- For how many ms it is still live (below 0 if it is dead), how long it has been silent, and its
+-- incarnation.
 local function member(entry, now_ms)
   local seen_ms, lease_ms, incarnation = string.match(entry, '^(%d+):(%d+):(.*)$')
-  if not seen_ms then return false, now_ms, '' end
+  if not seen_ms then return -1, now_ms, '' end
   local silent_ms = math.abs(now_ms - tonumber(seen_ms))
-  return silent_ms <= tonumber(lease_ms), silent_ms, incarnation
+  return tonumber(lease_ms) - silent_ms, silent_ms, incarnation
 end

@@ -18,7 +18,7 @@ local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local function another_living_member()
   local all, now_ms = redis.call('HGETALL', members), now_in_ms()
   for i = 1, #all, 2 do
-    if all[i] ~= worker_id and member(all[i + 1], now_ms) then return all[i] end
+    if all[i] ~= worker_id and member(all[i + 1], now_ms) >= 0 then return all[i] end
   end
   return nil
 end

@@ -28,7 +28,7 @@ from worker.engine.preflight import Finding
 from worker.engine.status import Status, enough_for, read_status
 from worker.errors import CheckFailed, RedisUnusable, WorkerError
 from worker.keys import shard_of
-from worker.settings import Settings, settings_from
+from worker.settings import PREFIX, Settings, settings_from
 from worker.store import connection
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
@@ -139,6 +139,7 @@ def verify(
             yield _holders(status, settings)
             yield from _commits(status)
             yield from _lost_and_dead(status, settings)
+            yield from _room(status, settings)
             yield _output_stream(client, settings, status, max_state_age_s)
             yield from _expiries(client, settings, status)
             symbols = {one.symbol for one in status.symbols} - ignored
@@ -213,6 +214,16 @@ def _expiries(client: Client, settings: Settings, status: Status) -> Iterator[Fi
     symbols = (one.symbol.encode() for one in status.symbols)
     for text in key_health.expiries(client, settings, symbols):
         yield Finding("warn", "expiry", text)
+
+
+def _room(status: Status, settings: Settings) -> Iterator[Finding]:
+    count = sum(shard.symbols for shard in status.shards)
+    if count >= settings.max_symbols:
+        text = (
+            f"the group has {count}, and {PREFIX}MAX_SYMBOLS allows {settings.max_symbols}: "
+            "entries of new ones are dead letters"
+        )
+        yield Finding("warn", "symbols", text)
 
 
 def _output_stream(

@@ -85,7 +85,7 @@ class Judge:
         if age_s <= self._max_state_age_s:
             return Judgement(FRESH, "ok")
         try:
-            last_ms = max(window_codec.unpack(held.window)[0], default=0)
+            last_ms = max(window_codec.unpack(held.window)[0].tolist(), default=0)
         except ValueError:
             last_ms = 0
         since = (
@@ -136,7 +136,8 @@ class Judge:
 
     def _recomputed(self, held: Held, record: MarketStateRecord) -> Judgement:
         try:
-            times_ms, closes = window_codec.unpack(held.window)
+            unpacked_ms, closes = window_codec.unpack(held.window)
+            times_ms = unpacked_ms.tolist()
         except ValueError as error:
             return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
         at_hand = sum(time_ms <= record.close_time_ms for time_ms in times_ms)
