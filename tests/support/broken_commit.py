@@ -90,7 +90,7 @@ def feed_batch(client: redis.Redis) -> None:
         as_envelope(candle("SOLUSDT", 17, 99.0)),
         as_envelope(candle("DOGEUSDT", 13 + 60, 98.0)),
     ]
-    _feed(client, FED_MS + 1, fields)
+    _feed(client, FED_MS + 20 * MINUTE_MS, fields)
 
 
 def _feed(client: redis.Redis, ms: int, entries: list[Any]) -> None:
