@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.fault.chaos.clock import Clock
 from tests.support.processes import MARKETSTATE, environment
 
 AT_WORK: Final = b"holding "
@@ -23,6 +24,9 @@ class Worker:
     name: str
     process: subprocess.Popen[bytes]
     log_path: Path
+    clock: Clock
+    excuses: Sequence[str] = ()
+    """With one of these in its last words, and exit code 3, it may end."""
     is_paused: bool = False
     is_ready: bool = False
     must_stop_by_s: float | None = None
@@ -40,6 +44,24 @@ class Worker:
             return AT_WORK in log.read(20_000)
 
 
+@dataclass
+class Ear:
+    """Hears one text in logs that grow."""
+
+    text: str
+    heard_up_to: dict[Path, int]
+    times: int = 0
+
+    def listen(self, logs: Iterable[Path]) -> int:
+        for path in logs:
+            with path.open("rb") as log:
+                log.seek(self.heard_up_to.setdefault(path, 0))
+                new, _, _ = log.read().rpartition(b"\n")
+            self.heard_up_to[path] += len(new)
+            self.times += new.count(self.text.encode())
+        return self.times
+
+
 class WorkerProcesses:
     """`complain` is called for everything that a worker should not have done."""
 
@@ -47,11 +69,15 @@ class WorkerProcesses:
         self,
         code: Path,
         folder: Path,
+        clock_library: Path,
         settings: dict[str, object],
         complain: Callable[[str], None],
     ) -> None:
         self._code = code
         self._folder = folder
+        self._clock_library = clock_library
+        self._excuses: Sequence[str] = ()
+        self._ears: dict[str, Ear] = {}
         self._settings = settings
         self._complain = complain
         self._count = 0
@@ -61,23 +87,28 @@ class WorkerProcesses:
         """Whether to restart workers that fail during their start."""
         self.group_is_deleted = False
         """If true, all must end with exit code 3 and the reason, and none is restarted."""
+        self.excused_ends = 0
+        """How many have ended with an excuse."""
 
     def start(self) -> Worker:
         """Start a worker with a name that was never used before."""
         self._count += 1
         name = f"w{self._count:03d}"
         log_path = self._folder / f"{name}.log"
+        clock = Clock(self._clock_library, self._folder / f"{name}.clock")
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [*MARKETSTATE, "worker"],
                 cwd=self._code,
                 # The libraries' threads would only fight for the few cores.
                 env=environment(**self._settings, worker_id=name)
-                | {"PYTHONPATH": str(self._code), "OMP_NUM_THREADS": "1"},
+                | {"PYTHONPATH": str(self._code), "OMP_NUM_THREADS": "1"}
+                | clock.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.workers.append(worker := Worker(name, process, log_path))
+        worker = Worker(name, process, log_path, clock, self._excuses)
+        self.workers.append(worker)
         return worker
 
     @property
@@ -110,6 +141,21 @@ class WorkerProcesses:
     def resume(self, worker: Worker) -> None:
         worker.is_paused = False
         worker.signal(signal.SIGCONT)
+
+    def excuse(self, reasons: Sequence[str]) -> None:
+        """All that live now, and all that are started until there are `no_more_excuses`."""
+        self._excuses = reasons
+        for worker in self.workers:
+            worker.excuses = reasons
+
+    def no_more_excuses(self) -> None:
+        self._excuses = ()
+
+    def said(self, text: str) -> int:
+        """How many lines of all workers have the text, since this was asked for the first time."""
+        logs = list(self._folder.glob("w*.log"))
+        ear = self._ears.setdefault(text, Ear(text, {path: path.stat().st_size for path in logs}))
+        return ear.listen(logs)
 
     def watch(self) -> None:
         """Notice workers that have ended. One that failed during its start is started again, as
@@ -148,6 +194,10 @@ class WorkerProcesses:
             return
         if worker.must_stop_by_s is not None:
             self._complain(f"{worker.name} ended with {code} on SIGTERM: {_end(worker)}")
+            return
+        if code == 3 and any(reason in worker.last_words() for reason in worker.excuses):
+            self.excused_ends += 1
+            self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
             return
         begun = worker.is_ready or worker.has_begun()
         if begun or code != 3 or REDIS_AWAY not in worker.last_words():
