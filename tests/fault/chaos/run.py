@@ -131,7 +131,7 @@ class _Run:
         self._feed(min(FED_BEFORE, self._plan.candles))
         self._until(lambda: self._feeder.fed == self._feeder.goal, "the first entries are fed")
         feed_before_the_group(self._stage)
-        last_id = self._cluster.master.command("XINFO", "STREAM", INPUT)["last-generated-id"]
+        last_id = self._cluster.master.command("XINFO STREAM", INPUT)["last-generated-id"]
         self._history.settings["start_id"] = last_id.decode()
         for _ in range(self._plan.workers):
             self._processes.start()
@@ -188,7 +188,8 @@ class _Run:
         # Workers that have already failed may never finish.
         patience_s = BAD_RUN_TIMEOUT_S if self._history.complaints else FINISH_TIMEOUT_S
         give_up_s = time.monotonic() + patience_s
-        repair_all(self._stage)
+        with open_client(self._cluster.port) as client:
+            repair_all(client)
         while self._behind() != 0:
             if time.monotonic() > give_up_s:
                 self._complain(

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple
@@ -50,7 +50,7 @@ class Stage:
     workers: int
     note: Callable[[str], None]
     complain: Callable[[str], None]
-    _numbers: count[int] = field(default_factory=count)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     def new_symbol(self, what: str) -> str:
         """One that no entry has named before."""
@@ -64,7 +64,7 @@ class Stage:
 
     def everything_is_read(self) -> bool:
         group = self.group()
-        last_id = self.cluster.master.command("XINFO", "STREAM", INPUT)["last-generated-id"]
+        last_id = self.cluster.master.command("XINFO STREAM", INPUT)["last-generated-id"]
         return bool(group["last-delivered-id"] == last_id)
 
     def group(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def group_deleted(stage: Stage, rng: random.Random) -> Steps:
     processes.group_is_deleted = True
     master.command("XGROUP", "DESTROY", INPUT, GROUP)
     yield from until(lambda: not processes.workers, "all workers have stopped")
-    if master.command("XINFO", "GROUPS", INPUT):
+    if master.command("XINFO GROUPS", INPUT):
         stage.complain("a worker has created the deleted group again")
     stage.note("Redis restored from the earlier snapshot")
     yield from _back_from_snapshot(stage, rng)

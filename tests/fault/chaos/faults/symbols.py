@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import nan
 from typing import Final, NamedTuple
 
+import redis
+
 from tests.fault.chaos import notes
 from tests.fault.chaos.entries import SYMBOLS
 from tests.fault.chaos.names import (
@@ -62,19 +64,17 @@ DAMAGES: Final = (
 
 
 def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
-    symbol = _some_symbol(stage, rng)
-    damage = rng.choice(DAMAGES)
-    if not symbol:
-        return False
+    yield from until(lambda: _in_order(stage), "a symbol has a window")
+    symbol, damage = rng.choice(_in_order(stage)), rng.choice(DAMAGES)
     stage.note(f"{symbol}: {damage.what}")
-    commands = _commands(symbol, damage)
     with stage.client() as client:
-        notes.act(client, commands, symbol, what="damaged", key=damage.key)
+        do_damage(client, symbol, damage)
     noticed = yield from until_or(lambda: _is_set_aside(stage, symbol))
     yield rng.uniform(0, 1)
     starts_anew = noticed and damage.key != "state" and rng.random() < 0.5
     stage.note(f"{symbol}: repaired, {'without what it was' if starts_anew else 'as it was'}")
-    repair(stage, symbol, damage.key, starts_anew=starts_anew)
+    with stage.client() as client:
+        repair(client, symbol, damage.key, starts_anew=starts_anew)
     yield from until(lambda: not _is_set_aside(stage, symbol), f"{symbol} goes on")
     with stage.client() as client:
         notes.act(client, [], symbol, what="goes on")
@@ -83,9 +83,8 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
 
 def window_gone(stage: Stage, rng: random.Random) -> Steps:
     """As after an eviction, or a TTL that somebody has set."""
-    symbol = _some_symbol(stage, rng)
-    if not symbol:
-        return False
+    yield from until(lambda: _in_order(stage), "a symbol has a window")
+    symbol = rng.choice(_in_order(stage))
     stage.note(f"{symbol}: its window is deleted")
     lost = stage.processes.said("windows of")
     keys = _keys(symbol)
@@ -94,7 +93,19 @@ def window_gone(stage: Stage, rng: random.Random) -> Steps:
     return (yield from until_or(lambda: stage.processes.said("windows of") > lost))
 
 
-def repair(stage: Stage, symbol: str, key: str, *, starts_anew: bool = False) -> None:
+def do_damage(client: redis.Redis, symbol: str, damage: Damage) -> None:
+    keys = _keys(symbol)
+    if damage.key == "mark":
+        kept: Command = ("KEEP FIELD", keys.marks, symbol)
+        name: Command = (keys.marks, symbol)
+    else:
+        kept, name = ("KEEP", getattr(keys, damage.key)), (getattr(keys, damage.key),)
+    done = [(command[0], *name, *command[2:]) for command in damage.commands]
+    commands = [kept, *done, ("DEL", keys.lease)]
+    notes.act(client, commands, symbol, what="damaged", key=damage.key)
+
+
+def repair(client: redis.Redis, symbol: str, key: str, *, starts_anew: bool = False) -> None:
     """As it was; or without the key, so that the window, or the emission mark, starts anew."""
     keys = _keys(symbol)
     note = {"what": f"{key} anew"} if starts_anew else {"what": "repaired"}
@@ -103,34 +114,20 @@ def repair(stage: Stage, symbol: str, key: str, *, starts_anew: bool = False) ->
         commands = [("HDEL" if starts_anew else "BACK FIELD", keys.marks, symbol)]
     else:
         commands = [("DEL" if starts_anew else "BACK", getattr(keys, key))]
-    with stage.client() as client:
-        notes.act(client, commands, symbol, **note)
+    notes.act(client, commands, symbol, **note)
 
 
-def repair_all(stage: Stage) -> None:
-    """What a Redis that went back to older data has forgotten to be repaired."""
-    with stage.client() as client:
-        found = notes.read(client)
+def repair_all(client: redis.Redis) -> None:
+    """What is still damaged, because a Redis that went back to older data forgot the repair."""
     is_damaged: dict[str, str] = {}
-    for note in found:
+    for note in notes.read(client):
         match note:
             case {"what": "damaged", "symbol": symbol, "key": key}:
                 is_damaged[symbol] = key
             case {"what": "repaired" | "window anew" | "mark anew", "symbol": symbol}:
                 is_damaged.pop(symbol, None)
     for symbol, key in is_damaged.items():
-        repair(stage, symbol, key)
-
-
-def _commands(symbol: str, damage: Damage) -> list[Command]:
-    keys = _keys(symbol)
-    if damage.key == "mark":
-        kept: Command = ("KEEP FIELD", keys.marks, symbol)
-        name: Command = (keys.marks, symbol)
-    else:
-        kept, name = ("KEEP", getattr(keys, damage.key)), (getattr(keys, damage.key),)
-    done = [(command[0], *name, *command[2:]) for command in damage.commands]
-    return [kept, *done, ("DEL", keys.lease)]
+        repair(client, symbol, key)
 
 
 def _keys(symbol: str) -> Keys:
@@ -140,16 +137,15 @@ def _keys(symbol: str) -> Keys:
     )
 
 
-def _some_symbol(stage: Stage, rng: random.Random) -> str | None:
-    """One that has a window and is in order."""
+def _in_order(stage: Stage) -> list[str]:
+    """The symbols of the feeder that have a window."""
     master = stage.cluster.master
-    symbols = [
+    return [
         symbol
         for symbol in SYMBOLS
         if master.command("TYPE", f"{WINDOW_PREFIX}{symbol}") == b"list"
         and not _is_set_aside(stage, symbol)
     ]
-    return rng.choice(symbols) if symbols else None
 
 
 def _is_set_aside(stage: Stage, symbol: str) -> bool:
