@@ -62,7 +62,7 @@ end
 function pseudo.COUNTER(name, text)
   local found = redis.call('HGET', counters, name) or '0'
   local was = tonumber(found) or 0
-  note.was = string.format('%.0f', was) == found and was < 2 ^ 53 and found or '0'
+  note.was = string.format('%d', was) == found and was < 2 ^ 53 and found or '0'
   redis.call('HSET', counters, name, text)
 end
 function pseudo.EXTRA(...)
