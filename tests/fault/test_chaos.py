@@ -171,7 +171,7 @@ def test_the_same_seed_feeds_the_same_entries() -> None:
 
 def true_history() -> History:
     """24 closes of one symbol, some entries that do not count, and the correct result."""
-    settings = judged_by(entries=30)
+    settings = judged_by(entries=30, max_ahead_ms=86_400_000)
     closes = [Close("AUSDT", T0 + 60_000 * i, 100 + (37 * i % 101) / 50) for i in range(24)]
     flaws = [
         {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 60_000 * 23)},
