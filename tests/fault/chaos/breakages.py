@@ -24,6 +24,16 @@ class Edit(NamedTuple):
     new: str
 
 
+# Not broken, only faster: a symbol must be silent for a second, not for a day, before it retires.
+HASTE: Final = [
+    Edit(
+        "worker/engine/retirement.py",
+        "LONGEST_SILENCE_MS: Final = 86_400_000",
+        "LONGEST_SILENCE_MS: Final = 1_000",
+    )
+]
+
+
 @dataclass(frozen=True)
 class Breakage:
     edits: Collection[Edit]
@@ -98,7 +108,7 @@ def copy_code(folder: Path, breakage: str | None = None) -> Path:
         shutil.copytree(
             ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for edit in BREAKAGES[breakage].edits if breakage else ():
+    for edit in [*HASTE, *(BREAKAGES[breakage].edits if breakage else ())]:
         _apply(edit, code)
     return code
 

@@ -29,6 +29,8 @@ class Published(NamedTuple):
     outputs: list[Entry]
     state: dict[str, str] | None
     settings: dict[str, Any]
+    may_expire: bool = False
+    """Whether it may have been silent for so long that its state is gone."""
 
 
 def check_symbol(symbol: Published) -> list[str]:
@@ -48,6 +50,8 @@ def check_symbol(symbol: Published) -> list[str]:
                 final = state_fields
     if last is None:
         return found + [f"{symbol.name}: has a state, but nothing was due"] * bool(symbol.state)
+    if not symbol.state and symbol.may_expire:
+        return found
     if not symbol.state:
         return [*found, f"{symbol.name}: the state is missing"]
     where = f"{symbol.name}: the state does not equal the last emission"

@@ -60,6 +60,8 @@ class Expected:
     """Entry id -> its fields."""
     quarantined: dict[str, str] = field(default_factory=dict)
     """Entry id -> symbol; they are among the dead, too."""
+    sleepers: set[str] = field(default_factory=set)
+    """Symbols that may have been retired since their last candle."""
     counters: Counter[str] = field(default_factory=Counter)
 
 
@@ -78,7 +80,7 @@ class _Reader:
             for _, fields in history.dead
             if fields.get("error", "").startswith(QUARANTINED)
         }
-        self._taken = {symbol for note in history.notes for symbol in note.get("symbols", ())}
+        self._taken = {symbol for note in history.notes for symbol in note.get("taken", ())}
         self._anew: dict[str, list[dict[str, Any]]] = {}
         for note in history.notes:
             if note["what"] in ("window anew", "mark anew"):
@@ -89,6 +91,8 @@ class _Reader:
         for entry in self._history.inputs:
             if id_of(entry[0]) > start:
                 self._take(entry)
+        for note in self._history.notes:
+            self._expected.sleepers.update(note.get("sleepers", ()))
         for name, symbol in self._expected.symbols.items():
             self._begin_anew(name, symbol, until=None)
         return self._expected
@@ -115,6 +119,8 @@ class _Reader:
         symbols, counters = self._expected.symbols, self._expected.counters
         symbol = symbols.get(close.symbol) or Symbol()
         self._begin_anew(close.symbol, symbol, until=entry_id)
+        if 0 < symbol.last_ms <= close.close_time_ms - self._settings["retire_after_ms"]:
+            _forget(symbol)
         step_ms = close.close_time_ms - symbol.last_ms
         if step_ms <= 0:
             counters["late" if step_ms else "duplicate"] += 1
@@ -137,6 +143,13 @@ class _Reader:
         anew = self._anew.get(name, [])
         while anew and (until is None or id_of(anew[0]["finished"]) < until):
             _removed(symbol, anew.pop(0)["what"])
+
+
+def _forget(symbol: Symbol) -> None:
+    """It may have been retired by now, so it is a new one in any case."""
+    symbol.first = len(symbol.closes)
+    symbol.last_ms = symbol.mark_ms = 0
+    symbol.lost_its_window = False
 
 
 def _removed(symbol: Symbol, what: str) -> None:

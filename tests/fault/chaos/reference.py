@@ -14,6 +14,7 @@ from tests.fault.chaos.breakages import copy_code
 from tests.fault.chaos.clock import Clock
 from tests.fault.chaos.entries import MOST_AHEAD_S
 from tests.fault.chaos.expected import expected_of
+from tests.fault.chaos.faults.retirement import RETIRE_AFTER, RETIRE_AFTER_MS
 from tests.fault.chaos.history import Entry, History, as_bytes, id_of
 from tests.fault.chaos.names import CACHE_PATTERN, INPUT, OUTPUT, SHARDS
 from tests.fault.chaos.servers import WORKERS_PASSWORD, WORKERS_USER, RedisServer, open_client
@@ -46,6 +47,7 @@ def worker_settings(folder: Path) -> dict[str, object]:
         "start": "new",
         "backfill_keys": CACHE_PATTERN,
         "max_ahead": MOST_AHEAD_S,
+        "retire_after": RETIRE_AFTER,
         "redis_username": WORKERS_USER,
         "redis_password": WORKERS_PASSWORD,
         "lease_seconds": LEASE_S,
@@ -65,6 +67,7 @@ def judged_by(**more: Any) -> dict[str, Any]:
         "interval": "1m",
         "interval_ms": 60_000,
         "max_ahead_ms": 60_000,
+        "retire_after_ms": RETIRE_AFTER_MS,
         "start_id": "0-0",
     } | more
 

@@ -58,4 +58,4 @@ def _read(stage: Stage, rng: random.Random, *, without_a_trace: bool) -> None:
     stage.note(f"{FOREIGN} reads {len(symbols)} entries, and {deleted} are deleted")
     taken = symbols if without_a_trace else []
     with stage.client() as client:
-        notes.act(client, commands, what="taken", symbols=taken)
+        notes.act(client, commands, what="taken", taken=taken)

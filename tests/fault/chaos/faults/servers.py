@@ -3,7 +3,7 @@
 import random
 
 from tests.fault.chaos.names import GROUP, INPUT, SHARDS, consumer_of
-from tests.fault.chaos.stage import Stage, Steps, aof_again, until
+from tests.fault.chaos.stage import Stage, Steps, aof_again, until, until_or
 
 
 def redis_killed_with_aof(stage: Stage, rng: random.Random) -> Steps:
@@ -70,11 +70,17 @@ def scripts_flushed(stage: Stage, rng: random.Random) -> Steps:
 
 
 def consumer_deleted(stage: Stage, rng: random.Random) -> Steps:
-    consumer = rng.choice([consumer_of(rng.randrange(SHARDS)), busiest(stage)])
-    pending = stage.cluster.master.command("XGROUP", "DELCONSUMER", INPUT, GROUP, consumer)
-    stage.note(f"{consumer} deleted with {pending} pending entries")
-    yield 0
-    return bool(pending)
+    """Again and again, until one had entries."""
+    some = consumer_of(rng.randrange(SHARDS))
+
+    def deleted() -> int:
+        consumer = rng.choice([some, busiest(stage)])
+        command = ("XGROUP", "DELCONSUMER", INPUT, GROUP, consumer)
+        pending = int(stage.cluster.master.command(*command))
+        stage.note(f"{consumer} deleted with {pending} pending entries")
+        return pending
+
+    return (yield from until_or(deleted))
 
 
 def group_deleted(stage: Stage, rng: random.Random) -> Steps:

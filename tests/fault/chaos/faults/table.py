@@ -11,6 +11,7 @@ from tests.fault.chaos.faults import (
     foreign,
     monsters,
     network,
+    retirement,
     rights,
     rollback,
     servers,
@@ -53,6 +54,7 @@ TABLE: Final = {
         Fault("clock of redis set", 6, "redis", clocks.clock_of_redis_set),
         Fault("clock of worker set", 4, "worker", clocks.clock_of_worker_set),
         Fault("foreign read", 6, "redis", foreign.foreign_read),
+        Fault("symbols retire", 5, "redis", retirement.symbols_retire),
         Fault("monsters", 8, "redis", monsters.monsters_fed),
     )
 }
