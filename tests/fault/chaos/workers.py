@@ -185,6 +185,11 @@ class WorkerProcesses:
     def _judge(self, worker: Worker, code: int, now_s: float) -> None:
         if worker.must_stop_by_s is not None and code == 0:
             return
+        if code == 3 and any(reason in worker.last_words() for reason in worker.excuses):
+            self.excused_ends += 1
+            if worker.must_stop_by_s is None:
+                self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
+            return
         if self.group_is_deleted:
             if code != 3 or GROUP_DELETED not in worker.last_words():
                 self._complain(
@@ -194,10 +199,6 @@ class WorkerProcesses:
             return
         if worker.must_stop_by_s is not None:
             self._complain(f"{worker.name} ended with {code} on SIGTERM: {_end(worker)}")
-            return
-        if code == 3 and any(reason in worker.last_words() for reason in worker.excuses):
-            self.excused_ends += 1
-            self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
             return
         begun = worker.is_ready or worker.has_begun()
         if begun or code != 3 or REDIS_AWAY not in worker.last_words():
