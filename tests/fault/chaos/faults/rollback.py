@@ -1,7 +1,7 @@
 """Redis goes back to older data, and no connection breaks.
 
 As when a server is made a replica of one that is behind, and a master again; or when a virtual
-machine goes back to a snapshot, which sets back its clock, too. So leases are as they were: a worker
+machine goes back to a snapshot, which sets back its clock too. So leases are as they were: a worker
 that was busy or paused meanwhile finds nothing changed, except what it has already finished.
 """
 
