@@ -13,8 +13,10 @@ from typing import Final
 from tests.fault.chaos.stage import Stage, Steps, aof_again, until, until_or
 from tests.fault.chaos.workers import Worker
 
-SAID: Final = "went back to older data"
+SAID: Final = "is back at older data"
 TO_CATCH_ONE_S: Final = 2.0
+ARRIVES_S: Final = 0.02
+"""What a worker has sent before it was paused."""
 
 
 def rolled_back_alive(stage: Stage, rng: random.Random) -> Steps:
@@ -51,13 +53,13 @@ def _paused_at_work(stage: Stage) -> Generator[float, None, list[Worker]]:
     processes, paused = stage.processes, list[Worker]()
     give_up_s = time.monotonic() + TO_CATCH_ONE_S
     while not paused and time.monotonic() < give_up_s:
-        for worker in processes.able():
+        paused = processes.able()
+        for worker in paused:
             processes.pause(worker)
-            if worker.name in _waiting(stage):
-                processes.resume(worker)
-            else:
-                paused.append(worker)
-        yield 0.0
+        yield ARRIVES_S
+        for worker in [worker for worker in paused if worker.name in _waiting(stage)]:
+            processes.resume(worker)
+            paused.remove(worker)
     return paused
 
 
