@@ -27,6 +27,9 @@ SEEN_AS: Final = {
     "routing": "is lost",
     "commit": "is lost",
     "mirror": "the window in Redis is not the last 20 closes",
+    "quarantine": "is lost",
+    "half commit": "was emitted 2 times",
+    "floor": "no candle of it was applied",
 }
 
 

@@ -98,6 +98,36 @@ BREAKAGES: Final = {
         ["kill", "terminate"],
         times=2,
     ),
+    # The entries of a symbol that is set aside are acknowledged, and nothing else.
+    "quarantine": Breakage(
+        [
+            Edit(
+                "worker/engine/pipeline.py",
+                'changes.reject(entry, f"quarantined: {known.reason}")',
+                "pass",
+            )
+        ],
+        ["symbol damaged"],
+        times=3,
+    ),
+    # A commit that broke off is completed once more whenever one of its shards is loaded.
+    "half commit": Breakage(
+        [
+            Edit(
+                "worker/lua/complete.lua",
+                "redis.call('HSET', commits, unpack(fields_when_done))",
+                "",
+            )
+        ],
+        ["right taken away"],
+        times=5,
+    ),
+    # Restoring goes back to before the start of the group.
+    "floor": Breakage(
+        [Edit("worker/lua/restore.lua", "redis.call('HGET', meta, 'start_id') or ''", "''")],
+        ["consumer deleted at once"],
+        times=1,
+    ),
 }
 
 

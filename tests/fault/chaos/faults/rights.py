@@ -9,11 +9,12 @@ from typing import Final
 
 from tests.fault.chaos.names import COMMITS_KEY
 from tests.fault.chaos.servers import WORKERS_USER
-from tests.fault.chaos.stage import Stage, Steps, Waiting, aof_again, until, until_or
+from tests.fault.chaos.stage import Stage, Steps, Waiting, aof_again, until_or
 
 OF_COMMITS: Final = ("hset", "ltrim", "pexpire", "rpush", "xack", "xadd")
 OF_OTHERS: Final = ("evalsha", "get", "hget", "hgetall", "incr", "lrange", "set", "time", "type")
 OF_ROUTING: Final = ("xclaim", "xpending", "xreadgroup", "xread")
+TIME_TO_COMPLETE_S: Final = 15.0
 REASONS: Final = ("ACL LOG", "rename-command")
 """In the last words of a worker that was refused something, so that an operator finds it."""
 
@@ -54,10 +55,13 @@ def command_renamed(stage: Stage, rng: random.Random) -> Steps:
 
 
 def _commits_are_complete(stage: Stage) -> Waiting:
+    """By what was started after the repair."""
     master, processes = stage.cluster.master, stage.processes
 
     def complete() -> bool:
         return not any(b":" in text for text in master.command("HVALS", COMMITS_KEY))
 
-    yield from until(lambda: processes.able() and complete(), "all commits are complete")
+    done = yield from until_or(lambda: processes.able() and complete(), TIME_TO_COMPLETE_S)
+    if not done:
+        stage.complain(f"a commit is not complete {TIME_TO_COMPLETE_S:.0f} s after the repair")
     processes.no_more_excuses()
