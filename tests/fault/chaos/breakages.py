@@ -44,9 +44,13 @@ class Breakage:
 
 
 BREAKAGES: Final = {
-    # A commit no longer asks whether its leases are still held.
+    # A commit no longer asks whether its leases are still held. (The id of the last commit would
+    # show, too, that another worker has been at work.)
     "fencing": Breakage(
-        [Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", "")],
+        [
+            Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", ""),
+            Edit("worker/lua/commit.lua", "if found ~= shard[3] then", "if false then"),
+        ],
         ["pause", "request late"],
         times=5,
     ),
@@ -110,13 +114,14 @@ BREAKAGES: Final = {
         ["symbol damaged"],
         times=3,
     ),
-    # A commit that broke off is completed once more whenever one of its shards is loaded.
+    # A commit that broke off is completed twice.
     "half commit": Breakage(
         [
             Edit(
                 "worker/lua/complete.lua",
-                "redis.call('HSET', commits, unpack(fields_when_done))",
-                "",
+                "local still_left, new_failure = carry_out(rest, may_skip)",
+                "local still_left, new_failure = carry_out(rest, may_skip)\n"
+                "carry_out(rest, may_skip)",
             )
         ],
         ["right taken away"],
