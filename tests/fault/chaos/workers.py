@@ -17,6 +17,7 @@ REDIS_AWAY: Final = "marketstate: Redis at "
 GROUP_DELETED: Final = "has been deleted"
 MOST_SECONDS_TO_STOP: Final = 20.0
 BETWEEN_RESTARTS_S: Final = 0.3
+AFTER_AN_EXCUSE_S: Final = 0.8
 
 
 @dataclass(eq=False)
@@ -174,8 +175,8 @@ class WorkerProcesses:
                 worker.is_ready = worker.has_begun()
         if self.group_is_deleted or not self.restarts:
             self._restarts_due_s.clear()
-        while self._restarts_due_s and self._restarts_due_s[0] < now_s:
-            self._restarts_due_s.pop(0)
+        for due_s in [due_s for due_s in self._restarts_due_s if due_s < now_s]:
+            self._restarts_due_s.remove(due_s)
             self.start()
 
     def kill_all(self) -> None:
@@ -188,7 +189,7 @@ class WorkerProcesses:
         if code == 3 and any(reason in worker.last_words() for reason in worker.excuses):
             self.excused_ends += 1
             if worker.must_stop_by_s is None:
-                self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
+                self._restarts_due_s.append(now_s + AFTER_AN_EXCUSE_S)
             return
         if self.group_is_deleted:
             if code != 3 or GROUP_DELETED not in worker.last_words():

@@ -11,10 +11,12 @@ from tests.fault.chaos.names import (
     EPOCH_KEY,
     MEMBERS_KEY,
     META_KEY,
+    QUARANTINE_KEY,
     SHARDS,
     UNFINISHED_KEY,
     consumer_of,
     lease_of,
+    marks_of,
 )
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, until_or
@@ -23,8 +25,7 @@ JUNK: Final = ("abc", "007", "-0", "1e+8", "", " 1", str(2**63 - 1), "1" * 30)
 
 
 def bookkeeping_damaged(stage: Stage, rng: random.Random) -> Steps:
-    damage = rng.choice([_counter, _counter, _unfinished, _account, _epoch, _lease, _member, _last])
-    return (yield from damage(stage, rng))
+    return (yield from rng.choice(DAMAGES)(stage, rng))
 
 
 def _counter(stage: Stage, rng: random.Random) -> Steps:
@@ -95,6 +96,26 @@ def _last(stage: Stage, rng: random.Random) -> Steps:
     if not stage.cluster.master.command("HEXISTS", COMMITS_KEY, consumer):
         return False
     return (yield from _field_damaged(stage, COMMITS_KEY, consumer, rng))
+
+
+def _mark(stage: Stage, rng: random.Random) -> Steps:
+    """Of what cannot be a symbol: it is set aside under another name, until it is removed."""
+    shard = rng.randrange(SHARDS)
+    marks, lease, name = marks_of(shard), lease_of(shard), bytes(rng.choices(range(128, 256), k=9))
+
+    def set_aside() -> bool:
+        aside = stage.cluster.master.command("HKEYS", QUARANTINE_KEY)
+        return any(found.startswith(f"{consumer_of(shard)} ".encode()) for found in aside)
+
+    bit = yield from _damage(stage, [("HSET", marks, name, "0"), ("DEL", lease)], set_aside)
+    yield from _damage(stage, [("HDEL", marks, name)], lambda: not set_aside())
+    return bit
+
+
+DAMAGES: Final = (
+    *(_counter, _counter, _counter),
+    *(_unfinished, _account, _epoch, _lease, _member, _last, _mark),
+)
 
 
 def _field_damaged(stage: Stage, hash_key: str, field: str, rng: random.Random) -> Steps:
