@@ -27,7 +27,7 @@ SEEN_AS: Final = {
     "routing": "is lost",
     "commit": "is lost",
     "mirror": "the window in Redis is not the last 20 closes",
-    "quarantine": "is lost",
+    "quarantine": "entries are for this group",
     "half commit": "was emitted 2 times",
     "floor": "no candle of it was applied",
 }

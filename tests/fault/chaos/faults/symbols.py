@@ -4,6 +4,7 @@ Content is read when a shard is loaded. So where only the content is damaged, th
 is deleted in the same step: its holder takes it again, and loads.
 """
 
+import json
 import random
 import struct
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 import redis
 
 from tests.fault.chaos import notes
-from tests.fault.chaos.entries import SYMBOLS
+from tests.fault.chaos.entries import MINUTE_MS, SYMBOLS, new_candle
 from tests.fault.chaos.names import (
     QUARANTINE_KEY,
     STATE_PREFIX,
@@ -70,7 +71,11 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
     with stage.client() as client:
         do_damage(client, symbol, damage)
     noticed = yield from until_or(lambda: _is_set_aside(stage, symbol))
-    yield rng.uniform(0, 1)
+    # At least one entry comes while it is set aside; later, it would only be late.
+    candle = json.dumps(new_candle(symbol, stage.feeder.first_close_ms - MINUTE_MS))
+    with stage.client() as client:
+        notes.act(client, [("EXTRA", "payload", candle)])
+    yield rng.uniform(0.1, 1)
     starts_anew = noticed and damage.key != "state" and rng.random() < 0.5
     stage.note(f"{symbol}: repaired, {'without what it was' if starts_anew else 'as it was'}")
     with stage.client() as client:
