@@ -7,7 +7,7 @@ is deleted in the same step: its holder takes it again, and loads.
 import json
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from math import nan
 from typing import Final, NamedTuple
 
@@ -26,6 +26,7 @@ from tests.fault.chaos.names import (
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, until, until_or
 
+TIME_TO_NOTICE_S: Final = 5.0
 AT_ONE_TIME_MS: Final = 1_795_000_000_000
 
 
@@ -65,12 +66,12 @@ DAMAGES: Final = (
 
 
 def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
-    yield from until(lambda: _in_order(stage), "a symbol has a window")
-    symbol, damage = rng.choice(_in_order(stage)), rng.choice(DAMAGES)
+    symbol = yield from _some_symbol(stage, rng)
+    damage = rng.choice(DAMAGES)
     stage.note(f"{symbol}: {damage.what}")
     with stage.client() as client:
         do_damage(client, symbol, damage)
-    noticed = yield from until_or(lambda: _is_set_aside(stage, symbol))
+    noticed = yield from until_or(lambda: _is_set_aside(stage, symbol), TIME_TO_NOTICE_S)
     # At least one entry comes while it is set aside; later, it would only be late.
     candle = json.dumps(new_candle(symbol, stage.feeder.first_close_ms - MINUTE_MS))
     with stage.client() as client:
@@ -88,8 +89,7 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
 
 def window_gone(stage: Stage, rng: random.Random) -> Steps:
     """As after an eviction, or a TTL that somebody has set."""
-    yield from until(lambda: _in_order(stage), "a symbol has a window")
-    symbol = rng.choice(_in_order(stage))
+    symbol = yield from _some_symbol(stage, rng)
     stage.note(f"{symbol}: its window is deleted")
     lost = stage.processes.said("windows of")
     keys = _keys(symbol)
@@ -142,14 +142,23 @@ def _keys(symbol: str) -> Keys:
     )
 
 
+def _some_symbol(stage: Stage, rng: random.Random) -> Generator[float, None, str]:
+    yield from until(lambda: _in_order(stage), "a symbol has a window")
+    symbol: str = rng.choice(_in_order(stage))
+    return symbol
+
+
 def _in_order(stage: Stage) -> list[str]:
-    """The symbols of the feeder that have a window."""
-    master = stage.cluster.master
+    """The symbols of the feeder that have a window and are not set aside."""
+    with stage.client() as client, client.pipeline() as reads:
+        reads.hkeys(QUARANTINE_KEY)
+        for symbol in SYMBOLS:
+            reads.type(_keys(symbol).window)
+        aside, *types = reads.execute()
     return [
         symbol
-        for symbol in SYMBOLS
-        if master.command("TYPE", f"{WINDOW_PREFIX}{symbol}") == b"list"
-        and not _is_set_aside(stage, symbol)
+        for symbol, kind in zip(SYMBOLS, types, strict=True)
+        if kind == b"list" and symbol.encode() not in aside
     ]
 
 
