@@ -29,7 +29,6 @@ def rolled_back_alive(stage: Stage, rng: random.Random) -> Steps:
     yield rng.uniform(0.1, 0.5)
     paused = yield from _paused_at_work(stage)
     stage.note(f"Redis goes back to older data; paused meanwhile: {[w.name for w in paused]}")
-    rewound = stage.feeder.rewound
     cluster.master.command("REPLICAOF", "127.0.0.1", behind.port)
     yield from until(
         lambda: cluster.master.info()["master_link_status"] == "up", "the data is back"
@@ -37,8 +36,6 @@ def rolled_back_alive(stage: Stage, rng: random.Random) -> Steps:
     cluster.master.clock.set(began_s - time.monotonic())
     cluster.master.command("REPLICAOF", "NO", "ONE")
     cluster.remove(behind)
-    # What is missing is fed again before the workers go on.
-    yield from until_or(lambda: stage.feeder.rewound > rewound)
     for worker in paused:
         if worker in processes.workers:
             processes.resume(worker)
