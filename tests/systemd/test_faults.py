@@ -12,12 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from core.theta import merged_theta
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.checker import violations
 from tests.fault.chaos.entries import entries
 from tests.fault.chaos.history import History
-from tests.fault.chaos.reference import SMALL_THETA, WINDOW_SIZE
+from tests.fault.chaos.reference import SMALL_THETA, WINDOW_SIZE, judged_by
 from tests.support.deployment import (
     ENVIRONMENT,
     FIRST,
@@ -40,6 +39,7 @@ SECRET = "kept-s3cret"
 ENTRIES = 6_000
 PER_STEP = 60
 LEASE_S = 2
+LONG_AGO_MS = 1_746_373_200_000 - 1
 SETTINGS = f"""
 MARKETSTATE_THETA_FILE=/etc/quantum/theta.json
 MARKETSTATE_WINDOW_SIZE={WINDOW_SIZE}
@@ -60,7 +60,7 @@ class Trial:
         self.deployment = deployment
         self.machine = deployment.machine
         self.redis = self.machine.redis(password=SECRET)
-        self._entries = entries(seed=5, count=ENTRIES)
+        self._entries = entries(seed=5, count=ENTRIES, first_close_ms=LONG_AGO_MS)
         self.fed = 0
 
     def feed(self, count: int = PER_STEP, *, padding: bytes = b"") -> None:
@@ -72,16 +72,7 @@ class Trial:
     def judge(self) -> list[str]:
         """Wait until everything fed is finished; returns the violations."""
         wait_until_finished(self.redis, self.fed)
-        history = History(
-            settings={
-                "entries": self.fed,
-                "theta": merged_theta(SMALL_THETA),
-                "window_size": WINDOW_SIZE,
-                "publish_interval_ms": 60_000,
-                "interval": "1m",
-                "interval_ms": 60_000,
-            }
-        )
+        history = History(settings=judged_by(entries=self.fed))
         histories.collect(self.redis, history)
         return violations(history)
 

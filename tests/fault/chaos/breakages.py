@@ -24,6 +24,16 @@ class Edit(NamedTuple):
     new: str
 
 
+# Not broken, only faster: a symbol must be silent for a second, not for a day, before it retires.
+HASTE: Final = [
+    Edit(
+        "worker/engine/retirement.py",
+        "LONGEST_SILENCE_MS: Final = 86_400_000",
+        "LONGEST_SILENCE_MS: Final = 1_000",
+    )
+]
+
+
 @dataclass(frozen=True)
 class Breakage:
     edits: Collection[Edit]
@@ -34,9 +44,13 @@ class Breakage:
 
 
 BREAKAGES: Final = {
-    # A commit no longer asks whether its leases are still held.
+    # A commit no longer asks whether its leases are still held. (The id of the last commit would
+    # show, too, that another worker has been at work.)
     "fencing": Breakage(
-        [Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", "")],
+        [
+            Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", ""),
+            Edit("worker/lua/commit.lua", "if found ~= shard[3] then", "if false then"),
+        ],
         ["pause", "request late"],
         times=5,
     ),
@@ -88,6 +102,37 @@ BREAKAGES: Final = {
         ["kill", "terminate"],
         times=2,
     ),
+    # The entries of a symbol that is set aside are acknowledged, and nothing else.
+    "quarantine": Breakage(
+        [
+            Edit(
+                "worker/engine/pipeline.py",
+                'changes.reject(entry, f"quarantined: {known.reason}")',
+                "pass",
+            )
+        ],
+        ["symbol damaged"],
+        times=3,
+    ),
+    # A commit that broke off is completed twice.
+    "half commit": Breakage(
+        [
+            Edit(
+                "worker/lua/complete.lua",
+                "local still_left, new_failure = carry_out(rest, may_skip)",
+                "local still_left, new_failure = carry_out(rest, may_skip)\n"
+                "carry_out(rest, may_skip)",
+            )
+        ],
+        ["right taken away"],
+        times=5,
+    ),
+    # Restoring goes back to before the start of the group.
+    "floor": Breakage(
+        [Edit("worker/lua/restore.lua", "redis.call('HGET', meta, 'start_id') or ''", "''")],
+        ["consumer deleted at once"],
+        times=1,
+    ),
 }
 
 
@@ -98,7 +143,7 @@ def copy_code(folder: Path, breakage: str | None = None) -> Path:
         shutil.copytree(
             ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for edit in BREAKAGES[breakage].edits if breakage else ():
+    for edit in [*HASTE, *(BREAKAGES[breakage].edits if breakage else ())]:
         _apply(edit, code)
     return code
 

@@ -6,31 +6,34 @@ It shares no code with the worker: `expected.py` reads the input by the document
 
 import multiprocessing
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import zip_longest
+from itertools import islice
 from typing import Final
 
-from tests.fault.chaos.emissions import Symbol, check_symbol, due, needed_closes
-from tests.fault.chaos.expected import Expected, expected_of
-from tests.fault.chaos.history import Entry, History, digest, records_by_symbol
+from tests.fault.chaos.emissions import Published, check_symbol
+from tests.fault.chaos.expected import MOST_BYTES, QUARANTINED, Expected, Symbol, expected_of
+from tests.fault.chaos.history import Entry, History, digests
 from tests.fault.chaos.names import INPUT
 
-COUNTERS: Final = ("applied", "emitted", "duplicate", "late", "gap", "ignored", "dead", "lost")
 ENDS: Final = ("applied", "duplicate", "late", "ignored", "dead", "lost")
+COUNTERS: Final = (*ENDS, "emitted", "gap", "quarantined", "window_lost")
+DEAD_FIELDS: Final = ("error", "source_stream", "source_id")
+MOST_FIELDS: Final = 100
 FEW_OUTPUTS: Final = 5_000
 """Below this number, starting processes takes longer than it saves."""
 
 
 def violations(history: History) -> list[str]:
-    settings = history.settings
-    expected = expected_of(history.inputs, settings["interval"], settings["interval_ms"])
+    expected = expected_of(history)
     return [
         *history.complaints,
         *_sequence_fed(history),
         *_emissions(history, expected),
-        *_reference(history),
+        *_reference(history, expected),
         *_dead_letters(history, expected),
+        *_quarantine(history, expected),
         *_counters(history, expected),
         *_windows(history, expected),
         *_group(history),
@@ -39,7 +42,7 @@ def violations(history: History) -> list[str]:
 
 def _sequence_fed(history: History) -> Iterator[str]:
     """This does not concern the workers, but without it the other checks mean nothing."""
-    numbers = [fields.get("trace_id") for _, fields in history.inputs]
+    numbers = [fields.get("trace_id") for _, fields in history.inputs if "extra" not in fields]
     if numbers != [str(number) for number in range(history.settings["entries"])]:
         yield "HARNESS: the input stream does not hold the fed sequence"
 
@@ -48,12 +51,19 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
     by_symbol: dict[str, list[Entry]] = {}
     for entry in history.outputs:
         by_symbol.setdefault(entry[1].get("symbol", ""), []).append(entry)
-    unexpected = (by_symbol.keys() | history.states.keys()) - expected.closes.keys()
+    unexpected = (by_symbol.keys() | history.states.keys()) - expected.symbols.keys()
     for name in sorted(unexpected):
         yield f"{name!r} was published, but no candle of it was applied"
     symbols = [
-        Symbol(name, closes, by_symbol.get(name, []), history.states.get(name), history.settings)
-        for name, closes in expected.closes.items()
+        Published(
+            name,
+            symbol,
+            by_symbol.get(name, []),
+            history.states.get(name),
+            history.settings,
+            may_expire=name in expected.sleepers,
+        )
+        for name, symbol in expected.symbols.items()
     ]
     if len(history.outputs) < FEW_OUTPUTS:
         for symbol in symbols:
@@ -64,18 +74,27 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
             yield from found
 
 
-def _reference(history: History) -> Iterator[str]:
+def _reference(history: History, expected: Expected) -> Iterator[str]:
     """G2: the same bytes as a single undisturbed worker publishes."""
     if history.reference is None:
         return
-    published = records_by_symbol(history.outputs)
-    for name in sorted(published.keys() | history.reference.keys()):
-        actual = [digest(record) for record in published.get(name, [])]
-        pairs = zip_longest(history.reference.get(name, []), actual)
-        for i, (wanted, found) in enumerate(pairs):
-            if wanted != found:
-                yield f"{name}: from record {i} on the bytes differ from an undisturbed worker's"
+    published = digests(history.outputs)
+    for name, symbol in expected.symbols.items():
+        reference = history.reference.get(name, {})
+        for at_ms in _with_whole_windows(symbol, history.settings["window_size"]):
+            wanted, found = reference.get(at_ms), published.get(name, {}).get(at_ms)
+            if wanted and found and wanted != found:
+                yield f"{name}: from {at_ms} on the bytes differ from an undisturbed worker's"
                 break
+
+
+def _with_whole_windows(symbol: Symbol, window_size: int) -> Iterator[str]:
+    """The states after which a window that somebody had removed has filled again: nobody has
+    removed any window of the undisturbed worker.
+    """
+    for last, first in symbol.due:
+        if first == 0 or last - first >= window_size:
+            yield str(symbol.closes[last].close_time_ms)
 
 
 def _dead_letters(history: History, expected: Expected) -> Iterator[str]:
@@ -91,37 +110,66 @@ def _dead_letters(history: History, expected: Expected) -> Iterator[str]:
             yield f"{where}: no bad entry has this id"
             continue
         carried = {name: value for name, value in fields.items() if name not in DEAD_FIELDS}
-        if carried != original or fields.get("source_stream") != INPUT or not fields.get("error"):
+        is_told = fields.get("source_stream") == INPUT and fields.get("error")
+        if carried != _cut(original) or not is_told:
             yield f"{where}: not the original fields with error and source: {fields!r:.300}"
     for source_id in expected.dead.keys() - seen:
         yield f"the dead letter of entry {source_id} is missing"
 
 
-DEAD_FIELDS: Final = ("error", "source_stream", "source_id")
+def _cut(fields: dict[str, str]) -> dict[str, str]:
+    """Of a huge entry, a dead letter has the beginning."""
+    pairs = islice(fields.items(), MOST_FIELDS)
+    return {name[:MOST_BYTES]: value[:MOST_BYTES] for name, value in pairs}
+
+
+def _quarantine(history: History, expected: Expected) -> Iterator[str]:
+    """G9: only entries of a symbol that was damaged, between its damage and its repair."""
+    ranges: dict[str, list[tuple[int, float]]] = {}
+    for note in history.notes:
+        found = ranges.setdefault(note.get("symbol", ""), [])
+        if note["what"] == "damaged":
+            found.append((note["dead"], float("inf")))
+        elif note["what"] == "goes on" and found:
+            found[-1] = found[-1][0], note["dead"]
+    for number, (letter_id, fields) in enumerate(history.dead):
+        symbol = expected.quarantined.get(fields.get("source_id", ""))
+        if symbol and not any(begin <= number < end for begin, end in ranges.get(symbol, [])):
+            yield f"dead letter {letter_id}: {symbol} was set aside, but nobody had damaged it"
+        if not symbol and fields.get("error", "").startswith(QUARANTINED):
+            yield f"dead letter {letter_id}: set aside, although the entry is no candle"
 
 
 def _counters(history: History, expected: Expected) -> Iterator[str]:
-    settings = history.settings
-    needed, interval_ms = needed_closes(settings["theta"]), settings["publish_interval_ms"]
-    emitted = sum(len(due(closes, needed, interval_ms)) for closes in expected.closes.values())
-    wanted = expected.counters | {"emitted": emitted}
+    counted = Counter({name: _number(text) for name, text in history.counters.items()})
+    for note in history.notes:
+        if note["what"] == "counter":
+            counted[note["name"]] += int(note["was"])
     for name in COUNTERS:
-        if wanted.get(name, 0) != history.counters.get(name, 0):
-            yield (
-                f"the counter {name} is {history.counters.get(name, 0)}, "
-                f"expected {wanted.get(name, 0)}"
-            )
-    ends = sum(history.counters.get(name, 0) for name in ENDS)
-    if ends != len(history.inputs):
-        yield f"{' + '.join(ENDS)} = {ends}, but {len(history.inputs)} entries were fed"
+        if expected.counters[name] != counted[name]:
+            yield f"the counter {name} is {counted[name]}, expected {expected.counters[name]}"
+    gone = sum(name not in history.windows for name in expected.sleepers)
+    if counted["retired"] < gone:
+        yield f"the counter retired is {counted['retired']}, but {gone} symbols are gone"
+    ends, read = sum(counted[name] for name in ENDS), sum(expected.counters[name] for name in ENDS)
+    if ends != read:
+        yield f"{' + '.join(ENDS)} = {ends}, but {read} entries are for this group"
+
+
+def _number(text: str) -> int:
+    """0 for one that was damaged and counts nothing since."""
+    return int(text) if text.isdecimal() and str(int(text)) == text and int(text) < 2**53 else 0
 
 
 def _windows(history: History, expected: Expected) -> Iterator[str]:
     """16 bytes per close: its time in ms as int64, the close as float64, little-endian."""
-    for name in sorted(history.windows.keys() | expected.closes.keys()):
-        closes = expected.closes.get(name, [])[-history.settings["window_size"] :]
+    for name in sorted(history.windows.keys() | expected.symbols.keys()):
+        symbol = expected.symbols.get(name, Symbol())
+        closes = symbol.closes[symbol.first :][-history.settings["window_size"] :]
         wanted = [struct.pack("<qd", close.close_time_ms, close.close).hex() for close in closes]
-        if wanted != history.windows.get(name, []):
+        found = history.windows.get(name, [])
+        has_retired = not found and name in expected.sleepers
+        if wanted != found and not has_retired:
             yield f"{name}: the window in Redis is not the last {len(wanted)} closes"
 
 

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+from tests.fault.chaos.clock import Clock
 from tests.fault.chaos.proxy import Proxy
 from tests.fault.chaos.servers import RedisServer
 
 
 class Cluster:
-    def __init__(self, binary: Path, folder: Path) -> None:
-        self._binary = binary
+    def __init__(self, binary: Path, folder: Path, clock_library: Path, older: Path | None) -> None:
+        """Begins with the `older` binary, if there is one, to be upgraded later."""
+        self._newer = binary
+        self._binary = older or binary
         self._folder = folder
+        self._clock_library = clock_library
         self._count = 0
         self.servers: list[RedisServer] = []
         self.master = self._new()
@@ -30,10 +34,17 @@ class Cluster:
     def switch_to(self, server: RedisServer) -> None:
         """A failover as clients see it: the address now leads to another server."""
         if server is not self.master:
-            self.master.kill()
-            self.servers.remove(self.master)
+            self.remove(self.master)
             self.master = server
         self.proxy.retarget(server.port)
+
+    def remove(self, server: RedisServer) -> None:
+        server.kill()
+        self.servers.remove(server)
+
+    def upgrade(self) -> None:
+        """From the next start on."""
+        self._binary = self.master.binary = self._newer
 
     def close(self) -> None:
         self.proxy.close()
@@ -42,6 +53,8 @@ class Cluster:
 
     def _new(self) -> RedisServer:
         self._count += 1
-        server = RedisServer(self._binary, self._folder / f"redis-{self._count}")
+        folder = self._folder / f"redis-{self._count}"
+        clock = Clock(self._clock_library, self._folder / f"redis-{self._count}.clock")
+        server = RedisServer(self._binary, folder, clock)
         self.servers.append(server)
         return server

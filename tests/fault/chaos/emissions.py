@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from tests.fault.chaos.expected import Close
+from tests.fault.chaos.expected import Due, Symbol
 from tests.fault.chaos.history import Entry
 from tests.support.oracle import oracle_state
 
@@ -21,46 +21,28 @@ FEW: Final = 3
 REGIMES: Final = ("trend", "mr", "chop")
 
 
-class Symbol(NamedTuple):
+class Published(NamedTuple):
     """Everything about one symbol, small enough to send to another process."""
 
     name: str
-    closes: list[Close]
+    expected: Symbol
     outputs: list[Entry]
     state: dict[str, str] | None
     settings: dict[str, Any]
+    may_expire: bool = False
+    """Whether it may have been silent for so long that its state is gone."""
 
 
-def due(closes: list[Close], needed: int, publish_interval_ms: int) -> list[int]:
-    """The indexes of the closes that are emitted."""
-    indexes, last_ms = [], 0
-    for i, close in enumerate(closes):
-        if i + 1 >= needed and close.close_time_ms - last_ms >= publish_interval_ms:
-            indexes.append(i)
-            last_ms = close.close_time_ms
-    return indexes
-
-
-def needed_closes(theta: dict[str, Any]) -> int:
-    longest = max(theta["vol"]["window"], *theta["trend"]["windows"], theta["regime"]["window"])
-    return int(longest) + 1
-
-
-def check_symbol(symbol: Symbol) -> list[str]:
+def check_symbol(symbol: Published) -> list[str]:
     """Violations, as text."""
-    settings = symbol.settings
-    index_of = {
-        symbol.closes[i].close_time_ms: i
-        for i in due(
-            symbol.closes, needed_closes(settings["theta"]), settings["publish_interval_ms"]
-        )
-    }
-    found = [f"{symbol.name}: {text}" for text in _sequence(list(index_of), symbol.outputs)]
+    closes = symbol.expected.closes
+    due_at = {closes[due.last].close_time_ms: due for due in symbol.expected.due}
+    found = [f"{symbol.name}: {text}" for text in _sequence(list(due_at), symbol.outputs)]
     last: tuple[int, dict[str, str]] | None = None
     for entry_id, fields in symbol.outputs:
         at_ms = _close_time_ms(fields)
-        if at_ms in index_of:
-            state_fields, stream_fields = _texts(symbol, index_of[at_ms], fields.get("record", ""))
+        if at_ms in due_at:
+            state_fields, stream_fields = _texts(symbol, due_at[at_ms], fields.get("record", ""))
             where = f"{symbol.name}: output {entry_id}, close time {at_ms}"
             found += _in_one(where, stream_fields.differences(fields))
             if last is None or at_ms > last[0]:
@@ -68,6 +50,8 @@ def check_symbol(symbol: Symbol) -> list[str]:
                 final = state_fields
     if last is None:
         return found + [f"{symbol.name}: has a state, but nothing was due"] * bool(symbol.state)
+    if not symbol.state and symbol.may_expire:
+        return found
     if not symbol.state:
         return [*found, f"{symbol.name}: the state is missing"]
     where = f"{symbol.name}: the state does not equal the last emission"
@@ -111,9 +95,9 @@ class _Texts(NamedTuple):
         yield from self.record_differences
 
 
-def _texts(symbol: Symbol, index: int, record: str) -> tuple[_Texts, _Texts]:
-    """The texts of the hash and of the stream entry after the close at `index`."""
-    expected = expected_record(symbol, index)
+def _texts(symbol: Published, due: Due, record: str) -> tuple[_Texts, _Texts]:
+    """The texts of the hash and of the stream entry for a state that is due."""
+    expected = expected_record(symbol, due)
     try:
         differences = list(_differences(expected, json.loads(record), "record"))
     except ValueError:
@@ -149,10 +133,11 @@ def rounded(value: float, decimals: int) -> set[str]:
     return {f"{near:.{decimals}f}" for near in (value - slack, value, value + slack)}
 
 
-def expected_record(symbol: Symbol, index: int) -> dict[str, Any]:
+def expected_record(symbol: Published, due: Due) -> dict[str, Any]:
     settings = symbol.settings
-    size = settings["window_size"]
-    closes = [close.close for close in symbol.closes[max(0, index + 1 - size) : index + 1]]
+    first = max(due.first, due.last + 1 - settings["window_size"])
+    window = symbol.expected.closes[first : due.last + 1]
+    closes = [close.close for close in window]
     state = oracle_state(closes, settings["theta"])
     assert state is not None, "a state is only due after enough closes"
     probs = state["regime_probs"]
@@ -161,8 +146,8 @@ def expected_record(symbol: Symbol, index: int) -> dict[str, Any]:
         "symbol": symbol.name,
         "interval": settings["interval"],
         "source": "candles",
-        "close_time_ms": symbol.closes[index].close_time_ms,
-        "close": symbol.closes[index].close,
+        "close_time_ms": window[-1].close_time_ms,
+        "close": window[-1].close,
         **state,
         "regime": max(REGIMES, key=lambda name: probs[name]),
         "buffer_size": len(closes),

@@ -8,14 +8,22 @@ from typing import Any, Final
 
 import msgspec
 
+from tests.fault.chaos.names import UNTOUCHED_SHARD, shard_of
+
 Fields = dict[bytes, bytes]
 
 NUMBER_FIELD: Final = b"trace_id"
 """Holds the entry's number in the sequence, in every form: unknown fields are ignored."""
 
 MINUTE_MS: Final = 60_000
-FIRST_CLOSE_MS: Final = 1_746_373_200_000 - 1
+MOST_AHEAD_S: Final = 604_800
+"""How far ahead of its entry a close may be, by the settings of the workers: an entry is fed long
+before its candle could close.
+"""
+AHEAD_MS: Final = 12 * 3_600_000
+"""How far the first candles are ahead, so that none is old by Redis's clock, whoever sets it."""
 SYMBOLS: Final = (*(f"COIN{i:02d}USDT" for i in range(38)), "BTCUSDT", "币安人生USDT")
+assert UNTOUCHED_SHARD not in map(shard_of, SYMBOLS)
 
 WHAT_COMES: Final = {
     "candle": 880,
@@ -34,10 +42,10 @@ STEPS_MS: Final = {
 }
 
 
-def entries(seed: int, count: int) -> list[Fields]:
+def entries(seed: int, count: int, first_close_ms: int) -> list[Fields]:
     """Entries with their numbers; the same seed gives the same entries."""
     rng = random.Random(f"entries {seed}")
-    markets = [_Market(symbol, rng) for symbol in SYMBOLS]
+    markets = [_Market(symbol, rng, last_close_ms=first_close_ms) for symbol in SYMBOLS]
     made = []
     for number in range(count):
         (what,) = rng.choices(list(WHAT_COMES), list(WHAT_COMES.values()))
@@ -50,8 +58,8 @@ def entries(seed: int, count: int) -> list[Fields]:
 class _Market:
     symbol: str
     rng: random.Random
+    last_close_ms: int
     price: float = 100.0
-    last_close_ms: int = FIRST_CLOSE_MS
 
     def entry(self, what: str) -> Fields:
         if what == "bad":
@@ -80,18 +88,22 @@ class _Market:
     def _candle(self, close_time_ms: int) -> dict[str, Any]:
         """Its close differs from the last one, so that a duplicate that wins is detected."""
         moved = round(self.price * self.rng.uniform(0.99, 1.01), 2)
-        return {
-            "symbol": self.symbol,
-            "interval": "1m",
-            "open": moved,
-            "high": moved,
-            "low": moved,
-            "close": moved,
-            "volume": 1.5,
-            "open_time": close_time_ms - MINUTE_MS + 1,
-            "close_time": close_time_ms,
-            "is_closed": True,
-        }
+        return new_candle(self.symbol, close_time_ms, moved)
+
+
+def new_candle(symbol: str, close_time_ms: int, price: float = 100.0) -> dict[str, Any]:
+    return {
+        "symbol": symbol,
+        "interval": "1m",
+        "open": price,
+        "high": price,
+        "low": price,
+        "close": price,
+        "volume": 1.5,
+        "open_time": close_time_ms - MINUTE_MS + 1,
+        "close_time": close_time_ms,
+        "is_closed": True,
+    }
 
 
 def _in_some_form(candle: dict[str, Any], rng: random.Random) -> Fields:
@@ -176,7 +188,7 @@ BAD: Final[list[Callable[[dict[str, Any]], Fields]]] = [
     _bad_document(close_time=4_000_000_000_000),
     lambda candle: _enveloped(json.dumps(candle).encode()[:-9]),
     lambda _: _enveloped(b"no candle at all"),
-    lambda _: _enveloped(b'{"symbol": "\xff\xfe", "close": 1.5}'),
+    lambda _: _enveloped(b'{"symbol": "\xff\xfd", "close": 1.5}'),
     lambda candle: {b"data": msgspec.msgpack.encode(candle)[:-5]},
     lambda candle: {b"event_type": b"market.trades", b"payload": json.dumps(candle).encode()},
     lambda candle: {b"symbol": candle["symbol"].encode(), b"close": b"1.5"},

@@ -1,21 +1,26 @@
-"""The correct result of an input, derived from its entries alone: the documented rules, literally.
+"""The correct result of an input: the documented rules, literally, entry by entry.
 
-It shares nothing with the worker, not even a decoder.
+It shares nothing with the worker, not even a decoder. What only Redis can tell is taken from there:
+which entries are dead letters because their symbol was set aside, and which were lost after
+somebody had read them without a trace. The checker looks at both.
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from tests.fault.chaos.history import Entry, as_bytes
+from tests.fault.chaos.history import Entry, History, as_bytes, id_of
 
-YEAR_2000_MS = 946_684_800_000
-A_YEAR_MS = 366 * 86_400_000
+YEAR_2000_MS: Final = 946_684_800_000
+YEAR_2100_MS: Final = 4_102_444_800_000
+MOST_BYTES: Final = 65_536
+MOST_NESTED: Final = 256
+MOST_CHARACTERS: Final = 64
+QUARANTINED: Final = "quarantined: "
 
 
 class Close(NamedTuple):
@@ -24,44 +29,151 @@ class Close(NamedTuple):
     close: float
 
 
+class Due(NamedTuple):
+    """A state to publish: after the close number `last`, from a window that begins at `first`."""
+
+    last: int
+    first: int
+
+
+@dataclass
+class Symbol:
+    """What follows from the entries of a symbol."""
+
+    closes: list[Close] = field(default_factory=list)
+    """All that are applied, in order."""
+    due: list[Due] = field(default_factory=list)
+    first: int = 0
+    """Where the window begins that it has now."""
+    last_ms: int = 0
+    """Only later candles are applied."""
+    mark_ms: int = 0
+    """The close time of the last state."""
+    lost_its_window: bool = False
+
+
 @dataclass
 class Expected:
-    closes: dict[str, list[Close]] = field(default_factory=dict)
-    """For each symbol, the closes to apply, in order."""
+    symbols: dict[str, Symbol] = field(default_factory=dict)
+    """Those with a close."""
     dead: dict[str, dict[str, str]] = field(default_factory=dict)
     """Entry id -> its fields."""
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Entry id -> symbol; they are among the dead, too."""
+    sleepers: set[str] = field(default_factory=set)
+    """Symbols that may have been retired since their last candle."""
     counters: Counter[str] = field(default_factory=Counter)
-    """All except `emitted`."""
 
 
-def expected_of(inputs: Iterable[Entry], interval: str, interval_ms: int) -> Expected:
-    expected = Expected()
-    for entry_id, fields in inputs:
-        found = reading(entry_id, fields, interval)
+def expected_of(history: History) -> Expected:
+    return _Reader(history).read()
+
+
+class _Reader:
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._settings = history.settings
+        self._needed = needed_closes(history.settings["theta"])
+        self._expected = Expected()
+        self._set_aside = {
+            fields.get("source_id", "")
+            for _, fields in history.dead
+            if fields.get("error", "").startswith(QUARANTINED)
+        }
+        self._taken = {symbol for note in history.notes for symbol in note.get("taken", ())}
+        self._anew: dict[str, list[dict[str, Any]]] = {}
+        for note in history.notes:
+            if note["what"] in ("window anew", "mark anew"):
+                self._anew.setdefault(note["symbol"], []).append(note)
+
+    def read(self) -> Expected:
+        start = id_of(self._settings["start_id"])
+        for entry in self._history.inputs:
+            if id_of(entry[0]) > start:
+                self._take(entry)
+        for note in self._history.notes:
+            self._expected.sleepers.update(note.get("sleepers", ()))
+        for name, symbol in self._expected.symbols.items():
+            self._begin_anew(name, symbol, until=None)
+        return self._expected
+
+    def _take(self, entry: Entry) -> None:
+        entry_id, fields = entry
+        counters = self._expected.counters
+        found = reading(entry_id, fields, self._settings)
         if found == "dead":
-            expected.dead[entry_id] = fields
-            expected.counters["dead"] += 1
+            self._expected.dead[entry_id] = fields
+            counters["dead"] += 1
         elif found == "ignored":
-            expected.counters["ignored"] += 1
+            counters["ignored"] += 1
+        elif found.symbol in self._taken and found.symbol not in self._history.windows:
+            counters["lost"] += 1
+        elif entry_id in self._set_aside:
+            self._expected.dead[entry_id] = fields
+            self._expected.quarantined[entry_id] = found.symbol
+            counters.update(["dead", "quarantined"])
         else:
-            _take(expected, found, interval_ms)
-    return expected
+            self._apply(id_of(entry_id), found)
 
-
-def _take(expected: Expected, close: Close, interval_ms: int) -> None:
-    closes = expected.closes.setdefault(close.symbol, [])
-    if closes:
-        step_ms = close.close_time_ms - closes[-1].close_time_ms
+    def _apply(self, entry_id: tuple[int, int], close: Close) -> None:
+        symbols, counters = self._expected.symbols, self._expected.counters
+        symbol = symbols.get(close.symbol) or Symbol()
+        self._begin_anew(close.symbol, symbol, until=entry_id)
+        if 0 < symbol.last_ms <= close.close_time_ms - self._settings["retire_after_ms"]:
+            _forget(symbol)
+        step_ms = close.close_time_ms - symbol.last_ms
         if step_ms <= 0:
-            expected.counters["late" if step_ms else "duplicate"] += 1
+            counters["late" if step_ms else "duplicate"] += 1
             return
-        expected.counters["gap"] += step_ms >= 2 * interval_ms
-    closes.append(close)
-    expected.counters["applied"] += 1
+        counters["gap"] += symbol.last_ms > 0 and step_ms >= 2 * self._settings["interval_ms"]
+        counters["window_lost"] += symbol.lost_its_window
+        counters["applied"] += 1
+        symbol.lost_its_window = False
+        symbol.closes.append(close)
+        symbol.last_ms = close.close_time_ms
+        symbols[close.symbol] = symbol
+        is_due = close.close_time_ms - symbol.mark_ms >= self._settings["publish_interval_ms"]
+        if is_due and len(symbol.closes) - symbol.first >= self._needed:
+            symbol.due.append(Due(len(symbol.closes) - 1, symbol.first))
+            symbol.mark_ms = close.close_time_ms
+            counters["emitted"] += 1
+
+    def _begin_anew(self, name: str, symbol: Symbol, until: tuple[int, int] | None) -> None:
+        """What has happened to the symbol before this entry, or before the end."""
+        anew = self._anew.get(name, [])
+        while anew and (until is None or id_of(anew[0]["finished"]) < until):
+            _removed(symbol, anew.pop(0)["what"])
+
+
+def _forget(symbol: Symbol) -> None:
+    """It may have been retired by now, so it is a new one in any case."""
+    symbol.first = len(symbol.closes)
+    symbol.last_ms = symbol.mark_ms = 0
+    symbol.lost_its_window = False
+
+
+def _removed(symbol: Symbol, what: str) -> None:
+    """Somebody has removed the window, or the emission mark. A window that is lost lets in nothing
+    that is older than the last state.
+    """
+    if what == "window anew":
+        symbol.first = len(symbol.closes)
+        symbol.last_ms = symbol.mark_ms
+        symbol.lost_its_window = symbol.mark_ms > 0
+    else:
+        symbol.mark_ms = 0
+        symbol.lost_its_window = False
+        if symbol.first == len(symbol.closes):
+            symbol.last_ms = 0
+
+
+def needed_closes(theta: dict[str, Any]) -> int:
+    longest = max(theta["vol"]["window"], *theta["trend"]["windows"], theta["regime"]["window"])
+    return int(longest) + 1
 
 
 def reading(
-    entry_id: str, fields: dict[str, str], interval: str
+    entry_id: str, fields: dict[str, str], settings: dict[str, Any]
 ) -> Close | Literal["dead", "ignored"]:
     """What one entry is. It is dead if it cannot be read."""
     try:
@@ -73,21 +185,29 @@ def reading(
         )
         prices = [float(candle[name]) for name in ("open", "high", "low") if name in candle]
         close_time_ms = int(close_time_ms)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "dead"
     can_be_true = (
-        isinstance(symbol, str)
-        and symbol
+        _is_a_name(symbol)
         and all(math.isfinite(price) and price > 0 for price in (close, *prices))
-        and YEAR_2000_MS <= close_time_ms <= int(entry_id.partition("-")[0]) + A_YEAR_MS
+        and YEAR_2000_MS <= close_time_ms <= YEAR_2100_MS
     )
     if not can_be_true:
         return "dead"
     if str(candle.get("is_closed", True)).lower() != "true":
         return "ignored"
-    if candle.get("interval", interval) != interval:
+    if close_time_ms > id_of(entry_id)[0] + settings["max_ahead_ms"]:
+        return "dead"
+    if candle.get("interval", settings["interval"]) != settings["interval"]:
         return "ignored"
     return Close(symbol, close_time_ms, close)
+
+
+def _is_a_name(symbol: object) -> bool:
+    """It becomes part of the names of keys."""
+    if not isinstance(symbol, str) or not 0 < len(symbol) <= MOST_CHARACTERS:
+        return False
+    return symbol.isprintable() and " " not in symbol
 
 
 def _candle(fields: dict[str, str]) -> dict[str, Any]:
@@ -108,6 +228,8 @@ def _candle(fields: dict[str, str]) -> dict[str, Any]:
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
+    if len(raw) > MOST_BYTES or raw.count(b"[") + raw.count(b"{") > MOST_NESTED:
+        raise ValueError("too much")
     document = msgspec.msgpack.decode(raw) if raw[:1] >= b"\x80" else json.loads(raw.decode())
     if not isinstance(document, dict):
         raise ValueError("not a map")

@@ -40,12 +40,17 @@ assert NUMBER_FIELD.decode() in _FEED
 class Feeder(threading.Thread):
     """Writes up to `goal`, which the schedule advances."""
 
-    def __init__(self, entries: Sequence[Fields], port: Callable[[], int], seed: int) -> None:
+    def __init__(
+        self, entries: Sequence[Fields], first_close_ms: int, port: Callable[[], int], seed: int
+    ) -> None:
         super().__init__(name="feeder", daemon=True)
+        self.first_close_ms = first_close_ms
         self._entries = entries
         self._port = port
         self._rng = random.Random(f"feeder {seed}")
         self._stop_asked = threading.Event()
+        self._may_feed = threading.Lock()
+        self._is_held = False
         self.goal = 0
         self.fed = 0
         self.rewound = 0
@@ -60,7 +65,18 @@ class Feeder(threading.Thread):
         except BaseException as error:
             self.trouble = error
 
+    def hold(self) -> None:
+        """Nothing is fed until `go_on`."""
+        self._may_feed.acquire()
+        self._is_held = True
+
+    def go_on(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._may_feed.release()
+
     def stop(self) -> None:
+        self.go_on()
         self._stop_asked.set()
         if self.is_alive():
             self.join()
@@ -72,7 +88,8 @@ class Feeder(threading.Thread):
             count = min(burst, MOST_AT_ONCE, self.goal - self.fed)
             some = self._entries[self.fed : self.fed + max(0, count)]
             try:
-                reply: Any = client.eval(_FEED, 1, INPUT, self.fed, *_arguments(some))
+                with self._may_feed:
+                    reply: Any = client.eval(_FEED, 1, INPUT, self.fed, *_arguments(some))
             except redis.RedisError:
                 # Dead, full or read-only: all transient. Redis will tell what was written.
                 self._stop_asked.wait(0.1)

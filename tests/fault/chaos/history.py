@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 import redis
 
+from tests.fault.chaos import notes
 from tests.fault.chaos.names import (
     COUNTERS_KEY,
     DEAD,
@@ -33,7 +34,9 @@ ENTRIES = ("inputs", "outputs", "dead")
 @dataclass
 class History:
     settings: dict[str, Any]
-    """Seed, theta (complete), window_size, publish_interval_ms, interval, interval_ms."""
+    """Seed, theta (complete), window_size, publish_interval_ms, interval, interval_ms,
+    max_ahead_ms, and start_id, up to which the group must not read.
+    """
     faults: list[list[Any]] = field(default_factory=list)
     """Seconds since the start, and the fault."""
     complaints: list[str] = field(default_factory=list)
@@ -41,14 +44,18 @@ class History:
     inputs: list[Entry] = field(default_factory=list)
     outputs: list[Entry] = field(default_factory=list)
     dead: list[Entry] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    """What faults did to the data; see notes.py."""
+    counters: dict[str, str] = field(default_factory=dict)
     group: dict[str, Any] = field(default_factory=dict)
     """What XINFO says about the group, and the stream's last id."""
     states: dict[str, dict[str, str]] = field(default_factory=dict)
     windows: dict[str, list[str]] = field(default_factory=dict)
     """The window of each symbol, in hex."""
-    reference: dict[str, list[str]] | None = None
-    """For each symbol, the digests of the records that a single undisturbed worker publishes."""
+    reference: dict[str, dict[str, str]] | None = None
+    """For each symbol, by close time, the digests of the records that a single undisturbed worker
+    publishes.
+    """
 
 
 def as_text(raw: bytes) -> str:
@@ -57,6 +64,12 @@ def as_text(raw: bytes) -> str:
 
 def as_bytes(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
+
+
+def id_of(entry_id: str) -> tuple[int, int]:
+    """For comparing ids."""
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)
 
 
 def digest(record: str) -> str:
@@ -69,7 +82,8 @@ def collect(client: redis.Redis, history: History) -> None:
     history.outputs = list(stream_entries(client, OUTPUT))
     history.dead = list(stream_entries(client, DEAD))
     counters: Any = client.hgetall(COUNTERS_KEY)
-    history.counters = {as_text(name): int(value) for name, value in counters.items()}
+    history.counters = {as_text(name): as_text(value) for name, value in counters.items()}
+    history.notes = notes.read(client)
     history.group = _group(client)
     history.states = {
         key.removeprefix(STATE_PREFIX): _texts(cast("dict[bytes, bytes]", client.hgetall(key)))
@@ -91,10 +105,12 @@ def stream_entries(client: redis.Redis, stream: str) -> Iterator[Entry]:
         after = f"({as_text(some[-1][0])}"
 
 
-def records_by_symbol(outputs: Iterable[Entry]) -> dict[str, list[str]]:
-    by_symbol: dict[str, list[str]] = {}
+def digests(outputs: Iterable[Entry]) -> dict[str, dict[str, str]]:
+    """For each symbol, by close time, the digests of its records."""
+    by_symbol: dict[str, dict[str, str]] = {}
     for _, fields in outputs:
-        by_symbol.setdefault(fields["symbol"], []).append(fields["record"])
+        at_ms = str(json.loads(fields["record"])["close_time_ms"])
+        by_symbol.setdefault(fields["symbol"], {})[at_ms] = digest(fields["record"])
     return by_symbol
 
 

@@ -8,12 +8,18 @@ from typing import Any, Final
 
 import redis
 
+from core.theta import merged_theta
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import copy_code
-from tests.fault.chaos.faults import LEASE_S
-from tests.fault.chaos.history import Entry, History, as_bytes
-from tests.fault.chaos.names import INPUT, OUTPUT
-from tests.fault.chaos.servers import HarnessTrouble, RedisServer, open_client
+from tests.fault.chaos.clock import Clock
+from tests.fault.chaos.entries import MOST_AHEAD_S
+from tests.fault.chaos.expected import expected_of
+from tests.fault.chaos.faults.retirement import RETIRE_AFTER, RETIRE_AFTER_MS
+from tests.fault.chaos.history import Entry, History, as_bytes, id_of
+from tests.fault.chaos.names import CACHE_PATTERN, INPUT, OUTPUT, SHARDS
+from tests.fault.chaos.servers import WORKERS_PASSWORD, WORKERS_USER, RedisServer, open_client
+from tests.fault.chaos.stage import LEASE_S
+from tests.fault.chaos.trouble import HarnessTrouble
 from tests.fault.chaos.workers import WorkerProcesses
 from tests.support.worker_process import finished
 
@@ -23,7 +29,6 @@ SMALL_THETA: Final = {
     "regime": {"window": 16, "vr_k": 3},
 }
 WINDOW_SIZE: Final = 20
-SHARDS: Final = 16
 NEVER_TRIMMED: Final = 10**9
 STANDSTILL_S: Final = 30.0
 ENTRIES_PER_WRITE: Final = 1_000
@@ -39,8 +44,12 @@ def worker_settings(folder: Path) -> dict[str, object]:
         "theta_file": theta_file,
         "window_size": WINDOW_SIZE,
         "shards": SHARDS,
-        "start": "replay",
-        "backfill_keys": "none",
+        "start": "new",
+        "backfill_keys": CACHE_PATTERN,
+        "max_ahead": MOST_AHEAD_S,
+        "retire_after": RETIRE_AFTER,
+        "redis_username": WORKERS_USER,
+        "redis_password": WORKERS_PASSWORD,
         "lease_seconds": LEASE_S,
         "batch": 50,
         "max_pending": 2_000,
@@ -49,29 +58,53 @@ def worker_settings(folder: Path) -> dict[str, object]:
     }
 
 
-def undisturbed(history: History, binary: Path, folder: Path) -> dict[str, list[str]]:
-    """What a single worker publishes for the same entries with the same ids, without faults."""
+def judged_by(**more: Any) -> dict[str, Any]:
+    """What the checker must know of the settings; `more` adds to it."""
+    return {
+        "theta": merged_theta(SMALL_THETA),
+        "window_size": WINDOW_SIZE,
+        "publish_interval_ms": 60_000,
+        "interval": "1m",
+        "interval_ms": 60_000,
+        "max_ahead_ms": 60_000,
+        "retire_after_ms": RETIRE_AFTER_MS,
+        "start_id": "0-0",
+    } | more
+
+
+def undisturbed(
+    history: History, binary: Path, folder: Path, clock_library: Path
+) -> dict[str, dict[str, str]]:
+    """What a single worker publishes for the same entries with the same ids, without faults.
+
+    It gets only those that are for the group, and not those of symbols that were set aside.
+    """
     folder = folder / "reference"
     folder.mkdir()
     code = copy_code(folder)
-    server = RedisServer(binary, folder / "redis")
+    clock = Clock(clock_library, folder / "redis.clock")
+    server = RedisServer(binary, folder / "redis", clock)
     server.start("--appendonly", "no")
     complaints: list[str] = []
     settings = worker_settings(folder) | {"redis_port": server.port, "batch": 500}
-    processes = WorkerProcesses(code, folder, settings, complaints.append)
+    settings["start"] = "replay"
+    processes = WorkerProcesses(code, folder, clock_library, settings, complaints.append)
+    set_aside, start = expected_of(history).quarantined, id_of(history.settings["start_id"])
+    inputs = [
+        entry for entry in history.inputs if id_of(entry[0]) > start and entry[0] not in set_aside
+    ]
     try:
         with open_client(server.port) as client:
-            _write_again(client, history.inputs)
+            _write_again(client, inputs)
             processes.start()
-            _work_through(client, processes, len(history.inputs))
-            outputs = histories.stream_entries(client, OUTPUT)
-            records = histories.records_by_symbol(outputs)
+            _work_through(client, processes, len(inputs))
+            published = histories.digests(histories.stream_entries(client, OUTPUT))
     finally:
         processes.kill_all()
         server.kill()
     if complaints:
         raise HarnessTrouble(f"the undisturbed worker failed: {complaints}")
-    return {symbol: [*map(histories.digest, texts)] for symbol, texts in records.items()}
+    return published
 
 
 def _work_through(client: redis.Redis, processes: WorkerProcesses, entries: int) -> None:

@@ -9,28 +9,37 @@ from typing import Any, Final, cast
 
 import redis
 
-from core.theta import merged_theta
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import copy_code
+from tests.fault.chaos.clock import build_library
 from tests.fault.chaos.cluster import Cluster
-from tests.fault.chaos.entries import entries
-from tests.fault.chaos.faults import TABLE, Stage
+from tests.fault.chaos.entries import (
+    AHEAD_MS,
+    MINUTE_MS,
+    MOST_AHEAD_S,
+    NUMBER_FIELD,
+    SYMBOLS,
+    entries,
+)
+from tests.fault.chaos.faults.floor import feed_before_the_group
+from tests.fault.chaos.faults.symbols import repair_all
+from tests.fault.chaos.faults.table import TABLE, UPGRADE
 from tests.fault.chaos.feeder import Feeder
 from tests.fault.chaos.history import History
 from tests.fault.chaos.names import INPUT
-from tests.fault.chaos.reference import (
-    SHARDS,
-    SMALL_THETA,
-    WINDOW_SIZE,
-    undisturbed,
-    worker_settings,
-)
+from tests.fault.chaos.reference import judged_by, undisturbed, worker_settings
 from tests.fault.chaos.schedule import Conductor, schedule
-from tests.fault.chaos.servers import HarnessTrouble, open_client
+from tests.fault.chaos.servers import open_client
+from tests.fault.chaos.stage import Fault, Stage
+from tests.fault.chaos.trouble import HarnessTrouble
 from tests.fault.chaos.workers import WorkerProcesses
-from tests.support.worker_process import finished, group_info
+from tests.support.worker_process import group_info
 
 KINDS: Final = frozenset(TABLE)
+MOST_CANDLES: Final = (MOST_AHEAD_S * 1_000 - AHEAD_MS) // MINUTE_MS * len(SYMBOLS)
+"""With more, the last ones would close further ahead than workers allow."""
+FED_BEFORE: Final = 200
+"""Entries that are there before the group is, which is created at their end."""
 START_TIMEOUT_S: Final = 30.0
 FLOW_TIMEOUT_S: Final = 5.0
 FINISH_TIMEOUT_S: Final = 180.0
@@ -49,12 +58,20 @@ class Plan:
     breakage: str | None = None
     with_reference: bool = True
     """Compare the bytes with those of an undisturbed worker."""
+    older: Path | None = None
+    """Redis 6.2, to begin with; without it there is no upgrade."""
+
+    @property
+    def possible_kinds(self) -> frozenset[str]:
+        return frozenset(self.kinds) - (frozenset() if self.older else {UPGRADE})
 
 
 @dataclass
 class Report:
     history: History
     faults: Counter[str] = field(default_factory=Counter)
+    bit: Counter[str] = field(default_factory=Counter)
+    """How many of the faults met what they are meant to disturb."""
     fed_again: int = 0
 
 
@@ -66,7 +83,7 @@ def run(plan: Plan, binary: Path, folder: Path) -> Report:
     finally:
         whole.close()
     if plan.with_reference:
-        report.history.reference = undisturbed(report.history, binary, folder)
+        report.history.reference = undisturbed(report.history, binary, folder, whole.clock_library)
     return report
 
 
@@ -79,25 +96,45 @@ class _Run:
         self._plan = plan
         self._began_s = time.monotonic()
         self._told_s = self._began_s
-        self._history = History(settings=_judged_by(plan))
+        first_close_ms = int(time.time() * 1_000) // MINUTE_MS * MINUTE_MS + AHEAD_MS - 1
+        self._history = History(
+            settings=judged_by(
+                seed=plan.seed,
+                entries=0,
+                faults=plan.faults,
+                workers=plan.workers,
+                breakage=plan.breakage,
+                max_ahead_ms=MOST_AHEAD_S * 1_000,
+            )
+        )
         self._report = Report(self._history)
         code = copy_code(folder, plan.breakage)  # may fail, so before anything runs
-        self._cluster = Cluster(binary, folder)
+        self.clock_library = build_library(folder)
+        self._plan_of_faults = schedule(plan.seed, plan.faults, plan.possible_kinds)
+        is_upgraded = any(planned.fault.name == UPGRADE for planned in self._plan_of_faults)
+        older = plan.older if is_upgraded else None
+        self._cluster = Cluster(binary, folder, self.clock_library, older)
         settings = worker_settings(folder) | {"redis_port": self._cluster.proxy.port}
-        self._processes = WorkerProcesses(code, folder, settings, self._complain)
-        self._feeder = Feeder(
-            entries(plan.seed, plan.candles), lambda: self._cluster.port, plan.seed
+        self._processes = WorkerProcesses(
+            code, folder, self.clock_library, settings, self._complain
         )
-        stage = Stage(
-            self._cluster, self._processes, plan.workers, SHARDS, self._note, self._complain
+        fed = entries(plan.seed, plan.candles, first_close_ms)
+        self._feeder = Feeder(fed, first_close_ms, lambda: self._cluster.port, plan.seed)
+        self._stage = Stage(
+            self._cluster, self._processes, self._feeder, plan.workers, self._note, self._complain
         )
-        self._conductor = Conductor(stage, self._tick)
+        self._conductor = Conductor(self._stage, self._tick, self._has_ended)
         self._may_give_up = False
 
     def run(self) -> Report:
+        self._feeder.start()
+        self._feed(min(FED_BEFORE, self._plan.candles))
+        self._until(lambda: self._feeder.fed == self._feeder.goal, "the first entries are fed")
+        feed_before_the_group(self._stage)
+        last_id = self._cluster.master.command("XINFO STREAM", INPUT)["last-generated-id"]
+        self._history.settings["start_id"] = last_id.decode()
         for _ in range(self._plan.workers):
             self._processes.start()
-        self._feeder.start()
         self._until(
             lambda: len(self._processes.able()) == self._plan.workers, "all workers are ready"
         )
@@ -117,13 +154,16 @@ class _Run:
         self._cluster.close()
 
     def _suffer(self) -> None:
-        plan = schedule(self._plan.seed, self._plan.faults, self._plan.kinds)
+        plan = self._plan_of_faults
         for number, planned in enumerate(self._conductor.run(plan)):
-            self._feed(self._plan.candles * (number + 1) // len(plan))
+            self._feed(max(self._feeder.goal, self._plan.candles * (number + 1) // len(plan)))
             self._let_flow()
-            self._report.faults[planned.fault.name] += 1
             self._note(f"fault {number + 1}: {planned.fault.name}")
         self._feed(self._plan.candles)
+
+    def _has_ended(self, fault: Fault, bit: bool) -> None:
+        self._report.faults[fault.name] += 1
+        self._report.bit[fault.name] += bit
 
     @property
     def _is_hopeless(self) -> bool:
@@ -138,7 +178,7 @@ class _Run:
         until_s = time.monotonic() + FLOW_TIMEOUT_S
         while time.monotonic() < until_s:
             behind = self._behind()
-            if behind is not None and behind + self._feeder.goal - self._feeder.fed <= most:
+            if behind is not None and behind <= most:
                 return
             self._conductor.tick()
 
@@ -148,7 +188,9 @@ class _Run:
         # Workers that have already failed may never finish.
         patience_s = BAD_RUN_TIMEOUT_S if self._history.complaints else FINISH_TIMEOUT_S
         give_up_s = time.monotonic() + patience_s
-        while self._behind() != 0 or self._entries() != self._feeder.goal:
+        with open_client(self._cluster.port) as client:
+            repair_all(client)
+        while self._behind() != 0:
             if time.monotonic() > give_up_s:
                 self._complain(
                     f"{self._behind()} entries are not finished after {patience_s:.0f} s "
@@ -165,21 +207,22 @@ class _Run:
         with open_client(self._cluster.port) as client:
             histories.collect(client, self._history)
 
-    def _entries(self) -> int:
-        return int(self._cluster.master.command("XLEN", INPUT))
-
     def _behind(self) -> int | None:
-        """How many entries are not finished; None while Redis does not answer."""
+        """How many entries up to the goal are not finished; None while Redis does not answer."""
         try:
             with open_client(self._cluster.port) as client:
-                stream = cast("dict[str, Any]", client.xinfo_stream(INPUT))
-                group = group_info(client)
-                is_read = group["last-delivered-id"] == stream["last-generated-id"]
-                if group["pending"] == 0 and is_read:
-                    return 0
-                return max(1, int(stream["length"]) - finished(client))
-        except (redis.RedisError, KeyError):
+                group, stream = (
+                    group_info(client),
+                    cast("dict[str, Any]", client.xinfo_stream(INPUT)),
+                )
+                last_read = group["last-delivered-id"]
+                [(_, fields)] = cast("list[Any]", client.xrange(INPUT, last_read, last_read))
+        except (redis.RedisError, KeyError, ValueError):
             return None
+        unread = self._feeder.goal - 1 - int(fields[NUMBER_FIELD])
+        if last_read != stream["last-generated-id"]:
+            unread = max(1, unread)
+        return int(group["pending"]) + unread
 
     def _until(self, condition: Callable[[], Any], what: str) -> None:
         give_up_s = time.monotonic() + START_TIMEOUT_S
@@ -212,18 +255,3 @@ class _Run:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began_s
-
-
-def _judged_by(plan: Plan) -> dict[str, Any]:
-    return {
-        "seed": plan.seed,
-        "entries": 0,
-        "faults": plan.faults,
-        "workers": plan.workers,
-        "breakage": plan.breakage,
-        "theta": merged_theta(SMALL_THETA),
-        "window_size": WINDOW_SIZE,
-        "publish_interval_ms": 60_000,
-        "interval": "1m",
-        "interval_ms": 60_000,
-    }

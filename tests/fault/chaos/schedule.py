@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
 from typing import Final, NamedTuple
 
-from tests.fault.chaos.faults import TABLE, Fault, Stage, Steps
+from tests.fault.chaos.faults.table import TABLE, UPGRADE
+from tests.fault.chaos.stage import Fault, Stage, Steps
 
 MEAN_GAP_S: Final = 0.4
 TICK_S: Final = 0.02
@@ -26,8 +27,13 @@ def schedule(seed: int, faults: int, kinds: Collection[str]) -> list[Planned]:
     names = sorted(kinds)
     rng.shuffle(names)
     weights = [TABLE[name].weight for name in names]
-    drawn = names[:faults] + rng.choices(names, weights, k=max(0, faults - len(names)))
+    more = rng.choices(names, weights, k=max(0, faults - len(names))) if any(weights) else []
+    drawn = names[:faults] + more
     rng.shuffle(drawn)
+    if UPGRADE in drawn:
+        # Early, because some faults need what only the newer Redis has.
+        drawn.remove(UPGRADE)
+        drawn.insert(len(drawn) // 4, UPGRADE)
     return [
         Planned(
             TABLE[name],
@@ -41,9 +47,13 @@ def schedule(seed: int, faults: int, kinds: Collection[str]) -> list[Planned]:
 class Conductor:
     """Starts faults and undoes them when due; one thread handles many faults at a time."""
 
-    def __init__(self, stage: Stage, on_tick: Callable[[], None]) -> None:
+    def __init__(
+        self, stage: Stage, on_tick: Callable[[], None], on_end: Callable[[Fault, bool], None]
+    ) -> None:
+        """`on_end` is told whether the fault bit."""
         self._stage = stage
         self._on_tick = on_tick
+        self._on_end = on_end
         self._due: list[tuple[float, int, Fault, Steps]] = []
         self._numbers = count()
 
@@ -78,9 +88,11 @@ class Conductor:
     def tick(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
             _, number, fault, steps = heapq.heappop(self._due)
-            pause_s = next(steps, None)
-            if pause_s is not None:
-                due_s = time.monotonic() + pause_s
+            try:
+                due_s = time.monotonic() + next(steps)
+            except StopIteration as end:
+                self._on_end(fault, end.value)
+            else:
                 heapq.heappush(self._due, (due_s, number, fault, steps))
         self._on_tick()
         time.sleep(TICK_S)

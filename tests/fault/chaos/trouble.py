@@ -1,0 +1,5 @@
+"""What says nothing about the workers."""
+
+
+class HarnessTrouble(Exception):
+    """The harness itself failed."""
