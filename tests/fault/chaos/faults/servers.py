@@ -6,7 +6,7 @@ from typing import Final
 from tests.fault.chaos.names import GROUP, INPUT, SHARDS, consumer_of
 from tests.fault.chaos.stage import Stage, Steps, aof_again, until, until_or
 
-SAID_WHEN_FULL: Final = "OOM command not allowed"
+SAID_WHEN_FULL: Final = "command not allowed when used memory"
 
 
 def redis_killed_with_aof(stage: Stage, rng: random.Random) -> Steps:
