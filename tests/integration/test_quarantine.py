@@ -100,6 +100,7 @@ AT_LOAD = {
     ),
     "a close twice": Damage(one_candle(START_MS, 1.0), delete_window, "do not increase"),
     "a mark that is not a number": Damage(mark("abc"), delete_mark, "b'abc' is not the time"),
+    "an empty mark": Damage(mark(""), delete_mark, "b'' is not the time"),
     "a mark with a blank": Damage(mark("1 "), delete_mark, "b'1 ' is not the time"),
     "a mark with a line feed": Damage(mark("1\n"), delete_mark, "is not the time of a close"),
     "a mark that is not UTF-8": Damage(mark(b"\xff"), delete_mark, "is not the time of a close"),

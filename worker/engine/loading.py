@@ -83,12 +83,12 @@ class Loading:
         for name, mark, packed in _in_threes(found):
             symbol = _symbol(name)
             if symbol is None:
-                if mark:
+                if mark is not None:
                     nickname, damaged = self._not_a_symbol(shard, name)
                     loaded.damaged[nickname] = damaged
             elif name in wrong_types:
                 loaded.damaged[symbol] = Damaged(name, wrong_type_text(*wrong_types[name]))
-            elif mark or packed:
+            elif mark is not None or packed:
                 memory = self._memory(shard, symbol, mark, packed)
                 if isinstance(memory, Damaged):
                     loaded.damaged[symbol] = memory
@@ -97,10 +97,12 @@ class Loading:
         self._tell_of_lost(loaded.symbols)
         return loaded, rest
 
-    def _memory(self, shard: int, symbol: str, text: bytes, packed: bytes) -> Memory | Damaged:
+    def _memory(
+        self, shard: int, symbol: str, text: bytes | None, packed: bytes
+    ) -> Memory | Damaged:
         keys, mark = self._keys, Mark()
         try:
-            if text:
+            if text is not None:
                 mark = parse_mark(text)
         except ValueError as error:
             repair = f"remove it: HDEL {keys.marks(shard)} {symbol}"

@@ -4,7 +4,7 @@
 -- ARGV[1] what the name of every window key starts with   ARGV[2] the same of every state
 -- ARGV[3] most candles of a window   ARGV[4] most symbols to read at once
 -- ARGV[5...] symbols to read; without any, all that have a mark
--- Returns {{symbol, mark or '', packed window, symbol, ...},
+-- Returns {{symbol, mark or nil, packed window, symbol, ...},
 --          {symbol, key, what it holds instead, symbol, ...},
 --          {symbol, why it is set aside, ...} of the whole group, if no symbols are given,
 --          {symbol that is still to be read, ...}}.
@@ -49,7 +49,7 @@ local function read(symbol, mark)
 end
 
 if #ARGV > 4 then
-  for i = 5, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i]) or '') end
+  for i = 5, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i])) end
   return {found, damaged, {}, rest}
 end
 local all = redis.call('HGETALL', marks)

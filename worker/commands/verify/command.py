@@ -292,7 +292,7 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
     if isinstance(window, redis.RedisError):
         return f"{keys.window(symbol)} cannot be read: {window}"
     try:
-        last_emitted_ms = parse_mark(mark or b"0").close_time_ms
+        last_emitted_ms = parse_mark(b"0" if mark is None else mark).close_time_ms
     except ValueError as error:
         return f"its mark is damaged: {error}"
     return Held(symbol, clock_ms(time), last_emitted_ms, fields, b"".join(window))
