@@ -109,7 +109,7 @@ def test_a_commit_after_the_group_was_deleted_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "found", ["many", "007", str(2**63 - 1), "1" + "0" * 30, "1e5", "1.5", " 1", "", "\xff"]
+    "found", ["many", "007", "-0", str(2**63 - 1), "1" + "0" * 30, "1e5", "1.5", " 1", "", "\xff"]
 )
 def test_a_damaged_counter_starts_again_and_keeps_what_it_was(
     found: str, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture

@@ -148,3 +148,18 @@ def test_two_workers_with_one_id_are_noticed(server: EmbeddedRedis) -> None:
     SteppedWorker(server, "twin").keep()
     with pytest.raises(WorkerIdInUse, match="give each worker its own MARKETSTATE_WORKER_ID"):
         SteppedWorker(server, "twin").keep()
+
+
+@pytest.mark.parametrize("damage", ["abc", "", "007", " 1", "-0", "1e+8", str(2**63 - 1), "9" * 30])
+def test_a_damaged_epoch_starts_again_above_all_that_were_used(
+    damage: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G4, G9: also above those of an earlier damage, if the clock was set back since."""
+    first = SteppedWorker(server, "a")
+    ahead = 9 * 10**12
+    client.set(first.keys.lease(3), f"gone:{ahead}")
+    client.set(first.keys.epoch, damage)
+    first.keep()
+    used = [int(first.shards.token(shard).partition(":")[2]) for shard in range(16)]
+    assert used == [*range(ahead + 1, ahead + 17)]
+    assert client.get(first.keys.epoch) == str(ahead + 16).encode()

@@ -29,7 +29,6 @@ _CALLS: Final = {
     "hlen": "HLEN K",
     "hincrby": "HINCRBY K field 1",
     "hset": "HSET K field value",
-    "incr": "INCR K",
     "lrange": "LRANGE K 0 0",
     "ltrim": "LTRIM K 0 0",
     "pexpire": "PEXPIRE K 1",
@@ -93,7 +92,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.output_stream, keys.dead_stream], "evalsha pttl type xadd"
     yield [keys.meta], "evalsha hdel hexists hget hgetall hset pttl type"
     yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
-    yield [keys.epoch], "evalsha incr pttl type"
+    yield [keys.epoch], "evalsha get pttl set type"
     yield [keys.notices, keys.handed_over], "evalsha pttl type xadd xread xrevrange"
     yield [keys.counters], "evalsha hget hset pttl type"
     yield [keys.quarantine], "evalsha hdel hgetall hset pttl type"

@@ -10,8 +10,10 @@ local function int(number) return string.format('%.0f', number) end
 -- HINCRBY accepts, and small enough for Lua to hold it exactly.
 local function integer(text)
   local number = tonumber(text)
-  if number and math.abs(number) <= 2 ^ 53 and int(number) == text then return number end
-  return nil
+  if not number or math.abs(number) > 2 ^ 53 or int(number) ~= text or text == '-0' then
+    return nil
+  end
+  return number
 end
 
 -- Adds to a counter of the hash `counters`, which never falls below 0. If its value is damaged, it

@@ -85,6 +85,19 @@ end
 -- 5. Take free shards, as many as can be loaded before the leases must be renewed, and at least
 --    one. A lease under our id whose token we did not send is from a lost reply: it is taken again
 --    with a new token, so that a delayed commit with the old token fails.
+local function last_epoch()
+  local last = integer(redis.call('GET', epoch) or '0')
+  if last then return last end
+  -- Damaged. No counter has reached Redis's time yet; if one has, after an earlier damage, leases
+  -- tell how far it was.
+  last = now_ms
+  for shard = 1, shards do
+    local token = redis.call('GET', lease_key(shard)) or ''
+    last = math.max(last, integer(string.match(token, ':(%d+)$') or '') or 0)
+  end
+  return last
+end
+
 local soonest_ms, took, more = lease_ms, 0, 0
 for shard = 1, shards do
   local lease = lease_key(shard)
@@ -99,7 +112,9 @@ for shard = 1, shards do
     if took > 0 and can_load < 0 then
       more = 1
     else
-      local token = worker_id .. ':' .. int(redis.call('INCR', epoch))
+      local number = int(last_epoch() + 1)
+      local token = worker_id .. ':' .. number
+      redis.call('SET', epoch, number)
       redis.call('SET', lease, token, 'PX', int(lease_ms))
       tokens[shard] = token
       held, took, can_load = held + 1, took + 1, math.max(0, can_load)
