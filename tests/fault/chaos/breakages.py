@@ -133,6 +133,19 @@ BREAKAGES: Final = {
         ["consumer deleted at once"],
         times=1,
     ),
+    # A symbol that comes back so late goes on with its old window, unless it happens to be retired
+    # already: states are published or not as the retirement comes first or not.
+    "retirement": Breakage(
+        [
+            Edit(
+                "worker/engine/pipeline.py",
+                "return not last_close_time_ms or gap_ms >= self._retire_after_ms",
+                "return not last_close_time_ms",
+            )
+        ],
+        ["symbols retire"],
+        times=3,
+    ),
 }
 
 
