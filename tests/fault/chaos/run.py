@@ -128,7 +128,7 @@ class _Run:
 
     def run(self) -> Report:
         self._feeder.start()
-        self._feed(min(FED_BEFORE, self._plan.candles))
+        self._feed(min(FED_BEFORE, self._plan.candles // 10))
         self._until(lambda: self._feeder.fed == self._feeder.goal, "the first entries are fed")
         feed_before_the_group(self._stage)
         last_id = self._cluster.master.command("XINFO STREAM", INPUT)["last-generated-id"]
@@ -154,9 +154,9 @@ class _Run:
         self._cluster.close()
 
     def _suffer(self) -> None:
-        plan = self._plan_of_faults
+        plan, before = self._plan_of_faults, self._feeder.goal
         for number, planned in enumerate(self._conductor.run(plan)):
-            self._feed(max(self._feeder.goal, self._plan.candles * (number + 1) // len(plan)))
+            self._feed(before + (self._plan.candles - before) * (number + 1) // len(plan))
             self._let_flow()
             self._note(f"fault {number + 1}: {planned.fault.name}")
         self._feed(self._plan.candles)
