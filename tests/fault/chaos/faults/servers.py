@@ -108,8 +108,8 @@ def group_deleted(stage: Stage, rng: random.Random) -> Steps:
 def busiest(stage: Stage) -> str:
     """The consumer with most entries pending."""
     consumers = stage.cluster.master.command("XINFO CONSUMERS", INPUT, GROUP)
-    found: bytes = max(consumers, key=lambda consumer: int(consumer["pending"]))["name"]
-    return found.decode()
+    pending = {one["name"].decode(): int(one["pending"]) for one in consumers}
+    return max(pending, key=pending.__getitem__, default=consumer_of(0))
 
 
 def _back_from_snapshot(stage: Stage, rng: random.Random) -> Steps:
