@@ -25,7 +25,7 @@ from worker.engine.status import (
     read_status,
 )
 from worker.engine.utc import utc
-from worker.errors import CheckFailed, RedisUnusable
+from worker.errors import CheckFailed
 from worker.settings import Settings, settings_from
 from worker.stop import interrupt_on
 from worker.store import connection
@@ -87,11 +87,6 @@ def show_status(
                 time.sleep(WATCH_S)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
     except KeyboardInterrupt:
         return
 

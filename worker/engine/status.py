@@ -105,8 +105,19 @@ def in_words(count: int, *, at_least: bool) -> str:
 
 
 def read_status(client: Client, settings: Settings, most_counted: int = MOST_COUNTED) -> Status:
-    """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist."""
-    keys = settings.keys
+    """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist, or if one of
+    its keys is damaged.
+    """
+    try:
+        return _read(client, settings.keys, most_counted)
+    except ValueError as error:
+        raise RedisUnusable(
+            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
+            "see worker/README.md, Keys"
+        ) from error
+
+
+def _read(client: Client, keys: Keys, most_counted: int) -> Status:
     every = range(_shards_of_group(client, keys))
     with client.pipeline(transaction=True) as reads:
         reads.time()

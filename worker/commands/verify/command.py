@@ -26,7 +26,7 @@ from worker.engine.group import look
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
 from worker.engine.status import Status, enough_for, read_status
-from worker.errors import CheckFailed, RedisUnusable, WorkerError
+from worker.errors import CheckFailed, WorkerError
 from worker.keys import shard_of
 from worker.settings import PREFIX, Settings, settings_from
 from worker.store import connection
@@ -156,13 +156,7 @@ def verify(
 
 def _status(client: Client, settings: Settings, max_lag: float) -> Status:
     """The status of the group, which a worker with our settings must be able to join."""
-    try:
-        status = read_status(client, settings, enough_for(max_lag))
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
+    status = read_status(client, settings, enough_for(max_lag))
     look(Scripts(client), settings)
     return status
 
