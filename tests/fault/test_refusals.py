@@ -187,7 +187,7 @@ def test_a_worker_whose_log_nobody_reads_goes_on(
     os.close(read_end)
     assert before.startswith(b"20")
     assert b" log lines were dropped here: nobody read them\n" in after
-    assert after.endswith(b"stopped; all shards are given back\n")
+    assert after.endswith(b"stopped; all shards are released\n")
 
 
 def test_a_flood_of_bad_entries_is_a_few_lines(

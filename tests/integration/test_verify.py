@@ -92,7 +92,7 @@ def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedR
     """A separate verdict: neither right nor wrong."""
     worker = worked(server, 257 + 40, publish_interval=3_600, window_size=257)
     findings = found(worker)
-    assert "skip" == verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"]
+    assert verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"] == "skip"
     assert (
         text_of(findings, "BTCUSDT")
         == "its window has moved on: 217 closes up to its state, 257 needed"

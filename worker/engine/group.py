@@ -90,8 +90,10 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
 
 
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:
-    """The group alone, or the stream and its group with it."""
-    return group_deleted(keys) if client.exists(keys.input) else stream_gone(keys)
+    """The group alone, the stream and its group with it, or `meta` too."""
+    if not client.exists(keys.input):
+        return stream_gone(keys)
+    return group_deleted(keys) if client.exists(keys.meta) else meta_gone(keys)
 
 
 def stream_gone(keys: Keys) -> GroupDeleted:

@@ -85,7 +85,7 @@ class Intake:
             self._keys.notices: self.last_notice,
             self._keys.handed_over: self._last_handed_over,
         }
-        stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
+        stop.interrupts(lambda: self._client.xread(newer_than, 1, block_ms))
 
     def _hear(self, reply: list[Any]) -> None:
         """The answer to `ask_ahead`; nothing if `fetch` must see to something first."""

@@ -53,7 +53,7 @@ class SystemdNotifier:
         self._next_s = time.monotonic() + self._between_s
 
     def stopping(self) -> None:
-        self._send("STOPPING=1", _status("giving all shards back"))
+        self._send("STOPPING=1", _status("releasing all shards"))
 
     def failed(self, error: object) -> None:
         """`systemctl status` shows this after the worker has ended, until the next start."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from worker.settings import Settings
 from worker.store.connection import address
-from worker.store.refusal import passes_by_itself, reason, refusal_of
+from worker.store.refusal import is_transient, reason, refusal_of
 
 
 class Outage:
@@ -25,7 +25,7 @@ class Outage:
     def note(self, error: BaseException) -> None:
         """Called for each failed attempt. Errors that do not pass by themselves are ignored."""
         state = refusal_of(error).state
-        if state == self._state or not passes_by_itself(error):
+        if state == self._state or not is_transient(error):
             return
         begins = self._begins
         if self.text:

@@ -163,7 +163,7 @@ def refusal_of(error: BaseException) -> Refusal:
     return _OTHER
 
 
-def passes_by_itself(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether waiting and connecting again can help."""
     return refusal_of(error).passes
 
