@@ -113,8 +113,8 @@ class Session:
         return bool(readings) or published or retired
 
     def prepare(self, readings: list[Reading], *, ask_ahead: bool = False) -> Callable[[], Changes]:
-        """Look up what the readings need. Returns a function that calculates what they change, while
-        Redis looks up the next ones if we `ask_ahead`.
+        """Look up what the readings need. The function that it returns calculates what they change;
+        with `ask_ahead`, Redis looks up the next ones meanwhile.
         """
         room = self.shards.room_for_symbols
         histories = self._histories(readings, room)
