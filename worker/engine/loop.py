@@ -63,8 +63,8 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
 class Session:
     """Everything that lives as long as one connection. Start-up and recovery both begin a new one.
 
-    Nothing is carried over from the previous session, because what it believed to hold and to
-    remember is in doubt: the new one takes its own leases, and loads the rest from Redis.
+    Nothing is carried over from the previous session, because its leases and its memory may be out
+    of date: the new one takes its own leases, and loads everything else from Redis.
     """
 
     def __init__(self, settings: Settings, incarnation: str, notifier: SystemdNotifier) -> None:
@@ -197,8 +197,8 @@ class Session:
 def _enter(
     settings: Settings, stop: Stop, incarnation: str, notifier: SystemdNotifier
 ) -> Session | None:
-    """The first session; None if stopped before. Fails at once if Redis is away; if it refuses
-    commands only for now, for example while it loads its data, this waits.
+    """The first session; None if stopped before. Fails at once if Redis is away, but waits while
+    Redis refuses commands temporarily, for example while it loads its data.
 
     The id of a worker that was killed stays taken until its leases expire. Only an id that is
     still taken after that is in use twice.
