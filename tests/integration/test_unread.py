@@ -1,4 +1,4 @@
-"""Counting the entries that no worker has taken: exact if Redis knows it, or limited and in steps."""
+"""Counting the entries that no worker has taken: exact if Redis knows it, else limited, in steps."""
 
 import math
 import socket
