@@ -176,7 +176,7 @@ copy_documents() {
     fi
     while IFS= read -r -d '' document; do
         mkdir -p "$target/$(dirname "$document")"
-        sed -E 's/\[([^][]*)\]\([^):#]*\.(acl|conf|json|lua|py)\)/\1/g' "$checkout/$document" \
+        sed -E 's@\[([^][]*)\]\([^):#]*(\.(acl|conf|json|lua|py)|tests/[^)]*)\)@\1@g' "$checkout/$document" \
             >"$target/$document"
     done < <(documents)
 }

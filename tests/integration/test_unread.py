@@ -1,4 +1,4 @@
-"""Counting the entries that no worker has taken: exact if Redis knows it, else limited, in steps."""
+"""Counting entries that no worker has taken: exact if Redis knows it, else limited, in steps."""
 
 import math
 import socket
