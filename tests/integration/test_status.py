@@ -78,6 +78,19 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     assert (code, "none yet" in output) == (0, True)
 
 
+@pytest.mark.parametrize("command", ["status", "check"])
+def test_status_and_check_look_into_the_namespace_of_a_replay(
+    command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """With the same option as all other commands that look into one."""
+    with WorkerProcess(server.port, tmp_path, replay_namespace="yesterday") as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        with WorkerProcess(server.port, tmp_path, command, "--namespace", "yesterday") as process:
+            assert process.exit_code() == 0, process.log
+    assert "quantum:replay:yesterday:stream:market.klines" in process.log
+    assert client.exists(INPUT) == 0
+
+
 def test_status_without_a_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: Path) -> None:
     with server.client() as client:
         client.flushall()

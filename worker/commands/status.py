@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from worker.commands.durations import brief_duration
-from worker.commands.options import amount
+from worker.commands.options import add_namespace, amount
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.status import (
     MOST_COUNTED,
@@ -52,13 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="exit with 4 if the oldest unfinished entry is more than S seconds old",
     )
+    add_namespace(parser)
 
 
 def command(options: argparse.Namespace) -> int:
     if options.watch:
         interrupt_on(signal.SIGINT)
     show_status(
-        settings_from(),
+        settings_from(namespace=options.namespace),
         as_json=options.json,
         watch=options.watch,
         max_lag=options.max_lag,
