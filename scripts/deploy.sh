@@ -127,7 +127,8 @@ release_of_checkout() {
         echo "$python"
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
-            find pyproject.toml core schemas worker deploy/systemd -type f -not -name '*.pyc' -print0
+            find pyproject.toml core schemas worker deploy/systemd -type f \
+                -not -name '*.pyc' -not -name '*.so' -print0
             documents
         } | LC_ALL=C sort -zu | xargs -0 sha256sum
     } | sha256sum)
@@ -146,9 +147,11 @@ build() {
     [ -n "$dry_run" ] || unfinished=$release
     run rm -rf "$release"
     run mkdir -p "$release/wheel"
+    run "$checkout/scripts/source" "$release/source"
     run "$python" -m venv "$release/venv"
     run "$release/venv/bin/pip" wheel --quiet --disable-pip-version-check "${index[@]}" \
-        --no-deps --wheel-dir "$release/wheel" "$checkout"
+        --no-deps --wheel-dir "$release/wheel" "$release/source"
+    run rm -rf "$release/source"
     run_pip_install "$release" "${index[@]}"
     run cp -R "$checkout/deploy/systemd" "$release/"
     copy_documents "$release/documents"
