@@ -196,8 +196,29 @@ def minimum_length(theta: Theta) -> int:
     return longest + 1
 
 
-def theta_hash(theta: Theta) -> str:
-    """Return 16 hex digits that are equal if and only if the parameters are equal.
+def theta_hash(theta: Mapping[str, Any] | None = None) -> str:
+    """Return 16 hex digits that are equal if and only if the merged parameters are equal.
+
+    Parameters
+    ----------
+    theta : mapping, optional
+        Overrides of `DEFAULT_THETA`, with the same nesting.
+
+    Returns
+    -------
+    str
+        ``hash_of_merged(merged_theta(theta))``.
+
+    Raises
+    ------
+    ThetaError
+        As `merged_theta`.
+    """
+    return hash_of_merged(merged_theta(theta))
+
+
+def hash_of_merged(theta: Theta) -> str:
+    """Return the hash of a theta that is already merged and checked.
 
     Parameters
     ----------

@@ -126,8 +126,11 @@ release_of_checkout() {
         "$python" -VV
         echo "$python"
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
-        find pyproject.toml README.md core schemas worker deploy -type f \
-            -not -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+        {
+            find pyproject.toml core schemas worker deploy/systemd -type f \
+                -not -name '*.pyc' -not -name '*.so' -print0
+            documents
+        } | LC_ALL=C sort -zu | xargs -0 sha256sum
     } | sha256sum)
     echo "$home/releases/$version-${digest:0:12}"
 }
@@ -144,9 +147,11 @@ build() {
     [ -n "$dry_run" ] || unfinished=$release
     run rm -rf "$release"
     run mkdir -p "$release/wheel"
+    run "$checkout/scripts/source" "$release/source"
     run "$python" -m venv "$release/venv"
     run "$release/venv/bin/pip" wheel --quiet --disable-pip-version-check "${index[@]}" \
-        --no-deps --wheel-dir "$release/wheel" "$checkout"
+        --no-deps --wheel-dir "$release/wheel" "$release/source"
+    run rm -rf "$release/source"
     run_pip_install "$release" "${index[@]}"
     run cp -R "$checkout/deploy/systemd" "$release/"
     copy_documents "$release/documents"
@@ -164,12 +169,24 @@ run_pip_install() {
     "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$release"/wheel/*.whl
 }
 
-# Keeps the folder structure of the checkout, so that links between documents work.
+# Keeps the folder structure of the checkout, so that links between documents work. Links to other
+# files, such as tests, become plain text.
 copy_documents() {
-    local target=$1 documents
-    mapfile -t documents < <(cd "$checkout" && find README.md core schemas worker deploy -name README.md)
-    run mkdir "$target"
-    (cd "$checkout" && run cp --parents "${documents[@]}" "$target/")
+    local target=$1 document
+    if [ -n "$dry_run" ]; then
+        echo "would: copy the documents to $target"
+        return
+    fi
+    while IFS= read -r -d '' document; do
+        mkdir -p "$target/$(dirname "$document")"
+        sed -E 's@\[([^][]*)\]\([^):#]*(\.(acl|conf|json|lua|py)|tests/[^)]*)\)@\1@g' "$checkout/$document" \
+            >"$target/$document"
+    done < <(documents)
+}
+
+# All documents of the checkout, each followed by a NUL.
+documents() {
+    (cd "$checkout" && find ./*.md core schemas worker deploy -type f -name '*.md' -print0)
 }
 
 write_environment() {

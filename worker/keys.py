@@ -1,4 +1,4 @@
-"""Every Redis key and consumer name; no other module builds one."""
+"""Every Redis key and consumer name. Only `settings` names others, those of a replay."""
 
 import hashlib
 from collections.abc import Iterable

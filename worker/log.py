@@ -39,7 +39,7 @@ class _Formatter(logging.Formatter):
 
 @dataclass
 class _Kind:
-    """Warnings of one kind since a moment."""
+    """Warnings of one kind since `since_s`."""
 
     since_s: float
     in_full: int = 0
@@ -51,9 +51,9 @@ class Repeats(logging.Filter):
     """Sums up repeated warnings, so that a flood of bad entries does not flood the log.
 
     The first FEW of a kind are shown in full. The others of that minute become one line at its end,
-    with their number and the last of them. After a quiet minute it starts again. Two warnings are
-    of one kind if they have the same text before their values are filled in, or the same
-    `extra={"kind": ...}`.
+    with their number and the last of them. After a minute without any, the next ones are shown in
+    full again. Two warnings are of one kind if their texts are equal before values are filled in,
+    or if they have the same `extra={"kind": ...}`.
     """
 
     FEW: Final = 10
@@ -79,12 +79,12 @@ class Repeats(logging.Filter):
 
     @property
     def seconds_to_tell(self) -> float:
-        """Until a sum is due; infinite if there is none."""
+        """Seconds until a sum is due; infinite if there is none."""
         since = (kind.since_s for kind in self._kinds.values() if kind.held_back)
         return max(0.0, min(since, default=math.inf) + self.MINUTE_S - self._now_s())
 
     def tell(self, *, at_once: bool = False) -> None:
-        """Log the sums whose minute is over, or with `at_once` all of them."""
+        """Log the sums whose minute is over, or all of them with `at_once`."""
         for name, kind in list(self._kinds.items()):
             passed_s = self._now_s() - kind.since_s
             if passed_s < self.MINUTE_S and not at_once:

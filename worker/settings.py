@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from core.theta import Theta, merged_theta, minimum_length, theta_hash
+from core.theta import Theta, hash_of_merged, merged_theta, minimum_length
 from schemas.interval import INTERVAL_PATTERN, interval_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of
@@ -139,7 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def theta_hash(self) -> str:
         """Published in every record."""
-        return theta_hash(self.theta)
+        return hash_of_merged(self.theta)
 
     @property
     def candle_interval_ms(self) -> int:

@@ -8,13 +8,13 @@ import time
 from typing import Final
 
 PATIENCE_S: Final = 0.5
-# What poll(2) promises room for in a pipe.
+# If poll(2) reports room in a pipe, there is room for this much.
 _PIECE: Final = select.PIPE_BUF
 
 
 class StandardError(io.TextIOBase):
-    """Writes whole lines. Once a pipe has been full for `patience_s`, nothing waits for it until it
-    has room again: a worker that waits for its log holds its leases and does nothing.
+    """Writes whole lines. Once a pipe has been full for `patience_s`, no write waits until it has
+    room again: a worker that waits for its log would hold its leases and do no work.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class StandardError(io.TextIOBase):
             data = ((notice if self._dropped else "") + text).encode(errors="backslashreplace")
             left = self._send(data, deadline_s)
             if len(left) < len(data):
-                # The rest goes first next time, so that no line is torn.
+                # The rest is sent first next time, so that no line is cut.
                 self._dropped, self._cut_off = 0, left
                 return
         self._dropped += text.count("\n")
 
     def _send(self, data: bytes, deadline_s: float) -> bytes:
-        """What could not be sent until then."""
+        """Returns what could not be sent by then."""
         room = select.poll()
         room.register(self._descriptor, select.POLLOUT)
         while data:
@@ -76,7 +76,7 @@ class StandardError(io.TextIOBase):
                 if left_s == 0:
                     break
             except OSError:
-                # The reader has gone: there is nobody left to tell.
+                # The reader is gone.
                 return b""
         return data
 

@@ -18,7 +18,7 @@ def _tell_of_hangup(_signum: int, _frame: FrameType | None) -> None:
 
 
 class Stopped(BaseException):
-    """Raised out of an interruptible wait; never seen outside `Stop.breaks_off`."""
+    """Raised out of an interruptible wait; never seen outside `Stop.interrupts`."""
 
 
 class Stop:
@@ -33,9 +33,9 @@ class Stop:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def sleep(self, seconds: float) -> None:
-        self.breaks_off(lambda: time.sleep(seconds))
+        self.interrupts(lambda: time.sleep(seconds))
 
-    def breaks_off(self, wait: Callable[[], object]) -> None:
+    def interrupts(self, wait: Callable[[], object]) -> None:
         """Run `wait`; a signal interrupts it wherever it blocks.
 
         Python retries a system call that was interrupted by a signal (PEP 475), so only an

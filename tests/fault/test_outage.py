@@ -165,7 +165,7 @@ def test_a_signal_stops_an_idle_worker_cleanly(
         worker.wait_for_log("holding 16 of 16 shards")
         worker.process.send_signal(number)
         assert worker.exit_code() == 0
-        assert "stopped; all shards are given back" in worker.log
+        assert "stopped; all shards are released" in worker.log
     assert client.keys(f"{INTERNAL_PREFIX}:lease:*") == []
     assert client.hgetall(f"{INTERNAL_PREFIX}:members") == {}
 

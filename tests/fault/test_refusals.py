@@ -156,7 +156,7 @@ def test_the_log_and_the_status_say_it_when_the_reason_for_waiting_changes(
 def test_a_hangup_is_only_logged(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """It ended the worker without a word, with its leases held."""
+    """It used to end the worker silently, with its leases held."""
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
         for times in (1, 2):
@@ -167,10 +167,10 @@ def test_a_hangup_is_only_logged(
         assert worker.terminate() == 0
 
 
-def test_a_worker_whose_log_nobody_reads_goes_on(
+def test_a_worker_whose_log_nobody_reads_keeps_working(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G6: it stood still for ever, and kept its leases."""
+    """G6: it used to block forever, and kept its leases."""
     read_end, write_end = os.pipe()
     given = environment(redis_port=server.port, start="replay")
     command = [sys.executable, "-m", "worker", "worker"]
@@ -187,7 +187,7 @@ def test_a_worker_whose_log_nobody_reads_goes_on(
     os.close(read_end)
     assert before.startswith(b"20")
     assert b" log lines were dropped here: nobody read them\n" in after
-    assert after.endswith(b"stopped; all shards are given back\n")
+    assert after.endswith(b"stopped; all shards are released\n")
 
 
 def test_a_flood_of_bad_entries_is_a_few_lines(

@@ -1,5 +1,5 @@
-"""Redis goes back to older data and no connection breaks: as when a replica is behind, and people
-copy it over its master, or put it in the master's place.
+"""Redis goes back to older data without breaking a connection: a replica that is behind is copied
+over its master, or takes its place.
 """
 
 from collections.abc import Iterator
@@ -115,7 +115,7 @@ def test_the_worker_begins_a_new_session_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G3: as after a lost connection; it goes on by itself."""
+    """G3: as after a lost connection; it continues without help."""
     expected = expected_outcome(server)
     stop = Stop()
     earlier: dict[bytes, tuple[bytes, int]] = {}

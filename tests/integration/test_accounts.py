@@ -1,4 +1,4 @@
-"""Every entry ends once, and is counted so, whatever others read, move or write."""
+"""Every entry is counted exactly once, whatever other programs read, move or write."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -184,7 +184,7 @@ def moved_server() -> Iterator[EmbeddedRedis]:
         yield server
 
 
-def test_a_group_that_moves_from_redis_6_with_a_backlog_goes_on(
+def test_a_group_that_moves_from_redis_6_with_a_backlog_continues(
     moved_server: EmbeddedRedis,
 ) -> None:
     """G5, G8: no lag below 0, none that hides what is unread."""
@@ -232,7 +232,7 @@ def test_entries_read_is_never_above_what_was_added(
 def test_a_damaged_number_of_unfinished_entries_is_counted_again(
     found: str, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G9, and G5: also when the entries are not pending any more."""
+    """G5, G9: also when the entries are no longer pending."""
     worker = SteppedWorker(server, "one", batch=20)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 60))

@@ -1,4 +1,4 @@
-"""A commit that breaks off half-way, for whatever reason and wherever: it is completed, once."""
+"""A commit that breaks off half-way, anywhere and for any reason, is completed once."""
 
 import re
 from collections import Counter
@@ -55,7 +55,7 @@ def called(*names: str) -> set[str]:
     return {*re.findall(r"\b([A-Z]+) = PLAIN", text), *re.findall(r"redis\.call\('(\w+)'", text)}
 
 
-# HDEL is for symbols that retire, which have a test of their own.
+# HDEL is for symbols that retire; another test covers those.
 WRITTEN = sorted(called("carry_out") - {"HDEL"})
 # EXISTS is for `group_info` in stream.lua, which a commit does not need.
 ALL = sorted(called("integer", "stream", "clock", "carry_out", "commit") - {"EXISTS", "HDEL"})
@@ -111,7 +111,7 @@ def judge_what_is_seen(before: Seen, found: Seen, after: Seen) -> None:
 def complete_with_a_new_worker(
     server: EmbeddedRedis, client: redis.Redis, after: Seen, **changes: Any
 ) -> None:
-    """Everything is as if nothing had happened; and is still after more candles."""
+    """Everything is as in a run without faults, also after more candles."""
     expire_leases(client)
     last = work(server, "last", **changes)
     assert seen(client) == after
@@ -125,7 +125,7 @@ def complete_with_a_new_worker(
 def test_a_right_that_is_taken_away_and_given_back_costs_nothing(
     command: str, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3, G5: every command that a commit uses. In between, nobody gets any further."""
+    """G3, G5: every command that a commit uses. In between, no worker can continue."""
     before, after = before_and_after(server, client)
     first = worker_at_the_batch(server, client, **USER)
     changes = first.advance(first.fetch())
@@ -244,7 +244,7 @@ def test_an_error_at_any_command_is_repaired(
 def test_a_retirement_that_broke_off_at_any_command_is_completed(
     one_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G3: no symbol is left by half, and each is counted once."""
+    """G3: no symbol is partly removed, and each is counted once."""
     server, client = one_server, one_server.client()
     retired = {shard_of(symbol, SHARDS): [symbol] for symbol in KNOWN[:2]}
     finished: dict[int, list[bytes]] = {shard: [] for shard in retired}
@@ -320,7 +320,7 @@ def test_a_worker_without_the_lease_completes_and_clears_nothing(
 def test_two_workers_that_take_shards_of_one_broken_commit_complete_it_once(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G3: whoever comes first does it for both."""
+    """G3: the first one completes it for both shards."""
     _, after = before_and_after(server, client)
     worker = broken(server, client, monkeypatch)
     expire_leases(client)
@@ -334,7 +334,7 @@ def test_two_workers_that_take_shards_of_one_broken_commit_complete_it_once(
     complete_with_a_new_worker(server, client, after)
 
 
-def test_a_completion_whose_reply_gets_lost_is_not_done_again(
+def test_a_completion_whose_reply_is_lost_is_not_repeated(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G3: the worker cannot know; the next session finds it complete."""
@@ -359,7 +359,7 @@ def test_a_completion_whose_reply_gets_lost_is_not_done_again(
 def test_nothing_is_committed_on_a_shard_whose_last_commit_broke_off(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G3: should the worker itself go on, its leases held."""
+    """G3: even if the worker itself continued, with its leases held."""
     worker = broken(server, client, monkeypatch)
     feed_fields(client, [as_envelope(candle("BTCUSDT", 30, 100.0))])
     changes = worker.advance(worker.fetch())
@@ -373,7 +373,7 @@ def test_nothing_is_committed_on_a_shard_whose_last_commit_broke_off(
 def test_a_symbol_that_is_damaged_meanwhile_holds_up_no_other(
     key: str, server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: what is left of the commit is done, but for the damaged key."""
+    """G9: the rest of the commit is executed, except for the damaged key."""
     _, after = before_and_after(server, client)
     worker = broken(server, client, monkeypatch, at=1)
     damaged = worker.keys.window("ETHUSDT") if key == "window" else worker.keys.state("ETHUSDT")
@@ -390,7 +390,7 @@ def test_a_symbol_that_is_damaged_meanwhile_holds_up_no_other(
     assert noted(client) == []
 
 
-def test_a_note_that_somebody_removed_is_told_and_the_shard_refused(
+def test_a_removed_note_is_reported_and_the_shard_refused(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(server, client, monkeypatch)
@@ -403,10 +403,10 @@ def test_a_note_that_somebody_removed_is_told_and_the_shard_refused(
 
 
 @pytest.mark.usefixtures("user")
-def test_the_worker_ends_with_the_reason_and_everybody_who_looks_is_told(
+def test_the_worker_ends_with_the_reason_and_all_commands_show_it(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G3: as processes. When the right is given back, the next worker completes it by itself."""
+    """G3: as processes. When the right is restored, the next worker completes it by itself."""
     settings = {**USER, "start": "replay", "lease_seconds": 1}
     failure = "the last commit of shard-10 broke off at XACK quantum:stream:market.klines: "
     with WorkerProcess(server.port, tmp_path, worker_id="one", **settings) as worker:

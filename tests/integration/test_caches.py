@@ -1,4 +1,4 @@
-"""Candle caches belong to other programs: whatever is in one costs no more than that cache (G9)."""
+"""Candle caches belong to other programs: bad content affects only that cache (G9)."""
 
 import logging
 from collections.abc import Callable
@@ -81,7 +81,7 @@ CAUSES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("name", CAUSES)
-def test_a_cache_that_cannot_be_right_is_passed_over_for_the_next(
+def test_a_cache_that_cannot_be_right_is_skipped_for_the_next(
     name: str, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G9"""
@@ -96,7 +96,7 @@ def test_a_cache_that_cannot_be_right_is_passed_over_for_the_next(
     assert client.llen(f"{INTERNAL_PREFIX}:window:BTCUSDT") == 3
 
 
-def test_a_cache_that_this_user_may_not_read_is_passed_over(
+def test_a_cache_that_this_user_may_not_read_is_skipped(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G9"""
@@ -115,7 +115,7 @@ def test_a_cache_that_this_user_may_not_read_is_passed_over(
         call("ACL", "DELUSER", "half")(client)
 
 
-def test_closes_of_a_list_that_would_begin_before_2000_are_passed_over(
+def test_closes_of_a_list_that_would_begin_before_2000_are_skipped(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G9: a week for each candle reaches far back."""

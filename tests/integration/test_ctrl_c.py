@@ -8,6 +8,7 @@ import redis
 
 from tests.support.processes import IN_BACKGROUND
 from tests.support.records import make_record, publish
+from tests.support.replaying import candle_folder, stream_of
 from tests.support.steps import SteppedWorker
 from tests.support.terminal import Terminal
 from tests.support.worker_process import WorkerProcess, wait_until
@@ -47,6 +48,23 @@ def test_it_ends_a_recording(server: EmbeddedRedis, tmp_path: Path) -> None:
         wait_until(path.exists, "the file is begun")
         recorder.process.send_signal(SIGINT)
         assert recorder.exit_code() == 0, recorder.log
+
+
+def test_it_ends_the_demo(tmp_path: Path) -> None:
+    with InBackground(0, tmp_path, "demo") as demo:
+        demo.wait_for_log("Press Ctrl-C")
+        demo.process.send_signal(SIGINT)
+        assert demo.exit_code() == 0, demo.log
+        assert "The demo is over" in demo.log
+
+
+def test_it_ends_a_replay_that_waits_for_workers(server: EmbeddedRedis, tmp_path: Path) -> None:
+    files = candle_folder(tmp_path, 5)
+    waiting = ("replay", str(files), "--namespace", "a", "--max-backlog", "1")
+    with InBackground(server.port, tmp_path, *waiting) as replay, server.client() as client:
+        wait_until(lambda: client.xlen(stream_of("a")) == 1, "as much is fed as allowed")
+        replay.process.send_signal(SIGINT)
+        assert replay.exit_code() == 130, replay.log
 
 
 def test_it_ends_top(server: EmbeddedRedis, client: redis.Redis) -> None:

@@ -1,4 +1,4 @@
-"""Who hands entries to the shards of others wakes them: they may be waiting for newer ones."""
+"""A worker that hands entries to the shards of others wakes them."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def woken_by(worker: SteppedWorker, monkeypatch: pytest.MonkeyPatch) -> list[str
     return [name.decode() for name, _ in heard]
 
 
-def test_a_worker_that_found_no_room_is_woken_by_whoever_hands_it_entries(
+def test_a_worker_that_may_not_route_is_woken_by_one_that_hands_it_entries(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G6: also by one that has room for a whole batch, and only once."""
@@ -61,7 +61,7 @@ def test_a_worker_that_found_no_room_is_woken_by_whoever_hands_it_entries(
     assert woken_by(two, monkeypatch) == []
 
 
-def test_a_worker_does_not_wake_others_for_entries_of_its_own(
+def test_a_worker_does_not_wake_others_for_its_own_entries(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     worker = SteppedWorker(server, "one")

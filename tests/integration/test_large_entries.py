@@ -1,4 +1,4 @@
-"""Scripts read entries by their size: Redis must not stand still for a stream of monsters."""
+"""Scripts limit what they read by size: huge entries must not block Redis for long."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def pending(client: redis.Redis) -> dict[bytes, int]:
 def test_no_more_is_routed_at_once_than_a_script_can_read(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G5, G8: and not having read all is not taken for having read all there is."""
+    """G5, G8: and a script that stops early does not report that it has read everything."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed_monsters(client)
@@ -53,7 +53,7 @@ def test_no_more_is_routed_at_once_than_a_script_can_read(
 def test_small_entries_before_them_do_not_let_many_large_ones_pass(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """The average of what was read so far says little of what follows, so steps grow slowly."""
+    """The average size so far does not predict the next entries, so steps grow slowly."""
     worker = SteppedWorker(server, "one")
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 20))

@@ -64,7 +64,7 @@ def test_a_worker_takes_what_it_can_load_in_time_and_works_before_it_takes_more(
 def test_a_shard_that_is_larger_than_anything_that_fits_is_taken_alone(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G6: or nobody would ever serve it."""
+    """G6: otherwise no worker would ever serve it."""
     group_with_symbols(server, client, shards=2)
     worker = SteppedWorker(server, "next", window_size=LARGE, shards=2)
     worker.shards.keep()
@@ -102,7 +102,7 @@ class Passing:
 def test_leases_outlast_a_loading_that_takes_longer(
     shards: int, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G6: a worker that lost them would load for ever."""
+    """G6: a worker that lost them would never finish loading."""
     group_with_symbols(server, client, shards=shards)
     taken_before = int(client.get(f"{INTERNAL_PREFIX}:epoch") or 0)
     worker = SteppedWorker(server, "next", window_size=LARGE, shards=shards)

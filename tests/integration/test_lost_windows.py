@@ -69,7 +69,7 @@ def another(server: EmbeddedRedis, client: redis.Redis, first: int, last: int) -
 def test_a_window_that_was_lost_is_filled_from_a_cache_and_its_next_state_is_the_same(
     left: int, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G6: whatever is left of it stands behind the closes of the cache."""
+    """G6: what is left of it follows the closes of the cache."""
     worked(server, client)
     another(server, client, FILLED, FILLED).shards.release()
     expected = published(client)["BTCUSDT"][-1], window_of(client)
@@ -99,7 +99,7 @@ def test_a_window_that_was_lost_and_has_no_cache_gathers_closes_again_and_is_cou
     else:
         client.delete(WINDOW)
     first = FILLED
-    # Each worker loads the window anew, while it grows.
+    # Each worker loads the growing window again.
     for number in range(NEEDED - left):
         assert states(client) == before
         another(server, client, first + number, first + number).shards.release()
@@ -112,7 +112,7 @@ def test_a_window_that_was_lost_and_has_no_cache_gathers_closes_again_and_is_cou
 def test_candles_from_before_the_last_state_stay_out_of_a_window_that_was_lost(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G3: what was applied and published once is not again."""
+    """G3: nothing is applied or published twice."""
     worked(server, client)
     before = states(client)
     client.delete(WINDOW)

@@ -21,7 +21,7 @@ def test_ready_with_the_first_shards_and_stopping_before_they_are_released(
         )
         assert worker.terminate() == 0
     assert manager.heard.count("READY=1") == 1
-    assert manager.heard.endswith("STOPPING=1\nSTATUS=giving all shards back\n")
+    assert manager.heard.endswith("STOPPING=1\nSTATUS=releasing all shards\n")
 
 
 def test_a_worker_without_shards_becomes_ready_too(

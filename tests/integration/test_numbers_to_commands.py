@@ -18,7 +18,7 @@ SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 ONE_OF_THEM = shard_name(shard_of(SYMBOLS[0], 16))
 
 
-def test_no_script_hands_a_number_to_a_command_but_its_text(
+def test_scripts_pass_numbers_to_commands_only_as_text(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G3, G8: through everything that routing knows; any number could be such a multiple."""

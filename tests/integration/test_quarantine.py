@@ -1,4 +1,4 @@
-"""Damage to the keys of one symbol costs that symbol alone, until somebody repairs it (G9)."""
+"""Damage to the keys of one symbol affects only that symbol, until it is repaired (G9)."""
 
 import struct
 from collections.abc import Callable
@@ -197,7 +197,7 @@ def test_damage_that_a_commit_meets_costs_no_other_symbol_and_can_be_repaired(
     assert (counters(client)["applied"], aside(client)) == (before["applied"] + 5, {})
 
 
-def test_a_repaired_symbol_goes_on_from_its_window(
+def test_a_repaired_symbol_continues_from_its_window(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G6, G9: with the next candle it has a state again, and a gap."""
@@ -217,7 +217,7 @@ def test_a_repaired_symbol_goes_on_from_its_window(
 def test_hundreds_of_damaged_symbols_in_one_batch_cost_no_other(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """G9: some other program has written to all the names that we publish under."""
+    """G9: another program has written to all the keys that we publish to."""
     symbols = tuple(f"S{i}USDT" for i in range(300))
     worker = small_worker(server)
     worker.batch_size.most = 500
@@ -234,7 +234,7 @@ def test_hundreds_of_damaged_symbols_in_one_batch_cost_no_other(
     assert aside(client) == {}
 
 
-def test_a_field_of_the_marks_that_cannot_be_a_symbol_is_set_aside_under_a_name_of_its_own(
+def test_a_field_of_the_marks_that_cannot_be_a_symbol_is_set_aside_under_its_own_name(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G9"""
@@ -335,7 +335,7 @@ def test_status_and_verify_read_what_no_worker_has_met_yet(
 
 
 @pytest.mark.parametrize("spoil", ["counters", "members", "lease"])
-def test_status_reads_what_else_somebody_may_have_written(
+def test_status_reads_whatever_another_program_has_written(
     spoil: str, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     worker = worked(server, client)
@@ -356,7 +356,7 @@ def test_status_reads_what_else_somebody_may_have_written(
 def test_workers_survive_one_string_in_place_of_a_state(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G9: with a real process, which names it once, and ends with 0."""
+    """G9: a real process, which logs it once and exits with 0."""
     client.set(STATE, "x")
     with WorkerProcess(server.port, tmp_path, start="replay") as worker:
         worker.wait_for_log("holding 16 of 16 shards")

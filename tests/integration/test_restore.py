@@ -1,4 +1,4 @@
-"""Entries that are handed over, not finished, and not pending any more: how they come back."""
+"""How entries are restored that were handed over, are not finished and are no longer pending."""
 
 from typing import Any
 
@@ -123,7 +123,7 @@ def test_a_long_stream_is_looked_through_in_slices_and_leases_are_kept_in_betwee
     assert not client.hexists(META, "restoring")
 
 
-def test_nothing_newer_is_routed_while_a_restoring_is_under_way_and_another_worker_ends_it(
+def test_nothing_newer_is_routed_during_a_restoration_and_another_worker_can_finish_it(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G1, G5: what a foreign reader took counts as pending before everything has been looked
@@ -168,7 +168,7 @@ def test_entries_that_are_taken_away_behind_a_slice_are_looked_for_again(
     assert counters(client) == {"applied": 20, "ignored": 3 * IN_A_SLICE}
 
 
-def test_damaged_progress_of_a_restoring_is_passed_over(
+def test_damaged_progress_of_a_restoration_is_ignored(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G9."""

@@ -109,7 +109,7 @@ def used(commands: list[Command], settings: Settings) -> set[Right]:
 
 
 def test_the_list_has_all_that_workers_do(server: EmbeddedRedis, client: redis.Redis) -> None:
-    """Warming up, back-fill, states, dead letters, leases, restoring, handing over, counting."""
+    """Warm-up, back-fill, states, dead letters, leases, restoring, handing over, counting."""
     given: dict[str, Any] = {"symbols": "BTCUSDT", "backfill_keys": "candles:{symbol}:1m"}
     candles = made_candles(("BTCUSDT",), 300)
     client.zadd("candles:BTCUSDT:1m", {'{"c": 1.5}': START_MS})
@@ -232,7 +232,7 @@ def test_a_redis_that_refuses_writes_does_not_pass(
 
 
 @pytest.mark.parametrize(("read_only", "says"), [("yes", "a read-only"), ("no", "a writable")])
-def test_a_replica_is_refused_a_writable_one_too(
+def test_a_replica_is_refused_even_if_it_is_writable(
     read_only: str, says: str, server_binary: Path
 ) -> None:
     """What is written to a replica is gone after its next resync, and the group with it."""

@@ -197,6 +197,24 @@ def test_what_is_fixed_when_the_group_is_created_cannot_change(
         assert (worker.exit_code(), says in worker.log) == (2, True), worker.log
 
 
+@pytest.mark.parametrize("command", ["worker", "check", "status", "verify"])
+@pytest.mark.parametrize("exists", [False, True], ids=["no such stream", "a stream of others"])
+def test_another_input_stream_than_that_of_the_group_is_named_and_nothing_else_is_proposed(
+    exists: bool, command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """The live group is there, so nobody must be sent to the steps for one that is gone."""
+    SteppedWorker(server, "one")
+    if exists:
+        client.xadd("typo", {"a": "b"})
+    with WorkerProcess(server.port, tmp_path, command, input_stream="typo") as process:
+        assert process.exit_code() == 2, process.log
+    expected = (
+        f"the group {GROUP!r} was created on {INPUT}, but this worker reads typo; "
+        f"set MARKETSTATE_INPUT_STREAM to {INPUT}, or choose another MARKETSTATE_GROUP"
+    )
+    assert (expected in process.log, "When the group is gone" in process.log) == (True, False)
+
+
 def test_settings_of_the_calculation_change_only_while_no_other_worker_runs(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:

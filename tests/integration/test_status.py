@@ -78,12 +78,45 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     assert (code, "none yet" in output) == (0, True)
 
 
+@pytest.mark.parametrize("command", ["status", "check"])
+def test_status_and_check_look_into_the_namespace_of_a_replay(
+    command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """With the same option as all other commands that look into one."""
+    with WorkerProcess(server.port, tmp_path, replay_namespace="yesterday") as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        with WorkerProcess(server.port, tmp_path, command, "--namespace", "yesterday") as process:
+            assert process.exit_code() == 0, process.log
+    assert "quantum:replay:yesterday:stream:market.klines" in process.log
+    assert client.exists(INPUT) == 0
+
+
 def test_status_without_a_group_is_one_clear_line(server: EmbeddedRedis, tmp_path: Path) -> None:
     with server.client() as client:
         client.flushall()
     code, output = status_command(server, tmp_path)
     assert (code, len(output.splitlines())) == (3, 1)
     assert f"{INPUT} has no group 'marketstate'; start a worker, which creates it" in output
+
+
+def test_status_and_verify_can_be_asked_while_redis_is_full(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G8: then the backlog is what everybody wants to see."""
+    worker = SteppedWorker(server, "one", lease_seconds=120)
+    worker.keep()
+    feed(client, made_candles(("BTCUSDT",), 258))
+    worker.finish_all()
+    feed(client, made_candles(("ETHUSDT",), 3))
+    client.config_set("maxmemory", "1")
+    try:
+        code, output = status_command(server, tmp_path, "--json")
+        with WorkerProcess(server.port, tmp_path, "verify") as verify:
+            verify.exit_code()
+    finally:
+        client.config_set("maxmemory", "0")
+    assert (code, as_json(output)["lag"], as_json(output)["counters"]["applied"]) == (0, 3, 258)
+    assert "ok   recomputed: 1 of 1 states are byte for byte" in verify.log
 
 
 def test_for_a_deleted_group_status_says_the_same_as_the_worker(

@@ -100,7 +100,7 @@ def test_a_user_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
     with top(server, redis_username=user, redis_password="only-reads") as terminal:
         terminal.wait_for("BTCUSDT")
         assert "workers -  lag -  pending -" in terminal.screen[1]
-        assert "this user is not allowed to" in terminal.screen[1]
+        assert "this user is not allowed to read the group" in terminal.screen[1]
 
 
 @pytest.mark.parametrize(("encoding", "options"), [("latin-1", []), ("utf-8", ["--ascii"])])

@@ -1,4 +1,4 @@
-"""Counting what nobody has taken: exact where Redis knows it, limited and in steps elsewhere."""
+"""Counting entries that no worker has taken: exact if Redis knows it, else limited, in steps."""
 
 import math
 import socket

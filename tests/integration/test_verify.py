@@ -92,11 +92,34 @@ def test_a_window_that_has_moved_on_too_far_cannot_be_compared(server: EmbeddedR
     """A separate verdict: neither right nor wrong."""
     worker = worked(server, 257 + 40, publish_interval=3_600, window_size=257)
     findings = found(worker)
-    assert "skip" == verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"]
+    assert verdicts(findings)["BTCUSDT"] == verdicts(findings)["recomputed"] == "skip"
     assert (
         text_of(findings, "BTCUSDT")
         == "its window has moved on: 217 closes up to its state, 257 needed"
     )
+
+
+@pytest.mark.parametrize("left", [0, 100, 280])
+def test_a_window_that_is_deleted_or_cut_under_a_running_worker_fails(
+    left: int, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """The worker goes on from its memory, so nothing else shows that a restart loses closes."""
+    candles = closing_now(made_candles(SYMBOLS, 302))
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, candles[: 2 * 300])
+    worker.finish_all()
+    if left:
+        client.ltrim(WINDOW, -left, -1)
+    else:
+        client.delete(WINDOW)
+    feed(client, candles[2 * 300 :])
+    worker.finish_all()
+    findings = found(worker)
+    assert (verdicts(findings)["BTCUSDT"], verdicts(findings)["recomputed"]) == ("FAIL", "FAIL")
+    expected = f"the window in Redis has {left + 2} closes up to this state, which had 300: "
+    assert text_of(findings, "BTCUSDT").startswith(expected)
+    assert "ETHUSDT" not in verdicts(findings)
 
 
 def test_symbols_whose_window_is_filling_have_no_state_to_judge(server: EmbeddedRedis) -> None:

@@ -18,6 +18,7 @@ FIRST: Final = "quantum-marketstate.service"
 SECOND: Final = "quantum-marketstate@2.service"
 ENVIRONMENT: Final = "/etc/quantum/marketstate.env"
 PASSWORD: Final = "/etc/quantum/marketstate.password"
+DOCUMENTS: Final = "/opt/quantum/marketstate/current/documents"
 SHARDS: Final = 16
 
 

@@ -38,16 +38,7 @@ class SteppedWorker(Session):
         return self.intake.fetch(self.batch_size.most)
 
     def advance(self, readings: list[Reading], *, ask_ahead: bool = False) -> Changes:
-        room = self.shards.room_for_symbols
-        histories = self.histories(readings, room)
-        if ask_ahead:
-            self.intake.ask_ahead(readings, self.batch_size.most)
-        now_ms = self.intake.now_ms()
-        return self.pipeline.advance(readings, self.shards.memory, histories, now_ms, room)
-
-    def overdue(self) -> Changes:
-        most = self.overdue_batch_size.most
-        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
+        return self.prepare(readings, ask_ahead=ask_ahead)()
 
     def apply(self, changes: Changes) -> None:
         """Raises LeaseLost."""

@@ -12,7 +12,8 @@ from tests.support.candles import (
     made_candles,
     real_candles,
 )
-from tests.support.deployment import ENVIRONMENT, FIRST, SECOND, WHEELS, Deployment
+from tests.support.deployment import DOCUMENTS, ENVIRONMENT, FIRST, SECOND, WHEELS, Deployment
+from tests.support.documents import documents, links, name_of
 from tests.support.machine import Machine
 from tests.support.worker_process import feed, published, wait_until_finished
 
@@ -50,6 +51,32 @@ def test_deploying_the_same_again_restarts_nothing(deployed: Deployment) -> None
     said = deployed.deploy("--", "--max-state-age=inf").stdout
     assert "is already built" in said
     assert deployed.machine.show(FIRST, "MainPID", "InvocationID") == before
+
+
+def test_the_documents_of_a_release_are_those_that_the_units_name_and_link_to_each_other(
+    deployed: Deployment,
+) -> None:
+    named = [url.removeprefix("file:") for url in deployed.show(FIRST, "Documentation").split()]
+    assert [deployed.machine.path(file).is_file() for file in named] == [True, True]
+    folder = deployed.machine.path(DOCUMENTS)
+    copied = list(folder.rglob("*.md"))
+    assert {str(file.relative_to(folder)) for file in copied} == set(map(name_of, documents()))
+    broken = [
+        (file, link)
+        for file in copied
+        for link in links(file)
+        if not (file.parent / link.partition("#")[0]).exists()
+    ]
+    assert broken == []
+
+
+def test_files_that_are_not_part_of_a_release_do_not_change_it(deployed: Deployment) -> None:
+    users = deployed.machine.path(f"{deployed.checkout}/deploy/redis/users.acl")
+    original = users.read_text()
+    users.write_text(original + "# another line\n")
+    said = deployed.deploy("--dry-run").stdout
+    users.write_text(original)
+    assert "is already built" in said
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(deployed: Deployment) -> None:

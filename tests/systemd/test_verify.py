@@ -81,4 +81,4 @@ def test_without_root_or_an_installation_it_says_what_is_missing(begun: Deployme
     script = f"{begun.checkout}/scripts/verify.sh"
     done = begun.machine.run("setpriv", "--reuid=65534", "--clear-groups", script, check=False)
     assert done.returncode == 4
-    assert "FAIL verify: only root can read the settings of the services" in done.stdout
+    assert "FAIL verify: only root can read the settings of the services: use sudo" in done.stdout

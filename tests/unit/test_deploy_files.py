@@ -3,13 +3,14 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from tests.support.deployment import DOCUMENTS
+from tests.support.documents import ROOT, documents
 from worker.settings import PREFIX, Settings, settings_from
 
-ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))
     for folder in ("scripts", ".ci", "deploy", "tests/support")
@@ -21,7 +22,7 @@ ELSEWHERE = {"worker_id", "replay_namespace", "redis_password", "redis_password_
 
 
 def given_in_template() -> dict[str, str]:
-    text = (ROOT / "deploy/systemd/marketstate.env").read_text()
+    text = (DEPLOY / "systemd/marketstate.env").read_text()
     return dict(re.findall(rf"^#({PREFIX}\w+)=(.*)$", text, re.MULTILINE))
 
 
@@ -33,6 +34,22 @@ def test_the_environment_file_has_every_setting() -> None:
 def test_the_environment_file_has_the_defaults() -> None:
     """Uncommenting every line changes nothing; a setting without a default is empty."""
     assert settings_from(given_in_template()) == settings_from({})
+
+
+def test_the_table_of_settings_has_every_variable() -> None:
+    rows = re.findall(
+        r"^\| (`MARKETSTATE_.*?) \|", (DEPLOY / "README.md").read_text(), re.MULTILINE
+    )
+    names = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    variables = [PREFIX + name.upper() for name in Settings.__struct_fields__ if name != "theta"]
+    assert sorted(names) == sorted(variables)
+
+
+def test_the_units_name_documents_of_the_release() -> None:
+    text = (DEPLOY / "systemd/worker.conf").read_text()
+    named = re.findall(rf"^Documentation=file:{DOCUMENTS}/(.*)$", text, re.MULTILINE)
+    assert len(named) == text.count("Documentation=")
+    assert [name for name in named if ROOT / name not in documents()] == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

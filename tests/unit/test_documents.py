@@ -1,5 +1,6 @@
 """Links, commands and file names in the documents work, and so do the code's links to documents."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tests.support.command_lines import command_lines
 from tests.support.documents import (
     ROOT,
     anchors,
+    code_spans,
     documents,
     files_named_in,
     headings,
@@ -110,6 +112,21 @@ def test_command_lines_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:
 @EVERY_DOCUMENT_OF_TODAY
 def test_every_file_of_the_repository_that_is_named_is_there(document: Path) -> None:
     assert [file for file in files_named_in(document) if not (ROOT / file).exists()] == []
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    there = {path.name for path in files}
+    for path in files:
+        there.update(re.findall(r"^ *def (test_\w+)", path.read_text(), re.MULTILINE))
+    named = {
+        (name_of(path), span)
+        for path in OF_TODAY
+        for span in code_spans(path)
+        if re.fullmatch(r"test_\w+(\.py)?", span)
+    }
+    assert {(path, span) for path, span in named if span not in there} == set()
+    assert len(named) > 50
 
 
 def test_the_readme_is_short() -> None:

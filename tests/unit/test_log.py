@@ -1,4 +1,4 @@
-"""Log lines: what comes again and again is summed up, and nothing of it is forgotten."""
+"""Log lines: repeated warnings are summed up, and all of them are counted."""
 
 import ast
 import logging
@@ -13,7 +13,7 @@ WORKER = Path(__file__).parents[2] / "worker"
 
 
 class Lines(logging.Handler):
-    """A log with a clock of its own."""
+    """A log with a clock that the test moves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def test_kinds_are_told_apart_by_name_or_by_the_text_without_its_values(lines: L
     assert lines.new() == []
 
 
-def test_what_is_no_warning_is_never_summed(lines: Lines) -> None:
+def test_lines_that_are_not_warnings_are_never_summed(lines: Lines) -> None:
     for _ in range(100):
         log.info("a state was published")
     assert len(lines.new()) == 100

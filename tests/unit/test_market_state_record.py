@@ -58,7 +58,7 @@ def test_the_hash_has_every_field_in_its_format() -> None:
         "buffer_size": "300",
         "record": encode_record(RECORD),
     }
-    assert expected == HASH
+    assert dict(HASH) == expected
 
 
 def test_the_stream_entry_has_every_field_in_its_format() -> None:
@@ -71,7 +71,7 @@ def test_the_stream_entry_has_every_field_in_its_format() -> None:
         "timestamp": "1700000039",
         "record": encode_record(RECORD),
     }
-    assert expected == STREAM
+    assert dict(STREAM) == expected
 
 
 def test_the_journal_line_is_exactly_as_specified() -> None:

@@ -10,7 +10,7 @@ from core.theta import merged_theta
 from worker.settings import Settings
 from worker.store import connection
 from worker.store.outage import Outage
-from worker.store.refusal import passes_by_itself, reason, refusal_of, refuses_for_now
+from worker.store.refusal import is_transient, reason, refusal_of, refuses_for_now
 
 SHA = "f312507fea71c5e5daa2959fc8d604900f299304"
 OF_7 = f" script: {SHA}, on @user_script:12."
@@ -93,9 +93,9 @@ def test_every_error_is_told_with_what_to_do(
     assert refusal_of(error).state == (state or refusal_of(error).state)
 
 
-def test_what_passes_by_itself_is_waited_for_and_at_a_start_only_if_redis_is_there() -> None:
-    assert [passes_by_itself(error) for error, *_ in REFUSALS] == [True] * len(REFUSALS)
-    assert [passes_by_itself(error) for error, *_ in FINAL] == [False] * len(FINAL)
+def test_what_is_transient_is_waited_for_and_at_a_start_only_if_redis_is_there() -> None:
+    assert [is_transient(error) for error, *_ in REFUSALS] == [True] * len(REFUSALS)
+    assert [is_transient(error) for error, *_ in FINAL] == [False] * len(FINAL)
     refusing = {state for error, state, _ in REFUSALS if refuses_for_now(error)}
     assert {state for _, state, _ in REFUSALS} - refusing == {"away"}
     assert [error for error, *_ in FINAL if refuses_for_now(error)] == []

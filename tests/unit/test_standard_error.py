@@ -1,4 +1,4 @@
-"""A log pipe that nobody reads: lines are dropped and counted, and whoever writes goes on."""
+"""A log pipe that nobody reads: lines are dropped and counted, and the writer continues."""
 
 import os
 import socket
@@ -57,7 +57,7 @@ def numbered(first: int, count: int) -> list[str]:
     return [f"{i} {LINE}" for i in range(first, first + count)]
 
 
-def test_who_writes_goes_on_and_says_how_much_is_missing_once_somebody_reads(pipe: Pipe) -> None:
+def test_the_writer_continues_and_reports_what_is_missing_once_the_pipe_is_read(pipe: Pipe) -> None:
     """G6: a worker that waited for its reader held its leases and did nothing."""
     stream = StandardError(pipe.writer, before_notice="<4>", patience_s=0.01)
     assert written(stream, numbered(0, 5_000))
@@ -71,7 +71,7 @@ def test_who_writes_goes_on_and_says_how_much_is_missing_once_somebody_reads(pip
     assert 500 < len(arrived) < 700
 
 
-def test_a_message_that_was_begun_is_not_torn(pipe: Pipe) -> None:
+def test_a_message_that_was_begun_is_not_cut(pipe: Pipe) -> None:
     """Many lines at once, more than a pipe has room for: the rest comes when there is room."""
     stream = StandardError(pipe.writer, patience_s=0.01)
     message = "\n".join(numbered(0, 1_000))

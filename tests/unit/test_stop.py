@@ -81,7 +81,7 @@ class Blocking:
 def test_a_signal_interrupts_a_wait(stop: Stop, signum: int) -> None:
     """G6: on a clean stop, shards are released at once."""
     with Blocking(signum) as blocking:
-        stop.breaks_off(blocking.wait)
+        stop.interrupts(blocking.wait)
     assert stop.requested
     assert not blocking.timed_out
 
@@ -98,7 +98,7 @@ def test_a_signal_does_not_interrupt_anything_else(stop: Stop, signum: int) -> N
 
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_a_signal_after_a_wait_does_not_interrupt_what_follows(stop: Stop, signum: int) -> None:
-    stop.breaks_off(lambda: None)
+    stop.interrupts(lambda: None)
     os.kill(os.getpid(), signum)
     assert stop.requested
 
@@ -108,7 +108,7 @@ def test_a_signal_after_a_wait_that_failed_interrupts_nothing(stop: Stop) -> Non
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError, match="gone"):
-        stop.breaks_off(fails)
+        stop.interrupts(fails)
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop.requested
 
@@ -116,7 +116,7 @@ def test_a_signal_after_a_wait_that_failed_interrupts_nothing(stop: Stop) -> Non
 def test_after_a_stop_request_no_wait_starts(stop: Stop) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     began = []
-    stop.breaks_off(lambda: began.append(True))
+    stop.interrupts(lambda: began.append(True))
     assert began == []
 
 

@@ -67,7 +67,7 @@ def test_from_the_start_to_the_end(manager: Manager, clock: Clock) -> None:
     notifier.stopping()
     notifier.failed("this\nis wrong")
     assert manager.heard() == [
-        ["STOPPING=1", "STATUS=giving all shards back"],
+        ["STOPPING=1", "STATUS=releasing all shards"],
         ["STATUS=this is wrong"],
     ]
 
@@ -83,7 +83,7 @@ def test_beats_are_a_few_seconds_apart_and_at_least_four_per_watchdog(
     for _ in range(100):
         notifier.beat(lambda: asked.append(1) or "")  # type: ignore[func-returns-value]
         clock.now_s += between_s / 10
-    assert 10 == len(manager.heard()) == len(asked), "the status is asked for only when it is sent"
+    assert len(manager.heard()) == len(asked) == 10, "the status is asked for only when it is sent"
     manager.close()
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from core.theta import DEFAULT_THETA, ThetaError, merged_theta, minimum_length, theta_hash
+from core.theta import (
+    DEFAULT_THETA,
+    ThetaError,
+    hash_of_merged,
+    merged_theta,
+    minimum_length,
+    theta_hash,
+)
 
 
 def nested(path: str, value: object) -> dict[str, Any]:
@@ -19,7 +26,7 @@ def nested(path: str, value: object) -> dict[str, Any]:
 
 
 def test_the_defaults_are_those_of_the_specification() -> None:
-    assert {
+    expected = {
         "eps": 1e-12,
         "vol": {
             "window": 256,
@@ -38,7 +45,8 @@ def test_the_defaults_are_those_of_the_specification() -> None:
             "softmax_temp": 1.0,
             "score": dict.fromkeys(["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"], 1.0),
         },
-    } == DEFAULT_THETA
+    }
+    assert dict(DEFAULT_THETA) == expected
 
 
 @pytest.mark.parametrize("overrides", [None, {}, {"vol": {}, "regime": {"score": {}}}])
@@ -66,7 +74,7 @@ def test_the_merged_theta_shares_nothing_with_the_overrides_or_the_defaults() ->
     theta["trend"]["weights"].append(1.0)
     theta["vol"]["window"] = 3
     theta["regime"]["score"]["a1"] = 9.0
-    assert before == (overrides, DEFAULT_THETA)
+    assert (overrides, DEFAULT_THETA) == before
 
 
 REFUSED = [
@@ -206,15 +214,21 @@ def test_the_minimum_length_is_one_more_than_the_longest_window() -> None:
 
 
 def test_the_hash_is_known_and_has_not_changed() -> None:
-    assert theta_hash(merged_theta()) == "8764a24e4a609220"
+    assert theta_hash() == "8764a24e4a609220"
 
 
 def test_the_hash_depends_only_on_the_merged_theta() -> None:
     spelled_out = json.loads(json.dumps(DEFAULT_THETA))
     same: list[Any] = [{}, DEFAULT_THETA, spelled_out, {"regime": {"softmax_temp": 1}}]
-    assert {theta_hash(merged_theta(theta)) for theta in same} == {theta_hash(DEFAULT_THETA)}
-    zeros = [merged_theta({"vol": {"spike_center": zero}}) for zero in (0.0, -0.0)]
-    assert theta_hash(zeros[0]) == theta_hash(zeros[1])
+    assert {theta_hash(theta) for theta in same} == {theta_hash()}
+    assert {hash_of_merged(merged_theta(theta)) for theta in same} == {theta_hash()}
+    zeros = [theta_hash({"vol": {"spike_center": zero}}) for zero in (0.0, -0.0)]
+    assert zeros[0] == zeros[1]
+
+
+def test_the_hash_of_a_theta_that_is_not_allowed_is_refused() -> None:
+    with pytest.raises(ThetaError, match=r"vol\.windw is not a parameter"):
+        theta_hash({"vol": {"windw": 10}})
 
 
 def test_the_hash_differs_when_any_parameter_differs() -> None:
@@ -226,5 +240,5 @@ def test_the_hash_differs_when_any_parameter_differs() -> None:
         {"regime": {"score": {"a1": 2}}},
         {"regime": {"score": {"a2": 2}}},
     ]
-    found = {theta_hash(merged_theta(theta)) for theta in [None, *others]}
+    found = {theta_hash(theta) for theta in [None, *others]}
     assert len(found) == 1 + len(others)

@@ -23,7 +23,7 @@ from worker.stop import Stop
 from worker.store import connection, raw_entries
 from worker.store.connection import Client
 from worker.store.outage import Outage
-from worker.store.refusal import passes_by_itself
+from worker.store.refusal import is_transient
 
 ENTRIES_AT_ONCE: Final = 500
 BLOCK_S: Final = 5.0
@@ -169,10 +169,10 @@ class Recorder:
                     self._writer.flush()
                     self._wait(client)
                 except redis.RedisError as error:
-                    if not passes_by_itself(error):
+                    if not is_transient(error):
                         raise
                     outage.note(error)
-                    client = connection.until_it_passes(self._open, self._stop, outage.note)
+                    client = connection.retry_transient(self._open, self._stop, outage.note)
                     outage.end()
         except redis.RedisError as error:
             if not self._stop.requested:
@@ -210,4 +210,4 @@ class Recorder:
     def _wait(self, client: Client) -> None:
         after = self._last_id or "$"
         block_ms = int(BLOCK_S * 1_000)
-        self._stop.breaks_off(lambda: client.xread({self._stream: after}, 1, block_ms))
+        self._stop.interrupts(lambda: client.xread({self._stream: after}, 1, block_ms))

@@ -11,9 +11,14 @@ from core.state import State
 
 _REGIMES: Final = {
     "trend": "the price drifts, or keeps its direction, more than chance would explain",
-    "mr": "the price swings around a mean: far from a random walk, and without a drift",
+    "mr": "the price swings around a mean: far from a random walk",
     "chop": "close to a random walk: neither a drift nor a return to a mean stands out",
 }
+# Instead of the text of mr, whose score grows with the distance of vr from 1 on both sides.
+_MOMENTUM: Final = (
+    "far from a random walk, but not by returning to a mean: vr is above 1 (momentum), and the "
+    "score of mr counts its distance from 1 in either direction"
+)
 # Each text applies below its bound.
 _Scale = Sequence[tuple[float, str]]
 _TRENDS: Final[_Scale] = (
@@ -39,7 +44,7 @@ def reading(state: State) -> Iterator[str]:
     probs, features = state["regime_probs"], state["features"]
     regime = regime_of(probs)
     shares = {"trend": probs["trend"], "mr": probs["mr"], "chop": probs["chop"]}
-    yield f"Most likely {regime} ({shares[regime]:.0%}): {_REGIMES[regime]}."
+    yield f"Most likely {regime} ({shares[regime]:.0%}): {_meaning(regime, state)}."
     yield f"A typical move is {state['sigma']:.3%} per candle (sigma)."
     direction = "up" if state["mu"] > 0 else "down" if state["mu"] < 0 else "nowhere"
     yield (
@@ -50,6 +55,12 @@ def reading(state: State) -> Iterator[str]:
     yield f"A variance ratio of {features['vr']:.2f} (vr): {_on(_RATIOS, features['vr'])}."
     proxy = features["spike_proxy"]
     yield f"A spike_proxy of {proxy:.2f}: {_on(_PACES, proxy)}."
+
+
+def _meaning(regime: str, state: State) -> str:
+    if regime == "mr" and state["features"]["vr"] > 1:
+        return _MOMENTUM
+    return _REGIMES[regime]
 
 
 def _on(scale: _Scale, value: float) -> str:

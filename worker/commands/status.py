@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from worker.commands.durations import brief_duration
-from worker.commands.options import amount
+from worker.commands.options import add_namespace, amount
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.status import (
     MOST_COUNTED,
@@ -25,7 +25,7 @@ from worker.engine.status import (
     read_status,
 )
 from worker.engine.utc import utc
-from worker.errors import CheckFailed, RedisUnusable
+from worker.errors import CheckFailed
 from worker.settings import Settings, settings_from
 from worker.stop import interrupt_on
 from worker.store import connection
@@ -52,13 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="exit with 4 if the oldest unfinished entry is more than S seconds old",
     )
+    add_namespace(parser)
 
 
 def command(options: argparse.Namespace) -> int:
     if options.watch:
         interrupt_on(signal.SIGINT)
     show_status(
-        settings_from(),
+        settings_from(namespace=options.namespace),
         as_json=options.json,
         watch=options.watch,
         max_lag=options.max_lag,
@@ -87,11 +88,6 @@ def show_status(
                 time.sleep(WATCH_S)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
     except KeyboardInterrupt:
         return
 

@@ -24,7 +24,7 @@ from worker.engine.changes import Histories, History
 from worker.log import log
 from worker.settings import Settings
 from worker.store.connection import Client
-from worker.store.refusal import passes_by_itself
+from worker.store.refusal import is_transient
 
 
 class Backfill:
@@ -68,7 +68,7 @@ class Backfill:
             return self._read(key, kind, first)
         except Exception as error:
             # Whatever another program has written there costs no more than this cache (G9).
-            if isinstance(error, redis.RedisError) and passes_by_itself(error):
+            if isinstance(error, redis.RedisError) and is_transient(error):
                 raise
             log.warning("%s: the cache %s is not used: %s", first.symbol, key, error)
             return [], []

@@ -1,7 +1,7 @@
 """Commits that broke off half-way: how they are completed, and how they are shown.
 
 A commit breaks off if Redis refuses one of its commands, because the user lacks a right or the
-command was renamed. `worker/lua/carry_out.lua` explains why that does no harm.
+command was renamed. `worker/lua/carry_out.lua` explains why nothing is lost or repeated.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ class BrokenCommit(msgspec.Struct, frozen=True):
 
 
 def broken_commits(commits: Mapping[bytes, bytes]) -> list[BrokenCommit]:
-    """Those in the hash of commits, whose format carry_out.lua describes."""
+    """From the hash of commits; carry_out.lua describes its format."""
     shards: dict[str, list[str]] = {}
     failures: dict[str, str] = {}
     for consumer, text in sorted(commits.items()):

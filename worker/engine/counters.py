@@ -17,7 +17,7 @@ def numbers(counters: Mapping[bytes, bytes]) -> dict[str, int]:
 
 
 def is_number(text: str | bytes) -> bool:
-    """Whether a worker can have written it; of what is damaged, no number is shown."""
+    """Whether a worker can have written it. Damaged counters are not shown."""
     return len(text) < 20 and text.isascii() and text.isdigit()
 
 

@@ -67,6 +67,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
                 f"choose another {PREFIX}GROUP; or, if {keys.meta} was deleted, "
                 f"{SEE_GROUP_GONE}"
             )
+        case "fixed", "input_stream", found:
+            raise other_stream(keys, found)
         case "fixed", "shards", found:
             raise ShardCountMismatch(
                 f"{PREFIX}SHARDS is {settings.shards}, but the group {keys.group!r} was created "
@@ -90,8 +92,10 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
 
 
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:
-    """The group alone, or the stream and its group with it."""
-    return group_deleted(keys) if client.exists(keys.input) else stream_gone(keys)
+    """The group alone, the stream and its group with it, or `meta` too."""
+    if not client.exists(keys.input):
+        return stream_gone(keys)
+    return group_deleted(keys) if client.exists(keys.meta) else meta_gone(keys)
 
 
 def stream_gone(keys: Keys) -> GroupDeleted:
@@ -105,6 +109,14 @@ def group_deleted(keys: Keys) -> GroupDeleted:
     return GroupDeleted(
         f"the consumer group {keys.group!r} of {keys.input} has been deleted while "
         f"{keys.meta} is still there; {SEE_GROUP_GONE}"
+    )
+
+
+def other_stream(keys: Keys, found: str) -> ConfigurationMismatch:
+    return ConfigurationMismatch(
+        f"the group {keys.group!r} was created on {found}, but this worker reads {keys.input}; "
+        f"set {PREFIX}INPUT_STREAM to {found}, or choose another {PREFIX}GROUP and other output "
+        "keys"
     )
 
 

@@ -19,13 +19,12 @@ class Intake:
 
     While a batch is calculated, Redis can already look up the next one:
 
-        we      ask ahead | calculate       | send the commit | decode the answer | go on
+        we      ask ahead | calculate       | send the commit | decode the answer | continue
         Redis             | route, look up  |                 | write the commit  |
 
-    The answer is outstanding until it is heard. `AskingClient` hears it before the reply to any
+    The answer is outstanding until it is read. `AskingClient` reads it before the reply to any
     other command, whatever is raised in between. It is used at most once, by the next `fetch`, and
-    only while we hold the same leases as when we asked: another worker may have finished the
-    entries since.
+    only if we still hold the same leases: otherwise, another worker may have finished the entries.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Intake:
         self._last_handed_over = b"0-0"
         self._clock_ahead_ms = 0.0
         self.last_notice = b"0-0"
-        """Id of the last notice that a worker has given shards back."""
+        """Id of the last notice that a worker has released shards."""
 
     def fetch(self, most: int) -> list[Reading]:
         """What was asked ahead, or else what Redis has now, at most `most`; each shard's in order.
@@ -62,7 +61,7 @@ class Intake:
         return self._read(self._router.route(self._shards, most, self._shards.keep))
 
     def ask_ahead(self, in_hand: list[Reading], most: int) -> None:
-        """Ask for at most `most` entries behind those in hand, and go on without the answer."""
+        """Ask for at most `most` entries that follow `in_hand`, and do not wait for the answer."""
         entries = [reading.entry for reading in in_hand]
         self._asked_under = self._shards.version
         question = self._router.question(self._shards, most, entries)
@@ -70,8 +69,8 @@ class Intake:
         self._ahead = []
 
     def now_ms(self) -> int:
-        """The time of Redis's clock, or a little before: by as long as the last reply was under
-        way, or waited for us to read it.
+        """The time of Redis's clock, minus the time that the last reply took to reach us and to be
+        read.
         """
         return int(self._clock_ahead_ms + time.monotonic() * 1_000)
 
@@ -85,10 +84,10 @@ class Intake:
             self._keys.notices: self.last_notice,
             self._keys.handed_over: self._last_handed_over,
         }
-        stop.breaks_off(lambda: self._client.xread(newer_than, 1, block_ms))
+        stop.interrupts(lambda: self._client.xread(newer_than, 1, block_ms))
 
     def _hear(self, reply: list[Any]) -> None:
-        """The answer to `ask_ahead`; nothing if `fetch` must see to something first."""
+        """The answer to `ask_ahead`. It is dropped if `fetch` must do something first."""
         if routed := self._router.understood(reply):
             self._ahead = self._read(routed)
 

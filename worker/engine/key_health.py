@@ -1,6 +1,6 @@
-"""What somebody should look at in the keys of a group: symbols that are set aside, and expiries.
+"""Problems in the keys of a group that someone should look at: symbols set aside, and TTLs.
 
-Nothing here stops a worker; `check` and `verify` show it.
+None of them stops a worker; `check` and `verify` show them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ def decoded(found: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def printable(raw: bytes) -> str:
-    """Anybody may have written it; on a screen it must do nothing but show."""
+    """Anyone may have written it, so control characters must not reach a terminal."""
     text = raw.decode(errors="backslashreplace")
     return text if text.isprintable() else ascii(text)[1:-1]
 
@@ -44,9 +44,9 @@ def some_symbols(client: Client, settings: Settings) -> list[bytes]:
 
 
 def expiries(client: Client, settings: Settings, symbols: Iterable[bytes]) -> Iterator[str]:
-    """The keys of the group that expire, although no worker lets them; of windows a sample.
+    """The keys of the group that have a TTL although no worker sets one; only a sample of windows.
 
-    A window, a mark or the input stream that is gone is noticed by nobody before a worker needs it.
+    Otherwise, a lost window, mark or input stream is noticed only when a worker needs it.
     """
     keys = [*_of_group(settings), *_windows(settings.keys, symbols)]
     with client.pipeline(transaction=False) as reads:

@@ -1,7 +1,7 @@
-"""Reads what Redis remembers of symbols, and judges it.
+"""Reads what Redis has of symbols, and checks it.
 
-What somebody else has written to the keys of a symbol costs that symbol alone (G9): it comes back
-as damaged, with what was found and how to repair it.
+If someone else has written to the keys of a symbol, only that symbol is affected (G9): it is
+returned as damaged, with what was found and how to repair it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from worker.settings import Settings
 from worker.store.scripts import Scripts
 
 NAMED_IN_LOG: Final = 5
-# Candles that Redis returns at once, at most: this stops it for some twenty milliseconds.
+# The most candles that Redis returns at once: it takes about twenty milliseconds for them.
 CANDLES_PER_REPLY: Final = 100_000
 
 
@@ -52,7 +52,7 @@ class Loading:
     def load(self, shard: int, symbols: Sequence[bytes]) -> Loaded:
         """These symbols. Those that Redis does not know are left out.
 
-        It stays true only while the caller holds the shard: then nobody else can change it.
+        The result is valid only while the caller holds the shard: then no one else can change it.
         """
         loaded = Loaded()
         for some in self.some_at_a_time(shard, symbols):
@@ -121,7 +121,7 @@ class Loading:
     ) -> History | None:
         """What is left of a window that was longer when a state was published from it.
 
-        One that has begun again since, after all of it was lost, has been noticed before.
+        If all of it was lost and it has started over since, that was reported before.
         """
         if times_ms.size == 0:
             return [], []
@@ -129,7 +129,7 @@ class Loading:
         return (times_ms.tolist(), closes.tolist()) if was_longer else None
 
     def _not_a_symbol(self, shard: int, name: bytes) -> tuple[str, Damaged]:
-        """Under a name that no symbol can have, since it has a blank."""
+        """Under a name that no symbol can have: it contains a space."""
         reason = (
             f"{self._keys.marks(shard)} has the field {name[:80]!r}, which cannot be a symbol; "
             "remove it (HDEL)"

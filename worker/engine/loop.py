@@ -4,6 +4,8 @@ import math
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 import redis
@@ -21,20 +23,20 @@ from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
-from worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerIdInUse
+from worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerError, WorkerIdInUse
 from worker.log import log, repeats
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store import connection
 from worker.store.outage import Outage
-from worker.store.refusal import passes_by_itself, reason, refuses_for_now
+from worker.store.refusal import is_transient, reason, refuses_for_now
 from worker.store.scripts import Scripts
 
 T = TypeVar("T")
 
 # How late a state that is due by the wall clock may be published.
 LOOK_FOR_OVERDUE_S: Final = 0.5
-WAITING_FOR_ID: Final = "waiting for the lease of an earlier worker to run out"
+WAITING_FOR_ID: Final = "waiting for the leases of an earlier worker to expire"
 
 
 def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
@@ -55,17 +57,14 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
             notifier.stopping()
             session.leave()
     except redis.RedisError as error:
-        if "NOGROUP" in str(error):
-            with connection.open_client(settings, block_s=0) as client:
-                raise group_gone(client, settings.keys) from error
-        raise connection.unusable(error, settings) from error
+        raise _final(error, settings) from error
 
 
 class Session:
     """Everything that lives as long as one connection. Start-up and recovery both begin a new one.
 
-    Nothing is carried over from the previous session, because what it believed to hold and to
-    remember is in doubt: the new one takes its own leases, and loads the rest from Redis.
+    Nothing is carried over from the previous session, because its leases and its memory may be out
+    of date: the new one takes its own leases, and loads everything else from Redis.
     """
 
     def __init__(self, settings: Settings, incarnation: str, notifier: SystemdNotifier) -> None:
@@ -105,30 +104,36 @@ class Session:
         readings = self.intake.fetch(most)
         self.shards.notice(self.intake.last_notice)
         if readings:
-            room = self.shards.room_for_symbols
-            histories = self.histories(readings, room)
-            if len(readings) >= most:
-                self.intake.ask_ahead(readings, most)
-            now_ms = self.intake.now_ms()
-            committed = False
-            while not committed:
-                # A second time only without symbols that the first has set aside.
-                changes = self.pipeline.advance(
-                    readings, self.shards.memory, histories, now_ms, room
-                )
-                committed = self._commit(changes)
+            advance = self.prepare(readings, ask_ahead=len(readings) >= most)
+            while not self._commit(advance()):
+                pass  # Again, without the symbols that have been set aside.
             self.batch_size.took(time.monotonic() - began_s, len(readings))
         published = self._looks_for_overdue and self._publish_overdue()
         retired = not readings and self._retire()
         return bool(readings) or published or retired
+
+    def prepare(self, readings: list[Reading], *, ask_ahead: bool = False) -> Callable[[], Changes]:
+        """Look up what the readings need. The function that it returns calculates what they change;
+        with `ask_ahead`, Redis looks up the next ones meanwhile.
+        """
+        room = self.shards.room_for_symbols
+        histories = self._histories(readings, room)
+        if ask_ahead:
+            self.intake.ask_ahead(readings, self.batch_size.most)
+        now_ms = self.intake.now_ms()
+        return partial(self.pipeline.advance, readings, self.shards.memory, histories, now_ms, room)
+
+    def overdue(self) -> Changes:
+        """What is due by the wall clock, for as many symbols as a batch may have."""
+        most = self.overdue_batch_size.most
+        return self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
 
     def _publish_overdue(self) -> bool:
         """As many overdue states as a batch may have; False if there were none."""
         began_s = time.monotonic()
         if began_s < self._next_look_s:
             return False
-        most = self.overdue_batch_size.most
-        changes = self.pipeline.overdue(self.shards.remembered(), self.intake.now_ms(), most)
+        changes = self.overdue()
         if not changes.symbols:
             self._next_look_s = began_s + LOOK_FOR_OVERDUE_S
             return False
@@ -136,7 +141,7 @@ class Session:
         self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.symbols))
         return True
 
-    def histories(self, readings: list[Reading], room: int) -> Histories:
+    def _histories(self, readings: list[Reading], room: int) -> Histories:
         """Older closes of the symbols that are new to us, once we know what Redis has of them; and
         of those whose window starts over.
         """
@@ -169,10 +174,10 @@ class Session:
     def leave(self) -> None:
         try:
             self.shards.release()
-            log.info("stopped; all shards are given back")
+            log.info("stopped; all shards are released")
         except redis.RedisError as error:
             log.warning(
-                "stopped; the leases could not be given back and run out by themselves: %s",
+                "stopped; the leases could not be released and will expire: %s",
                 reason(error),
             )
 
@@ -192,10 +197,10 @@ class Session:
 def _enter(
     settings: Settings, stop: Stop, incarnation: str, notifier: SystemdNotifier
 ) -> Session | None:
-    """The first session; None if stopped before. Fails at once if Redis is away; if it refuses
-    commands only for now, for example while it loads its data, this waits.
+    """The first session; None if stopped before. Fails at once if Redis is away, but waits while
+    Redis refuses commands temporarily, for example while it loads its data.
 
-    The id of a worker that was killed stays taken until its leases run out. Only an id that is
+    The id of a worker that was killed stays taken until its leases expire. Only an id that is
     still taken after that is in use twice.
     """
     outage = Outage(settings, log.warning, begins="waiting for Redis")
@@ -241,7 +246,7 @@ def _recover(
 
     The first batch is part of the attempt: a full Redis accepts the connection and refuses writes.
     """
-    if not passes_by_itself(error):
+    if not is_transient(error):
         raise error
     outage = Outage(settings, log.warning)
     outage.note(error)
@@ -252,11 +257,19 @@ def _recover(
         return session
 
     try:
-        return _once_redis_allows(begin, outage, old.notifier, stop, passes_by_itself)
+        return _once_redis_allows(begin, outage, old.notifier, stop, is_transient)
     except (redis.RedisError, RolledBack):
         if stop.requested:
             return old
         raise
+
+
+def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
+    """What ends the worker, in words for the user."""
+    if "NOGROUP" in str(error):
+        with suppress(redis.RedisError), connection.open_client(settings, block_s=0) as client:
+            return group_gone(client, settings.keys)
+    return connection.unusable(error, settings)
 
 
 def _once_redis_allows(
@@ -264,9 +277,9 @@ def _once_redis_allows(
     outage: Outage,
     notifier: SystemdNotifier,
     stop: Stop,
-    passes: Callable[[BaseException], bool],
+    transient: Callable[[BaseException], bool],
 ) -> T:
-    """Run `action`, and retry it while its errors are transient by `passes`. The log and the
+    """Run `action`, and retry it while its errors are `transient`. The log and the
     service manager are told what the worker waits for.
     """
 
@@ -275,6 +288,6 @@ def _once_redis_allows(
             notifier.beat(lambda: outage.text)
         return action()
 
-    done = connection.until_it_passes(attempt, stop, outage.note, passes)
+    done = connection.retry_transient(attempt, stop, outage.note, transient)
     outage.end()
     return done

@@ -1,7 +1,7 @@
 """The plan of a commit: everything that a batch writes, as commands in their order.
 
-`worker/lua/carry_out.lua` describes the commands and carries them out. Readers see their order if a
-commit breaks off: nothing is acknowledged before everything else is written.
+`worker/lua/carry_out.lua` describes and executes the commands. If a commit breaks off, others see
+the effects of the commands before the failed one. Entries are acknowledged last.
 """
 
 import struct
@@ -24,7 +24,7 @@ from worker.keys import Keys, shard_name
 from worker.settings import Settings
 
 MAX_DEAD_FIELDS: Final = 100
-# Lua can pass some thousand arguments at once.
+# Lua can pass a few thousand arguments at once.
 ARGUMENTS_AT_ONCE: Final = 1_000
 # The indexes of the keys, as Lua counts them.
 INPUT, OUTPUT, DEAD, COUNTERS, UNFINISHED, FINISHED_IDS, COMMITS = range(1, 8)

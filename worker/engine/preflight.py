@@ -23,7 +23,7 @@ from worker.store import connection
 from worker.store.scripts import Scripts
 
 # A simple formula for a window, and its state from the slow twin in tests/support/oracle.py;
-# tests/unit/test_check.py keeps the two in sync.
+# tests/unit/test_preflight.py keeps the two in sync.
 KNOWN_WINDOW: Final = [100 + (37 * i % 101) / 50 + i / 100 for i in range(257)]
 KNOWN_STATE: Final = {
     "sigma": 0.00914599582746169,

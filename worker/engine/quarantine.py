@@ -1,8 +1,8 @@
 """Symbols that are set aside, because what Redis holds of them is damaged (G9).
 
-    found      when a shard is loaded, or when a commit meets it
-    meanwhile  their entries are dead letters with the reason, all other symbols go on
-    repaired   is noticed at the next renewal of the leases, or with the next entry of the symbol
+    detected   when a shard is loaded, or by a commit
+    meanwhile  their entries become dead letters with the reason; other symbols are not affected
+    repaired   detected at the next renewal of the leases, or with the next entry of the symbol
 
 A hash in Redis has the reasons, for `status`, `check` and `verify`.
 """
@@ -25,7 +25,7 @@ LOOKS_AT_ONCE: Final = 100
 
 @dataclass
 class Shard:
-    """A shard that we hold, and what is remembered of its symbols: they are in one of the two."""
+    """A shard that we hold. Each symbol that we remember is either in `symbols` or in `aside`."""
 
     number: int
     token: str
@@ -43,7 +43,7 @@ class Quarantine:
         self._loading = loading
 
     def take_over(self, shard: Shard, loaded: Loaded) -> None:
-        """A shard was loaded: set aside what is damaged, and look at what its last holder had."""
+        """A shard was loaded: set aside what is damaged, and check what its last holder had."""
         self.set_aside(shard, loaded.damaged)
         earlier = {
             symbol: Damaged(symbol.encode(), "")
@@ -65,7 +65,7 @@ class Quarantine:
         self.look_again(shard, list(islice(shard.aside, LOOKS_AT_ONCE)))
 
     def look_again(self, shard: Shard, symbols: Iterable[str]) -> None:
-        """Let those of the `symbols` go on that have been repaired."""
+        """Release those of the `symbols` that have been repaired."""
         looked_at = {symbol: shard.aside.pop(symbol) for symbol in symbols}
         if not looked_at:
             return
@@ -82,12 +82,12 @@ class Quarantine:
             if reason:
                 log.error("%s is still set aside: %s", symbol, reason)
             else:
-                log.warning("%s is repaired and goes on", symbol)
+                log.warning("%s is repaired, and is processed again", symbol)
         self._note(shard, news)
 
     def _note(self, shard: Shard, reasons: Mapping[str, str]) -> None:
-        """`""` for those that go on. Nothing is written when the lease is lost, which the next
-        commit or renewal finds.
+        """`""` for those that are released. If the lease is lost, nothing is written; the next
+        commit or renewal finds that.
         """
         if reasons:
             self._scripts.quarantine(
@@ -96,7 +96,7 @@ class Quarantine:
             )
 
     def _is_of(self, symbol: str, shard: int) -> bool:
-        """Also of the names that loading gives to what cannot be a symbol."""
+        """Also for the names that loading gives to fields that cannot be symbols."""
         if " " in symbol:
             return symbol.startswith(f"{shard_name(shard)} ")
         return shard_of(symbol, self._settings.shards) == shard

@@ -108,7 +108,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
 
 
 def check_rights(settings: Settings) -> int:
-    """Check all rights without changing anything; how many there are.
+    """Check all rights without changing anything. Returns how many there are.
 
     Raises RedisUnusable, which names the missing ones, or redis-py's error if Redis refuses writes
     for now.

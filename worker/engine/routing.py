@@ -72,8 +72,8 @@ class Router:
         """Route what is new, and get at most `most` entries of our `shards`, each shard's in order.
 
         Nothing is routed before everything older is with its shard: entries that another consumer
-        has taken from the group, or that are not pending for anyone any more. That can take longer
-        than a lease lasts, so `keep` is called again and again meanwhile.
+        has taken from the group, or that are no longer pending for any consumer. That can take
+        longer than a lease lasts, so `keep` is called repeatedly.
         """
         while True:
             reply = self._scripts.route(*self.question(shards, most))
@@ -88,7 +88,7 @@ class Router:
                     return routed
 
     def question(self, shards: Iterable[int], most: int, in_hand: Sequence[Entry] = ()) -> Question:
-        """For the entries behind those in hand. The shards take turns at being served first."""
+        """For the entries that follow `in_hand`. The shards take turns at being served first."""
         keys = self._keys
         last_ids = {entry.shard: entry.id for entry in in_hand}
         counts = Counter(entry.shard for entry in in_hand)

@@ -1,6 +1,6 @@
 """How far behind the group is, who holds which shards, and how fresh the states are.
 
-It only reads, in one transaction, so that its numbers are consistent.
+It only reads, all at one moment if Redis allows it, so that its numbers are consistent.
 """
 
 import math
@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import redis
+from redis.client import Pipeline
 
 from schemas.entry_id import entry_time_ms
 from worker.engine.broken_commits import BrokenCommit, broken_commits
 from worker.engine.counters import is_number, numbers
-from worker.engine.group import group_gone, meta_gone
+from worker.engine.group import group_gone, meta_gone, other_stream
 from worker.engine.key_health import decoded, printable
 from worker.engine.mark import parse_mark
 from worker.errors import RedisUnusable
@@ -22,6 +23,7 @@ from worker.settings import Settings
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
+from worker.store.snapshot import read_together
 
 # If Redis does not know how many entries are unread, they are counted, but only up to this many:
 # counting costs Redis about ten microseconds for each.
@@ -105,10 +107,22 @@ def in_words(count: int, *, at_least: bool) -> str:
 
 
 def read_status(client: Client, settings: Settings, most_counted: int = MOST_COUNTED) -> Status:
-    """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist."""
-    keys = settings.keys
+    """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist, or if one of
+    its keys is damaged, and ConfigurationMismatch if the group reads another stream.
+    """
+    try:
+        return _read(client, settings.keys, most_counted)
+    except ValueError as error:
+        raise RedisUnusable(
+            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
+            "see worker/README.md, Keys"
+        ) from error
+
+
+def _read(client: Client, keys: Keys, most_counted: int) -> Status:
     every = range(_shards_of_group(client, keys))
-    with client.pipeline(transaction=True) as reads:
+
+    def ask(reads: Pipeline) -> None:
         reads.time()
         reads.xinfo_groups(keys.input)
         reads.xpending(keys.input, keys.group)
@@ -120,7 +134,9 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
             reads.get(keys.lease(shard))
             reads.pttl(keys.lease(shard))
             reads.hgetall(keys.marks(shard))
-        time, groups, summary, members, counters, commits, aside, *of_shards = reads.execute()
+
+    replies = read_together(client, ask)
+    time, groups, summary, members, counters, commits, aside, *of_shards = replies
     now_ms = clock_ms(time)
     group = next(group for group in groups if group["name"] == keys.group.encode())
     pending = {consumer["name"]: consumer["pending"] for consumer in summary["consumers"]}
@@ -157,7 +173,10 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
         if "no such key" not in str(error):
             raise
         groups = []
-    found: Any = client.hget(keys.meta, "shards")
+    meta: Any = client.hgetall(keys.meta)
+    stream, found = meta.get(b"input_stream"), meta.get(b"shards")
+    if stream is not None and stream != keys.input.encode():
+        raise other_stream(keys, printable(stream))
     if not any(group["name"] == keys.group.encode() for group in groups):
         if found is not None:
             raise group_gone(client, keys)

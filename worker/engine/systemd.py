@@ -53,7 +53,7 @@ class SystemdNotifier:
         self._next_s = time.monotonic() + self._between_s
 
     def stopping(self) -> None:
-        self._send("STOPPING=1", _status("giving all shards back"))
+        self._send("STOPPING=1", _status("releasing all shards"))
 
     def failed(self, error: object) -> None:
         """`systemctl status` shows this after the worker has ended, until the next start."""
@@ -68,10 +68,10 @@ class SystemdNotifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto("\n".join(lines).encode(), address)
         except OSError as error:
-            # The work goes on: the watchdog notices that nothing arrives.
+            # The worker continues: the watchdog notices that nothing arrives.
             log.warning("cannot notify the service manager at %s: %s", self._address, error)
 
 
 def _status(text: object) -> str:
-    """In one line: each line of a message is a variable of its own."""
+    """In one line: each line of a message is a separate variable."""
     return "STATUS=" + " ".join(str(text).split())

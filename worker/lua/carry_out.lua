@@ -1,11 +1,11 @@
--- Carries out the commands of a commit one after another, and returns what is left if one fails.
+-- Executes the commands of a commit one after another; if one fails, returns those that are left.
 --
--- Not a script: it is prepended to the scripts that need it, behind integer.lua and clock.lua.
+-- Not a script: it is prepended to the scripts that need it, after integer.lua and clock.lua.
 --
 -- Protects G3. Redis does not roll back a script that fails half-way, but each single command
--- either takes effect or does not. So a commit is a list of commands, made before the first of them
--- is carried out. If one fails, everything before it is done, and neither it nor anything behind it
--- is. Whoever carries out this rest, once, completes the commit, whatever the reason was.
+-- either takes effect or does not. So a commit is a list of commands that is complete before the
+-- first of them is executed. If one fails, all before it are done, and neither it nor any after it
+-- is. Executing the rest once completes the commit, whatever the reason was.
 --
 -- A command is an array of words, all of them text: name, key, argument, ... Three names are ours:
 --   COUNT   counters, name, increment: a damaged counter starts again at 0

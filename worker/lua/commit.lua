@@ -18,9 +18,9 @@
 -- Protects G3 and G4. Redis runs a script atomically, but does not roll back one that fails
 -- half-way. So what can be checked is checked before the first write. The first write is one that a
 -- full Redis refuses, and notes that a commit has begun; the last one notes that it is complete. A
--- missing right or a renamed command cannot be found out beforehand: if a command fails in between,
--- the commands that are left are noted, and complete.lua carries them out before any worker uses
--- one of these shards again.
+-- missing right or a renamed command cannot be detected in advance: if a command fails in between,
+-- the remaining commands are stored, and complete.lua executes them before any worker uses one of
+-- these shards again.
 
 local input, output, dead, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local unfinished, finished_ids, commits = KEYS[5], KEYS[6], KEYS[7]
@@ -59,7 +59,7 @@ for i = 1, #plan.shards do
 end
 if wrong then return wrong end
 
--- What is wrong with the keys of a symbol is its own affair: the others go on without it (G9).
+-- If the keys of a symbol are wrong, only that symbol is left out of the batch (G9).
 local damaged, first = {'damaged'}, 8 + 2 * #plan.shards
 local function expect_of_symbol(index, wanted)
   local found = redis.call('TYPE', KEYS[index]).ok
@@ -73,15 +73,15 @@ for i = first, first + 2 * plan.symbols - 1, 2 do
 end
 if #damaged > 1 then return damaged end
 
--- 3. Redis must have what the worker believes it has. It may be back at older data although the
---    connection has not broken: when a replica that is behind is copied over its master.
+-- 3. Redis must have what the worker believes it has. It can go back to older data without breaking
+--    the connection, for example when a replica that is behind is copied over its master.
 for i, shard in ipairs(plan.shards) do
   local found = redis.call('HGET', commits, shard[2]) or ''
   if found ~= shard[3] then return {'rolled back', i - 1, string.match(found, '^%w*')} end
 end
 
 -- 4. There must be ids left. If both numbers of the last id have 20 digits, it is the greatest
---    possible one, or next to it.
+--    possible one, or close to it.
 for _, number in ipairs(plan.streams) do
   local stream = KEYS[number]
   if exists[stream] then

@@ -7,8 +7,8 @@
 --         {'lease lost'}, {'not noted'} or {'broken off', failure}.
 --
 -- Protects G3 and G4. A commit concerns several shards, and several workers may take them. The
--- first of them completes it for all. No worker uses one of these shards meanwhile: each comes here
--- before it loads a shard. The keys of the commands are not declared, as in load.lua.
+-- first of them completes it for all. No worker uses one of these shards before that: each calls this
+-- script before it loads a shard. The keys of the commands are not declared, as in load.lua.
 
 local commits, lease, finished_ids = KEYS[1], KEYS[2], KEYS[3]
 local token, consumer = ARGV[1], ARGV[2]

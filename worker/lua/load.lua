@@ -1,4 +1,4 @@
--- Reads what Redis remembers of a shard's symbols, and names what a worker could not work with.
+-- Reads what Redis has of a shard's symbols, and names keys that a worker could not use.
 --
 -- KEYS[1] marks of the shard   KEYS[2] quarantine
 -- ARGV[1] what the name of every window key starts with   ARGV[2] the same of every state

@@ -1,4 +1,4 @@
--- Notes which symbols of a shard are set aside and why, for people who look.
+-- Stores which symbols of a shard are set aside and why, for `status`, `check` and `verify`.
 --
 -- KEYS[1] quarantine   KEYS[2] lease of the shard
 -- ARGV[1] the lease's token   ARGV[2...] symbol, why it is set aside or '' if it no longer is, ...

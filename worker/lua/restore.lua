@@ -31,7 +31,7 @@ local every = progress_of_restoring(redis.call('HGET', meta, 'restoring') or nil
 local under_way = every[consumer]
 if noted and noted <= pending and not under_way then return {'nothing missing'} end
 
--- 1. Where to go on. If more entries are missing than after the last slice, someone has taken away
+-- 1. Where to continue. If more entries are missing than after the last slice, someone has taken
 --    restored ones: then search again from the start.
 local state = under_way or {at = '0-0', missing = math.huge, restored = 0, damaged = false}
 if not noted then

@@ -26,10 +26,6 @@ end
 local known = redis.call('HEXISTS', meta, 'settings') == 1
 local exists = group_info(input, group) ~= nil
 if exists and not known then return {'foreign'} end
-if known and not exists then
-  return {redis.call('EXISTS', input) == 1 and 'deleted' or 'stream gone'}
-end
-
 if not known and start == 'look' then return {'none yet'} end
 if not known then
   -- Remove what an earlier group of this name has left.
@@ -55,6 +51,10 @@ end
 for i = 5, #ARGV, 2 do
   local name, wanted, found = ARGV[i], ARGV[i + 1], redis.call('HGET', meta, ARGV[i])
   if found ~= wanted then return {'fixed', name, found or ''} end
+end
+-- Only now: on another input stream than that of the group, there is no group to be found.
+if not exists then
+  return {redis.call('EXISTS', input) == 1 and 'deleted' or 'stream gone'}
 end
 for _, name in ipairs({'start_id', 'warm_until_id'}) do
   local found = redis.call('HGET', meta, name) or '0-0'

@@ -1,4 +1,4 @@
-"""A client that can send a script, go on without the reply, and hear it later."""
+"""A client that can send a script, continue without the reply, and read it later."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -28,7 +28,7 @@ class AskingClient(redis.Redis):
         self._connection.register_connect_callback(self._on_connect)
 
     def ask(self, script: Script, keys: list[str], args: list[Any], hear: Hear) -> None:
-        """Send `script` and go on. `hear` gets the reply, at the latest with the next command.
+        """Send `script` and return. `hear` gets the reply, at the latest with the next command.
 
         `hear` must not send a command: the reply to another may be on its way. An error reply is
         dropped, also that of a script which Redis does not know: ask again with a call to see to

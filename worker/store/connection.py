@@ -19,7 +19,7 @@ from worker.redis_url import SentinelUrl, masked_url, sentinel_url
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store.asking_client import AskingClient
-from worker.store.refusal import passes_by_itself, reason, refusal_of
+from worker.store.refusal import is_transient, reason, refusal_of
 
 Client = redis.Redis
 T = TypeVar("T")
@@ -118,13 +118,13 @@ def unusable(error: Exception, settings: Settings) -> RedisUnusable:
     return RedisUnusable(f"Redis at {address(settings)} {words}")
 
 
-def until_it_passes(
+def retry_transient(
     action: Callable[[], T],
     stop: Stop,
     on_error: Callable[[BaseException], None],
-    passes: Callable[[BaseException], bool] = passes_by_itself,
+    transient: Callable[[BaseException], bool] = is_transient,
 ) -> T:
-    """Run `action`, and retry it with growing waits while its errors are transient.
+    """Run `action`, and retry it with growing waits while its errors are `transient`.
 
     `on_error` is called with each of them.
     """
@@ -135,7 +135,7 @@ def until_it_passes(
             on_error(error)
 
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(passes),
+        retry=tenacity.retry_if_exception(transient),
         wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, 0.1),
         after=tell,
         sleep=stop.sleep,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from worker.settings import Settings
 from worker.store.connection import address
-from worker.store.refusal import passes_by_itself, reason, refusal_of
+from worker.store.refusal import is_transient, reason, refusal_of
 
 
 class Outage:
@@ -23,9 +23,9 @@ class Outage:
         """The last report, for a status line; empty while there is no outage."""
 
     def note(self, error: BaseException) -> None:
-        """Called for each failed attempt. Errors that do not pass by themselves are ignored."""
+        """Called for each failed attempt. Errors that are not transient are ignored."""
         state = refusal_of(error).state
-        if state == self._state or not passes_by_itself(error):
+        if state == self._state or not is_transient(error):
             return
         begins = self._begins
         if self.text:
@@ -37,7 +37,7 @@ class Outage:
         self._tell(self.text)
 
     def end(self) -> None:
-        """Called when an attempt has succeeded, also without an outage before it."""
+        """Called when an attempt has succeeded, even if there was no outage."""
         if self.text:
             self._tell(f"Redis is back after {time.monotonic() - self._began_s:.1f} s")
         self._state = self.text = ""

@@ -1,4 +1,4 @@
-"""Why Redis cannot be used at the moment: each kind of error, with words for it."""
+"""Why Redis cannot be used: each kind of error, and how it is reported."""
 
 import re
 from typing import Final, NamedTuple
@@ -10,7 +10,7 @@ from worker.errors import RolledBack
 
 
 class Refusal(NamedTuple):
-    """A kind of error. `words` go behind "Redis at HOST:PORT"."""
+    """A kind of error. `words` follow "Redis at HOST:PORT"."""
 
     state: str
     """The state of Redis that causes it. While it stays the same, it is reported once."""
@@ -92,14 +92,15 @@ UNKNOWN_COMMAND: Final = Refusal(
     "does not know a command that is needed ({reason}); was it renamed or disabled there "
     "(rename-command)?",
 )
-# Over in a moment, without anybody doing something.
+# Over in a moment without any action.
 _MOMENTARY: Final = Refusal("momentary", True, "refuses a command: {reason}")
 _OTHER: Final = Refusal("other", False, "refuses a command: {reason}")
 
-# Where the worker itself finds it, before it writes.
+# Detected by the worker itself, before it writes.
 _OLDER_DATA: Final = Refusal("back at older data", True, "has older data than before ({reason})")
 
-# redis-py cuts the code off the text where it has a class for it. Subclasses come first.
+# Where redis-py has a class for an error code, it removes the code from the text. Subclasses come
+# first.
 _BY_CLASS: Final[tuple[tuple[type[Exception], Refusal], ...]] = (
     (RolledBack, _OLDER_DATA),
     (exceptions.BusyLoadingError, _LOADING),
@@ -116,7 +117,7 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], Refusal], ...]] = (
     # Scripts were flushed between the loading of one and its call.
     (exceptions.NoScriptError, _MOMENTARY),
 )
-# Redis 6.2 wraps refusals from inside a script in a text of its own.
+# Redis 6.2 wraps errors from inside a script in another text.
 _BY_TEXT: Final = tuple(
     (re.compile(pattern), refusal)
     for pattern, refusal in (
@@ -137,13 +138,13 @@ _WAS_CLOSED: Final = re.compile(
     r"closed by server|while reading from|while writing to|reset by peer|Broken pipe"
 )
 
-# What is not part of the message, and what replaces it.
+# Additions that are not part of the message, and their replacement.
 _ADDED: Final = (
-    # Redis 7 and Valkey, behind the text.
+    # Redis 7 and Valkey, after the text.
     (re.compile(r" script: \S+, on @?\S+:\d+\.?\s*\Z"), ""),
-    # Redis 6.2, in front of it.
+    # Redis 6.2, before it.
     (re.compile(r"^(?:ERR )?Error running script \(call to \S+\): @?user_script:\s*\d+: "), ""),
-    # Both, for what was raised by Lua itself.
+    # Both, for errors raised by Lua itself.
     (re.compile(r"^(?:ERR )?@?user_script:\s*\d+: -?"), ""),
     (re.compile(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>"), r"\1:\2"),
 )
@@ -163,19 +164,19 @@ def refusal_of(error: BaseException) -> Refusal:
     return _OTHER
 
 
-def passes_by_itself(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether waiting and connecting again can help."""
     return refusal_of(error).passes
 
 
 def refuses_for_now(error: BaseException) -> bool:
-    """Whether Redis is there, and will allow later what it refuses."""
+    """Whether Redis answers, and may accept the same command later."""
     refusal = refusal_of(error)
     return refusal.answers and refusal.passes
 
 
 def reason(error: BaseException) -> str:
-    """In one line, without what Redis adds of the inside of a script, and redis-py of clients."""
+    """In one line, without what Redis adds about scripts, and redis-py about clients."""
     text = str(error)
     for added, instead in _ADDED:
         text = added.sub(instead, text)

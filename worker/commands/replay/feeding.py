@@ -108,7 +108,7 @@ class ReplayFeeder:
                 self._client = None
                 raise
 
-        done = connection.until_it_passes(attempt, self._stop, self._outage.note)
+        done = connection.retry_transient(attempt, self._stop, self._outage.note)
         self._outage.end()
         return done
 

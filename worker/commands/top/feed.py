@@ -22,7 +22,7 @@ from worker.commands.markets import (
     readable,
 )
 from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
-from worker.errors import RedisUnusable
+from worker.errors import ConfigurationMismatch, RedisUnusable
 from worker.settings import Settings
 from worker.store import connection
 from worker.store.connection import Client
@@ -156,6 +156,8 @@ class MarketFollower:
             return read_status(client, self._settings, MOST_COUNTED_PERIODICALLY), ""
         except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
             return None, "this user is not allowed to read the group"
+        except ConfigurationMismatch:
+            return None, "the group reads another input stream"
         except RedisUnusable:
             return None, "no group yet"
         except (redis.ResponseError, ValueError) as error:

@@ -1,7 +1,7 @@
 """`marketstate verify`: checks that published states are correct and fresh, and the group keeps up.
 
 It only reads. It prints one line per check, and one line per problem with a single symbol. Workers
-may run at the same time: data that must be consistent is read in one transaction.
+may run at the same time: data that must be consistent is read at one moment, if Redis allows it.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import redis
+from redis.client import Pipeline
 
 from schemas.entry_id import entry_time_ms
 from schemas.interval import state_step_ms
@@ -26,13 +27,14 @@ from worker.engine.group import look
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
 from worker.engine.status import Status, enough_for, read_status
-from worker.errors import CheckFailed, RedisUnusable, WorkerError
+from worker.errors import CheckFailed, WorkerError
 from worker.keys import shard_of
 from worker.settings import PREFIX, Settings, settings_from
 from worker.store import connection
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
+from worker.store.snapshot import read_together
 
 # A single late entry is normal, and the shards of a dead worker wait for one lease time.
 MAX_AGE_IN_LEASES: Final = 2
@@ -156,13 +158,7 @@ def verify(
 
 def _status(client: Client, settings: Settings, max_lag: float) -> Status:
     """The status of the group, which a worker with our settings must be able to join."""
-    try:
-        status = read_status(client, settings, enough_for(max_lag))
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
+    status = read_status(client, settings, enough_for(max_lag))
     look(Scripts(client), settings)
     return status
 
@@ -238,11 +234,7 @@ def _output_stream(
         if not last:
             return Finding("FAIL", subject, f"{settings.output_stream} is empty")
         symbol = last[0][1].get(b"symbol", b"").decode(errors="replace")
-        with client.pipeline(transaction=True) as reads:
-            reads.time()
-            reads.xrevrange(settings.output_stream, count=1)
-            reads.hget(settings.keys.state(symbol), "record")
-            time, newest, published = reads.execute()
+        time, newest, published = _time_newest_and_record(client, settings, symbol)
         if newest != last:
             continue  # another state was just published
         entry_id, fields = newest[0]
@@ -254,6 +246,17 @@ def _output_stream(
             return Finding("FAIL", subject, f"{text}, and differs from the hash of {symbol}")
         return Finding("ok", subject, text)
     return Finding("ok", subject, "it grows faster than it can be compared")
+
+
+def _time_newest_and_record(client: Client, settings: Settings, symbol: str) -> list[Any]:
+    """Redis's time, the last entry of the output stream, and the record in the symbol's hash."""
+
+    def ask(reads: Pipeline) -> None:
+        reads.time()
+        reads.xrevrange(settings.output_stream, count=1)
+        reads.hget(settings.keys.state(symbol), "record")
+
+    return read_together(client, ask)
 
 
 def _symbols(
@@ -281,12 +284,14 @@ def _symbols(
 def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
     """What Redis holds of the symbol, or why it cannot be read."""
     keys = settings.keys
-    with client.pipeline(transaction=True) as reads:
+
+    def ask(reads: Pipeline) -> None:
         reads.time()
         reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
         reads.hgetall(keys.state(symbol))
         reads.lrange(keys.window(symbol), 0, -1)
-        time, mark, fields, window = reads.execute(raise_on_error=False)
+
+    time, mark, fields, window = read_together(client, ask, raise_on_error=False)
     if isinstance(fields, redis.RedisError):
         return f"{keys.state(symbol)} cannot be read: {fields}"
     if isinstance(window, redis.RedisError):

@@ -145,7 +145,7 @@ class Judge:
             text = f"its window has no close at {record.close_time_ms}, the close of its state"
             return Judgement(RECOMPUTED, "FAIL", text)
         if obstacle := self._obstacle(record, at_hand, len(times_ms)):
-            return Judgement(RECOMPUTED, "skip", obstacle)
+            return obstacle
         # A full window may have dropped older closes since the state was published, so the number
         # of closes at that time is only known to be within bounds.
         is_full = len(times_ms) >= self._settings.window_size
@@ -158,16 +158,29 @@ class Judge:
             return Judgement(RECOMPUTED, "ok")
         return Judgement(RECOMPUTED, "FAIL", _first_difference(record, expected))
 
-    def _obstacle(self, record: MarketStateRecord, at_hand: int, kept: int) -> str:
-        """Why the state cannot be compared, or `""` if it can."""
+    def _obstacle(self, record: MarketStateRecord, at_hand: int, kept: int) -> Judgement | None:
+        """Why the state cannot be compared: a failure if closes are missing in the window."""
+        window_size, needed = self._settings.window_size, self._market_state.minimum_length
+        verdict: Literal["skip", "FAIL"] = "skip"
         if record.theta_hash != self._settings.theta_hash:
-            return f"it was published with other parameters (theta {record.theta_hash})"
-        if record.buffer_size > max(kept, self._settings.window_size):
-            return f"it was published with a longer window ({record.buffer_size} closes)"
-        needed = self._market_state.minimum_length
-        if at_hand < needed:
-            return f"its window has moved on: {at_hand} closes up to its state, {needed} needed"
-        return ""
+            text = f"it was published with other parameters (theta {record.theta_hash})"
+        elif record.buffer_size > max(kept, window_size):
+            text = f"it was published with a longer window ({record.buffer_size} closes)"
+        elif at_hand < record.buffer_size and kept < window_size:
+            # Closes leave a window only when it is full.
+            verdict = "FAIL"
+            text = (
+                f"the window in Redis has {at_hand} closes up to this state, which had "
+                f"{record.buffer_size}: somebody has deleted or cut it, or it expired "
+                "(`marketstate check` names TTLs). It fills again with the candles to come; until "
+                "then do not restart the worker, which still has the whole window, unless a cache "
+                "has the closes"
+            )
+        elif at_hand < needed:
+            text = f"its window has moved on: {at_hand} closes up to its state, {needed} needed"
+        else:
+            return None
+        return Judgement(RECOMPUTED, verdict, text)
 
     def _record(
         self, published: MarketStateRecord, closes: Any, buffer_size: int

@@ -64,6 +64,18 @@ def test_it_says_in_words_what_the_numbers_mean(capsys: pytest.CaptureFixture[st
         assert text.count(name) >= 2, f"{name} is shown and explained"
 
 
+def test_a_regime_of_mr_with_a_ratio_above_1_is_not_called_a_swing_around_a_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its sentences contradicted each other: no drift, and a drift stronger than the noise."""
+    (tmp_path / "rising.csv").write_text("".join(f"{price}\n" for price in range(1, 301)))
+    found = state_of(capsys, str(tmp_path / "rising.csv"))
+    text = "\n".join(found["reading"])
+    assert (found["regime"], "drifts up" in text) == ("mr", True)
+    assert "vr is above 1 (momentum)" in text
+    assert ("swings around a mean" in text, "without a drift" in text) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
