@@ -10,6 +10,7 @@ import redis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, WorkerProcess, feed
+from worker.engine.group import group_gone
 from worker.engine.status import read_status
 from worker.errors import GroupDeleted
 from worker.keys import shard_of
@@ -126,3 +127,24 @@ def test_for_a_deleted_group_status_says_the_same_as_the_worker(
     client.xgroup_destroy(worker.keys.input, worker.keys.group)
     with pytest.raises(GroupDeleted, match="has been deleted"):
         read_status(client, worker.settings)
+
+
+def test_a_damaged_key_of_the_group_is_one_clear_line(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    worker = SteppedWorker(server, "one")
+    client.hset(worker.keys.meta, "shards", "many")
+    code, output = status_command(server, tmp_path)
+    assert (code, len(output.splitlines())) == (3, 1)
+    assert f"a key below {worker.keys.internal_prefix} is damaged: invalid literal" in output
+    assert "see worker/README.md, Keys" in output
+
+
+def test_a_group_that_is_gone_with_its_meta_key_is_not_said_to_have_it(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Redis was emptied, and the upstream has created the stream again."""
+    worker = SteppedWorker(server, "one")
+    client.flushall()
+    feed(client, made_candles(("BTCUSDT",), 1))
+    assert "meta is gone" in str(group_gone(client, worker.keys))
