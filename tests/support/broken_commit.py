@@ -21,7 +21,7 @@ SHARDS: Final = 4
 KNOWN: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")
 NEW: Final = ("ADAUSDT", "XRPUSDT")
 SHORTENED: Final = "DOGEUSDT"
-FED_MS: Final = START_MS + 60 * MINUTE_MS
+FED_MS: Final = START_MS + 120 * MINUTE_MS
 COMMITS: Final = f"{INTERNAL_PREFIX}:commits"
 
 
@@ -88,7 +88,7 @@ def feed_batch(client: redis.Redis) -> None:
         as_envelope(candle("BTCUSDT", 13, 103.0)),
         as_envelope(candle("ETHUSDT", 2, 1.0)),
         as_envelope(candle("SOLUSDT", 17, 99.0)),
-        as_envelope(candle("DOGEUSDT", 13 + 60, 98.0)),
+        as_envelope(candle("SOLUSDT", 17 + 60, 98.0)),
     ]
     _feed(client, FED_MS + 20 * MINUTE_MS, fields)
 
