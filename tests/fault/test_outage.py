@@ -233,14 +233,14 @@ def test_a_key_that_gets_the_wrong_type_stops_the_worker_before_it_writes(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """G3: the types are checked before the first write, so nothing of the batch is written."""
-    client.set("quantum:marketstate:ETHUSDT", "not a hash")
     with WorkerProcess(server.port, tmp_path) as worker:
         worker.wait_for_log("holding 16 of 16 shards")
+        client.set("quantum:stream:marketstate", "not a stream")
         feed(client, CANDLES)
         assert worker.exit_code() == 3
-    assert "the key quantum:marketstate:ETHUSDT holds a string" in worker.log.splitlines()[-1]
+    assert "the key quantum:stream:marketstate holds a string" in worker.log.splitlines()[-1]
     done = finished(client)
-    client.delete("quantum:marketstate:ETHUSDT")
+    client.delete("quantum:stream:marketstate")
     assert len(CANDLES) - done > 0
     with WorkerProcess(server.port, tmp_path, worker_id="next"):
         wait_until_finished(client, len(CANDLES))

@@ -41,8 +41,6 @@ class Commit:
         shards next completes it. After a connection error, the changes may or may not be written.
         Except after SymbolsDamaged, load from Redis what is true, and never send the changes again.
         """
-        if not changes.finished:
-            return  # of no shard, so there is nothing
         commit_id = secrets.token_hex(8)
         reply = self._write(changes, commit_id)  # 1
         committed_ms = self._check(reply, changes)

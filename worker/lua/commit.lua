@@ -96,7 +96,7 @@ local function note(text)
   for i, shard in ipairs(plan.shards) do
     words[2 * i - 1], words[2 * i] = shard[2], text
   end
-  redis.call('HSET', commits, unpack(words))
+  if #words > 0 then redis.call('HSET', commits, unpack(words)) end
 end
 
 for _, command in ipairs(plan.commands) do command[2] = KEYS[command[2]] end
