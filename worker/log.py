@@ -1,4 +1,4 @@
-"""Log lines on standard error: with a priority for the journal, or a time for a terminal."""
+"""The logger and the format of log lines: a priority for the journal, a time for a terminal."""
 
 import logging
 import math

@@ -139,7 +139,7 @@ def test_a_recording_of_states_is_plotted_without_what_cannot_be_read(
     output, errors = capsys.readouterr()
     assert "BTCUSDT: 20 states" in output
     assert errors.splitlines() == [
-        "1 lines or entries were left out:",
+        "lines or entries left out: 1",
         f"  {path}, entry 21-0: not a record of this version",
     ]
     torn = tmp_path / "torn.jsonl"

@@ -141,7 +141,11 @@ def test_mistakes_are_one_clear_line(
     client.set("text", "")
     refused: dict[tuple[str, ...], tuple[int, str]] = {
         ("--from", "noon"): (2, "'noon' must be an entry id"),
-        ("--from", "7", "--to", "5-3"): (2, "--from 7 is after --to 5-3"),
+        ("--from", "2026-11-25", "--to", "2026-11-24T15:40"): (
+            2,
+            "--from 1795564800000 (2026-11-25 00:00:00 UTC) is after "
+            "--to 1795534800000 (2026-11-24 15:40:00 UTC)",
+        ),
         ("--stream", "nonsense"): (3, "there is no stream nonsense; --follow waits for one"),
         ("--stream", "text"): (3, "the key text holds a string; only streams can be recorded"),
     }

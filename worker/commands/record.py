@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import redis
 
-from schemas.entry_id import parse_entry_id
+from schemas.entry_id import entry_time_ms, parse_entry_id
 from schemas.recording import RecordedEntry
 from worker.commands.options import add_namespace
+from worker.engine.utc import utc
 from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
 from worker.files.recordings import RecordingWriter
 from worker.log import configure, log
@@ -59,7 +60,9 @@ def command(options: argparse.Namespace) -> int:
         and options.last
         and parse_entry_id(options.first) > parse_entry_id(options.last)
     ):
-        raise ConfigurationError(f"--from {options.first} is after --to {options.last}")
+        raise ConfigurationError(
+            f"--from {_in_words(options.first)} is after --to {_in_words(options.last)}"
+        )
     _look_first(settings, stream, options)
     last = None
     if options.resume and options.file.exists():
@@ -133,6 +136,10 @@ def _moment(text: str) -> str:
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
     return str(max(0, int(time.timestamp() * 1_000)))
+
+
+def _in_words(moment: str) -> str:
+    return f"{moment} ({utc(entry_time_ms(moment))} UTC)"
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""The record of a state: what the worker publishes, and what `verify` expects to find."""
+"""Builds the record of a state: `worker` publishes it, and `verify` compares with it."""
 
 import msgspec
 

@@ -27,9 +27,9 @@ class Skipped:
         if len(self._first) < SHOWN:
             self._first.append(f"{where}: {what}")
 
-    def report(self, what: str = "lines were skipped, or follow a gap") -> Iterator[str]:
+    def report(self, what: str = "lines skipped, or after a gap") -> Iterator[str]:
         if self.count:
-            yield f"{self.count:,} {what}:"
+            yield f"{what}: {self.count:,}"
             yield from (f"  {line}" for line in self._first)
             if self.count > SHOWN:
                 yield f"  ... and {self.count - SHOWN:,} more"

@@ -56,7 +56,7 @@ def from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str
 
 
 def _tell(skipped: Skipped) -> None:
-    for line in skipped.report("lines or entries were left out"):
+    for line in skipped.report("lines or entries left out"):
         print(line, file=sys.stderr)
 
 

@@ -245,7 +245,7 @@ class _Replay:
             yield "the files changed while they were read: later entries may be missing"
         if self._workers:
             took_s = time.monotonic() - self._began_s
-            yield f"{len(self._workers)} workers, from start to end: {took_s:.1f} s"
+            yield f"workers: {len(self._workers)}; from start to end: {took_s:.1f} s"
         found: Any = feeder.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
         if self._settings.replay_namespace and found:
             counts = (f"{name} {count:,}" for name, count in numbers(found).items())

@@ -30,7 +30,7 @@ RECOMPUTED: Final = "recomputed"
 
 
 class Held(NamedTuple):
-    """A symbol's data in Redis, read in one transaction."""
+    """A symbol's data in Redis, read at one moment."""
 
     symbol: str
     now_ms: float
