@@ -38,7 +38,7 @@ def test_all_kinds_of_faults_together_leave_a_clean_history(
     any_server_binary: Path, tmp_path: Path
 ) -> None:
     """G1 to G5, judged by a checker that shares no code with the worker."""
-    plan = Plan(seed=1, candles=6_000, faults=30, workers=3, older=older_server(any_server_binary))
+    plan = Plan(seed=1, candles=4_500, faults=30, workers=3, older=older_server(any_server_binary))
     report = run(plan, any_server_binary, tmp_path)
     assert set(report.faults) == plan.possible_kinds
     assert report.bit.total() > report.faults.total() / 2

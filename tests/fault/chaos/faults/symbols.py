@@ -27,6 +27,7 @@ from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, until, until_or
 
 TIME_TO_NOTICE_S: Final = 5.0
+TIME_TO_GO_ON_S: Final = 30.0
 AT_ONE_TIME_MS: Final = 1_795_000_000_000
 
 
@@ -81,7 +82,8 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
     stage.note(f"{symbol}: repaired, {'without what it was' if starts_anew else 'as it was'}")
     with stage.client() as client:
         repair(client, symbol, damage.key, starts_anew=starts_anew)
-    yield from until(lambda: not _is_set_aside(stage, symbol), f"{symbol} goes on")
+    if not (yield from until_or(lambda: not _is_set_aside(stage, symbol), TIME_TO_GO_ON_S)):
+        stage.complain(f"{symbol} is set aside {TIME_TO_GO_ON_S:.0f} s after its repair")
     with stage.client() as client:
         notes.act(client, [], symbol, what="goes on")
     return noticed
