@@ -1,28 +1,23 @@
 """The market state of one window of prices, or of many at once.
 
-There is one implementation, for a batch; a single window is a batch of one. The state has the
-same bits either way: every operation is elementwise or reduces along the last, contiguous axis,
-so no result depends on how many rows are computed together. Do not use matmul, dot or einsum
-here: their order of summation depends on the shape.
+There is one calculation, for a batch; a single window is a batch of one. The state has the same
+bits either way, and the same bits from the compiled kernel and from numpy.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core import kernel
-from core.dependence import direction_persistence, variance_ratio
-from core.regime import RegimeProbs, regime_probabilities
+from core import by_numpy, kernel
+from core.kernel import NAMES
+from core.regime import RegimeProbs
 from core.theta import DEFAULT_THETA, Theta, merged_theta, minimum_length
 from core.trend import trend
-from core.volatility import volatility
 
-__all__ = ["DEFAULT_THETA", "MarketState", "State", "market_states"]
-
-# Rows computed together: enough to amortise numpy's cost per call, few enough to save memory.
-ROWS_AT_ONCE = 64
+__all__ = ["DEFAULT_THETA", "NAMES", "MarketState", "State", "market_states"]
 
 
 class Features(TypedDict):
@@ -120,7 +115,7 @@ class MarketState:
         ValueError
             If `prices` has another shape or an invalid value; says which, and where.
         """
-        return self._states(_checked(prices, 1, f"prices of {symbol}")[np.newaxis, :])[0]
+        return self._states(_array(prices, 1, f"prices of {symbol}"), f"prices of {symbol}")[0]
 
     def get_states(self, windows: ArrayLike) -> list[State | None]:
         """Return the state of each of S windows of equal length.
@@ -140,16 +135,56 @@ class MarketState:
         ValueError
             If `windows` has another shape or an invalid value; says which, and where.
         """
-        return self._states(_checked(windows, 2, "windows"))
+        return self._states(_array(windows, 2, "windows"), "windows")
 
-    def _states(self, windows: NDArray[np.float64]) -> list[State | None]:
-        rows_n, prices_n = windows.shape
-        needed_n = self.minimum_length
-        if prices_n < needed_n:
-            return [None] * rows_n
-        starts = range(0, rows_n, ROWS_AT_ONCE)
-        chunks = (windows[start : start + ROWS_AT_ONCE, -needed_n:] for start in starts)
-        return [state for chunk in chunks for state in _states_of(chunk, prices_n - 1, self.theta)]
+    def rows(self, windows: ArrayLike) -> NDArray[np.float64] | None:
+        """Return the numbers of the state of each of S windows, without dicts around them.
+
+        Parameters
+        ----------
+        windows : array_like of shape (S, N)
+            As `get_states` takes them.
+
+        Returns
+        -------
+        ndarray of shape (S, 9), or None
+            A row per window, a column for each of `NAMES`; None when there are fewer than
+            `minimum_length` prices.
+
+        Raises
+        ------
+        ValueError
+            As `get_states`.
+        """
+        return self._rows(_array(windows, 2, "windows"), "windows")
+
+    @cached_property
+    def _parameters(self) -> kernel.Parameters:
+        return kernel.parameters(self.theta)
+
+    def _rows(self, values: NDArray[np.float64], name: str) -> NDArray[np.float64] | None:
+        windows = values if values.ndim == 2 else values[np.newaxis]
+        is_long = windows.shape[1] >= self._parameters.prices
+        if is_long and kernel.is_compiled() and self._parameters.trends > 0:
+            rows = kernel.state_rows(windows, self._parameters)
+            if rows is not None:
+                return rows
+        _refuse_bad_prices(values, name)
+        if not is_long:
+            return None
+        prices = windows[:, -self._parameters.prices :]
+        if not kernel.is_compiled():
+            return by_numpy.state_rows(prices, self.theta)
+        mu = trend(kernel.logs(prices + self.theta["eps"]), self.theta["trend"])
+        return kernel.state_rows(windows, self._parameters, mu)
+
+    def _states(self, values: NDArray[np.float64], name: str) -> list[State | None]:
+        rows = self._rows(values, name)
+        if rows is None:
+            return [None] * (1 if values.ndim == 1 else len(values))
+        # tolist() gives plain Python floats, so that numpy scalars stay inside this package.
+        returns_n = values.shape[-1] - 1
+        return [_state(row, returns_n, self.theta) for row in rows.tolist()]
 
 
 def market_states(windows: ArrayLike, theta: Mapping[str, Any] | None = None) -> list[State | None]:
@@ -175,29 +210,13 @@ def market_states(windows: ArrayLike, theta: Mapping[str, Any] | None = None) ->
     return MarketState(theta).get_states(windows)
 
 
-def _states_of(prices: NDArray[np.float64], returns_n: int, theta: Theta) -> list[State]:
-    """Return the states of `prices`, shape (S, minimum length)."""
-    eps, regime_window = theta["eps"], theta["regime"]["window"]
-    log_prices = kernel.logs(prices + eps)
-    returns = np.diff(log_prices, axis=-1)
-    regime_returns = returns[:, -regime_window:]
-    sigma, spike_proxy = volatility(returns, theta["vol"], eps)
-    mu = trend(log_prices, theta["trend"])
-    ts = np.abs(mu) / (sigma + eps)
-    dp = direction_persistence(regime_returns)
-    vr = variance_ratio(regime_returns, theta["regime"]["vr_k"], eps)
-    # tolist() gives plain Python floats, so that numpy scalars stay inside this package.
-    rows = np.stack((sigma, mu, ts, dp, vr, spike_proxy), axis=-1).tolist()
-    return [_state(row, returns_n, theta) for row in rows]
-
-
 def _state(numbers: list[float], returns_n: int, theta: Theta) -> State:
-    sigma, mu, ts, dp, vr, spike_proxy = numbers
+    sigma, mu, ts, p_trend, p_mr, p_chop, dp, vr, spike_proxy = numbers
     return {
         "sigma": sigma,
         "mu": mu,
         "ts": ts,
-        "regime_probs": regime_probabilities(ts, dp, vr, theta["regime"]),
+        "regime_probs": {"trend": p_trend, "mr": p_mr, "chop": p_chop},
         "features": {"dp": dp, "vr": vr, "spike_proxy": spike_proxy},
         "windows": {
             "returns_n": returns_n,
@@ -208,7 +227,7 @@ def _state(numbers: list[float], returns_n: int, theta: Theta) -> State:
     }
 
 
-def _checked(prices: ArrayLike, ndim: int, name: str) -> NDArray[np.float64]:
+def _array(prices: ArrayLike, ndim: int, name: str) -> NDArray[np.float64]:
     """Return `prices` as a C-contiguous float64 array; errors call them `name`."""
     try:
         found = np.asarray(prices)
@@ -219,13 +238,15 @@ def _checked(prices: ArrayLike, ndim: int, name: str) -> NDArray[np.float64]:
     if found.ndim != ndim:
         shape = ("N,", "S, N")[ndim - 1]
         raise ValueError(f"{name}: found an array of shape {found.shape}; give ({shape})")
-    values = np.ascontiguousarray(found, dtype=np.float64)
+    return np.ascontiguousarray(found, dtype=np.float64)
+
+
+def _refuse_bad_prices(values: NDArray[np.float64], name: str) -> None:
     good = (values > 0.0) & (values < np.inf)
     if not good.all():
         index = tuple(int(axis[0]) for axis in np.nonzero(~good))
-        where = index[0] if ndim == 1 else index
+        where = index[0] if values.ndim == 1 else index
         raise ValueError(
             f"{name}: found {values[index]!s} at index {where}; "
             "every price must be finite and above 0"
         )
-    return values

@@ -34,10 +34,9 @@ def theil_sen_slopes(y: NDArray[np.float64]) -> NDArray[np.float64]:
     Akad. v. Wetensch. A 53, 1950. Sen, "Estimates of the regression coefficient based on
     Kendall's tau", Journal of the American Statistical Association 63(324), 1968.
     """
-    slopes = kernel.proven_median_slopes(y)
-    for row in np.flatnonzero(np.isnan(slopes)):
-        slopes[row] = median_of_all_slopes(y[row])
-    return slopes
+    if kernel.is_compiled():
+        return kernel.median_slopes(y)[0]
+    return np.array([median_of_all_slopes(row) for row in y])
 
 
 def median_of_all_slopes(y: NDArray[np.float64]) -> float:

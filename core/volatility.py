@@ -5,7 +5,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from core import kernel
 from core.theta import VolTheta
 
 # The MAD of a normal sample times 1 / Phi^-1(3/4) = 1.48260... estimates its standard
@@ -82,7 +81,16 @@ def ewma_sigma(x: NDArray[np.float64], lam: float) -> NDArray[np.float64]:
     values: RiskMetrics Technical Document, J.P. Morgan/Reuters, 4th ed., 1996, section 5.2.
     """
     starts = np.var(x[:, :EWMA_START_N], axis=-1)
-    return np.sqrt(kernel.ewma(x * x, lam, starts))
+    squares = (x * x).tolist()
+    ends = [_ewma(*row, lam) for row in zip(starts.tolist(), squares, strict=True)]
+    return np.sqrt(ends)
+
+
+def _ewma(start: float, squares: list[float], lam: float) -> float:
+    v = start
+    for square in squares:
+        v = lam * v + (1.0 - lam) * square
+    return v
 
 
 def mad_sigma(x: NDArray[np.float64]) -> NDArray[np.float64]:

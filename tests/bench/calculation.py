@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 BATCHES: Final = (1, 8, 64, 512, 4_096)
 # Numpy alone works in blocks of 64 rows, so larger batches take the same time per row.
 MOST_BY_NUMPY: Final = 512
+LANES: Final = {"kernel with AVX2": 16, "kernel": 8}
+"""Way -> integers that the kernel compares at once. The second is for processors without AVX2."""
 LEAST_WINDOWS: Final = 64
 TURNS: Final = 5
 PRICES: Final = 257
@@ -61,7 +63,7 @@ KINDS: Final[Mapping[str, tuple[Callable[..., Floats], int]]] = {
 
 
 def calculation(quick: bool) -> list[Row]:
-    """States per second by batch size and kind of prices; x: how many times as fast as
+    """States per second by kind of prices, batch size and way; x: how many times as fast as
     scipy.stats.theilslopes for only the three trend windows, and as the literal oracle.
 
     In CPU seconds of this thread, so that other processes on the machine have little influence.
@@ -71,28 +73,36 @@ def calculation(quick: bool) -> list[Row]:
     for kind, (returns, decimals) in KINDS.items():
         rng = np.random.RandomState(7)
         windows = _windows(returns(rng, (max(LEAST_WINDOWS, *batches), PRICES)), decimals)
-        rows += [_compared(kind, windows[: max(LEAST_WINDOWS, n)], n, turns) for n in batches]
+        for n in batches:
+            rows += _compared(kind, windows[: max(LEAST_WINDOWS, n)], n, turns)
     return rows
 
 
-def _compared(kind: str, windows: Floats, batch: int, turns: int) -> Row:
-    ways: dict[str, Callable[[], float]] = {
-        "ours": partial(_seconds_per_state, windows, batch),
+def _compared(kind: str, windows: Floats, batch: int, turns: int) -> list[Row]:
+    ours: dict[str, Callable[[], float]] = {
+        name: partial(_by_kernel, lanes, windows, batch)
+        for name, lanes in LANES.items()
+        if kernel.use_lanes(lanes) == lanes
+    }
+    if batch <= MOST_BY_NUMPY:
+        ours["numpy"] = partial(_by_numpy, windows, batch)
+    others: dict[str, Callable[[], float]] = {
         "theilslopes": partial(_seconds_each, _three_slopes, windows),
         "oracle": partial(_seconds_each, _by_oracle, windows),
     }
-    if batch <= MOST_BY_NUMPY:
-        ways["numpy"] = partial(_by_numpy_alone, windows, batch)
-    found = in_turns(ways, turns)
-    row: Row = {"prices": kind, "batch": batch}
-    for way, prefix in (("ours", ""), ("numpy", "numpy_")):
-        if way in found:
-            row |= {
-                f"{prefix}states_per_s": 1 / statistics.median(found[way]),
-                f"{prefix}x_theilslopes": ratio(found["theilslopes"], found[way]),
-                f"{prefix}x_oracle": ratio(found["oracle"], found[way]),
-            }
-    return row
+    found = in_turns(ours | others, turns)
+    return [
+        {
+            "prices": kind,
+            "batch": batch,
+            "way": way,
+            "states_per_s": 1 / statistics.median(found[way]),
+            "us_per_state": 1e6 * statistics.median(found[way]),
+            "x_theilslopes": ratio(found["theilslopes"], found[way]),
+            "x_oracle": ratio(found["oracle"], found[way]),
+        }
+        for way in ours
+    ]
 
 
 def _seconds_per_state(windows: Floats, batch: int) -> float:
@@ -103,7 +113,15 @@ def _seconds_per_state(windows: Floats, batch: int) -> float:
     return (time.process_time() - began_s) / len(windows)
 
 
-def _by_numpy_alone(windows: Floats, batch: int) -> float:
+def _by_kernel(lanes: int, windows: Floats, batch: int) -> float:
+    kernel.use_lanes(lanes)
+    try:
+        return _seconds_per_state(windows, batch)
+    finally:
+        kernel.use_lanes(max(LANES.values()))
+
+
+def _by_numpy(windows: Floats, batch: int) -> float:
     """As on a machine without a compiler."""
     with patch.object(kernel, "_compiled", None):
         return _seconds_per_state(windows, batch)

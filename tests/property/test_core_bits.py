@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from core.state import ROWS_AT_ONCE, MarketState
+from core.by_numpy import ROWS_AT_ONCE
+from core.state import MarketState
 from core.theta import merged_theta
 from core.window import Window
 from tests.support.oracle import oracle_state

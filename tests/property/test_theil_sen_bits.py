@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Make = Callable[[np.random.Generator, int], Floats]
 
 WINDOWS_OF_A_KIND: Final = 8_500
+COUNTED_ONES: Final = 400
 LONG_ONES: Final = (*range(250, 262), 511, 512, 513, 1_024, 2_047, 2_048)
 
 
@@ -65,12 +66,23 @@ KINDS: Final[dict[str, Make]] = {
 
 
 def _lengths(rng: np.random.Generator) -> list[int]:
-    short = rng.integers(2, 40, WINDOWS_OF_A_KIND - 200 - len(LONG_ONES))
-    return [*short.tolist(), *rng.integers(40, 200, 200).tolist(), *LONG_ONES]
+    # From 64 points on, slopes are counted.
+    short = rng.integers(2, 40, WINDOWS_OF_A_KIND - COUNTED_ONES - len(LONG_ONES))
+    counted = rng.integers(60, 140, COUNTED_ONES)
+    return [*short.tolist(), *counted.tolist(), *LONG_ONES]
 
 
 def _scipy(y: Floats) -> float:
     return float(theilslopes(y).slope)
+
+
+def _by_every_way(rows: Floats) -> list[list[float]]:
+    """The slopes of the kernel, without AVX2 and with it, and of its twin."""
+    found = []
+    for lanes in (8, 16):
+        kernel.use_lanes(lanes)
+        found.append(theil_sen_slopes(rows).tolist())
+    return [*found, [median_of_all_slopes(y) for y in rows]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,8 +92,7 @@ def test_a_hundred_thousand_hard_windows_have_the_same_double_as_scipy(kind: str
     for n in _lengths(rng):
         y = KINDS[kind](rng, n)
         expected = _scipy(y)
-        assert theil_sen_slopes(y[np.newaxis])[0] == expected, (kind, n)
-        assert median_of_all_slopes(y) == expected, (kind, n)
+        assert [[expected]] * 3 == _by_every_way(y[np.newaxis]), (kind, n)
 
 
 @settings(max_examples=300, deadline=None)
@@ -97,8 +108,7 @@ def test_a_hundred_thousand_hard_windows_have_the_same_double_as_scipy(kind: str
 def test_windows_from_hypothesis_have_the_same_double_as_scipy(rows: Floats) -> None:
     """Protects G2."""
     expected = [_scipy(y) for y in rows]
-    assert theil_sen_slopes(rows).tolist() == expected
-    assert [median_of_all_slopes(y) for y in rows] == expected
+    assert [expected] * 3 == _by_every_way(rows)
 
 
 @pytest.mark.parametrize("n", [3, 64, 128, 256, 700])
@@ -112,15 +122,16 @@ def test_a_row_has_the_same_double_alone_and_in_a_batch(n: int) -> None:
 
 
 @pytest.mark.skipif(not kernel.is_compiled(), reason="there is no compiler on this machine")
-@pytest.mark.parametrize("kind", ["walk", "log prices", "ticks", "trend", "flat", "stale", "jumps"])
-def test_the_compiled_search_proves_nearly_all_market_windows(kind: str) -> None:
-    """Unproven windows are correct too, but slow."""
+@pytest.mark.parametrize("n", [64, 128, 256, 2_048])
+@pytest.mark.parametrize("kind", ["walk", "log prices", "ticks", "trend", "flat", "stale"])
+def test_the_kernel_finds_nearly_all_market_slopes_by_counting(kind: str, n: int) -> None:
+    """The others are correct too, but slow."""
     rng = np.random.default_rng(4)
-    rows = np.stack([KINDS[kind](rng, 256) for _ in range(500)])
-    unproven = np.isnan(kernel.proven_median_slopes(rows)).sum()
-    assert unproven <= 5
+    rows = np.stack([KINDS[kind](rng, n) for _ in range(100)])
+    _, calculated_n = kernel.median_slopes(rows)
+    assert calculated_n <= 3
 
 
 def test_rows_too_long_for_the_compiled_search_give_the_same_double_as_scipy() -> None:
     y = np.random.default_rng(9).standard_normal((1, 2_049))
-    assert theil_sen_slopes(y).tolist() == [_scipy(y[0])]
+    assert [[_scipy(y[0])]] * 3 == _by_every_way(y)

@@ -11,7 +11,7 @@ import pytest
 import core.state
 import core.theta
 from core.regime import regime_of
-from core.state import DEFAULT_THETA, MarketState, State, market_states
+from core.state import DEFAULT_THETA, NAMES, MarketState, State, market_states
 from core.theta import ThetaError
 from tests.support.states import bits, leaves
 
@@ -91,6 +91,26 @@ def test_a_batch_gives_the_same_states_as_each_window_alone() -> None:
     expected = [state_of(row, theta) for row in WALKS]
     assert bits({"states": market_states(WALKS, theta)}) == bits({"states": expected})
     assert market_states(np.empty((0, 300))) == []
+
+
+@pytest.mark.parametrize("method", ["theil_sen", "ols"])
+def test_rows_are_the_numbers_of_the_states_in_the_order_of_their_names(method: str) -> None:
+    calculation = MarketState({"trend": {"method": method}})
+    rows = calculation.rows(WALKS)
+    assert rows is not None
+    for row, state in zip(rows.tolist(), calculation.get_states(WALKS), strict=True):
+        assert state is not None
+        probs = {f"p_{name}": p for name, p in state["regime_probs"].items()}
+        own = {"sigma": state["sigma"], "mu": state["mu"], "ts": state["ts"]}
+        assert own | probs | state["features"] == dict(zip(NAMES, row, strict=True))
+    assert calculation.rows(WALKS[:, :256]) is None
+
+
+def test_a_bad_price_has_no_rows() -> None:
+    prices = WALKS.copy()
+    prices[1, 0] = -1.0
+    with pytest.raises(ValueError, match=r"windows: found -1.0 at index \(1, 0\)"):
+        MarketState().rows(prices)
 
 
 def test_a_calculation_does_not_change_the_prices_it_is_given() -> None:
