@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,23 @@ from schemas.candle import CandleRejected, decode_candle
 from schemas.interval import interval_ms
 from tests.fault.chaos import notes
 from tests.fault.chaos.clock import Clock, build_library
+from tests.fault.chaos.cluster import Cluster
 from tests.fault.chaos.entries import MOST_AHEAD_S, entries, new_candle
 from tests.fault.chaos.expected import reading
 from tests.fault.chaos.faults.bookkeeping import JUNK
+from tests.fault.chaos.faults.caches import cache_damaged
+from tests.fault.chaos.faults.foreign import read_and_delete
+from tests.fault.chaos.faults.rollback import rolled_back_alive
 from tests.fault.chaos.faults.symbols import DAMAGES, Damage, do_damage, repair, repair_all
 from tests.fault.chaos.faults.table import TABLE, UPGRADE
+from tests.fault.chaos.faults.upgrade import upgrade
 from tests.fault.chaos.feeder import Feeder
 from tests.fault.chaos.history import as_text
 from tests.fault.chaos.menagerie import MONSTERS
 from tests.fault.chaos.names import (
     COUNTERS_KEY,
     DEAD,
+    GROUP,
     INPUT,
     STATE_PREFIX,
     WINDOW_PREFIX,
@@ -36,7 +43,14 @@ from tests.fault.chaos.names import (
 )
 from tests.fault.chaos.reference import judged_by
 from tests.fault.chaos.schedule import schedule
-from tests.fault.chaos.servers import WORKERS_PASSWORD, WORKERS_USER, RedisServer
+from tests.fault.chaos.servers import (
+    WORKERS_PASSWORD,
+    WORKERS_USER,
+    RedisServer,
+    older_server,
+)
+from tests.fault.chaos.stage import Stage, Steps
+from tests.fault.chaos.workers import WorkerProcesses
 from tests.support.worker_process import wait_until
 from worker.local.redis_server import EmbeddedRedis
 
@@ -184,6 +198,73 @@ def test_workers_have_the_rights_of_the_deployment_until_one_is_taken_away(
         assert server.command("my-xadd", INPUT, "*", "a", "b") != b""
     finally:
         server.kill()
+
+
+@pytest.fixture
+def stage(any_server_binary: Path, tmp_path: Path) -> Iterator[Stage]:
+    """A Redis, to be upgraded if there is an older one, with a group; and no workers."""
+    library = build_library(tmp_path)
+    cluster = Cluster(any_server_binary, tmp_path, library, older_server(any_server_binary))
+    processes = WorkerProcesses(tmp_path, tmp_path, library, {}, print)
+    feeder = Feeder([], T0, lambda: cluster.port, seed=1)
+    cluster.master.command("XGROUP", "CREATE", INPUT, GROUP, "0", "MKSTREAM")
+    feeder.start()
+    yield Stage(cluster, processes, feeder, 0, print, print)
+    feeder.stop()
+    cluster.close()
+
+
+def played(steps: Steps) -> bool:
+    """What the fault returns at its end."""
+    while True:
+        try:
+            time.sleep(next(steps))
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def test_a_rollback_forgets_what_came_later_and_breaks_no_connection(stage: Stage) -> None:
+    with stage.client() as client:
+        client.set("before", 1)
+        number = client.client_id()
+        # The fault says so when the other server has stayed behind.
+        stage.note = lambda _: client.set("later", 1)
+        played(rolled_back_alive(stage, random.Random(1)))
+        assert client.mget("before", "later") == [b"1", None]
+        assert client.client_id() == number
+        client.set("after", 1)
+
+
+def test_an_upgrade_keeps_the_data(stage: Stage) -> None:
+    before = stage.cluster.master.version
+    stage.cluster.master.command("SET", "before", 1)
+    bit = played(upgrade(stage, random.Random(1)))
+    assert bit == (before != stage.cluster.master.version)
+    assert stage.cluster.master.command("GET", "before") == b"1"
+
+
+def test_what_a_foreign_program_reads_without_a_trace_is_noted(stage: Stage) -> None:
+    stage.cluster.master.command("XGROUP", "CREATECONSUMER", INPUT, GROUP, "shard-00")
+    for seed in range(4):
+        read_and_delete(stage, random.Random(seed), without_a_trace=True)
+    with stage.client() as client:
+        noted = sum(len(note["taken"]) for note in notes.read(client))
+        pending: Any = client.xpending(INPUT, GROUP)
+        assert (noted, pending["pending"]) == (client.xlen(INPUT), 0)
+        read_and_delete(stage, random.Random(4), without_a_trace=False)
+        pending = client.xpending(INPUT, GROUP)
+        assert noted + pending["pending"] == client.xlen(INPUT) > noted
+    assert stage.everything_is_read()
+
+
+def test_each_damaged_cache_comes_with_the_first_candle_of_its_symbol(stage: Stage) -> None:
+    played(cache_damaged(stage, random.Random(1)))
+    with stage.client() as client:
+        entries_found: Any = client.xrange(INPUT)
+        symbols = {json.loads(fields[b"payload"])["symbol"] for _, fields in entries_found}
+        assert {key.decode() for key in client.scan_iter("candles:*")} == {
+            f"candles:{symbol}:1m" for symbol in symbols
+        }
 
 
 @pytest.mark.parametrize("number", range(len(MONSTERS)))

@@ -33,7 +33,7 @@ def foreign_read(stage: Stage, rng: random.Random) -> Steps:
     yield from until_or(stage.everything_is_read)
     bit = stage.everything_is_read()
     if bit:
-        _read(stage, rng, without_a_trace=without_a_trace)
+        read_and_delete(stage, rng, without_a_trace=without_a_trace)
     stage.feeder.go_on()
     if paused in stage.processes.workers and paused is not None:
         stage.processes.resume(paused)
@@ -42,7 +42,7 @@ def foreign_read(stage: Stage, rng: random.Random) -> Steps:
     return bit
 
 
-def _read(stage: Stage, rng: random.Random, *, without_a_trace: bool) -> None:
+def read_and_delete(stage: Stage, rng: random.Random, *, without_a_trace: bool) -> None:
     symbols = [stage.new_symbol("TAKEN") for _ in range(rng.randint(1, MOST))]
     entries: list[Command] = [
         ("EXTRA", "payload", json.dumps(new_candle(symbol, stage.feeder.first_close_ms)))
