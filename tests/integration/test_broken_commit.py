@@ -150,6 +150,23 @@ def test_a_right_that_is_taken_away_and_given_back_costs_nothing(
     complete_with_a_new_worker(server, client, after, **USER)
 
 
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("command", WRITTEN)
+def test_others_who_route_meanwhile_do_not_take_the_entries_for_lost_or_returned(
+    command: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5: what is noted and what is pending differ until the commit is completed."""
+    _, after = before_and_after(server, client)
+    first = worker_at_the_batch(server, client, **USER)
+    changes = first.advance(first.fetch())
+    take_right_away(client, command)
+    with pytest.raises((CommitBrokenOff, redis.ResponseError)):
+        first.apply(changes)
+    assert new_worker(server, "other").fetch() == []
+    give_rights_back(client)
+    complete_with_a_new_worker(server, client, after, **USER)
+
+
 @pytest.mark.parametrize("command", WRITTEN)
 def test_a_command_that_is_renamed_for_a_while_costs_nothing(
     command: str, server_binary: Path, tmp_path: Path

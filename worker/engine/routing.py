@@ -107,6 +107,7 @@ class Router:
                 keys.unfinished,
                 keys.notices,
                 keys.handed_over,
+                keys.commits,
             ],
             [
                 keys.group,

@@ -3,7 +3,7 @@
 -- It returns the oldest unfinished entries of the caller's own shards.
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished   KEYS[5] notices
--- KEYS[6] handed over
+-- KEYS[6] handed over   KEYS[7] commits
 -- ARGV[1] group   ARGV[2] intake consumer   ARGV[3] maximum entries to route, and to return
 -- ARGV[4] maximum entries that the group may have pending   ARGV[5] maximum bytes of a document
 -- ARGV[6] the caller's shards in the order in which to serve them: a MessagePack array of
@@ -26,7 +26,7 @@
 -- Protects G1, G5 and G8. Redis runs one script at a time, so no matter which worker routes, each
 -- shard's pending list is in stream order, and the intake's is empty afterwards.
 
-local input, meta, counters, unfinished, notices, handed_over = unpack(KEYS)
+local input, meta, counters, unfinished, notices, handed_over, commits = unpack(KEYS)
 local group, intake, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local max_pending, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local own = cmsgpack.unpack(ARGV[6])
@@ -34,6 +34,12 @@ local shards = #ARGV - 6
 local STRAYS = 500 -- entries of a stray consumer routed at once
 
 local function consumer_of(shard) return ARGV[7 + shard] end
+
+-- If the last commit of a shard broke off, what is noted and what is pending may differ until it is
+-- completed: then nothing is missing, and nothing came back.
+local function has_open_commit(consumer)
+  return string.find(redis.call('HGET', commits, consumer) or '', ':', 1, true) ~= nil
+end
 
 local function last_id(stream)
   return (redis.call('XREVRANGE', stream, '+', '-', 'COUNT', '1')[1] or {'0-0'})[1]
@@ -54,7 +60,7 @@ for shard = 0, shards - 1 do
   is_shard[consumer] = true
   if restoring[consumer] then
     table.insert(missing, shard)
-  elseif handed ~= (as_texts[consumer] or '0') then
+  elseif handed ~= (as_texts[consumer] or '0') and not has_open_commit(consumer) then
     local pending = by_consumer[consumer] or 0
     handed = integer(handed)
     if not handed or handed > pending then
