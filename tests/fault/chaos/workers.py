@@ -186,7 +186,9 @@ class WorkerProcesses:
     def _judge(self, worker: Worker, code: int, now_s: float) -> None:
         if worker.must_stop_by_s is not None and code == 0:
             return
-        if code == 3 and any(reason in worker.last_words() for reason in worker.excuses):
+        # A worker that is told to stop while it ends by itself may end by the signal.
+        codes = (3,) if worker.must_stop_by_s is None else (3, -signal.SIGTERM)
+        if code in codes and any(reason in worker.last_words() for reason in worker.excuses):
             self.excused_ends += 1
             if worker.must_stop_by_s is None:
                 self._restarts_due_s.append(now_s + AFTER_AN_EXCUSE_S)

@@ -52,8 +52,8 @@ def read_and_delete(stage: Stage, rng: random.Random, *, without_a_trace: bool) 
     read += ["NOACK"] if without_a_trace else []
     commands: list[Command] = [*entries, [*read, "STREAMS", INPUT, ">"]]
     deleted = [FOREIGN] if without_a_trace else []
-    if rng.random() < 0.5:
-        deleted.append(busiest(stage))
+    if rng.random() < 0.5 and (consumer := busiest(stage)) != FOREIGN:
+        deleted.append(consumer)
     commands += [("XGROUP", "DELCONSUMER", INPUT, GROUP, consumer) for consumer in deleted]
     stage.note(f"{FOREIGN} reads {len(symbols)} entries, and {deleted} are deleted")
     taken = symbols if without_a_trace else []
