@@ -314,7 +314,7 @@ def test_a_server_starts_with_the_file(
 def test_the_password_is_set_as_the_readme_says(any_server_binary: Path, tmp_path: Path) -> None:
     lines = README.read_text().splitlines()
     first, last = (
-        lines.index("    umask 077"),
+        next(i for i, line in enumerate(lines) if line.startswith("    (umask 077")),
         next(
             i for i, line in enumerate(lines) if line.startswith("    sed") and "users.acl" in line
         ),

@@ -256,7 +256,7 @@ def test_nothing_is_fed_if_the_files_have_bad_lines(
     assert client.exists(stream_of("a")) == 0
     code, log = run(server, tmp_path, *feeding, "--skip-bad")
     assert (code, client.xlen(stream_of("a"))) == (0, 14), log
-    assert "2 lines were skipped, or follow a gap:" in log
+    assert "lines skipped, or after a gap: 2" in log
     assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
 
 
