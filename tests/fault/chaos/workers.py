@@ -193,8 +193,10 @@ class WorkerProcesses:
             if worker.must_stop_by_s is None:
                 self._restarts_due_s.append(now_s + AFTER_AN_EXCUSE_S)
             return
+        begun = worker.is_ready or worker.has_begun()
+        found_redis_away = not begun and code == 3 and REDIS_AWAY in worker.last_words()
         if self.group_is_deleted:
-            if code != 3 or GROUP_DELETED not in worker.last_words():
+            if not found_redis_away and (code != 3 or GROUP_DELETED not in worker.last_words()):
                 self._complain(
                     f"{worker.name} ended with {code} when the group was deleted, not with 3 and "
                     f"the reason: {_end(worker)}"
@@ -203,8 +205,7 @@ class WorkerProcesses:
         if worker.must_stop_by_s is not None:
             self._complain(f"{worker.name} ended with {code} on SIGTERM: {_end(worker)}")
             return
-        begun = worker.is_ready or worker.has_begun()
-        if begun or code != 3 or REDIS_AWAY not in worker.last_words():
+        if not found_redis_away:
             self._complain(f"{worker.name} ended unexpectedly with {code}: {_end(worker)}")
         self._restarts_due_s.append(now_s + BETWEEN_RESTARTS_S)
 
