@@ -1,11 +1,13 @@
 """Every entry is counted exactly once, whatever other programs read, move or write."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import redis
 
+from tests.support.acl import set_user
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -259,3 +261,28 @@ def test_a_damaged_counter_of_lost_entries_starts_again_and_is_kept(
     worker.finish_all()
     found: Any = client.hgetall(f"{INTERNAL_PREFIX}:counters")
     assert found == {b"lost": b"10", b"lost.damaged": b"007"}
+
+
+@pytest.mark.parametrize("command", ["xreadgroup", "xclaim", "hset", "xgroup", "xadd", "evalsha"])
+def test_a_right_that_is_missing_while_entries_are_routed_costs_none_of_them(
+    command: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5: wherever the script stops, what it has read is accounted for once."""
+    set_user(client, "marketstate", "of-the-worker")
+    user: dict[str, Any] = {"redis_username": "marketstate", "redis_password": "of-the-worker"}
+    worker = SteppedWorker(server, "a", start="replay", **user)
+    worker.keep()
+    candles = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 20)
+    feed(client, candles[:20])
+    worker.finish_all()
+    feed(client, candles[20:50])
+    client.execute_command("ACL", "SETUSER", "marketstate", f"-{command}")  # type: ignore[no-untyped-call]
+    with suppress(redis.ResponseError):
+        worker.fetch()
+    set_user(client, "marketstate", "of-the-worker")
+    assert SteppedWorker(server, "b", start="replay", **user).fetch() == []
+    worker.finish_all()
+    feed(client, candles[50:])
+    worker.finish_all()
+    client.acl_deluser("marketstate")
+    assert ends(client) == {"applied": len(candles)}

@@ -27,7 +27,6 @@ _CALLS: Final = {
     "hget": "HGET K field",
     "hgetall": "HGETALL K",
     "hlen": "HLEN K",
-    "hincrby": "HINCRBY K field 1",
     "hset": "HSET K field value",
     "lrange": "LRANGE K 0 0",
     "ltrim": "LTRIM K 0 0",
@@ -96,7 +95,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.notices, keys.handed_over], "evalsha pttl type xadd xread xrevrange"
     yield [keys.counters], "evalsha hget hset pttl type"
     yield [keys.quarantine], "evalsha hdel hgetall hset pttl type"
-    yield [keys.unfinished], "del evalsha hget hgetall hincrby hset pttl type"
+    yield [keys.unfinished], "del evalsha hget hgetall hset pttl type"
     yield [keys.finished_ids], "del evalsha hget hset pttl type"
     yield [keys.commits], "del evalsha hget hgetall hset pttl type"
     yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"

@@ -77,7 +77,8 @@ if #missing > 1 then return missing end
 --    have been counted as lost before.
 local returned = 0
 for consumer, entries in pairs(surplus) do
-  redis.call('HSET', unfinished, consumer, int(by_consumer[consumer] or 0))
+  noted[consumer] = int(by_consumer[consumer] or 0)
+  redis.call('HSET', unfinished, consumer, noted[consumer])
   returned = returned + entries
 end
 
@@ -163,9 +164,12 @@ for shard, entries in pairs(read) do
   local consumer, ids = consumer_of(shard), {}
   for i, entry in ipairs(entries) do ids[i] = entry[1] end
   by_consumer[consumer] = (by_consumer[consumer] or 0) + #ids
-  redis.call('HINCRBY', unfinished, consumer, int(#ids))
+  -- In this order: if Redis refuses one of them, the next call finds these entries with the intake,
+  -- or in step 2, and adds them to the account. A damaged number is left to restore.lua.
+  local before = integer(noted[consumer] or '0')
   table.insert(ids, 'JUSTID')
   redis.call('XCLAIM', input, group, consumer, '0', unpack(ids))
+  if before then redis.call('HSET', unfinished, consumer, int(before + #entries)) end
   for_others = for_others or not is_own[shard]
 end
 
