@@ -15,9 +15,9 @@ CHANGED = (ENVIRONMENT, PASSWORD, "/etc/redis/redis.conf")
 
 
 def steps(first: str, last: str) -> str:
-    """The indented lines of the README from `first` to `last`."""
+    """The indented lines of the README from the one that starts with `first` to `last`."""
     lines = [line.strip() for line in README.read_text().splitlines() if line.startswith("    ")]
-    begin = lines.index(first)
+    begin = next(i for i, line in enumerate(lines) if line.startswith(first))
     return "\n".join(lines[begin : lines.index(last, begin) + 1])
 
 
@@ -38,7 +38,7 @@ def test_a_worker_with_its_own_user_on_a_durable_redis(restored: Deployment) -> 
     restart = "systemctl restart redis-server"
     for script in (
         steps("cp deploy/redis/marketstate.conf /etc/redis/", restart),
-        steps("umask 077", restart),
+        steps("(umask 077", restart),
     ):
         machine.run("bash", "-euc", f"cd {restored.checkout}\n{script}")
     with machine.path(ENVIRONMENT).open("a") as environment:
