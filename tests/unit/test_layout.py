@@ -18,7 +18,6 @@ GROUND_FLOOR = {"__init__", "__main__", "cli", "settings", "setting_files", "red
     "keys",
     "errors",
     "log",
-    "standard_error",
     "stop",
 }
 # What each wing of worker/ may import, besides core, schemas and the ground floor.

@@ -4,11 +4,11 @@ import argparse
 import sys
 
 from worker import log
+from worker.commands.standard_error import StandardError
 from worker.engine.loop import run
 from worker.engine.systemd import SystemdNotifier
 from worker.errors import WorkerError
 from worker.settings import service_manager, settings_from, under_journal
-from worker.standard_error import StandardError
 from worker.stop import Stop, ignore_hangup
 
 
