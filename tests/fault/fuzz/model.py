@@ -5,11 +5,15 @@ It knows nothing of shards, batches or Redis: every entry has exactly one end.
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
+from typing import Final
 
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.interval import interval_ms
 from tests.support.candles import MINUTE_MS
 from tests.support.small_workers import WINDOW_SIZE
+
+RETIRE_AFTER_MS: Final = 30 * 86_400_000
+"""The default of MARKETSTATE_RETIRE_AFTER."""
 
 Window = deque[tuple[int, float]]
 
@@ -40,5 +44,8 @@ class Model:
         last_ms = window[-1][0] if window else 0
         if candle.close_time <= last_ms:
             return "duplicate" if candle.close_time == last_ms else "late"
+        if candle.close_time - last_ms >= RETIRE_AFTER_MS:
+            # The symbol may have been retired meanwhile, so its window starts over.
+            window.clear()
         window.append((candle.close_time, candle.close))
         return "applied"
