@@ -21,13 +21,15 @@ from typing import Final
 
 import msgspec
 
+from schemas.times import EARLIEST_MS, LATEST_MS
+
 MAX_DOCUMENT_BYTES: Final = 65_536
 MAX_NESTED: Final = 256
 MAX_SYMBOL_CHARACTERS: Final = 64
 
 # A plausible time in seconds, read as milliseconds, falls in early 1970.
-EARLIEST_CLOSE_TIME_MS: Final = 946_684_800_000  # 2000-01-01
-LATEST_CLOSE_TIME_MS: Final = 4_102_444_800_000  # 2100-01-01
+EARLIEST_CLOSE_TIME_MS: Final = EARLIEST_MS
+LATEST_CLOSE_TIME_MS: Final = LATEST_MS
 # A closed candle cannot close after it was written; a single bad time would make all later candles
 # of its symbol late. The default leaves room for wrong clocks.
 MAX_AHEAD_MS: Final = 60_000
