@@ -1,8 +1,8 @@
 """How a candle follows the last one of its symbol, by their close times alone.
 
 The worker, back-fill and every command that reads candle files go by these rules. Two feeds may
-give the same candle another close time, such as ...999 ms and the full minute, so times are compared
-with half an interval to spare.
+give the same candle another close time, such as ...999 ms and the full minute, so times are
+compared with half an interval to spare.
 """
 
 from enum import Enum
