@@ -54,13 +54,9 @@ class CheckFailed(WorkerError):
 
 
 class RolledBack(Exception):
-    """Redis is back at older data and the connection has not broken; the commit wrote nothing."""
-
-    def __init__(self, shard: int, commit: str) -> None:
-        super().__init__(
-            f"it is back at older data: the last commit of shard {shard} is {commit or 'none'} "
-            "there, not the one that this worker made or loaded"
-        )
+    """Redis is not where this worker left it, and the connection has not broken; the commit wrote
+    nothing.
+    """
 
 
 class SymbolsDamaged(Exception):

@@ -109,6 +109,56 @@ def test_a_replica_that_is_behind_and_copied_back_costs_nothing(
         assert outcome(client) == expected
 
 
+def test_entries_that_redis_does_not_have_any_more_are_not_committed(
+    pair: tuple[EmbeddedRedis, EmbeddedRedis],
+) -> None:
+    """G3: no commit was lost, but the entries in hand are. The upstream sends them again, and each
+    is applied once.
+    """
+    server, other = pair
+    expected = expected_outcome(server)
+    with server.client() as client:
+        worker = SteppedWorker(server, "one")
+        worker.keep()
+        feed(client, CANDLES[:REPLICATED])
+        worker.finish_all()
+        copy(server, other)
+        feed(client, CANDLES[REPLICATED : REPLICATED + 9])
+        changes = worker.advance(worker.fetch())
+        copy(other, server)
+        before = everything(client)
+        with pytest.raises(RolledBack, match="is not pending for shard-"):
+            worker.apply(changes)
+        assert everything(client) == before
+
+        feed(client, CANDLES[REPLICATED:])
+        again = SteppedWorker(server, "one", incarnation=worker.shards._incarnation)
+        again.keep()
+        again.finish_all()
+        assert outcome(client) == expected
+
+
+def test_entries_that_redis_has_but_has_not_routed_any_more_are_not_committed(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G3: it went back to the moment before they were routed. They are routed and applied once."""
+    expected = expected_outcome(server)
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, CANDLES[:REPLICATED])
+    worker.finish_all()
+    feed(client, CANDLES[REPLICATED:])
+    earlier = snapshot(client)
+    changes = worker.advance(worker.fetch())
+    go_back_to(client, earlier)
+    with pytest.raises(RolledBack, match="is not pending for shard-"):
+        worker.apply(changes)
+    again = SteppedWorker(server, "one", incarnation=worker.shards._incarnation)
+    again.keep()
+    again.finish_all()
+    assert outcome(client) == expected
+
+
 def test_the_worker_begins_a_new_session_and_says_why(
     server: EmbeddedRedis,
     client: redis.Redis,

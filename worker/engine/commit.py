@@ -67,8 +67,13 @@ class Commit:
         """Keys and arguments of the script."""
         plan = {
             "shards": [
-                (self._shards.token(shard), shard_name(shard), self._shards.last_commit(shard))
-                for shard in changes.finished
+                (
+                    self._shards.token(shard),
+                    shard_name(shard),
+                    self._shards.last_commit(shard),
+                    entry_ids[-1] if entry_ids else "",
+                )
+                for shard, entry_ids in changes.finished.items()
             ],
             "symbols": len(changes.symbols),
             "streams": streams_of(changes),
@@ -87,7 +92,18 @@ class Commit:
                 shards = list(changes.finished)
                 raise LeaseLost([shards[index] for index in indexes])
             case [b"rolled back", index, found]:
-                raise RolledBack(list(changes.finished)[index], found.decode(errors="replace"))
+                shard = list(changes.finished)[index]
+                raise RolledBack(
+                    f"it is back at older data: the last commit of shard {shard} is "
+                    f"{found.decode(errors='replace') or 'none'} there, not the one that this "
+                    "worker made or loaded"
+                )
+            case [b"not pending", index, entry_id]:
+                raise RolledBack(
+                    "it is back at older data, or another program has taken entries: "
+                    f"{entry_id.decode()} is not pending for "
+                    f"{shard_name(list(changes.finished)[index])} there"
+                )
             case [b"damaged", *found]:
                 symbols = list(changes.symbols)
                 raise SymbolsDamaged(

@@ -5,13 +5,15 @@
 -- KEYS[8...] lease and marks of each shard in the plan, then window and state of each symbol,
 --            then the windows of symbols to forget
 -- ARGV[1] group   ARGV[2] id of this commit   ARGV[3] the plan, a MessagePack map:
---   shards     array of {token, consumer, id of the last commit that the worker knows}
+--   shards     array of {token, consumer, id of the last commit that the worker knows, id of the
+--              last entry that this one finishes or ''}
 --   symbols    the number of symbols with a window and a state
 --   streams    the streams that get entries, as indexes in KEYS
 --   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
 -- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
 --         {'lease lost', index in shards, ...}, {'rolled back', index in shards, commit found},
---         {'wrong type', key, its type}, {'full', stream, its last id},
+--         {'not pending', index in shards, entry id}, {'wrong type', key, its type},
+--         {'full', stream, its last id},
 --         {'damaged', {index of the symbol, key of that symbol, its type}, ...}
 --      or {'broken off', failure}.
 --
@@ -74,10 +76,17 @@ end
 if #damaged > 1 then return damaged end
 
 -- 3. Redis must have what the worker believes it has. It can go back to older data without breaking
---    the connection, for example when a replica that is behind is copied over its master.
+--    the connection, for example when a replica that is behind is copied over its master. If no
+--    commit was lost, the last entries may be: Redis does not have them yet, or has not routed them,
+--    and the worker that reads them later would process them once more.
 for i, shard in ipairs(plan.shards) do
-  local found = redis.call('HGET', commits, shard[2]) or ''
-  if found ~= shard[3] then return {'rolled back', i - 1, string.match(found, '^%w*')} end
+  local _, consumer, last_commit, last_entry = unpack(shard)
+  local found = redis.call('HGET', commits, consumer) or ''
+  if found ~= last_commit then return {'rolled back', i - 1, string.match(found, '^%w*')} end
+  if last_entry ~= '' then
+    local rows = redis.call('XPENDING', input, group, last_entry, last_entry, '1', consumer)
+    if #rows == 0 then return {'not pending', i - 1, last_entry} end
+  end
 end
 
 -- 4. There must be ids left. If both numbers of the last id have 20 digits, it is the greatest

@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.fault.chaos.names import COMMITS_KEY
 from tests.fault.chaos.servers import WORKERS_USER
-from tests.fault.chaos.stage import Stage, Steps, Waiting, aof_again, until_or
+from tests.fault.chaos.stage import Stage, Steps, Waiting, aof_again, until, until_or
 
 OF_COMMITS: Final = ("hset", "ltrim", "pexpire", "rpush", "xack", "xadd")
 OF_OTHERS: Final = ("evalsha", "get", "hget", "hgetall", "lrange", "set", "time", "type")
@@ -61,7 +61,9 @@ def _commits_are_complete(stage: Stage) -> Waiting:
     def complete() -> bool:
         return not any(b":" in text for text in master.command("HVALS", COMMITS_KEY))
 
-    done = yield from until_or(lambda: processes.able() and complete(), TIME_TO_COMPLETE_S)
+    # On a busy machine, a process takes long to start.
+    yield from until(lambda: processes.able() or complete(), "a worker has started")
+    done = yield from until_or(complete, TIME_TO_COMPLETE_S)
     if not done:
         stage.complain(f"a commit is not complete {TIME_TO_COMPLETE_S:.0f} s after the repair")
     processes.no_more_excuses()
