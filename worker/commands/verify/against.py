@@ -18,7 +18,13 @@ from typing import Final, NamedTuple
 import msgspec
 import redis
 
-from schemas.market_state import MarketStateRecord, decode_market_state, encode_record
+from schemas.market_state import (
+    MarketStateRecord,
+    UnknownRecord,
+    UnknownSchema,
+    decode_market_state,
+    encode_record,
+)
 from schemas.recording import RecordedEntry
 from worker.commands.verify.recompute import leaves
 from worker.engine.preflight import Finding
@@ -56,7 +62,16 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
             recorded = _states(settings, _recorded(path), FileUnusable)
             if not recorded:
                 raise FileUnusable(f"{path} has no states{_of_wanted(settings)}")
-            published = _states(settings, _published(settings, client), CheckFailed)
+            others: list[str] = []
+            published = _states(settings, _published(settings, client), CheckFailed, others)
+            if others:
+                yield Finding(
+                    "FAIL",
+                    SUBJECT,
+                    f"{len(others):,} entries of {settings.output_stream} have no record that can "
+                    f"be read, such as {others[-1]}: another program writes to it; stop that "
+                    "program. These entries are left out",
+                )
             yield from _one_sided(recorded, published, settings.output_stream)
             comparison = _Comparison(recorded, published)
             if comparison.differing:
@@ -188,20 +203,23 @@ def _published(settings: Settings, client: Client) -> Iterator[tuple[str, Record
 
 
 def _states(
-    settings: Settings, entries: Iterator[tuple[str, RecordedEntry]], unreadable: type[WorkerError]
+    settings: Settings,
+    entries: Iterator[tuple[str, RecordedEntry]],
+    unreadable: type[WorkerError],
+    others: list[str] | None = None,
 ) -> _States:
+    """An entry without a record is noted in `others`, or an error if there is no such list."""
     wanted = settings.wanted_symbols
     states: _States = {}
     for place, entry in entries:
         try:
             record = decode_market_state(_fields(entry))
-        except KeyError:
-            raise unreadable(
-                f"{place}: not a state: it has no field 'record'; record states with "
-                "--stream output"
-            ) from None
-        except ValueError as error:  # the base class of msgspec.DecodeError and UnknownSchema
-            raise unreadable(f"{place}: not a state: {error}") from None
+        except UnknownRecord as error:
+            if others is not None and not isinstance(error, UnknownSchema):
+                others.append(place)
+                continue
+            hint = "" if b"record" in _fields(entry) else "; record states with --stream output"
+            raise unreadable(f"{place}: not a state: {error}{hint}") from None
         if wanted is not None and record.symbol not in wanted:
             continue
         of_symbol = states.setdefault(record.symbol, {})
