@@ -6,7 +6,8 @@
     for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
         ...
 
-You bring the redis client: with or without `decode_responses`, RESP2 or RESP3.
+You bring the redis client: with or without `decode_responses`, RESP2 or RESP3. One that decodes
+should have `encoding_errors="replace"`, or it fails on bytes of another program that are not text.
 """
 
 import time

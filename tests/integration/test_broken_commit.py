@@ -104,6 +104,8 @@ def judge_what_is_seen(before: Seen, found: Seen, after: Seen) -> None:
     assert found.dead == after.dead[: len(found.dead)]
     for key, fields in found.states().items():
         assert fields in (before.hashes.get(key), after.hashes[key])
+    for key, record in found.records.items():
+        assert record in (before.records.get(key), after.records[key])
     if found.pending < before.pending:
         assert found._replace(pending=0) == after
 
