@@ -59,19 +59,19 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     """Raises FileUnusable if `path` is not a recording of an output stream."""
     try:
         with raw_entries.open_client(settings, block_s=0) as client:
-            recorded = _states(settings, _recorded(path), FileUnusable)
+            recorded, others = _states(settings, _recorded(path), FileUnusable)
             if not recorded:
-                raise FileUnusable(f"{path} has no states{_of_wanted(settings)}")
-            others: list[str] = []
-            published = _states(settings, _published(settings, client), CheckFailed, others)
-            if others:
-                yield Finding(
-                    "FAIL",
-                    SUBJECT,
-                    f"{len(others):,} entries of {settings.output_stream} have no record that can "
-                    f"be read, such as {others[-1]}: another program writes to it; stop that "
-                    "program. These entries are left out",
+                hint = f", but {len(others):,} other entries" if others else ""
+                raise FileUnusable(
+                    f"{path} has no states{_of_wanted(settings)}{hint}; record states with "
+                    "--stream output"
                 )
+            if others:
+                yield Finding("warn", SUBJECT, f"{_others_in_words(others)}. They are left out")
+            published, others = _states(settings, _published(settings, client), CheckFailed)
+            if others:
+                text = f"{settings.output_stream}: {_others_in_words(others)}; stop that program"
+                yield Finding("FAIL", SUBJECT, f"{text}. They are left out")
             yield from _one_sided(recorded, published, settings.output_stream)
             comparison = _Comparison(recorded, published)
             if comparison.differing:
@@ -203,23 +203,20 @@ def _published(settings: Settings, client: Client) -> Iterator[tuple[str, Record
 
 
 def _states(
-    settings: Settings,
-    entries: Iterator[tuple[str, RecordedEntry]],
-    unreadable: type[WorkerError],
-    others: list[str] | None = None,
-) -> _States:
-    """An entry without a record is noted in `others`, or an error if there is no such list."""
+    settings: Settings, entries: Iterator[tuple[str, RecordedEntry]], unreadable: type[WorkerError]
+) -> tuple[_States, list[str]]:
+    """The states, and the places of entries without a record that can be read."""
     wanted = settings.wanted_symbols
     states: _States = {}
+    others: list[str] = []
     for place, entry in entries:
         try:
             record = decode_market_state(_fields(entry))
-        except UnknownRecord as error:
-            if others is not None and not isinstance(error, UnknownSchema):
-                others.append(place)
-                continue
-            hint = "" if b"record" in _fields(entry) else "; record states with --stream output"
-            raise unreadable(f"{place}: not a state: {error}{hint}") from None
+        except UnknownSchema as error:
+            raise unreadable(f"{place}: {error}") from None
+        except UnknownRecord:
+            others.append(place)
+            continue
         if wanted is not None and record.symbol not in wanted:
             continue
         of_symbol = states.setdefault(record.symbol, {})
@@ -229,7 +226,14 @@ def _states(
                 f"{utc(record.close_time_ms)}, after {of_symbol[record.close_time_ms].place}"
             )
         of_symbol[record.close_time_ms] = _state(place, entry, record)
-    return states
+    return states, others
+
+
+def _others_in_words(places: list[str]) -> str:
+    return (
+        f"{len(places):,} entries have no record that can be read, such as {places[-1]}: another "
+        "program wrote them"
+    )
 
 
 def _state(place: str, entry: RecordedEntry, record: MarketStateRecord) -> _State:
