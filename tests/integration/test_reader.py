@@ -308,7 +308,7 @@ def publish_between_others(client: redis.Redis) -> list[str]:
         {"symbol": "BTCUSDT", "record": "{"},
         {"record": b"\xff"},
         {"record": '{"schema": 1}'},
-        {"record": "[" * 100_000},
+        {"record": '{"a":' * 20_000},
         {"anything": "else"},
     ]
     others[0].pop("record")

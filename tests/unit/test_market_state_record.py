@@ -162,7 +162,7 @@ def test_the_key_of_a_record_does_not_start_with_the_prefix_of_the_hashes(
     assert not key.startswith(prefix)
 
 
-DAMAGED = ["", "{", "[]", "null", '{"schema": 1}', '{"schema": true}', b"\xff", "[" * 100_000]
+DAMAGED = ["", "{", "[]", "null", '{"schema": 1}', '{"schema": true}', b"\xff", '{"a":' * 20_000]
 
 
 @pytest.mark.parametrize("damaged", DAMAGED, ids=lambda damaged: repr(damaged[:9]))
