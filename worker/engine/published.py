@@ -60,13 +60,13 @@ class Published(NamedTuple):
         return ""
 
 
-def ask_published(reads: Pipeline, keys: Keys, symbol: str) -> None:
+def queue_reads_of(reads: Pipeline, keys: Keys, symbol: str) -> None:
     reads.hgetall(keys.state(symbol))
     reads.get(keys.record(symbol))
 
 
 def published_of(fields: Mapping[bytes, bytes], encoded: bytes | None) -> Published:
-    """From the two replies to `ask_published`."""
+    """From the two replies to `queue_reads_of`."""
     own: bytes | None = own_record(fields)
     return Published(fields, encoded if own is None else own)
 
@@ -112,7 +112,7 @@ def others_hashes(client: Client, settings: Settings, symbols: Iterable[str]) ->
 
     def ask(reads: Pipeline) -> None:
         for symbol in some:
-            ask_published(reads, settings.keys, symbol)
+            queue_reads_of(reads, settings.keys, symbol)
 
     replies = read_together(client, ask, raise_on_error=False) if some else []
     found = {

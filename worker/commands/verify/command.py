@@ -26,7 +26,7 @@ from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
-from worker.engine.published import ask_published, others_entries, others_hashes, published_of
+from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
 from worker.engine.status import Status, enough_for, read_status
 from worker.errors import CheckFailed, WorkerError
 from worker.keys import shard_of
@@ -275,7 +275,7 @@ def _time_newest_and_record(client: Client, settings: Settings, symbol: str) -> 
     def ask(reads: Pipeline) -> None:
         reads.time()
         reads.xrevrange(settings.output_stream, count=1)
-        ask_published(reads, settings.keys, symbol)
+        queue_reads_of(reads, settings.keys, symbol)
 
     time, newest, fields, encoded = read_together(client, ask)
     return [time, newest, published_of(fields, encoded).encoded]
@@ -310,7 +310,7 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
     def ask(reads: Pipeline) -> None:
         reads.time()
         reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
-        ask_published(reads, keys, symbol)
+        queue_reads_of(reads, keys, symbol)
         reads.lrange(keys.window(symbol), 0, -1)
 
     time, mark, fields, encoded, window = read_together(client, ask, raise_on_error=False)
