@@ -49,7 +49,7 @@ def seen(client: redis.Redis) -> Seen:
         kind: Any = client.type(key)
         if kind == b"hash" and not key.endswith((b":commits", b":members")):
             hashes[key] = client.hgetall(key)
-        elif b"-record:" in key:
+        elif kind == b"string" and b"-record:" in key:
             records[key] = client.get(key)
         elif kind == b"list":
             windows[key] = client.lrange(key, 0, -1)
