@@ -64,14 +64,14 @@ def latest_state(
     Asks Redis once. Raises UnknownRecord, which names the key, if the hash of the symbol has no
     record or none that can be read, and UnknownSchema for a record of another version.
     """
-    key = f"{prefix}{symbol}"
+    of_hash, of_record = f"{prefix}{symbol}", record_key(prefix, symbol)
     with client.pipeline(transaction=True) as reads:
-        reads.hgetall(key)
-        reads.get(record_key(prefix, symbol))
-        fields, published = reads.execute()
-    encoded = own_record(fields)
-    if encoded is None:
-        key, encoded = (record_key(prefix, symbol), published) if published else (key, None)
+        reads.hgetall(of_hash)
+        reads.get(of_record)
+        fields, encoded = reads.execute()
+    key, own = of_record, own_record(fields)
+    if own is not None:
+        key, encoded = of_hash, own
     if encoded is not None:
         try:
             return decode_record(encoded)
@@ -79,8 +79,7 @@ def latest_state(
             raise type(error)(f"{key}: {error}") from error
     if fields:
         raise UnknownRecord(
-            f"{key} has no record at {record_key(prefix, symbol)}: another program wrote it; stop "
-            "that program"
+            f"{of_hash} has no record at {of_record}: another program wrote it; stop that program"
         )
     return None
 
