@@ -1,6 +1,7 @@
 """The published market state: the record, and the text fields of the hash and the stream.
 
-Readers need one call: `decode_market_state(fields)` takes the fields from HGETALL or XRANGE.
+Readers need one call: `decode_market_state(fields)` takes the fields of a stream entry. For the
+latest state of a symbol, see `latest_state` in `schemas/reader.py`.
 """
 
 from collections.abc import Mapping
@@ -62,7 +63,11 @@ class MarketStateRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HashFields(msgspec.Struct, frozen=True):
-    """The fields of `quantum:marketstate:<symbol>`, all text."""
+    """The fields of `quantum:marketstate:<symbol>` in their order, all text.
+
+    Each is short, and the hash has no others: Redis keeps such a hash small and in order. So the
+    record has a key of its own, see `record_key`.
+    """
 
     sigma: str
     mu: str
@@ -75,7 +80,6 @@ class HashFields(msgspec.Struct, frozen=True):
     spike_proxy: str
     ts_timestamp: str
     buffer_size: str
-    record: str
 
 
 class StreamFields(msgspec.Struct, frozen=True):
@@ -90,16 +94,27 @@ class StreamFields(msgspec.Struct, frozen=True):
     record: str
 
 
-class UnknownSchema(ValueError):
-    """A record that this version cannot read."""
+class UnknownRecord(ValueError):
+    """There is no record, or none that can be read: usually another program wrote it."""
+
+
+class UnknownSchema(UnknownRecord):
+    """A record of another schema version: a later or earlier worker wrote it."""
+
+
+def record_key(output_prefix: str, symbol: str) -> str:
+    """The key of a symbol's latest record, `quantum:marketstate-record:<symbol>`.
+
+    It does not start with the prefix of the hashes, so that their pattern lists symbols only.
+    """
+    return f"{output_prefix.removesuffix(':')}-record:{symbol}"
 
 
 def encode_record(record: MarketStateRecord) -> str:
     return msgspec.json.encode(record).decode()
 
 
-def hash_fields(record: MarketStateRecord, encoded: str) -> HashFields:
-    """`encoded` is `encode_record(record)`, which the hash and the stream share."""
+def hash_fields(record: MarketStateRecord) -> HashFields:
     return HashFields(
         sigma=f"{record.sigma:.8f}",
         mu=f"{record.mu:.8f}",
@@ -112,11 +127,11 @@ def hash_fields(record: MarketStateRecord, encoded: str) -> HashFields:
         spike_proxy=f"{record.features.spike_proxy:.6f}",
         ts_timestamp=str(record.close_time_ms // 1000),
         buffer_size=str(record.buffer_size),
-        record=encoded,
     )
 
 
 def stream_fields(record: MarketStateRecord, encoded: str) -> StreamFields:
+    """`encoded` is `encode_record(record)`."""
     return StreamFields(
         symbol=record.symbol,
         ts=f"{record.ts:.6f}",
@@ -137,16 +152,40 @@ def journal_line(record: MarketStateRecord) -> str:
 
 
 def decode_market_state(fields: Mapping[Any, Any]) -> MarketStateRecord:
-    """Decode the full state from the fields of the hash or of a stream entry, bytes or text.
+    """Decode the full state from the fields of a stream entry, bytes or text.
 
-    Raises KeyError if there is no `record` field, UnknownSchema for a record of another version,
-    and msgspec.DecodeError for a damaged record.
+    Raises UnknownRecord if there is no record that can be read, and UnknownSchema for a record of
+    another version.
     """
-    encoded = fields["record"] if "record" in fields else fields[b"record"]
-    found = msgspec.json.decode(encoded, type=dict[str, Any]).get("schema")
-    if found != SCHEMA_VERSION:
-        raise UnknownSchema(
-            f"record has schema {found!r}; this version reads {SCHEMA_VERSION}: "
-            "install the version of schemas that matches the worker"
+    encoded = own_record(fields)
+    if encoded is None:
+        in_hash = "ts_timestamp" in fields or b"ts_timestamp" in fields
+        raise UnknownRecord(
+            "a hash has no field 'record': call schemas.reader.latest_state, which reads the record"
+            if in_hash
+            else "it has no field 'record': another program wrote it"
         )
-    return msgspec.json.decode(encoded, type=MarketStateRecord)
+    return decode_record(encoded)
+
+
+def own_record(fields: Mapping[Any, Any]) -> Any:
+    """The field `record`, or None. Stream entries have one. Of hashes, those that a 0.1 worker
+    wrote last have one; later workers remove it, so where it is, it is the latest.
+    """
+    return fields.get("record", fields.get(b"record"))
+
+
+def decode_record(encoded: bytes | str) -> MarketStateRecord:
+    """Raises UnknownRecord, or UnknownSchema for a record of another version."""
+    try:
+        found = msgspec.json.decode(encoded, type=dict[str, Any]).get("schema")
+        if found == SCHEMA_VERSION:
+            return msgspec.json.decode(encoded, type=MarketStateRecord)
+    except (ValueError, RecursionError) as error:
+        raise UnknownRecord(f"its record cannot be read: {error}") from error
+    if type(found) is not int:
+        raise UnknownRecord(f"its record cannot be read: its schema is {found!r}, not a number")
+    raise UnknownSchema(
+        f"its record has schema {found}; this version reads {SCHEMA_VERSION}: "
+        "install the version of schemas that matches the worker"
+    )

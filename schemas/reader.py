@@ -6,15 +6,24 @@
     for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
         ...
 
-You bring the redis client: with or without `decode_responses`, RESP2 or RESP3.
+You bring the redis client: with or without `decode_responses`, RESP2 or RESP3. One that decodes
+should have `encoding_errors="replace"`, or it fails on bytes of another program that are not text.
 """
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from schemas.interval import interval_ms, state_step_ms
-from schemas.market_state import MarketStateRecord, decode_market_state
+from schemas.market_state import (
+    MarketStateRecord,
+    UnknownRecord,
+    UnknownSchema,
+    decode_market_state,
+    decode_record,
+    own_record,
+    record_key,
+)
 
 OUTPUT_PREFIX: Final = "quantum:marketstate:"
 OUTPUT_STREAM: Final = "quantum:stream:marketstate"
@@ -25,7 +34,7 @@ RETRY_S: Final = 0.5
 class HashClient(Protocol):
     """What `latest_state` needs of a client; `redis.Redis` has it."""
 
-    def hgetall(self, name: Any, /) -> Any: ...
+    def pipeline(self, transaction: Any = ...) -> Any: ...
 
 
 class StreamClient(Protocol):
@@ -50,12 +59,29 @@ class StreamClient(Protocol):
 def latest_state(
     client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX
 ) -> MarketStateRecord | None:
-    """The state published last; None if there is none or its hash has expired.
+    """The state published last; None if there is none or it has expired.
 
-    Raises what `decode_market_state` raises.
+    Asks Redis once. Raises UnknownRecord, which names the key, if the hash of the symbol has no
+    record or none that can be read, and UnknownSchema for a record of another version.
     """
-    fields = client.hgetall(f"{prefix}{symbol}")
-    return decode_market_state(fields) if fields else None
+    of_hash, of_record = f"{prefix}{symbol}", record_key(prefix, symbol)
+    with client.pipeline(transaction=True) as reads:
+        reads.hgetall(of_hash)
+        reads.get(of_record)
+        fields, encoded = reads.execute()
+    key, own = of_record, own_record(fields)
+    if own is not None:
+        key, encoded = of_hash, own
+    if encoded is not None:
+        try:
+            return decode_record(encoded)
+        except UnknownRecord as error:
+            raise type(error)(f"{key}: {error}") from error
+    if fields:
+        raise UnknownRecord(
+            f"{of_hash} has no record at {of_record}: another program wrote it; stop that program"
+        )
+    return None
 
 
 def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int = 60_000) -> bool:
@@ -80,8 +106,12 @@ class StateReader:
     If the group does not exist, it is created at the end of the stream, or at its beginning with
     `start="0"`. If the group is lost later, it is created again at this reader's position.
 
-    Errors in `passing` are retried; others are raised, and you may iterate again. An entry that
-    `decode_market_state` cannot read raises too, and stays pending.
+    Errors in `passing` are retried; others are raised, and you may iterate again.
+
+    An entry without a record that can be read comes from another program. It is counted in
+    `unknown`, acknowledged, and skipped; with `on_unknown="raise"`, UnknownRecord names its id.
+    A record of another schema version raises UnknownSchema and stays pending: it is a state, and
+    the version of schemas that matches the worker can read it.
     """
 
     def __init__(
@@ -93,6 +123,7 @@ class StateReader:
         stream: str = OUTPUT_STREAM,
         start: str = "$",
         passing: tuple[type[Exception], ...] = (),
+        on_unknown: Literal["skip", "raise"] = "skip",
         count: int = 100,
         block_ms: int = 1_000,
     ) -> None:
@@ -106,11 +137,15 @@ class StateReader:
         self._stream = stream
         self._position = start
         self._passing = passing
+        self._raises_unknown = on_unknown == "raise"
         self._count = count
         self._block_ms = block_ms
         self._stopped = False
         self.trimmed = 0
         """Entries that were trimmed from the stream after this consumer had taken them."""
+        self.unknown = 0
+        """Entries without a record that can be read: another program wrote them."""
+        self.last_unknown_id = ""
 
     def stop(self) -> None:
         """End the iteration for good: after the current body, which is acknowledged, or the wait.
@@ -127,13 +162,28 @@ class StateReader:
                 time.sleep(RETRY_S)
                 continue
             for entry_id, fields in entries:
-                if fields:
-                    yield _decoded(fields, f"entry {_text(entry_id)} of {self._stream}")
-                else:
+                if not fields:
                     self.trimmed += 1
+                elif (record := self._record(entry_id, fields)) is not None:
+                    yield record
                 self._acknowledge(entry_id)
                 if self._stopped:
                     return
+
+    def _record(self, entry_id: Any, fields: Mapping[Any, Any]) -> MarketStateRecord | None:
+        """None for an entry to skip."""
+        try:
+            return decode_market_state(fields)
+        except UnknownRecord as error:
+            text = f"entry {_text(entry_id)} of {self._stream}: {error}"
+            if isinstance(error, UnknownSchema):
+                raise UnknownSchema(text) from error
+            self.unknown += 1
+            self.last_unknown_id = _text(entry_id)
+            if not self._raises_unknown:
+                return None
+            self._acknowledge(entry_id)  # or it would come first after every restart
+            raise UnknownRecord(text) from error
 
     def _fetch(self) -> list[Any]:
         """Our unacknowledged entries in stream order; if there are none, new ones.
@@ -185,14 +235,6 @@ class StateReader:
                 if self._stopped:
                     return
                 time.sleep(RETRY_S)
-
-
-def _decoded(fields: Mapping[Any, Any], where: str) -> MarketStateRecord:
-    try:
-        return decode_market_state(fields)
-    except Exception as error:
-        error.add_note(where)
-        raise
 
 
 def _text(entry_id: bytes | str) -> str:

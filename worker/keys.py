@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from schemas.market_state import record_key
+
 INTAKE = "intake"
 # More symbols than any market has. The input is untrusted, so the cache must be bounded.
 CACHED_SYMBOLS = 65_536
@@ -106,11 +108,17 @@ class Keys:
         """The published hash of a symbol."""
         return f"{self.output_prefix}{symbol}"
 
+    def record(self, symbol: str) -> str:
+        """String: the published record of a symbol, which expires with its hash."""
+        return record_key(self.output_prefix, symbol)
+
     def every(self, shards: int, symbols: Iterable[str]) -> list[str]:
         """All keys above, for a group with `shards` shards and these symbols."""
         of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
         of_group += [self.epoch, self.notices, self.handed_over, self.unfinished]
         of_group += [self.finished_ids, self.commits, self.counters, self.quarantine, self.fed]
         of_shards = [(self.lease(shard), self.marks(shard)) for shard in range(shards)]
-        of_symbols = [(self.window(symbol), self.state(symbol)) for symbol in symbols]
-        return [*of_group, *(key for pair in of_shards + of_symbols for key in pair)]
+        of_symbols = [
+            (self.window(symbol), self.state(symbol), self.record(symbol)) for symbol in symbols
+        ]
+        return [*of_group, *(key for some in (*of_shards, *of_symbols) for key in some)]

@@ -384,6 +384,12 @@ def _check_together(settings: Settings) -> None:
                 f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}, but the key {key!r} starts "
                 "with it too; choose a prefix that only the symbols' hashes have"
             )
+    if not settings.output_prefix.endswith(":"):
+        raise ConfigurationError(
+            f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}; allowed: a prefix that ends in "
+            f"a colon, so that the records at {settings.keys.record('SYMBOL')!r} do not start with "
+            "it too"
+        )
 
 
 def _items(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import redis
 
-from schemas.market_state import MarketStateRecord
+from schemas.market_state import MarketStateRecord, UnknownRecord
 from schemas.reader import is_stale, latest_state
 
 
@@ -49,8 +49,12 @@ def main() -> None:
     try:
         with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
             for symbol in options.symbols:
-                state = latest_state(client, symbol)
-                print(f"{symbol}: {proposal(state, options.wanted_sigma, time.time() * 1_000)}")
+                try:
+                    state = latest_state(client, symbol)
+                    text = proposal(state, options.wanted_sigma, time.time() * 1_000)
+                except UnknownRecord as error:
+                    text = f"not a state of a worker ({error}): would keep the current size"
+                print(f"{symbol}: {text}")
     except (redis.RedisError, ValueError) as error:
         sys.exit(f"cannot read from Redis, see REDIS_URL: {error}")
 

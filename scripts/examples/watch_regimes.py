@@ -65,10 +65,25 @@ def watch(client: redis.Redis, options: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reader.stop())
     latest: dict[str, MarketStateRecord] = {}
+    told = 0
     for state in reader:
         for text in news(latest.get(state.symbol, state), state):
             print(f"{state.symbol}: {text}", flush=True)
         latest[state.symbol] = state
+        told = tell_of_unknown(reader, told)
+    tell_of_unknown(reader, told)
+
+
+def tell_of_unknown(reader: StateReader, told: int) -> int:
+    """How many entries of other programs are told of, of which `told` were before."""
+    if reader.unknown > told:
+        print(
+            f"skipped {reader.unknown - told} entries that no worker wrote, the last one "
+            f"{reader.last_unknown_id}: see `marketstate check`",
+            file=sys.stderr,
+            flush=True,
+        )
+    return reader.unknown
 
 
 if __name__ == "__main__":

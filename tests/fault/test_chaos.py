@@ -98,6 +98,22 @@ def digit_of_a_state_changed(history: History) -> None:
     state["p_chop"] = _other_digit(state["p_chop"])
 
 
+def fields_of_a_state_reordered(history: History) -> None:
+    history.states["AUSDT"] = dict(reversed(history.states["AUSDT"].items()))
+
+
+def state_with_a_field_more(history: History) -> None:
+    history.states["AUSDT"]["record"] = history.records["AUSDT"]
+
+
+def record_of_an_earlier_state(history: History) -> None:
+    history.records["AUSDT"] = history.outputs[-2][1]["record"]
+
+
+def record_removed(history: History) -> None:
+    del history.records["AUSDT"]
+
+
 def entry_left_pending(history: History) -> None:
     history.group["pending"] = 1
 
@@ -135,6 +151,10 @@ def dead_letter_of_a_good_entry(history: History) -> None:
         (digit_of_a_text_field_changed, "sigma is "),
         (digit_of_a_record_changed, "the bytes differ"),
         (digit_of_a_state_changed, "the state does not equal the last emission"),
+        (fields_of_a_state_reordered, "the state has its fields in the order"),
+        (state_with_a_field_more, "the state does not equal the last emission"),
+        (record_of_an_earlier_state, "the record does not equal that of the last emission"),
+        (record_removed, "the record is missing"),
         (entry_left_pending, "1 entries are not acknowledged"),
         (entry_left_unread, "read up to 1-0"),
         (counter_off_by_one, "the counter late is 3, expected 2"),
@@ -193,7 +213,7 @@ def true_history() -> History:
     inputs = [
         (f"{T0}-{i}", fields | {"trace_id": str(i)}) for i, fields in enumerate([*fed, *flaws])
     ]
-    symbol = Published("AUSDT", Symbol(closes), [], None, settings)
+    symbol = Published("AUSDT", Symbol(closes), [], None, None, settings)
     emitted = [_published(expected_record(symbol, Due(i, 0))) for i in range(16, 24)]
     origin = {"error": "bad", "source_stream": "quantum:stream:market.klines"}
     return History(
@@ -219,6 +239,7 @@ def true_history() -> History:
             "last-generated-id": inputs[-1][0],
         },
         states={"AUSDT": emitted[-1][0]},
+        records={"AUSDT": emitted[-1][1]["record"]},
         windows={
             "AUSDT": [struct.pack("<qd", at_ms, close).hex() for _, at_ms, close in closes[4:]]
         },
@@ -239,15 +260,16 @@ def _published(record: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         "sigma": f"{record['sigma']:.8f}",
         "mu": f"{record['mu']:.8f}",
         "ts": f"{record['ts']:.6f}",
-        "record": text,
     }
-    in_hash = both | {name: f"{value:.6f}" for name, value in record["features"].items()}
-    in_hash |= {f"p_{name}": f"{value:.6f}" for name, value in probs.items()}
+    in_hash = both | {f"p_{name}": f"{probs[name]:.6f}" for name in ("trend", "mr", "chop")}
+    features = record["features"]
+    in_hash |= {name: f"{features[name]:.6f}" for name in ("dp", "vr", "spike_proxy")}
     in_hash |= {"ts_timestamp": seconds, "buffer_size": str(record["buffer_size"])}
     in_stream = both | {
         "symbol": record["symbol"],
         "regime": record["regime"],
         "timestamp": seconds,
+        "record": text,
     }
     return in_hash, in_stream
 

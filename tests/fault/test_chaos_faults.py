@@ -35,6 +35,7 @@ from tests.fault.chaos.names import (
     DEAD,
     GROUP,
     INPUT,
+    RECORD_PREFIX,
     STATE_PREFIX,
     WINDOW_PREFIX,
     lease_of,
@@ -60,6 +61,7 @@ SYMBOL = "AUSDT"
 T0 = 1_746_373_259_999
 KEYS = {
     "state": f"{STATE_PREFIX}{SYMBOL}",
+    "record": f"{RECORD_PREFIX}{SYMBOL}",
     "window": f"{WINDOW_PREFIX}{SYMBOL}",
     "mark": marks_of(shard_of(SYMBOL)),
 }
@@ -71,6 +73,7 @@ def healthy(client: redis.Redis) -> redis.Redis:
     client.rpush(KEYS["window"], *(struct.pack("<qd", T0 + i, 1.5) for i in range(3)))
     client.hset(KEYS["state"], "sigma", "0.1")
     client.pexpire(KEYS["state"], 600_000)
+    client.set(KEYS["record"], "{}", px=600_000)
     client.hset(KEYS["mark"], SYMBOL, str(T0))
     client.set(lease_of(shard_of(SYMBOL)), "w001:7")
     client.xadd(DEAD, {"error": "bad"})

@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "deploy" / "redis" / "README.md"
 PASSWORD = "of-all-users"
 STATE = "quantum:marketstate:BTCUSDT"
+RECORD = "quantum:marketstate-record:BTCUSDT"
 CACHE = "candles:BTCUSDT:1m"
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 WHO: dict[str, Any] = {
@@ -204,6 +205,7 @@ OF_CONSUMERS: dict[str, tuple[object, ...]] = {
 ALLOWED_TO_READ: list[tuple[object, ...]] = [
     ("HGETALL", STATE),
     ("HMGET", STATE, "sigma", "ts"),
+    ("GET", RECORD),
     ("TTL", STATE),
     ("XREAD", "STREAMS", OUTPUT, "0"),
     ("XREVRANGE", OUTPUT, "+", "-"),

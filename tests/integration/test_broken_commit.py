@@ -104,6 +104,8 @@ def judge_what_is_seen(before: Seen, found: Seen, after: Seen) -> None:
     assert found.dead == after.dead[: len(found.dead)]
     for key, fields in found.states().items():
         assert fields in (before.hashes.get(key), after.hashes[key])
+    for key, record in found.records.items():
+        assert record in (before.records.get(key), after.records[key])
     if found.pending < before.pending:
         assert found._replace(pending=0) == after
 
@@ -386,16 +388,16 @@ def test_nothing_is_committed_on_a_shard_whose_last_commit_broke_off(
     assert everything(client) == before
 
 
-@pytest.mark.parametrize("key", ["window", "state"])
+@pytest.mark.parametrize("key", ["window", "state", "record"])
 def test_a_symbol_that_is_damaged_meanwhile_holds_up_no_other(
     key: str, server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G9: the rest of the commit is executed, except for the damaged key."""
     _, after = before_and_after(server, client)
     worker = broken(server, client, monkeypatch, at=1)
-    damaged = worker.keys.window("ETHUSDT") if key == "window" else worker.keys.state("ETHUSDT")
+    damaged = str(getattr(worker.keys, key)("ETHUSDT"))
     client.delete(damaged)
-    client.set(damaged, "damaged")
+    client.zadd(damaged, {"damaged": 1})
     expire_leases(client)
     shard = shard_of("BTCUSDT", SHARDS)
     client.set(worker.keys.lease(shard), "other:99")
@@ -403,7 +405,7 @@ def test_a_symbol_that_is_damaged_meanwhile_holds_up_no_other(
     found = seen(client)
     assert found.published == after.published
     assert (found.dead, found.pending) == (after.dead, 0)
-    assert client.get(damaged) == b"damaged"
+    assert client.zrange(damaged, 0, -1) == [b"damaged"]
     assert noted(client) == []
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import redis
 
+from schemas.market_state import hash_fields
 from schemas.reader import OUTPUT_STREAM
 from tests.support.acl import set_user
 from tests.support.processes import PATIENCE_S, piped
@@ -61,6 +62,16 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
     assert everything(client) == before
 
 
+def is_through(client: redis.Redis, example: "subprocess.Popen[str]") -> bool:
+    assert example.poll() is None, example.communicate()
+    groups: Any = client.xinfo_groups(OUTPUT_STREAM)
+    end: Any = client.xinfo_stream(OUTPUT_STREAM)
+    return bool(groups) and (0, end["last-generated-id"]) == (
+        groups[0]["pending"],
+        groups[0]["last-delivered-id"],
+    )
+
+
 def test_regime_changes_and_spikes_are_printed_and_everything_is_acknowledged(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
@@ -70,17 +81,7 @@ def test_regime_changes_and_spikes_are_printed_and_everything_is_acknowledged(
     publish(client, (make_record("ETH", i, spike_proxy=spike) for i, spike in enumerate(spikes)))
     url = url_of(server, client, "marketstate-consumer")
     example = start("watch_regimes.py", url, "--from-start")
-
-    def is_through() -> bool:
-        assert example.poll() is None, example.communicate()
-        groups: Any = client.xinfo_groups(OUTPUT_STREAM)
-        end: Any = client.xinfo_stream(OUTPUT_STREAM)
-        return bool(groups) and (0, end["last-generated-id"]) == (
-            groups[0]["pending"],
-            groups[0]["last-delivered-id"],
-        )
-
-    wait_until(is_through, "the example has acknowledged everything")
+    wait_until(lambda: is_through(client, example), "the example has acknowledged everything")
     example.send_signal(signal.SIGTERM)
     output, errors = example.communicate(timeout=PATIENCE_S)
     assert (example.returncode, errors) == (0, "")
@@ -90,6 +91,32 @@ def test_regime_changes_and_spikes_are_printed_and_everything_is_acknowledged(
         "ETH: spike, spike_proxy 0.40: would widen the distances",
         "ETH: calm, spike_proxy 1.60: would narrow the distances",
     ]
+
+
+def test_what_another_program_writes_ends_no_example(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Neither at first nor after a restart: every entry is acknowledged."""
+    fields: Any = msgspec.structs.asdict(hash_fields(make_record("OTHER", 0)))
+    client.hset("quantum:marketstate:OTHER", mapping=fields)
+    publish(client, [make_record("BTCUSDT", 0)])
+    entry_id: Any = client.xadd(OUTPUT_STREAM, {"symbol": "OTHER", "regime": "chop"})
+    publish(client, [make_record("BTCUSDT", 1, "trend")])
+    url = url_of(server, client, "marketstate-reader")
+    example = start("size_by_volatility.py", url, "OTHER", "BTCUSDT")
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (example.returncode, errors) == (0, "")
+    of_other, of_btc = output.splitlines()
+    assert "OTHER: not a state of a worker (quantum:marketstate:OTHER has no record at" in of_other
+    assert of_btc.startswith("BTCUSDT: state is ")
+    url = url_of(server, client, "marketstate-consumer")
+    example = start("watch_regimes.py", url, "--from-start")
+    wait_until(lambda: is_through(client, example), "the example has acknowledged everything")
+    example.send_signal(signal.SIGTERM)
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (example.returncode, output) == (0, "BTCUSDT: chop -> trend: would let it run\n")
+    told = f"skipped 1 entries that no worker wrote, the last one {entry_id.decode()}: see "
+    assert errors == f"{told}`marketstate check`\n"
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "127.0.0.1"])

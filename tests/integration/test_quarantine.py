@@ -29,6 +29,7 @@ from worker.local.redis_server import EmbeddedRedis
 pytestmark = pytest.mark.one_redis_version
 
 STATE = "quantum:marketstate:BTCUSDT"
+RECORD = "quantum:marketstate-record:BTCUSDT"
 WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
 MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
 QUARANTINE = f"{INTERNAL_PREFIX}:quarantine"
@@ -63,6 +64,10 @@ def delete_window(client: Any) -> None:
 
 def delete_state(client: Any) -> None:
     client.delete(STATE)
+
+
+def delete_record(client: Any) -> None:
+    client.delete(RECORD)
 
 
 def delete_mark(client: Any) -> None:
@@ -112,6 +117,12 @@ AT_LOAD = {
     ),
     "a state that is a stream": Damage(
         in_place_of(STATE, "XADD", STATE, "*", "a", "b"), delete_state, f"{STATE} holds a stream"
+    ),
+    "a record that is a list": Damage(
+        in_place_of(RECORD, "RPUSH", RECORD, "x"), delete_record, f"{RECORD} holds a list"
+    ),
+    "a record that is a hash": Damage(
+        in_place_of(RECORD, "HSET", RECORD, "a", "b"), delete_record, f"{RECORD} holds a hash"
     ),
 }
 
@@ -171,6 +182,8 @@ BEFORE_A_COMMIT = {
     "a window that is a hash": AT_LOAD["a window that is a hash"],
     "a state that is a string": AT_LOAD["a state that is a string"],
     "a state that is a stream": AT_LOAD["a state that is a stream"],
+    "a record that is a list": AT_LOAD["a record that is a list"],
+    "a record that is a hash": AT_LOAD["a record that is a hash"],
 }
 
 

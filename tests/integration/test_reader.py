@@ -9,7 +9,15 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import UnknownSchema
+from schemas.market_state import (
+    MarketStateRecord,
+    UnknownRecord,
+    UnknownSchema,
+    encode_record,
+    hash_fields,
+    record_key,
+    stream_fields,
+)
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
 from tests.support.processes import PATIENCE_S
 from tests.support.records import make_record, publish
@@ -53,7 +61,7 @@ def any_client(request: pytest.FixtureRequest, server: EmbeddedRedis) -> Iterato
     """A redis client in each configuration that a caller may have."""
     options: Any = {
         "bytes": {"protocol": 2},
-        "text": {"protocol": 2, "decode_responses": True},
+        "text": {"protocol": 2, "decode_responses": True, "encoding_errors": "replace"},
         "RESP3": {"protocol": 3},
     }[request.param]
     with redis.Redis(host="127.0.0.1", port=server.port, **options) as client:
@@ -65,6 +73,82 @@ def test_the_latest_state_of_a_symbol_or_none(client: redis.Redis, any_client: r
     publish(client, [record])
     assert latest_state(any_client, "BTCUSDT") == record
     assert latest_state(any_client, "ETHUSDT") is None
+
+
+STATE, RECORD = f"{OUTPUT_PREFIX}BTCUSDT", record_key(OUTPUT_PREFIX, "BTCUSDT")
+
+
+def write_hash(client: redis.Redis, state: MarketStateRecord, **more: str) -> None:
+    """Without a record: as the publisher before us does."""
+    fields: Any = msgspec.structs.asdict(hash_fields(state)) | more
+    client.hset(STATE, mapping=fields)
+
+
+def test_the_latest_state_is_read_in_one_round_trip(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    publish(client, [make_record("BTCUSDT", 3)])
+    sent = []
+
+    class Watched(redis.Connection):
+        def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            sent.append(command)
+            super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+    pool = redis.ConnectionPool(connection_class=Watched, host="127.0.0.1", port=server.port)
+    with redis.Redis.from_pool(pool) as watched:
+        latest_state(watched, "BTCUSDT")
+        sent.clear()
+        assert latest_state(watched, "BTCUSDT") == make_record("BTCUSDT", 3)
+    assert len(sent) == 1
+
+
+def test_the_latest_state_of_a_0_1_worker_is_in_its_hash(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    record = make_record("BTCUSDT", 3)
+    write_hash(client, record, record=encode_record(record))
+    assert latest_state(any_client, "BTCUSDT") == record
+
+
+def test_while_workers_of_both_versions_run_the_later_state_is_read(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    """A later worker removes the record of the hash, so where there is one, it is newer."""
+    publish(client, [make_record("BTCUSDT", 3)])
+    newer = make_record("BTCUSDT", 4)
+    write_hash(client, newer, record=encode_record(newer))
+    assert latest_state(any_client, "BTCUSDT") == newer
+
+
+def test_a_hash_of_another_program_is_refused_and_named(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    write_hash(client, make_record("BTCUSDT", 3))
+    with pytest.raises(UnknownRecord) as refused:
+        latest_state(any_client, "BTCUSDT")
+    assert str(refused.value) == (
+        f"{STATE} has no record at {RECORD}: another program wrote it; stop that program"
+    )
+
+
+def test_a_state_is_read_although_another_program_has_overwritten_its_hash(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    publish(client, [make_record("BTCUSDT", 3)])
+    write_hash(client, make_record("BTCUSDT", 9))
+    assert latest_state(any_client, "BTCUSDT") == make_record("BTCUSDT", 3)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"), [("{", UnknownRecord), ('{"schema": 2}', UnknownSchema)]
+)
+def test_a_record_that_cannot_be_read_is_refused_and_its_key_named(
+    record: str, kind: type[Exception], client: redis.Redis, any_client: redis.Redis
+) -> None:
+    client.set(RECORD, record)
+    with pytest.raises(kind, match=f"{RECORD}: its record "):
+        latest_state(any_client, "BTCUSDT")
 
 
 def test_states_arrive_in_order_and_are_acknowledged_one_by_one(
@@ -217,12 +301,59 @@ def test_taken_entries_that_were_trimmed_are_counted(client: redis.Redis) -> Non
     assert pending(client) == 0
 
 
+def publish_between_others(client: redis.Redis) -> list[str]:
+    """Three states, and between them entries of other programs, whose ids are returned."""
+    others: list[Any] = [
+        msgspec.structs.asdict(stream_fields(make_record("BTCUSDT", 7), "")),
+        {"symbol": "BTCUSDT", "record": "{"},
+        {"record": b"\xff"},
+        {"record": '{"schema": 1}'},
+        {"record": '{"a":' * 20_000},
+        {"anything": "else"},
+    ]
+    others[0].pop("record")
+    publish_numbers(client, 1)
+    ids: list[Any] = [client.xadd(OUTPUT_STREAM, fields) for fields in others]
+    publish_numbers(client, 2, first=1)
+    return [entry_id.decode() for entry_id in ids]
+
+
+def test_entries_of_other_programs_are_skipped_counted_and_acknowledged(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    ids = publish_between_others(client)
+    reader = reader_of(any_client)
+    assert numbers(reader, 3) == [0, 1, 2]
+    assert (reader.unknown, reader.last_unknown_id) == (len(ids), ids[-1])
+    assert pending(client) == 0
+
+
+def test_entries_of_other_programs_are_raised_once_with_their_id_if_asked(
+    client: redis.Redis,
+) -> None:
+    """A new reader each time, as after a restart: none of them meets the same entry."""
+    ids = publish_between_others(client)
+    found: list[str | int] = []
+    for _ in range(len(ids) + 1):
+        reader = reader_of(client, on_unknown="raise", count=2)
+        try:
+            for record in reader:
+                found.append(record.buffer_size)
+                if record.buffer_size == 2:
+                    reader.stop()
+        except UnknownRecord as error:
+            found.append(str(error).removeprefix("entry ").partition(" ")[0])
+    assert found == [0, *ids, 1, 2]
+    assert pending(client) == 0
+
+
 def test_a_record_of_another_version_stays_pending_and_is_named(client: redis.Redis) -> None:
     client.xadd(OUTPUT_STREAM, {"record": '{"schema": 2}'}, id="7-1")
     for _ in range(2):
         with pytest.raises(UnknownSchema) as refused:
             next(iter(reader_of(client)))
-        assert refused.value.__notes__ == [f"entry 7-1 of {OUTPUT_STREAM}"]
+        assert str(refused.value).startswith(f"entry 7-1 of {OUTPUT_STREAM}: its record has schema")
+        assert pending(client) == 1
 
 
 @pytest.mark.parametrize(

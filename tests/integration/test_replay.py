@@ -260,11 +260,13 @@ def test_nothing_is_fed_if_the_files_have_bad_lines(
     assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
 
 
+@pytest.mark.parametrize("record", [{"record": "{}"}, {}], ids=["ours", "another program's"])
 def test_a_recording_of_states_is_not_fed(
-    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+    record: dict[str, str], server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """As candles, all its entries would become dead letters."""
-    client.xadd(OUTPUT, {"symbol": "A", "regime": "chop", "record": "{}"})
+    fields: Any = {"symbol": "A", "sigma": "0.1", "regime": "chop"} | record
+    client.xadd(OUTPUT, fields)
     path = tmp_path / "states.jsonl"
     assert run(server, tmp_path, "record", path, "--stream", "output")[0] == 0
     code, log = run(server, tmp_path, "replay", path, "--namespace", "a")
@@ -340,6 +342,29 @@ def test_verify_shows_the_first_difference_from_a_recording(
     assert "FAIL against: 94 of 96 states are the same" in log, log
     code, log = run(server, tmp_path, *compare, symbols="AAAUSDT,NOUSDT")
     assert "of 32 states" in log, log
+
+
+def test_entries_of_another_program_are_left_out_of_the_comparison_and_told(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    live_run(server, client, tmp_path)
+    states = recorded(server, tmp_path, "states", "--stream", "output")
+    others: list[Any] = [{"symbol": "AAAUSDT", "regime": "chop"}, {"record": "{"}]
+    ids: list[Any] = [client.xadd(OUTPUT, fields) for fields in others]
+    first, last = (entry_id.decode() for entry_id in ids)
+    same, told = "ok   against: 96 of 96 states are the same", "have no record that can be read"
+    code, log = run(server, tmp_path, "verify", "--against", states)
+    assert (code, same in log) == (4, True), log
+    assert f"FAIL against: {OUTPUT}: 2 entries {told}, such as {last}: another program" in log
+    states = recorded(server, tmp_path, "with-others", "--stream", "output")
+    client.xdel(OUTPUT, first, last)
+    code, log = run(server, tmp_path, "verify", "--against", states)
+    assert (code, same in log) == (0, True), log
+    assert f"warn against: 2 entries {told}, such as {states}, line 99: another program" in log
+    candles = recorded(server, tmp_path, "candles")
+    code, log = run(server, tmp_path, "verify", "--against", candles)
+    assert (code, f"{candles} has no states, but " in log) == (2, True), log
+    assert "record states with --stream output" in log
 
 
 def test_states_of_a_filling_window_differ_only_in_the_buffer_size(

@@ -14,7 +14,7 @@ import redis
 from msgspec.structs import replace
 
 from schemas.candle import Candle
-from schemas.market_state import decode_market_state
+from schemas.market_state import decode_record
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -35,6 +35,7 @@ from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STATE = "quantum:marketstate:BTCUSDT"
+RECORD = "quantum:marketstate-record:BTCUSDT"
 WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
 MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
 
@@ -137,22 +138,21 @@ def _another_close(client: redis.Redis) -> None:
 
 def _another_record(client: redis.Redis) -> None:
     """All fields agree, but the window gives another record."""
-    fields: Any = client.hgetall(STATE)
-    sigma = decode_market_state(fields).sigma
-    record = fields[b"record"].replace(repr(sigma).encode(), repr(sigma * (1 + 1e-15)).encode())
-    assert record != fields[b"record"]
-    client.hset(STATE, "record", record)
+    published: Any = client.get(RECORD)
+    sigma = decode_record(published).sigma
+    record = published.replace(repr(sigma).encode(), repr(sigma * (1 + 1e-15)).encode())
+    assert record != published
+    client.set(RECORD, record)
 
 
 def _reordered_record(client: redis.Redis) -> None:
-    fields: Any = client.hgetall(STATE)
-    client.hset(STATE, "record", json.dumps(json.loads(fields[b"record"])))
+    client.set(RECORD, json.dumps(json.loads(client.get(RECORD) or b"")))
 
 
 def _older_state(client: redis.Redis) -> None:
     entries: Any = client.xrange(OUTPUT)
     first = next(fields for _, fields in entries if fields[b"symbol"] == b"BTCUSDT")
-    client.hset(STATE, "record", first[b"record"])
+    client.set(RECORD, first[b"record"])
 
 
 BREAKAGES: dict[str, tuple[Callable[[Any], object], str, str]] = {
@@ -162,13 +162,13 @@ BREAKAGES: dict[str, tuple[Callable[[Any], object], str, str]] = {
     "an older state": (_older_state, "complete", "its record says"),
     "no hash": (lambda client: client.delete(STATE), "complete", "its hash is missing"),
     "no record": (
-        lambda client: client.hdel(STATE, "record"),
+        lambda client: client.delete(RECORD),
         "complete",
-        "its hash has no field 'record'",
+        "its hash has no record: another program wrote it",
     ),
     "a field less": (lambda c: c.hdel(STATE, "vr"), "complete", "its hash has no field 'vr'"),
     "another field": (lambda c: c.hset(STATE, "ts", "9"), "complete", "ts of its hash is b'9'"),
-    "not JSON": (lambda c: c.hset(STATE, "record", b"\xff{"), "complete", "cannot be read"),
+    "not JSON": (lambda c: c.set(RECORD, b"\xff{"), "complete", "its record cannot be read"),
     "another mark": (
         lambda c: c.hincrby(MARKS, "BTCUSDT", 1),
         "complete",
@@ -215,7 +215,7 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     client.delete(OUTPUT)
     assert verdicts(found(worker))["output stream"] == "FAIL"
     client.xadd(OUTPUT, {"symbol": "BTCUSDT", "record": "{}"})
-    assert "differs from the hash of BTCUSDT" in text_of(found(worker), "output stream")
+    assert "differs from the record of BTCUSDT" in text_of(found(worker), "output stream")
 
 
 def test_a_state_that_has_expired_is_not_missing(

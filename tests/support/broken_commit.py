@@ -32,6 +32,7 @@ class Seen(NamedTuple):
     dead: list[dict[bytes, bytes]]
     hashes: dict[bytes, dict[bytes, bytes]]
     """States, marks, counters and all bookkeeping."""
+    records: dict[bytes, bytes]
     windows: dict[bytes, list[bytes]]
     pending: int
 
@@ -41,16 +42,20 @@ class Seen(NamedTuple):
 
 def seen(client: redis.Redis) -> Seen:
     hashes: dict[bytes, Any] = {}
+    records: dict[bytes, Any] = {}
     windows: dict[bytes, Any] = {}
     keys: Any = client.keys("*")
     for key in keys:
         kind: Any = client.type(key)
         if kind == b"hash" and not key.endswith((b":commits", b":members")):
             hashes[key] = client.hgetall(key)
+        elif kind == b"string" and b"-record:" in key:
+            records[key] = client.get(key)
         elif kind == b"list":
             windows[key] = client.lrange(key, 0, -1)
     pending: Any = client.xpending(INPUT, GROUP)
-    return Seen(published(client), dead_letters(client), hashes, windows, pending["pending"])
+    outputs, dead = published(client), dead_letters(client)
+    return Seen(outputs, dead, hashes, records, windows, pending["pending"])
 
 
 def new_worker(server: EmbeddedRedis, worker_id: str, **changes: Any) -> SteppedWorker:

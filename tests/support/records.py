@@ -14,6 +14,7 @@ from schemas.market_state import (
     Windows,
     encode_record,
     hash_fields,
+    record_key,
     stream_fields,
 )
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
@@ -52,10 +53,11 @@ def make_record(
 
 
 def publish(client: redis.Redis, records: Iterable[MarketStateRecord]) -> None:
-    """Publish to hash and stream, as a worker does."""
+    """Publish to hash, record and stream, as a worker does."""
     for record in records:
         encoded = encode_record(record)
-        for_hash: Any = msgspec.structs.asdict(hash_fields(record, encoded))
+        for_hash: Any = msgspec.structs.asdict(hash_fields(record))
         client.hset(f"{OUTPUT_PREFIX}{record.symbol}", mapping=for_hash)
+        client.set(record_key(OUTPUT_PREFIX, record.symbol), encoded)
         for_stream: Any = msgspec.structs.asdict(stream_fields(record, encoded))
         client.xadd(OUTPUT_STREAM, for_stream)

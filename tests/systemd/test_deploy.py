@@ -1,10 +1,8 @@
 """scripts/deploy.sh on a clean system, and the files that it installs."""
 
-from typing import Any
-
 import pytest
 
-from schemas.market_state import decode_market_state
+from schemas.reader import latest_state
 from tests.support.candles import (
     SHARED,
     expected_by_oracle,
@@ -40,8 +38,9 @@ def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment
             for symbol, many in published(client).items()
         } == expected
         for symbol in expected:
-            fields: Any = client.hgetall(f"quantum:marketstate:{symbol}")
-            assert decode_market_state(fields).close_time_ms == last_ms
+            state = latest_state(client, symbol)
+            assert state is not None
+            assert state.close_time_ms == last_ms
     states = deployed.machine.run(f"{deployed.checkout}/scripts/verify.sh", "--max-state-age=inf")
     assert f"recomputed: {len(rows)} of {len(rows)} states" in states.stdout
 

@@ -13,12 +13,14 @@ from schemas.market_state import (
     MarketStateRecord,
     RegimeProbs,
     TsComponents,
+    UnknownRecord,
     UnknownSchema,
     Windows,
     decode_market_state,
     encode_record,
     hash_fields,
     journal_line,
+    record_key,
     stream_fields,
 )
 
@@ -39,7 +41,7 @@ RECORD = MarketStateRecord(
     buffer_size=300,
     theta_hash="0123456789abcdef",
 )
-HASH = msgspec.structs.asdict(hash_fields(RECORD, encode_record(RECORD)))
+HASH = msgspec.structs.asdict(hash_fields(RECORD))
 STREAM = msgspec.structs.asdict(stream_fields(RECORD, encode_record(RECORD)))
 
 
@@ -56,9 +58,8 @@ def test_the_hash_has_every_field_in_its_format() -> None:
         "spike_proxy": "1.123457",
         "ts_timestamp": "1700000039",
         "buffer_size": "300",
-        "record": encode_record(RECORD),
     }
-    assert dict(HASH) == expected
+    assert list(HASH.items()) == list(expected.items())
 
 
 def test_the_stream_entry_has_every_field_in_its_format() -> None:
@@ -87,24 +88,28 @@ def test_the_journal_line_shows_the_probability_of_its_regime(regime: str, shown
 
 def test_small_and_large_numbers_are_never_written_with_an_exponent() -> None:
     record = msgspec.structs.replace(RECORD, sigma=1e-6, mu=-3e-7, ts=123456.7891234)
-    fields = hash_fields(record, "")
+    fields = hash_fields(record)
     assert (fields.sigma, fields.mu, fields.ts) == ("0.00000100", "-0.00000030", "123456.789123")
 
 
-@pytest.mark.parametrize("fields", [HASH, STREAM], ids=["hash", "stream"])
-def test_one_call_decodes_fields_as_text_or_as_bytes(fields: dict[str, str]) -> None:
-    assert decode_market_state(fields) == RECORD
-    assert (
-        decode_market_state({name.encode(): value.encode() for name, value in fields.items()})
-        == RECORD
-    )
+def as_bytes(fields: dict[str, str]) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in fields.items()}
+
+
+def test_one_call_decodes_fields_as_text_or_as_bytes() -> None:
+    assert decode_market_state(STREAM) == RECORD
+    assert decode_market_state(as_bytes(STREAM)) == RECORD
+
+
+def test_the_hash_of_a_0_1_worker_which_has_a_record_is_decoded_too() -> None:
+    assert decode_market_state(HASH | {"record": encode_record(RECORD)}) == RECORD
 
 
 def with_schema(schema: object) -> dict[str, bytes]:
     return {"record": msgspec.json.encode(msgspec.to_builtins(RECORD) | {"schema": schema})}
 
 
-@pytest.mark.parametrize("schema", [2, 0, "1", None])
+@pytest.mark.parametrize("schema", [2, 0, -1])
 def test_a_record_with_another_schema_version_is_refused(schema: object) -> None:
     with pytest.raises(UnknownSchema) as refused:
         decode_market_state(with_schema(schema))
@@ -113,24 +118,56 @@ def test_a_record_with_another_schema_version_is_refused(schema: object) -> None
     )
 
 
+@pytest.mark.parametrize("schema", ["1", None, 1.5, [], True])
+def test_a_record_whose_schema_is_no_version_is_not_a_record(schema: object) -> None:
+    with pytest.raises(UnknownRecord, match="its record cannot be read: ") as refused:
+        decode_market_state(with_schema(schema))
+    assert not isinstance(refused.value, UnknownSchema)
+
+
 def test_a_record_of_a_later_schema_need_not_have_our_fields() -> None:
     with pytest.raises(UnknownSchema):
         decode_market_state({"record": b'{"schema": 2, "sigma": "other"}'})
 
 
 def test_a_record_without_a_schema_is_refused() -> None:
-    with pytest.raises(UnknownSchema):
+    with pytest.raises(UnknownRecord, match="its schema is None, not a number"):
         decode_market_state({"record": "{}"})
 
 
-def test_fields_without_a_record_are_refused() -> None:
-    with pytest.raises(KeyError):
-        decode_market_state({name: value for name, value in HASH.items() if name != "record"})
+@pytest.mark.parametrize("fields", [HASH, as_bytes(HASH)], ids=["text", "bytes"])
+def test_a_hash_has_no_record_and_the_error_names_the_call_that_reads_it(fields: Any) -> None:
+    with pytest.raises(UnknownRecord, match=r"call schemas\.reader\.latest_state, which reads"):
+        decode_market_state(fields)
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": true}'])
-def test_a_damaged_record_is_refused(damaged: str) -> None:
-    with pytest.raises(msgspec.DecodeError):
+def test_an_entry_without_a_record_is_from_another_program() -> None:
+    without = {name: value for name, value in STREAM.items() if name != "record"}
+    with pytest.raises(UnknownRecord, match="no field 'record': another program wrote it"):
+        decode_market_state(without)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [
+        ("quantum:marketstate:", "quantum:marketstate-record:BTCUSDT"),
+        ("states:", "states-record:BTCUSDT"),
+        (":", "-record:BTCUSDT"),
+    ],
+)
+def test_the_key_of_a_record_does_not_start_with_the_prefix_of_the_hashes(
+    prefix: str, key: str
+) -> None:
+    assert record_key(prefix, "BTCUSDT") == key
+    assert not key.startswith(prefix)
+
+
+DAMAGED = ["", "{", "[]", "null", '{"schema": 1}', '{"schema": true}', b"\xff", '{"a":' * 20_000]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED, ids=lambda damaged: repr(damaged[:9]))
+def test_a_damaged_record_is_refused(damaged: str | bytes) -> None:
+    with pytest.raises(UnknownRecord, match=r"\Aits record cannot be read: "):
         decode_market_state({"record": damaged})
 
 

@@ -39,7 +39,8 @@ def test_every_key_is_known_when_a_replay_is_removed() -> None:
         if not name.startswith("_") and isinstance(getattr(keys, name), str)
     } - {keys.group, keys.internal_prefix, keys.output_prefix}
     shards = {build(shard) for build in (keys.lease, keys.marks) for shard in range(16)}
-    symbols = {build(symbol) for build in (keys.window, keys.state) for symbol in SYMBOLS}
+    of_symbols = (keys.window, keys.state, keys.record)
+    symbols = {build(symbol) for build in of_symbols for symbol in SYMBOLS}
     assert set(every(keys)) == single | shards | symbols
 
 

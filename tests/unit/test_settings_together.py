@@ -71,6 +71,18 @@ def test_only_the_hash_of_a_symbol_may_have_the_output_prefix(prefix: str, key: 
     assert refusal(output_prefix=prefix) == expected
 
 
+@pytest.mark.parametrize("prefix", ["states", "states.", "states-"])
+def test_the_output_prefix_ends_in_a_colon_since_the_keys_of_records_follow_from_it(
+    prefix: str,
+) -> None:
+    assert refusal(output_prefix=prefix) == (
+        f"MARKETSTATE_OUTPUT_PREFIX is {prefix!r}; allowed: a prefix that ends in a colon, so that "
+        f"the records at '{prefix}-record:SYMBOL' do not start with it too"
+    )
+    keys = settings(output_prefix="states:").keys
+    assert (keys.state("A"), keys.record("A")) == ("states:A", "states-record:A")
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES
-from schemas.market_state import MarketStateRecord, decode_market_state
+from schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
 from worker.store.connection import Client
 
 _PAGE: Final = 1_000
@@ -73,7 +73,7 @@ def _record(fields: dict[bytes, bytes]) -> MarketStateRecord | None:
         return None
     try:
         record = decode_market_state(fields)
-    except (KeyError, ValueError, RecursionError):
+    except UnknownRecord:
         return None
     probs = record.regime_probs
     numbers = (

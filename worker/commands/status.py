@@ -15,6 +15,7 @@ import redis
 from worker.commands.durations import brief_duration
 from worker.commands.options import add_namespace, amount
 from worker.engine.broken_commits import TO_COMPLETE
+from worker.engine.published import others_in_words
 from worker.engine.status import (
     MOST_COUNTED,
     MOST_COUNTED_PERIODICALLY,
@@ -79,6 +80,9 @@ def show_status(
         with connection.open_client(settings, block_s=0) as client:
             while True:
                 status = read_status(client, settings, most_counted)
+                symbols = [one.symbol for one in status.symbols]
+                others = [*others_in_words(client, settings, symbols)]
+                status = msgspec.structs.replace(status, other_programs=others)
                 clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
                 text = _json(status) if as_json else "\n".join(_tables(status))
                 print(f"{clear}{text}", flush=True)
@@ -115,6 +119,7 @@ def _tables(status: Status) -> Iterator[str]:
     )
     for commit in status.broken_commits:
         yield f"{commit}; {TO_COMPLETE}"
+    yield from status.other_programs
     yield ""
     yield from _table(
         ("shard", "holder", "epoch", "lease left", "pending", "symbols"),

@@ -74,9 +74,10 @@ class Loading:
     ) -> tuple[Loaded, list[bytes]]:
         """What was read, and the symbols that are still to be read."""
         keys = self._keys
+        prefixes = (keys.window(""), keys.state(""), keys.record(""))
         found, wrong, noted, rest = self._scripts.load(
             keys=[keys.marks(shard), keys.quarantine],
-            args=[keys.window(""), keys.state(""), self._window_size, at_once, *symbols],
+            args=[*prefixes, self._window_size, at_once, *symbols],
         )
         wrong_types = {name: (key, holds) for name, key, holds in _in_threes(wrong)}
         loaded = Loaded(noted={name.decode(errors="replace") for name in noted[::2]})

@@ -28,6 +28,7 @@ MAX_DEAD_FIELDS: Final = 100
 ARGUMENTS_AT_ONCE: Final = 1_000
 # The indexes of the keys, as Lua counts them.
 INPUT, OUTPUT, DEAD, COUNTERS, UNFINISHED, FINISHED_IDS, COMMITS = range(1, 8)
+KEYS_OF_A_SYMBOL: Final = 3
 
 Command = list[Any]
 """Name, index of the key, arguments. All arguments are text: given the number 100000000, Lua in
@@ -38,7 +39,9 @@ Redis 7.2.4 passes 1e+8 to a command.
 def keys_of(changes: Changes, keys: Keys) -> list[str]:
     """The keys of the plan; the first ones have the indexes above."""
     of_shards = ((keys.lease(shard), keys.marks(shard)) for shard in changes.finished)
-    of_symbols = ((keys.window(symbol), keys.state(symbol)) for symbol in changes.symbols)
+    of_symbols = (
+        (keys.window(symbol), keys.state(symbol), keys.record(symbol)) for symbol in changes.symbols
+    )
     return [
         keys.input,
         keys.output_stream,
@@ -47,7 +50,7 @@ def keys_of(changes: Changes, keys: Keys) -> list[str]:
         keys.unfinished,
         keys.finished_ids,
         keys.commits,
-        *(key for pair in (*of_shards, *of_symbols) for key in pair),
+        *(key for some in (*of_shards, *of_symbols) for key in some),
         *(
             keys.window(symbol)
             for shard in changes.finished
@@ -83,25 +86,33 @@ def commands_of(changes: Changes, settings: Settings) -> list[Command]:
 def _of_symbols(
     changes: Changes, latest: dict[str, tuple[MarketStateRecord, str]], settings: Settings
 ) -> Iterator[Command]:
-    """Windows and states."""
+    """Windows and states.
+
+    A hash is written from scratch: what a 0.1 worker or another program has put into it would cost
+    it its small encoding and the order of its fields. The record comes after it, so that it does
+    not expire before it.
+    """
     oldest = str(-settings.window_size)
     state_ttl_ms = str(settings.state_ttl_s * 1_000)
     first = COMMITS + 1 + 2 * len(changes.finished)
     for i, (symbol, change) in enumerate(changes.symbols.items()):
-        key = first + 2 * i
+        key = first + KEYS_OF_A_SYMBOL * i
         if change.starts_anew:
             yield ["DEL", key]
         if change.closes:
             yield from _split(["RPUSH", key], _packed(change))
             yield ["LTRIM", key, oldest, "-1"]
         if symbol in latest:
-            yield ["HSET", key + 1, *_flat_fields(hash_fields(*latest[symbol]))]
+            record, encoded = latest[symbol]
+            yield ["DEL", key + 1]
+            yield ["HSET", key + 1, *_flat_fields(hash_fields(record))]
             yield ["PEXPIRE", key + 1, state_ttl_ms]
+            yield ["SET", key + 2, encoded, "PX", state_ttl_ms]
 
 
 def _of_retired(changes: Changes) -> Iterator[Command]:
     """Windows and marks of the symbols to forget."""
-    window = COMMITS + 1 + 2 * len(changes.finished) + 2 * len(changes.symbols)
+    window = COMMITS + 1 + 2 * len(changes.finished) + KEYS_OF_A_SYMBOL * len(changes.symbols)
     for i, shard in enumerate(changes.finished):
         symbols = changes.retired.get(shard, [])
         yield from (["DEL", window + j] for j in range(len(symbols)))

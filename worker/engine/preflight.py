@@ -16,6 +16,7 @@ from core.state import MarketState
 from worker.engine import key_health
 from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
+from worker.engine.published import others_in_words
 from worker.engine.rights import check_rights
 from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
 from worker.settings import PREFIX, Settings
@@ -75,6 +76,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield from _commits(client, settings)
         yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
         yield from _key_health(client, settings)
+        yield from _other_programs(client, settings)
         if settings.source == "candles":
             yield from _others_with_our_outputs(client, settings)
 
@@ -169,6 +171,13 @@ def _key_health(client: connection.Client, settings: Settings) -> Iterator[Findi
         yield Finding("warn", "quarantine", text)
     for text in key_health.expiries(client, settings, key_health.some_symbols(client, settings)):
         yield Finding("warn", "expiry", text)
+
+
+def _other_programs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    known = (each.decode(errors="replace") for each in key_health.some_symbols(client, settings))
+    wanted = sorted(settings.wanted_symbols or ())
+    for text in others_in_words(client, settings, [*wanted, *known]):
+        yield Finding("warn", "other program", text)
 
 
 def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:

@@ -89,6 +89,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     if settings.source == "synthetic":
         yield [keys.input], "xadd xrevrange"
     yield [keys.output_stream, keys.dead_stream], "evalsha pttl type xadd"
+    yield [keys.output_stream], "xrevrange"
     yield [keys.meta], "evalsha hdel hexists hget hgetall hset pttl type"
     yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
     yield [keys.epoch], "evalsha get pttl set type"
@@ -101,7 +102,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"
     yield map(keys.marks, shards), "evalsha hdel hget hgetall hlen hset pttl type"
     yield [keys.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
-    yield [keys.state(symbol)], "evalsha hset pexpire type"
+    yield [keys.state(symbol)], "del evalsha hgetall hset pexpire type"
+    yield [keys.record(symbol)], "evalsha get set type"
     caches = (pattern.replace("{symbol}", symbol) for pattern in settings.backfill_patterns)
     yield caches, "lrange type zrange"
 

@@ -74,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
     """Stalest first."""
     quarantine: dict[str, str]
     """Symbols that are set aside: what was found of each, and how to repair it."""
+    other_programs: list[str] = []
+    """Where another program writes our keys; only `marketstate status` looks."""
 
     @property
     def backlog(self) -> int:

@@ -16,7 +16,7 @@
 local PLAIN = 'a command of Redis'
 local ACTS = {
   RPUSH = PLAIN, LTRIM = PLAIN, HSET = PLAIN, PEXPIRE = PLAIN, XADD = PLAIN, XACK = PLAIN,
-  DEL = PLAIN, HDEL = PLAIN,
+  DEL = PLAIN, HDEL = PLAIN, SET = PLAIN,
 }
 local damaged_counters = {} -- name, old value, ...
 
@@ -57,8 +57,8 @@ local function words_of(failure)
 end
 
 -- Returns nil if everything is done; otherwise the commands that are left, and the failure in one
--- line. If `may_skip` is given and true for a command and its error, that command is skipped.
-local function carry_out(commands, may_skip)
+-- line.
+local function carry_out(commands)
   local at = 1
   local function go_on()
     while at <= #commands do
@@ -72,19 +72,14 @@ local function carry_out(commands, may_skip)
       at = at + 1
     end
   end
-  while true do
-    local done, failure = pcall(go_on)
-    if done then return nil end
-    local command = commands[at]
-    local text = words_of(failure)
-    if not (may_skip and may_skip(command, text)) then
-      local rest = {}
-      for i = at, #commands do table.insert(rest, commands[i]) end
-      local line = string.format('%s %s: %s', tostring(command[1]), tostring(command[2]), text)
-      return rest, (string.gsub(line, '%s+', ' '))
-    end
-    at = at + 1
-  end
+  local done, failure = pcall(go_on)
+  if done then return nil end
+  local rest = {}
+  for i = at, #commands do table.insert(rest, commands[i]) end
+  local line = string.format(
+    '%s %s: %s', tostring(commands[at][1]), tostring(commands[at][2]), words_of(failure)
+  )
+  return rest, (string.gsub(line, '%s+', ' '))
 end
 
 -- The hash of commits has a field for each shard: the id of its last commit. Until that is

@@ -2,12 +2,12 @@
 --
 -- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
 -- KEYS[5] unfinished   KEYS[6] finished ids   KEYS[7] commits
--- KEYS[8...] lease and marks of each shard in the plan, then window and state of each symbol,
---            then the windows of symbols to forget
+-- KEYS[8...] lease and marks of each shard in the plan, then window, state and record of each
+--            symbol, then the windows of symbols to forget
 -- ARGV[1] group   ARGV[2] id of this commit   ARGV[3] the plan, a MessagePack map:
 --   shards     array of {token, consumer, id of the last commit that the worker knows, id of the
 --              last entry that this one finishes or ''}
---   symbols    the number of symbols with a window and a state
+--   symbols    the number of symbols with a window, a state and a record
 --   streams    the streams that get entries, as indexes in KEYS
 --   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
 -- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
@@ -66,12 +66,13 @@ local damaged, first = {'damaged'}, 8 + 2 * #plan.shards
 local function expect_of_symbol(index, wanted)
   local found = redis.call('TYPE', KEYS[index]).ok
   if found ~= 'none' and found ~= wanted then
-    table.insert(damaged, {math.floor((index - first) / 2), KEYS[index], found})
+    table.insert(damaged, {math.floor((index - first) / 3), KEYS[index], found})
   end
 end
-for i = first, first + 2 * plan.symbols - 1, 2 do
+for i = first, first + 3 * plan.symbols - 1, 3 do
   expect_of_symbol(i, 'list')
   expect_of_symbol(i + 1, 'hash')
+  expect_of_symbol(i + 2, 'string')
 end
 if #damaged > 1 then return damaged end
 

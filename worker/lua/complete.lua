@@ -32,20 +32,28 @@ for i = 1, #all, 2 do
 end
 if not rest then return {'not noted'} end
 
--- 2. If a key of one symbol was damaged in the meantime, only that symbol is affected: loading the
---    shard finds the damage.
-local damaged_keys = {}
-local function may_skip(command, text)
-  local is_of_a_symbol = command[1] == 'RPUSH' or command[1] == 'LTRIM'
-    or (command[1] == 'HSET' and command[2] ~= finished_ids)
-  if not is_of_a_symbol or not string.find(text, 'WRONGTYPE', 1, true) then return false end
-  table.insert(damaged_keys, command[2])
-  return true
+-- 2. If a key of one symbol was damaged in the meantime, only that symbol is affected: what is there
+--    stays, and loading the shard finds it.
+local WANTED = {RPUSH = 'list', LTRIM = 'list', HSET = 'hash', SET = 'string'}
+local damaged_keys, is_damaged = {}, {}
+for _, command in ipairs(rest) do
+  local wanted, key = WANTED[command[1]], command[2]
+  if wanted and key ~= finished_ids and not is_damaged[key] then
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and found ~= wanted then
+      is_damaged[key] = true
+      table.insert(damaged_keys, key)
+    end
+  end
+end
+local commands = {}
+for _, command in ipairs(rest) do
+  if not is_damaged[command[2]] then table.insert(commands, command) end
 end
 
 -- 3. The first write changes nothing; it is one that a full Redis refuses.
 redis.call('HSET', commits, noted_at, broken_off(id, failure, rest))
-local still_left, new_failure = carry_out(rest, may_skip)
+local still_left, new_failure = carry_out(commands)
 if still_left then
   redis.call('HSET', commits, noted_at, broken_off(id, new_failure, still_left))
   return {'broken off', new_failure}

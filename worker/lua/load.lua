@@ -2,8 +2,9 @@
 --
 -- KEYS[1] marks of the shard   KEYS[2] quarantine
 -- ARGV[1] what the name of every window key starts with   ARGV[2] the same of every state
--- ARGV[3] most candles of a window   ARGV[4] most symbols to read at once
--- ARGV[5...] symbols to read; without any, all that have a mark
+-- ARGV[3] the same of every record
+-- ARGV[4] most candles of a window   ARGV[5] most symbols to read at once
+-- ARGV[6...] symbols to read; without any, all that have a mark
 -- Returns {{symbol, mark or nil, packed window, symbol, ...},
 --          {symbol, key, what it holds instead, symbol, ...},
 --          {symbol, why it is set aside, ...} of the whole group, if no symbols are given,
@@ -16,7 +17,8 @@
 -- all its keys, cannot live in a cluster anyway.
 
 local marks, quarantine = KEYS[1], KEYS[2]
-local window_prefix, state_prefix, most, at_once = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local window_prefix, state_prefix, record_prefix = ARGV[1], ARGV[2], ARGV[3]
+local most, at_once = ARGV[4], tonumber(ARGV[5])
 local CANDLE = 16 -- bytes
 
 local function wrong_type(key, wanted)
@@ -31,9 +33,13 @@ local function read(symbol, mark)
     return
   end
   local window, state = window_prefix .. symbol, state_prefix .. symbol
+  local record = record_prefix .. symbol
   local key, holds, packed = window, wrong_type(window, 'list'), ''
   if not holds then
     key, holds = state, wrong_type(state, 'hash')
+  end
+  if not holds then
+    key, holds = record, wrong_type(record, 'string')
   end
   if not holds then
     local candles = redis.call('LRANGE', window, '-' .. most, -1)
@@ -48,8 +54,8 @@ local function read(symbol, mark)
   end
 end
 
-if #ARGV > 4 then
-  for i = 5, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i])) end
+if #ARGV > 5 then
+  for i = 6, #ARGV do read(ARGV[i], redis.call('HGET', marks, ARGV[i])) end
   return {found, damaged, {}, rest}
 end
 local all = redis.call('HGETALL', marks)

@@ -119,9 +119,8 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/lua/complete.lua",
-                "local still_left, new_failure = carry_out(rest, may_skip)",
-                "local still_left, new_failure = carry_out(rest, may_skip)\n"
-                "carry_out(rest, may_skip)",
+                "local still_left, new_failure = carry_out(commands)",
+                "local still_left, new_failure = carry_out(commands)\ncarry_out(commands)",
             )
         ],
         ["right taken away"],

@@ -51,7 +51,8 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
     by_symbol: dict[str, list[Entry]] = {}
     for entry in history.outputs:
         by_symbol.setdefault(entry[1].get("symbol", ""), []).append(entry)
-    unexpected = (by_symbol.keys() | history.states.keys()) - expected.symbols.keys()
+    found = by_symbol.keys() | history.states.keys() | history.records.keys()
+    unexpected = found - expected.symbols.keys()
     for name in sorted(unexpected):
         yield f"{name!r} was published, but no candle of it was applied"
     symbols = [
@@ -60,6 +61,7 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
             symbol,
             by_symbol.get(name, []),
             history.states.get(name),
+            history.records.get(name),
             history.settings,
             may_expire=name in expected.sleepers,
         )
@@ -70,8 +72,8 @@ def _emissions(history: History, expected: Expected) -> Iterator[str]:
             yield from check_symbol(symbol)
         return
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as processes:
-        for found in processes.map(check_symbol, symbols):
-            yield from found
+        for violations_of_one in processes.map(check_symbol, symbols):
+            yield from violations_of_one
 
 
 def _reference(history: History, expected: Expected) -> Iterator[str]:

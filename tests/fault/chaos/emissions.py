@@ -19,6 +19,11 @@ RELATIVE: Final = 1e-9
 ABSOLUTE: Final = 1e-13
 FEW: Final = 3
 REGIMES: Final = ("trend", "mr", "chop")
+# In the order in which the hash must have them.
+IN_HASH: Final = (
+    *("sigma", "mu", "ts", "p_trend", "p_mr", "p_chop", "dp", "vr", "spike_proxy"),
+    *("ts_timestamp", "buffer_size"),
+)
 
 
 class Published(NamedTuple):
@@ -28,6 +33,7 @@ class Published(NamedTuple):
     expected: Symbol
     outputs: list[Entry]
     state: dict[str, str] | None
+    record: str | None
     settings: dict[str, Any]
     may_expire: bool = False
     """Whether it may have been silent for so long that its state is gone."""
@@ -49,13 +55,26 @@ def check_symbol(symbol: Published) -> list[str]:
                 last = at_ms, fields
                 final = state_fields
     if last is None:
-        return found + [f"{symbol.name}: has a state, but nothing was due"] * bool(symbol.state)
-    if not symbol.state and symbol.may_expire:
-        return found
+        there = bool(symbol.state or symbol.record)
+        return found + [f"{symbol.name}: has a state, but nothing was due"] * there
+    return [*found, *(f"{symbol.name}: {text}" for text in _latest(symbol, final, last[1]))]
+
+
+def _latest(symbol: Published, final: "_Texts", last: dict[str, str]) -> Iterator[str]:
+    """The hash, and the record beside it, against the last emission."""
+    if not symbol.state and not symbol.record and symbol.may_expire:
+        return
     if not symbol.state:
-        return [*found, f"{symbol.name}: the state is missing"]
-    where = f"{symbol.name}: the state does not equal the last emission"
-    return found + _in_one(where, final.differences(symbol.state))
+        yield "the state is missing"
+    else:
+        where = "the state does not equal the last emission"
+        yield from _in_one(where, final.differences(symbol.state))
+        if list(symbol.state) != list(IN_HASH):
+            yield f"the state has its fields in the order {list(symbol.state)}"
+    if symbol.record is None:
+        yield "the record is missing"
+    elif symbol.record != last.get("record"):
+        yield f"the record does not equal that of the last emission: {symbol.record[:100]!r}"
 
 
 def _in_one(where: str, differences: Iterator[str]) -> list[str]:
@@ -116,7 +135,6 @@ def _texts(symbol: Published, due: Due, record: str) -> tuple[_Texts, _Texts]:
     in_hash = texts | {
         "ts_timestamp": seconds,
         "buffer_size": {str(expected["buffer_size"])},
-        "record": {record},
     }
     in_stream = {name: texts[name] for name in ("ts", "sigma", "mu")} | {
         "symbol": {symbol.name},

@@ -21,6 +21,7 @@ from tests.fault.chaos.names import (
     GROUP,
     INPUT,
     OUTPUT,
+    RECORD_PREFIX,
     STATE_PREFIX,
     WINDOW_PREFIX,
 )
@@ -50,6 +51,9 @@ class History:
     group: dict[str, Any] = field(default_factory=dict)
     """What XINFO says about the group, and the stream's last id."""
     states: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The hash of each symbol, its fields in their order."""
+    records: dict[str, str] = field(default_factory=dict)
+    """The record of each symbol that is beside its hash."""
     windows: dict[str, list[str]] = field(default_factory=dict)
     """The window of each symbol, in hex."""
     reference: dict[str, dict[str, str]] | None = None
@@ -88,6 +92,10 @@ def collect(client: redis.Redis, history: History) -> None:
     history.states = {
         key.removeprefix(STATE_PREFIX): _texts(cast("dict[bytes, bytes]", client.hgetall(key)))
         for key in _keys(client, STATE_PREFIX)
+    }
+    history.records = {
+        key.removeprefix(RECORD_PREFIX): as_text(cast("bytes", client.get(key)))
+        for key in _keys(client, RECORD_PREFIX)
     }
     history.windows = {
         key.removeprefix(WINDOW_PREFIX): [

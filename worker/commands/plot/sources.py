@@ -61,12 +61,12 @@ def _tell(skipped: Skipped) -> None:
 
 
 def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Series]:
-    """States if the first entry has a record, else candles."""
+    """States if the first entry has a regime, else candles."""
     skipped = Skipped()
     entries = _recorded(path, skipped)
     first = list(islice(entries, 1))
     entries = chain(first, entries)
-    if first and b"record" in first[0][1]:
+    if first and b"regime" in first[0][1]:
         found = of_records(_records(entries, str(path), skipped), last)
     else:
         found = of_candles(_candles(entries, str(path), settings, skipped), settings.theta, last)

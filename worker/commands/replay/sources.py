@@ -28,8 +28,8 @@ class Item(NamedTuple):
     """The format is that of worker/lua/feed.lua."""
 
 
-# Fields of an output entry; no candle has both.
-OF_A_STATE: Final = frozenset((b"regime", b"record"))
+# Fields of an output entry, also of one that another program wrote; no candle has both.
+OF_A_STATE: Final = frozenset((b"regime", b"sigma"))
 
 
 class Sources:

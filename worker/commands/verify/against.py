@@ -18,7 +18,13 @@ from typing import Final, NamedTuple
 import msgspec
 import redis
 
-from schemas.market_state import MarketStateRecord, decode_market_state, encode_record
+from schemas.market_state import (
+    MarketStateRecord,
+    UnknownRecord,
+    UnknownSchema,
+    decode_market_state,
+    encode_record,
+)
 from schemas.recording import RecordedEntry
 from worker.commands.verify.recompute import leaves
 from worker.engine.preflight import Finding
@@ -53,10 +59,19 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     """Raises FileUnusable if `path` is not a recording of an output stream."""
     try:
         with raw_entries.open_client(settings, block_s=0) as client:
-            recorded = _states(settings, _recorded(path), FileUnusable)
+            recorded, others = _states(settings, _recorded(path), FileUnusable)
             if not recorded:
-                raise FileUnusable(f"{path} has no states{_of_wanted(settings)}")
-            published = _states(settings, _published(settings, client), CheckFailed)
+                hint = f", but {len(others):,} other entries" if others else ""
+                raise FileUnusable(
+                    f"{path} has no states{_of_wanted(settings)}{hint}; record states with "
+                    "--stream output"
+                )
+            if others:
+                yield Finding("warn", SUBJECT, f"{_others_in_words(others)}. They are left out")
+            published, others = _states(settings, _published(settings, client), CheckFailed)
+            if others:
+                text = f"{settings.output_stream}: {_others_in_words(others)}; stop that program"
+                yield Finding("FAIL", SUBJECT, f"{text}. They are left out")
             yield from _one_sided(recorded, published, settings.output_stream)
             comparison = _Comparison(recorded, published)
             if comparison.differing:
@@ -189,19 +204,19 @@ def _published(settings: Settings, client: Client) -> Iterator[tuple[str, Record
 
 def _states(
     settings: Settings, entries: Iterator[tuple[str, RecordedEntry]], unreadable: type[WorkerError]
-) -> _States:
+) -> tuple[_States, list[str]]:
+    """The states, and the places of entries without a record that can be read."""
     wanted = settings.wanted_symbols
     states: _States = {}
+    others: list[str] = []
     for place, entry in entries:
         try:
             record = decode_market_state(_fields(entry))
-        except KeyError:
-            raise unreadable(
-                f"{place}: not a state: it has no field 'record'; record states with "
-                "--stream output"
-            ) from None
-        except ValueError as error:  # the base class of msgspec.DecodeError and UnknownSchema
-            raise unreadable(f"{place}: not a state: {error}") from None
+        except UnknownSchema as error:
+            raise unreadable(f"{place}: {error}") from None
+        except UnknownRecord:
+            others.append(place)
+            continue
         if wanted is not None and record.symbol not in wanted:
             continue
         of_symbol = states.setdefault(record.symbol, {})
@@ -211,7 +226,14 @@ def _states(
                 f"{utc(record.close_time_ms)}, after {of_symbol[record.close_time_ms].place}"
             )
         of_symbol[record.close_time_ms] = _state(place, entry, record)
-    return states
+    return states, others
+
+
+def _others_in_words(places: list[str]) -> str:
+    return (
+        f"{len(places):,} entries have no record that can be read, such as {places[-1]}: another "
+        "program wrote them"
+    )
 
 
 def _state(place: str, entry: RecordedEntry, record: MarketStateRecord) -> _State:

@@ -26,6 +26,7 @@ from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
+from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
 from worker.engine.status import Status, enough_for, read_status
 from worker.errors import CheckFailed, WorkerError
 from worker.keys import shard_of
@@ -143,6 +144,7 @@ def verify(
             yield from _lost_and_dead(status, settings)
             yield from _room(status, settings)
             yield _output_stream(client, settings, status, max_state_age_s)
+            yield from _other_program(client, settings, status, max_state_age_s)
             yield from _expiries(client, settings, status)
             symbols = {one.symbol for one in status.symbols} - ignored
             aside = {
@@ -225,7 +227,7 @@ def _room(status: Status, settings: Settings) -> Iterator[Finding]:
 def _output_stream(
     client: Client, settings: Settings, status: Status, max_state_age_s: float
 ) -> Finding:
-    """Whether it grows, and whether its last entry matches the hash of its symbol."""
+    """Whether it grows, and whether its last entry has the record of its symbol."""
     subject = "output stream"
     if not any(one.last_emitted_ms for one in status.symbols):
         return Finding("skip", subject, "nothing has been published yet")
@@ -242,21 +244,41 @@ def _output_stream(
         text = f"its last entry, for {symbol}, was written {brief_duration(age_s)} ago"
         if age_s > max_state_age_s:
             return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}s")
-        if published is not None and published != fields.get(b"record"):
-            return Finding("FAIL", subject, f"{text}, and differs from the hash of {symbol}")
-        return Finding("ok", subject, text)
+        if b"record" not in fields:
+            text += ", and has no record: another program wrote it"
+        elif published is not None and published != fields[b"record"]:
+            text += f", and differs from the record of {symbol}"
+        else:
+            return Finding("ok", subject, text)
+        return Finding("FAIL", subject, text)
     return Finding("ok", subject, "it grows faster than it can be compared")
 
 
+def _other_program(
+    client: Client, settings: Settings, status: Status, max_state_age_s: float
+) -> Iterator[Finding]:
+    """A failure while it may still be running."""
+    subject, entries = "other program", others_entries(client, settings)
+    if entries:
+        time: Any = client.time()
+        age_s = (clock_ms(time) - entries.newest_ms) / 1_000
+        text = f"{entries.text(settings.output_stream)} (the last {brief_duration(age_s)} ago)"
+        yield Finding("FAIL" if age_s <= max_state_age_s else "warn", subject, text)
+    symbols = [*(entries.symbols if entries else ()), *(one.symbol for one in status.symbols)]
+    if text := others_hashes(client, settings, symbols):
+        yield Finding("warn", subject, text)
+
+
 def _time_newest_and_record(client: Client, settings: Settings, symbol: str) -> list[Any]:
-    """Redis's time, the last entry of the output stream, and the record in the symbol's hash."""
+    """Redis's time, the last entry of the output stream, and the record of the symbol."""
 
     def ask(reads: Pipeline) -> None:
         reads.time()
         reads.xrevrange(settings.output_stream, count=1)
-        reads.hget(settings.keys.state(symbol), "record")
+        queue_reads_of(reads, settings.keys, symbol)
 
-    return read_together(client, ask)
+    time, newest, fields, encoded = read_together(client, ask)
+    return [time, newest, published_of(fields, encoded).encoded]
 
 
 def _symbols(
@@ -288,19 +310,22 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
     def ask(reads: Pipeline) -> None:
         reads.time()
         reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
-        reads.hgetall(keys.state(symbol))
+        queue_reads_of(reads, keys, symbol)
         reads.lrange(keys.window(symbol), 0, -1)
 
-    time, mark, fields, window = read_together(client, ask, raise_on_error=False)
+    time, mark, fields, encoded, window = read_together(client, ask, raise_on_error=False)
     if isinstance(fields, redis.RedisError):
         return f"{keys.state(symbol)} cannot be read: {fields}"
+    if isinstance(encoded, redis.RedisError):
+        return f"{keys.record(symbol)} cannot be read: {encoded}"
     if isinstance(window, redis.RedisError):
         return f"{keys.window(symbol)} cannot be read: {window}"
     try:
         last_emitted_ms = parse_mark(b"0" if mark is None else mark).close_time_ms
     except ValueError as error:
         return f"its mark is damaged: {error}"
-    return Held(symbol, clock_ms(time), last_emitted_ms, fields, b"".join(window))
+    published = published_of(fields, encoded)
+    return Held(symbol, clock_ms(time), last_emitted_ms, published, b"".join(window))
 
 
 def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:

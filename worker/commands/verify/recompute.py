@@ -5,7 +5,7 @@ window may be ahead of the last published state, because not every close is publ
 must follow from the part of the window up to its close.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -13,14 +13,10 @@ import msgspec
 from core.regime import regime_of
 from core.state import MarketState
 from schemas.candle import Candle
-from schemas.market_state import (
-    MarketStateRecord,
-    decode_market_state,
-    encode_record,
-    hash_fields,
-)
+from schemas.market_state import MarketStateRecord, UnknownRecord, encode_record
 from worker.commands.durations import brief_duration
 from worker.engine import window_codec
+from worker.engine.published import Published
 from worker.engine.record import record_of
 from worker.settings import Settings
 
@@ -37,8 +33,7 @@ class Held(NamedTuple):
     """Redis's clock."""
     last_emitted_ms: int
     """0 before the first state."""
-    fields: Mapping[bytes, bytes]
-    """The published hash; empty if there is none."""
+    published: Published
     window: bytes
     """In the format of `window_codec`."""
 
@@ -101,30 +96,22 @@ class Judge:
         )
 
     def _complete(self, held: Held) -> tuple[Judgement, MarketStateRecord | None]:
-        if not held.fields:
+        if not held.published.fields:
             ttl_s = self._settings.state_ttl_s
             if held.age_s(held.last_emitted_ms) <= ttl_s:
                 return Judgement(COMPLETE, "FAIL", "its hash is missing"), None
             return Judgement(COMPLETE, "skip", f"its hash has expired, after {ttl_s} s"), None
         try:
-            record = decode_market_state(held.fields)
-        except KeyError:
-            return Judgement(COMPLETE, "FAIL", "its hash has no field 'record'"), None
-        except ValueError as error:
-            return Judgement(COMPLETE, "FAIL", f"its record cannot be read: {error}"), None
+            record = held.published.record()
+        except UnknownRecord as error:
+            return Judgement(COMPLETE, "FAIL", str(error)), None
         return Judgement(COMPLETE, *self._hash_verdict(held, record)), record
 
     def _hash_verdict(
         self, held: Held, record: MarketStateRecord
     ) -> tuple[Literal["ok", "FAIL"], str]:
-        text = held.fields[b"record"].decode()
-        wanted = msgspec.structs.asdict(hash_fields(record, text))
-        for name, value in wanted.items():
-            found = held.fields.get(name.encode())
-            if found is None:
-                return "FAIL", f"its hash has no field {name!r}"
-            if found != value.encode():
-                return "FAIL", f"{name} of its hash is {found!r}, but its record says {value!r}"
+        if disagreement := held.published.disagreement(record):
+            return "FAIL", disagreement
         if record.symbol != held.symbol:
             return "FAIL", f"its hash holds a state of {record.symbol!r}"
         if record.close_time_ms != held.last_emitted_ms:
@@ -154,7 +141,7 @@ class Judge:
             expected = self._record(record, closes[:at_hand], buffer_size)
         except ValueError as error:
             return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
-        if encode_record(expected).encode() == held.fields[b"record"]:
+        if encode_record(expected).encode() == held.published.encoded:
             return Judgement(RECOMPUTED, "ok")
         return Judgement(RECOMPUTED, "FAIL", _first_difference(record, expected))
 

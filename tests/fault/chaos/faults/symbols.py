@@ -17,6 +17,7 @@ from tests.fault.chaos import notes
 from tests.fault.chaos.entries import MINUTE_MS, SYMBOLS, new_candle
 from tests.fault.chaos.names import (
     QUARANTINE_KEY,
+    RECORD_PREFIX,
     STATE_PREFIX,
     WINDOW_PREFIX,
     lease_of,
@@ -33,6 +34,7 @@ AT_ONE_TIME_MS: Final = 1_795_000_000_000
 
 class Keys(NamedTuple):
     state: str
+    record: str
     window: str
     marks: str
     lease: str
@@ -41,7 +43,7 @@ class Keys(NamedTuple):
 class Damage(NamedTuple):
     what: str
     key: str
-    """`state`, `window` or `mark`."""
+    """`state`, `record`, `window` or `mark`."""
     commands: Sequence[Command]
     """`KEY` stands for the key's name, or for marks and the symbol."""
 
@@ -53,6 +55,7 @@ def _candle(close_time_ms: int, close: float) -> bytes:
 DAMAGES: Final = (
     Damage("a string for the state", "state", [("DEL", "KEY"), ("SET", "KEY", "mine")]),
     Damage("a list for the state", "state", [("DEL", "KEY"), ("RPUSH", "KEY", "mine")]),
+    Damage("a list for the record", "record", [("DEL", "KEY"), ("RPUSH", "KEY", "mine")]),
     Damage("a string for the window", "window", [("DEL", "KEY"), ("SET", "KEY", "mine")]),
     Damage("a hash for the window", "window", [("DEL", "KEY"), ("HSET", "KEY", "a", "b")]),
     Damage("NaN in the window", "window", [("RPUSH", "KEY", _candle(AT_ONE_TIME_MS * 2, nan))]),
@@ -78,7 +81,7 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
     with stage.client() as client:
         notes.act(client, [("EXTRA", "payload", candle)])
     yield rng.uniform(0.1, 1)
-    starts_anew = noticed and damage.key != "state" and rng.random() < 0.5
+    starts_anew = noticed and damage.key in ("window", "mark") and rng.random() < 0.5
     stage.note(f"{symbol}: repaired, {'without what it was' if starts_anew else 'as it was'}")
     with stage.client() as client:
         repair(client, symbol, damage.key, starts_anew=starts_anew)
@@ -140,7 +143,11 @@ def repair_all(client: redis.Redis) -> None:
 def _keys(symbol: str) -> Keys:
     shard = shard_of(symbol)
     return Keys(
-        f"{STATE_PREFIX}{symbol}", f"{WINDOW_PREFIX}{symbol}", marks_of(shard), lease_of(shard)
+        f"{STATE_PREFIX}{symbol}",
+        f"{RECORD_PREFIX}{symbol}",
+        f"{WINDOW_PREFIX}{symbol}",
+        marks_of(shard),
+        lease_of(shard),
     )
 
 
