@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from worker.commands.markets import shown
-from worker.commands.options import add_namespace, count
+from worker.commands.options import add_candle_files, add_namespace, count, said
 from worker.commands.plot.figure import figure_bytes
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series
 from worker.commands.plot.sources import from_files, from_stream
 from worker.errors import ConfigurationError
+from worker.files.candles.said import NOTHING
+from worker.files.findings import Findings
 from worker.settings import settings_from
 from worker.store import connection
 
@@ -47,15 +49,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"file to write; its suffix sets the format: {', '.join(_WRITERS)}",
     )
     add_namespace(parser)
+    add_candle_files(parser)
 
 
 def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
+    if not options.files and (options.skip_bad or said(options) != NOTHING):
+        raise ConfigurationError(
+            "--symbol, --interval, --columns, --time and --skip-bad are for files: see --from"
+        )
     write = _WRITERS.get(options.out.suffix)
     if write is None:
         raise ConfigurationError(f"--out {options.out} must end in one of {', '.join(_WRITERS)}")
     if options.files:
-        found = from_files(options.files, settings, last)
+        findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
+        found = from_files(options.files, said(options), findings, settings, last)
         where = ", ".join(map(str, options.files))
     else:
         found = from_stream(options.symbols, settings, last)

@@ -16,6 +16,7 @@ from core.state import MarketState
 from core.theta import Theta
 from schemas.candle import Candle
 from schemas.market_state import MarketStateRecord
+from worker.commands.long_gaps import StartsOver
 
 NUMBERS: Final = ("close", "sigma", "ts", "trend", "mr", "chop")
 
@@ -52,6 +53,12 @@ class Series(NamedTuple):
         )
 
 
+class _Close(NamedTuple):
+    candle: Candle
+    number: int
+    """Of the closes since the window started over, from 1."""
+
+
 def of_records(records: Iterable[MarketStateRecord], last: int) -> dict[str, Series]:
     """The `last` states of each symbol, by symbol."""
     kept: dict[str, deque[MarketStateRecord]] = defaultdict(lambda: deque(maxlen=last))
@@ -74,31 +81,33 @@ def _series(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
     )
 
 
-def of_candles(candles: Iterable[Candle], theta: Theta, last: int) -> dict[str, Series]:
-    """The states after the `last` closes of each symbol that has enough closes.
-
-    As in the worker, candles that are not closed or not later than the previous one are ignored.
+def of_candles(
+    candles: Iterable[Candle], theta: Theta, last: int, starts_over: StartsOver
+) -> dict[str, Series]:
+    """The states after the `last` closes of each symbol that has enough closes since its window
+    started over. The candles are closed, and those of a symbol come in order.
     """
     market_state = MarketState.of_merged(theta)
     needed = market_state.minimum_length
-    kept: dict[str, deque[Candle]] = defaultdict(lambda: deque(maxlen=last + needed - 1))
+    kept: dict[str, deque[_Close]] = defaultdict(lambda: deque(maxlen=last + needed - 1))
     for candle in candles:
-        closes = kept[candle.symbol]
-        if candle.is_closed and (not closes or candle.close_time > closes[-1].close_time):
-            closes.append(candle)
+        before = kept[candle.symbol]
+        goes_on = before and not starts_over(before[-1].candle.close_time, candle.close_time)
+        before.append(_Close(candle, before[-1].number + 1 if goes_on else 1))
     return {
         symbol: _calculated(list(found), market_state)
         for symbol, found in kept.items()
-        if len(found) >= needed
+        if any(close.number >= needed for close in found)
     }
 
 
-def _calculated(candles: list[Candle], market_state: MarketState) -> Series:
+def _calculated(kept: list[_Close], market_state: MarketState) -> Series:
     needed = market_state.minimum_length
-    closes = np.array([candle.close for candle in candles])
+    closes = np.array([close.candle.close for close in kept])
     windows = np.lib.stride_tricks.sliding_window_view(closes, needed)
-    states = [state for state in market_state.get_states(windows) if state is not None]
-    ends = candles[needed - 1 :]
+    whole = [i for i, close in enumerate(kept[needed - 1 :]) if close.number >= needed]
+    states = [state for state in market_state.get_states(windows[whole]) if state is not None]
+    ends = [kept[i + needed - 1].candle for i in whole]
     rows = [
         (end.close, state["sigma"], state["ts"], probs["trend"], probs["mr"], probs["chop"])
         for end, state in zip(ends, states, strict=True)
