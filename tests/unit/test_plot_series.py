@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +14,10 @@ from worker.commands.plot.series import NUMBERS, of_candles, of_records
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()
+
+
+def never(_last_ms: int, _close_time_ms: int) -> bool:
+    return False
 
 
 def of_symbol(symbol: str) -> list[Candle]:
@@ -31,7 +34,7 @@ def test_records_become_rows_in_order_and_only_the_last_are_kept() -> None:
 
 
 def test_each_close_has_the_state_that_the_calculation_gives() -> None:
-    found = of_candles(CANDLES, THETA, last=10)
+    found = of_candles(CANDLES, THETA, last=10, starts_over=never)
     for symbol in ("AAA", "BBB"):
         closes = [one.close for one in of_symbol(symbol)]
         assert len(found[symbol].times_ms) == 10
@@ -49,18 +52,24 @@ def test_each_close_has_the_state_that_the_calculation_gives() -> None:
 
 def test_every_close_from_the_257th_on_has_a_state_and_fewer_have_none() -> None:
     closes = of_symbol("AAA")
-    assert len(of_candles(closes, THETA, last=10_000)["AAA"].times_ms) == 300 - NEEDED + 1
-    assert of_candles(closes[: NEEDED - 1], THETA, last=10) == {}
+    assert (
+        len(of_candles(closes, THETA, last=10_000, starts_over=never)["AAA"].times_ms)
+        == 300 - NEEDED + 1
+    )
+    assert of_candles(closes[: NEEDED - 1], THETA, last=10, starts_over=never) == {}
 
 
-def test_candles_that_the_worker_would_not_apply_are_left_out() -> None:
+def test_states_begin_again_where_a_window_starts_over() -> None:
     closes = of_symbol("AAA")
-    unfinished = msgspec.structs.replace(closes[-1], is_closed=False, close=1.0)
-    twice = msgspec.structs.replace(closes[-1], close=1.0)
-    late = msgspec.structs.replace(closes[0], close=1.0)
-    expected = of_candles(closes, THETA, last=5)["AAA"]
-    found = of_candles([*closes[:-1], unfinished, closes[-1], twice, late], THETA, last=5)["AAA"]
+    began_ms = closes[20].close_time
+    found = of_candles(
+        closes, THETA, last=10_000, starts_over=lambda _last, close: close == began_ms
+    )["AAA"]
+    expected = of_candles(closes[20:], THETA, last=10_000, starts_over=never)["AAA"]
+    assert found.times_ms.tolist() == expected.times_ms.tolist()
     assert found.numbers["sigma"].tolist() == expected.numbers["sigma"].tolist()
+    late_ms = closes[100].close_time
+    assert of_candles(closes, THETA, 10, lambda _last, close: close == late_ms) == {}
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])

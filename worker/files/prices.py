@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from worker.errors import ConfigurationError, FileUnusable
+from worker.files.candles.columns import role_of
 from worker.files.candles.said import Said
 from worker.files.candles.series import CandleFiles
 from worker.files.findings import Findings
@@ -73,6 +74,7 @@ def _prices(path: Path, findings: Findings) -> Iterator[float]:
         except ValueError:
             price = math.nan
             if was_first and _COLUMN_NAME.fullmatch(line):
+                _refuse_another_column(path, line.strip('"'))
                 continue
         if math.isfinite(price) and price > 0 and "_" not in line:
             yield price
@@ -83,6 +85,11 @@ def _prices(path: Path, findings: Findings) -> Iterator[float]:
             f"{line[:40]!r} is not a price; expected one number per line, finite and above 0, "
             f"oldest first{or_name}",
         )
+
+
+def _refuse_another_column(path: Path, name: str) -> None:
+    if role_of(name) not in (None, "close"):
+        raise FileUnusable(f"{path}: its only column is {name[:40]}; a state needs closes")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

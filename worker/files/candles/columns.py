@@ -10,7 +10,7 @@ from worker.files.candles.said import Said
 UNUSED: Final = "-"
 TIME: Final = "time"
 FLAG: Final = "flag"
-PRICES: Final = ("open", "high", "low", "close")
+_TIMES: Final = ("open_time", "close_time")
 
 # For each role, the names of its columns, without case, blanks and punctuation.
 _NAMES: Final = {
@@ -80,10 +80,17 @@ def named(cells: Sequence[str], said: Said, where: str) -> Columns:
         _refuse_unusable(columns, where)
         return columns
     ours = _said(said, len(cells), where)
-    for mine, role, shown in zip(ours.roles, columns.roles, columns.shown, strict=True):
-        if mine and role and mine != role and TIME not in (mine, role):
-            raise FileUnusable(f"{where}: --columns says {mine}, but the file calls it {shown}")
-    return ours._replace(have_names=True)
+    both = zip(ours.roles, columns.roles, columns.shown, strict=True)
+    return ours._replace(roles=tuple(_agreed(*each, where=where) for each in both))
+
+
+def _agreed(said: str | None, found: str | None, shown: str, where: str) -> str | None:
+    """The role of a column that --columns and the file name: the more exact one of a time."""
+    if said is None or found is None or said == found or (found == TIME and said in _TIMES):
+        return said
+    if said == TIME and found in _TIMES:
+        return found
+    raise FileUnusable(f"{where}: --columns says {said}, but the file calls it {shown}")
 
 
 def without_names(cells: Sequence[str], said: Said, where: str) -> Columns:
@@ -122,7 +129,7 @@ def _said(said: Said, count: int, where: str) -> Columns:
 def _refuse_unusable(columns: Columns, where: str) -> None:
     listed = ", ".join(name[:40] for name in columns.shown)
     lacks = [] if "close" in columns.roles else ["close"]
-    if not {"open_time", "close_time", TIME} & set(columns.roles):
+    if not {*_TIMES, TIME} & set(columns.roles):
         lacks.append("open_time, close_time or time")
     if lacks:
         raise FileUnusable(

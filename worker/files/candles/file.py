@@ -1,7 +1,7 @@
 """Reads one candle file, oldest candle first, whichever way its rows are sorted."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Final
@@ -17,14 +17,15 @@ from worker.files.candles.content import (
 )
 from worker.files.candles.following import Following, ReadCandle
 from worker.files.candles.names import identity
-from worker.files.candles.rows import Flags, RowReader
+from worker.files.candles.rows import Flags, ReadRow, RowReader
 from worker.files.candles.said import NOTHING, Said
 from worker.files.candles.table import Row, Table, open_table
 from worker.files.candles.timing import timing
 from worker.files.findings import Findings
 from worker.files.opening import CutOff
 
-SAMPLE_ROWS: Final = 1_000
+ROWS_AT_ONCE: Final = 1_000
+"""So many rows are judged together; the first of them show how the file is to be read."""
 
 
 def read_file(
@@ -38,27 +39,27 @@ def read_file(
     Raises FileUnusable if this is not a candle file, or its content contradicts its name; bad
     rows, rows out of order and a cut-off end go to `findings`.
     """
-    findings = findings or Findings()
     named, interval = identity(path, said)
     try:
         check_symbol(named)
     except CandleRejected as error:
         raise FileUnusable(f"{path}: {error}") from None
-    file = _File(path, open_table(path, said), findings)
+    file = _File(path, open_table(path, said), findings or Findings())
     rows = file.closed_rows()
-    sample = list(islice(rows, SAMPLE_ROWS))
-    if not sample:
+    first = list(islice(rows, ROWS_AT_ONCE))
+    if not first:
         raise FileUnusable(f"{path} has no candles{' that have closed' * (file.count > 0)}")
-    when = timing(path, file.table.columns, sample, interval, said)
-    reader = RowReader(path, symbol or named, interval, file.table.columns, when)
-    first = list(_readable(reader, sample))
-    candles = [candle for _, candle in first]
-    refuse_other_interval(path, interval, candles)
-    _refuse_another_order(file, first)
-    everything: Iterator[Row] = chain(sample, rows)
-    if _is_newest_first(candles):
-        everything = reversed(list(everything))
-    yield from _in_order(file, reader, everything, interval)
+    columns = file.table.columns
+    when = timing(path, columns, first, interval, said)
+    reader = RowReader(path, symbol or named, interval, columns, when)
+    if _are_newest_first([one for _, one in reader.read(first) if isinstance(one, Candle)]):
+        in_order: Iterator[Row] = reversed([*first, *rows])
+    else:
+        in_order = chain(first, rows)
+    following = Following(interval, file.findings)
+    while some := list(reader.read(islice(in_order, ROWS_AT_ONCE))):
+        file.refuse_another_content(some, interval)
+        yield from file.following(some, reader, following)
 
 
 class _File:
@@ -99,7 +100,43 @@ class _File:
             what = f"not a candle file from here on: {error}"
             self.findings.bad(self.where(line + 1), what)
 
-    def is_in_future(self, read: ReadCandle) -> bool:
+    def refuse_another_content(self, rows: Sequence[ReadRow], interval: str) -> None:
+        """Raise FileUnusable for rows that cannot be what they are taken for."""
+        read = [(row, one) for row, one in rows if isinstance(one, Candle)]
+        candles = [candle for _, candle in read]
+        refuse_other_interval(self.path, interval, candles)
+        if broken := broken_rows(candles):
+            row = read[broken[0]][0]
+            raise FileUnusable(
+                f"{self.where(row.line)}: in {len(broken)} of {len(candles)} rows, open or close "
+                f"are not between low and high, as here: {show(self.table.columns, row.cells)}"
+            )
+        if open_and_close_are_swapped(candles):
+            row = read[0][0]
+            raise FileUnusable(
+                f"{self.where(row.line)}: candles close where the one before them opens, so open "
+                f"and close must be swapped: {show(self.table.columns, row.cells)}"
+            )
+
+    def following(
+        self, rows: Iterable[ReadRow], reader: RowReader, following: Following
+    ) -> Iterator[ReadCandle]:
+        """The candles that count."""
+        for row, candle in rows:
+            where = self.where(row.line)
+            if isinstance(candle, CandleRejected):
+                self.findings.bad(where, str(candle))
+                continue
+            read = ReadCandle(candle, where, reader.time_as_written(row))
+            if self._is_in_future(read):
+                continue
+            found = following.place_of(read)
+            if found is Place.NEXT:
+                yield read
+            elif found is Place.BEFORE:
+                self.findings.bad(where, following.out_of_order(read))
+
+    def _is_in_future(self, read: ReadCandle) -> bool:
         """No candle of the future can have closed."""
         if read.candle.close_time <= self._now_ms:
             return False
@@ -107,50 +144,6 @@ class _File:
         return True
 
 
-def _readable(reader: RowReader, rows: Sequence[Row]) -> Iterator[tuple[Row, Candle]]:
-    for row in rows:
-        try:
-            yield row, reader.candle(row)
-        except CandleRejected:
-            continue
-
-
-def _refuse_another_order(file: _File, first: Sequence[tuple[Row, Candle]]) -> None:
-    candles = [candle for _, candle in first]
-    columns = file.table.columns
-    if broken := broken_rows(candles):
-        row = first[broken[0]][0]
-        raise FileUnusable(
-            f"{file.where(row.line)}: in {len(broken)} of {len(candles)} rows, open or close are "
-            f"not between low and high, as here: {show(columns, row.cells)}"
-        )
-    if open_and_close_are_swapped(candles):
-        row = first[0][0]
-        raise FileUnusable(
-            f"{file.where(row.line)}: candles close where the one before opens, so open and close "
-            f"must be swapped: {show(columns, row.cells)}"
-        )
-
-
-def _is_newest_first(candles: Sequence[Candle]) -> bool:
+def _are_newest_first(candles: Sequence[Candle]) -> bool:
     steps = [later.close_time - earlier.close_time for earlier, later in pairwise(candles)]
     return min(steps, default=0) < 0 and max(steps, default=0) <= 0
-
-
-def _in_order(
-    file: _File, reader: RowReader, rows: Iterator[Row], interval: str
-) -> Iterator[ReadCandle]:
-    following = Following(interval, file.findings)
-    for row in rows:
-        try:
-            candle = reader.candle(row)
-        except CandleRejected as error:
-            file.findings.bad(file.where(row.line), str(error))
-            continue
-        read = ReadCandle(candle, file.where(row.line), reader.time_as_written(row))
-        if not file.is_in_future(read):
-            found = following.place_of(read)
-            if found is Place.NEXT:
-                yield read
-            elif found is Place.BEFORE:
-                file.findings.bad(read.where, following.out_of_order(read))

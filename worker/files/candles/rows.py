@@ -1,6 +1,7 @@
 """One row of a candle file becomes a candle."""
 
 import math
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from worker.files.candles.columns import FLAG, Columns
 from worker.files.candles.names import plain
 from worker.files.candles.table import Row
 from worker.files.candles.timing import Timing
+
+ReadRow = tuple[Row, Candle | CandleRejected]
 
 _TRUE: Final = frozenset(("true", "1"))
 _FALSE: Final = frozenset(("false", "0"))
@@ -63,8 +66,15 @@ class RowReader:
     def time_as_written(self, row: Row) -> str:
         return f"{self._when.name} {row.cells[self._when.column][:40]}"
 
-    def candle(self, row: Row) -> Candle:
-        """Raises CandleRejected for a bad row, and FileUnusable if it belongs to another series."""
+    def read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
+        """Raises FileUnusable if a row belongs to another series."""
+        for row in rows:
+            try:
+                yield row, self._candle(row)
+            except CandleRejected as error:
+                yield row, error
+
+    def _candle(self, row: Row) -> Candle:
         cells, when = row.cells, self._when
         self._refuse_another_series(row)
         time = self._time(cells, when.column)
