@@ -1,4 +1,4 @@
-"""Candle files in several spellings through a real Redis and a worker: the same state to the bit."""
+"""Candle files in several spellings through a real Redis and a worker: the same state."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import redis
 from core.state import MarketState
 from schemas.market_state import decode_market_state
 from tests.support.replaying import run, stream_of
-from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, SPELLINGS, SYMBOL, write
+from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, SPELLINGS, START_MS, SYMBOL, write
 from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
@@ -48,7 +48,7 @@ def test_a_market_that_closes_is_fed_if_gaps_are_allowed(
 ) -> None:
     """A bad line is named all the same; both are counted apart."""
     path = tmp_path / "AAPL-1d.csv"
-    rows = [f"{CANDLES[0].open_time + i * 24 * HOUR_MS},{100 + i}" for i in (0, 1, 4, 5, 6, 7, 8)]
+    rows = [f"{START_MS + i * 24 * HOUR_MS},{100 + i}" for i in (0, 1, 4, 5, 6, 7, 8)]
     path.write_text("\n".join(["open_time,close", *rows]) + "\n")
     feeding = ("replay", path, "--namespace", "a", "--max-backlog", "inf")
     code, log = run(server, tmp_path, *feeding, candle_interval="1d")

@@ -15,8 +15,8 @@ from core.regime import regime_of
 from core.state import MarketState, State
 from schemas.interval import interval_ms
 from schemas.sequence import missing_within
-from worker.commands.long_gaps import StartsOver, long_gaps
 from worker.commands.options import add_candle_files, said
+from worker.commands.starting_over import StartsOver, starting_over
 from worker.commands.state_in_words import reading
 from worker.engine.synthetic import CANDLES_AT_START, price
 from worker.engine.utc import utc
@@ -57,7 +57,9 @@ def command(options: argparse.Namespace) -> int:
         else read_prices(options.file, said(options), findings)
     )
     if prices.interval:
-        prices = _since_the_last_long_gap(prices, long_gaps(settings, prices.interval), findings)
+        prices = _since_the_last_long_gap(
+            prices, starting_over(settings, prices.interval), findings
+        )
     for line in findings.report():
         print(line, file=sys.stderr)
     state = market_state.get_state(prices.symbol, prices.closes)

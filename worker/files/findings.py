@@ -1,5 +1,6 @@
-"""What is found while candles are read: bad lines and gaps, which may be refused, and candles that
-do not count. Each kind is counted apart, and its first few are shown.
+"""What is found in candle files: each kind is counted apart, and its first few are shown.
+
+Bad lines and gaps may be refused. Candles that came twice, or had not closed, do not count.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ from core.state import MarketState
 from core.theta import Theta
 from schemas.candle import Candle
 from schemas.market_state import MarketStateRecord
-from worker.commands.long_gaps import StartsOver
+from worker.commands.starting_over import StartsOver
 
 NUMBERS: Final = ("close", "sigma", "ts", "trend", "mr", "chop")
 

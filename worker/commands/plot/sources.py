@@ -16,9 +16,9 @@ from schemas.entry_id import entry_time_ms
 from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place
-from worker.commands.long_gaps import long_gaps
 from worker.commands.markets import StreamEntry, entries_after, readable
 from worker.commands.plot.series import Series, of_candles, of_records
+from worker.commands.starting_over import starting_over
 from worker.errors import ConfigurationError
 from worker.files.candles.following import Following, ReadCandle
 from worker.files.candles.names import each_file, is_candle_file
@@ -56,7 +56,7 @@ def from_files(
     found: dict[str, Series] = {}
     for path in recordings:
         _add(_from_recording(path, settings, last), found, path)
-    starts_over = long_gaps(settings, candle_files.interval)
+    starts_over = starting_over(settings, candle_files.interval)
     candles = (read.candle for read in candle_files.read(findings))
     calculated = of_candles(candles, settings.theta, last, starts_over)
     _tell(findings)
@@ -87,7 +87,7 @@ def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Seri
         found = of_records(_records(entries, str(path), findings), last)
     else:
         candles = _candles(entries, str(path), settings, findings)
-        starts_over = long_gaps(settings, settings.candle_interval)
+        starts_over = starting_over(settings, settings.candle_interval)
         found = of_candles(candles, settings.theta, last, starts_over)
     _tell(findings)
     return found

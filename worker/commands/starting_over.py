@@ -1,4 +1,4 @@
-"""After which gaps a window starts over, in the commands that calculate states from candles.
+"""When a window starts over, in the commands that calculate states from candles.
 
 They go by the same settings as a worker, so that they show what a worker would publish.
 """
@@ -14,7 +14,7 @@ StartsOver = Callable[[int, int], bool]
 """Whether the window starts over between two close times that follow each other [ms]."""
 
 
-def long_gaps(settings: Settings, interval: str) -> StartsOver:
+def starting_over(settings: Settings, interval: str) -> StartsOver:
     step_ms = interval_ms(interval) or 1
     most = minimum_length(settings.theta)
     retire_after_ms = settings.retire_after_ms
