@@ -48,7 +48,11 @@ def command(options: argparse.Namespace) -> int:
             f"{options.file or 'the synthetic source'} has {len(prices.closes)} prices; "
             f"a state needs {market_state.minimum_length} or more"
         )
-    print(_json(prices, state) if options.json else "\n".join(_lines(prices, state)))
+    words = list(reading(state, market_state.theta["vol"]["sigma_floor"]))
+    if options.json:
+        print(_json(prices, state, words))
+    else:
+        print("\n".join([*_lines(prices, state), "", *words]))
     return 0
 
 
@@ -59,7 +63,7 @@ def _synthetic(kind: str) -> Prices:
     return Prices(symbol, [price(symbol, ms, _MINUTE_MS) for ms in times_ms], times_ms[-1])
 
 
-def _json(prices: Prices, state: State) -> str:
+def _json(prices: Prices, state: State, words: list[str]) -> str:
     document: dict[str, Any] = {
         "symbol": prices.symbol,
         "prices": len(prices.closes),
@@ -67,7 +71,7 @@ def _json(prices: Prices, state: State) -> str:
         "close": prices.closes[-1],
         "regime": regime_of(state["regime_probs"]),
         **state,
-        "reading": list(reading(state)),
+        "reading": words,
     }
     return msgspec.json.encode(document).decode()
 
@@ -88,5 +92,3 @@ def _lines(prices: Prices, state: State) -> Iterator[str]:
         f"dp {features['dp']:.6f}  vr {features['vr']:.6f}  "
         f"spike_proxy {features['spike_proxy']:.6f}"
     )
-    yield ""
-    yield from reading(state)
