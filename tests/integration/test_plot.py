@@ -4,13 +4,14 @@ import gzip
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 import pytest
 import redis
+from matplotlib.image import imread
 
 from schemas.candle import encode_envelope
 from schemas.market_state import encode_record, stream_fields
@@ -34,9 +35,15 @@ def published(any_server_binary: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield client
 
 
-def write_csv(folder: Path, symbol: str, count: int) -> Path:
+def write_csv(
+    folder: Path, symbol: str, count: int, scale: float = 1.0, lost: Container[int] = ()
+) -> Path:
     path = folder / f"{symbol}-1m.csv"
-    rows = "".join(f"{one.close},{one.close_time}\n" for one in made_candles((symbol,), count))
+    rows = "".join(
+        f"{scale * one.close!r},{one.close_time}\n"
+        for i, one in enumerate(made_candles((symbol,), count))
+        if i not in lost
+    )
     path.write_text(f"close,close_time\n{rows}")
     return path
 
@@ -71,7 +78,7 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
         *("price", "[quote currency]", "sigma", "[per candle]", "ts = |mu| / sigma"),
         *("probability", "[1]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
     } <= texts
-    assert "BTCUSDT: 30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC" in texts
+    assert {"BTCUSDT", "30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC"} <= texts
     patterns = root.findall(".//{http://www.w3.org/2000/svg}pattern")
     assert len(patterns) >= 2, "trend and mr are hatched, chop is plain"
     for pattern in patterns:
@@ -112,9 +119,74 @@ def test_candle_files_are_calculated_and_plotted(
     out = tmp_path / "all.svg"
     assert main(["plot", "--from", *paths, "--out", str(out)]) == 0
     assert "AAAUSDT: 24 states\nBBBUSDT: 24 states\n" in capsys.readouterr().out
-    assert "BBBUSDT: 24 states of 1m candles" in out.read_text()
+    assert out.read_text().count("24 states of 1m candles") == 2
     assert main(["plot", "BBBUSDT", "--from", *paths, "--last", "1", "--out", str(out)]) == 0
     assert "AAAUSDT" not in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit", "longest"),
+    [
+        (3e-12, "[10⁻¹⁰ quote currency]", 6),
+        (3e-5, "[quote currency]", 9),
+        (3.0, "[quote currency]", 6),
+        (3e7, "[10⁹ quote currency]", 6),
+    ],
+)
+def test_prices_of_any_size_have_short_ticks(
+    scale: float, unit: str, longest: int, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path, "AAAUSDT", 300, scale)
+    out = tmp_path / "out.svg"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    texts = [(element.text or "").strip() for element in ET.fromstring(out.read_bytes()).iter()]
+    assert unit in texts
+    ticks = [text for text in texts if re.fullmatch(r"[0-9.]+", text)]
+    assert max(map(len, ticks)) <= longest, ticks
+
+
+def test_long_names_in_any_script_are_neither_cut_nor_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path, "币𓀀W" * 21, 280)
+    out = tmp_path / "out.png"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    assert capfd.readouterr().err == ""
+    pixels = imread(out)[:, :, :3]
+    assert (pixels[:60, :10] == 1).all(), "the title does not reach the left edge"
+    assert (pixels[:60, -10:] == 1).all()
+    assert main(["plot", "--from", str(path), "--out", str(out.with_suffix(".svg"))]) == 0
+    assert "币𓀀W币" in out.with_suffix(".svg").read_text(), "its reader may have the letters"
+
+
+def test_missing_candles_are_told_and_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path, "AAAUSDT", 300, lost=range(20, 60))
+    out = tmp_path / "out.html"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    told = "candles are missing in the windows of all states (up to 40)"
+    assert f"AAAUSDT: 4 states; {told}\n" in capsys.readouterr().out
+    page = out.read_text()
+    assert told in page
+    assert "strip: candles missing in the window" in page
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert json.loads(data)["numbers"]["missing"] == [40] * 4
+
+
+def test_the_pointer_finds_states_on_an_axis_without_closed_hours(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{100 + i % 7},{(20_000 + i // 10) * 86_400_000 + (i % 10 + 1) * 3_600_000 - 1}\n"
+        for i in range(300)
+    )
+    path = tmp_path / "AAAUSDT-1h.csv"
+    path.write_text(f"close,close_time\n{rows}")
+    out = tmp_path / "out.html"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', out.read_text())
+    places = json.loads(data)["places"]
+    assert (len(places), places[0], places[-1]) == (44, 0, 1)
+    assert max(abs(place - i / 43) for i, place in enumerate(places)) < 1e-5
 
 
 def write_recording(path: Path, entries: Iterable[Mapping[str, str | bytes]]) -> Path:

@@ -15,6 +15,8 @@ from worker.commands.plot.series import NUMBERS, of_candles, of_records
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 def of_symbol(symbol: str) -> list[Candle]:
@@ -39,8 +41,7 @@ def test_each_close_has_the_state_that_the_calculation_gives() -> None:
             state: Any = MarketState().get_state(symbol, closes[:end])
             expected = [
                 closes[end - 1],
-                state["sigma"],
-                state["ts"],
+                *(state["sigma"], state["mu"], state["ts"]),
                 *state["regime_probs"].values(),
             ]
             assert [found[symbol].numbers[name][i] for name in NUMBERS] == expected
@@ -61,6 +62,65 @@ def test_candles_that_the_worker_would_not_apply_are_left_out() -> None:
     expected = of_candles(closes, THETA, last=5)["AAA"]
     found = of_candles([*closes[:-1], unfinished, closes[-1], twice, late], THETA, last=5)["AAA"]
     assert found.numbers["sigma"].tolist() == expected.numbers["sigma"].tolist()
+
+
+def test_a_candle_of_two_feeds_counts_once() -> None:
+    closes = of_symbol("AAA")
+    twice = [
+        one
+        for first in closes
+        for one in (first, msgspec.structs.replace(first, close_time=first.close_time + 1))
+    ]
+    assert of_candles(twice, THETA, last=999)["AAA"].times_ms.tolist() == [
+        one.close_time for one in closes[NEEDED - 1 :]
+    ]
+
+
+def test_missing_candles_are_told_for_the_windows_that_lack_them() -> None:
+    closes = of_symbol("AAA")
+    found = of_candles([*closes[:10], *closes[13:]], THETA, last=999)["AAA"]
+    assert found.missing.tolist() == [3] * 10 + [0] * (300 - 3 - NEEDED + 1 - 10)
+    assert list(found.remarks()) == [
+        "candles are missing in the windows of 10 of 41 states (up to 3)"
+    ]
+    whole = of_candles(closes, THETA, last=999)["AAA"]
+    assert not whole.missing.any()
+    assert list(whole.remarks()) == []
+    last = of_candles([*closes[:280], *closes[281:]], THETA, last=5)["AAA"]
+    assert list(last.remarks()) == ["candles are missing in the windows of all states (up to 1)"]
+
+
+def test_closed_hours_are_left_out_and_not_called_missing() -> None:
+    candles = [
+        msgspec.structs.replace(one, interval="1h", close_time=DAY_MS * (20_000 + day) + hour)
+        for (day, hour), one in zip(
+            ((i // 10, (i % 10 + 1) * HOUR_MS - 1) for i in range(300)),
+            of_symbol("AAA"),
+            strict=True,
+        )
+    ]
+    lost = [*candles[:283], *candles[285:]]
+    found = of_candles(lost, THETA, last=999)["AAA"]
+    assert list(found.remarks()) == [
+        "candles are missing in the windows of 15 of 42 states (up to 2)",
+        "closed hours left out",
+    ]
+    drawn = found.with_gaps()
+    assert np.count_nonzero(np.isnan(drawn.numbers["close"])) == 1, "only the lost candles"
+
+
+def test_published_states_of_a_market_with_closed_hours_lack_only_lost_candles() -> None:
+    records = [
+        msgspec.structs.replace(
+            make_record("AAA", i),
+            interval="1h",
+            close_time_ms=DAY_MS * (20_000 + i // 10) + (i % 10 + 1) * HOUR_MS - 1,
+        )
+        for i in range(100)
+        if i not in (52, 53)
+    ]
+    found = of_records(records, last=999)["AAA"]
+    assert found.missing.tolist() == [0] * 52 + [2] * 46
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])

@@ -63,7 +63,8 @@ def command(options: argparse.Namespace) -> int:
     chosen = _chosen(options.symbols, found, where)
     _save(options.out, write(chosen))
     for series in chosen:
-        print(f"{shown(series.symbol)}: {len(series.times_ms)} states")
+        described = f"{shown(series.symbol)}: {len(series.times_ms):,} states"
+        print("; ".join((described, *series.remarks())))
     print(f"wrote {options.out}")
     return 0
 
