@@ -75,8 +75,8 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
     root = ET.fromstring(out.read_bytes())
     texts = {text for element in root.iter() if (text := (element.text or "").strip())}
     assert {
-        *("price", "[quote currency]", "sigma", "[per candle]", "ts = |mu| / sigma"),
-        *("probability", "[1]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
+        *("price", "[USDT]", "sigma", "mu", "[% per candle]", "ts", "[|mu| / sigma]"),
+        *("probability", "[%]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
     } <= texts
     assert {"BTCUSDT", "30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC"} <= texts
     patterns = root.findall(".//{http://www.w3.org/2000/svg}pattern")
@@ -127,10 +127,10 @@ def test_candle_files_are_calculated_and_plotted(
 @pytest.mark.parametrize(
     ("scale", "unit", "longest"),
     [
-        (3e-12, "[10⁻¹⁰ quote currency]", 6),
-        (3e-5, "[quote currency]", 9),
-        (3.0, "[quote currency]", 6),
-        (3e7, "[10⁹ quote currency]", 6),
+        (3e-12, "[10⁻¹⁰ USDT]", 6),
+        (3e-5, "[USDT]", 9),
+        (3.0, "[USDT]", 6),
+        (3e7, "[10⁹ USDT]", 6),
     ],
 )
 def test_prices_of_any_size_have_short_ticks(

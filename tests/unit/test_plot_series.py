@@ -11,7 +11,7 @@ from core.theta import merged_theta
 from schemas.candle import Candle
 from tests.support.candles import NEEDED, made_candles
 from tests.support.records import make_record
-from worker.commands.plot.series import NUMBERS, of_candles, of_records
+from worker.commands.plot.series import NUMBERS, of_candles, of_records, quote_currency
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()
@@ -121,6 +121,19 @@ def test_published_states_of_a_market_with_closed_hours_lack_only_lost_candles()
     ]
     found = of_records(records, last=999)["AAA"]
     assert found.missing.tolist() == [0] * 52 + [2] * 46
+
+
+@pytest.mark.parametrize(
+    ("symbol", "unit"),
+    [
+        *(("BTCUSDT", "USDT"), ("1000PEPEUSDC", "USDC"), ("BTC-USD", "USD"), ("ETH/BTC", "BTC")),
+        *((name, "quote currency") for name in ("AAPL", "USDT", "CBETH", "BTC-1", "x-usd")),
+    ],
+)
+def test_the_unit_of_the_price_is_named_where_the_symbol_leaves_no_doubt(
+    symbol: str, unit: str
+) -> None:
+    assert quote_currency(symbol) == unit
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])

@@ -1,4 +1,4 @@
-"""`marketstate plot`: plots price, regime, sigma, ts and regime probabilities to a file.
+"""`marketstate plot`: plots price, regime, sigma, mu, ts and regime probabilities to a file.
 
 The states come from the output stream, or with `--from` from files.
 """

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from worker.commands.markets import shown
 from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
-from worker.commands.plot.series import Series
+from worker.commands.plot.series import Series, quote_currency
 from worker.commands.plot.time_axis import label_dates, on_axis
 
 Numbers = NDArray[np.float64]
 
 _WIDTH_IN: Final = 12.0
-_HEIGHT_IN: Final = 9.0
+_HEIGHT_IN: Final = 10.0
 _DOTS_PER_INCH: Final = 110
 # Left and right edge of the panels, as fractions of the width.
 LEFT: Final = 0.09
@@ -101,8 +101,8 @@ def _draw(part: SubFigure, series: Series, name: str) -> None:
     )
     lines = "\n".join((described, "; ".join(series.remarks())))
     part.text(0.5, 0.955, lines, ha="center", va="top", parse_math=False)
-    price, sigma, ts, probs = part.subplots(
-        4, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1, 1, 1.5)}
+    price, sigma, mu, ts, probs = part.subplots(
+        5, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1, 1, 1, 1.5)}
     )
     part.subplots_adjust(left=LEFT, right=RIGHT, top=TOP, bottom=BOTTOM, hspace=0.1)
     part.align_ylabels()
@@ -110,17 +110,20 @@ def _draw(part: SubFigure, series: Series, name: str) -> None:
     times = on_axis(series.times_ms, series.closed)
     _background(price, series, times)
     line: Any = {"color": "#202020", "linewidth": 1.0, "marker": "." if len(times) < _FEW else ""}
-    _price(price, times, series.numbers["close"], line)
+    _price(price, times, series, line)
     _lacking(price, series, times)
     _legend(price, is_lacking=bool(series.missing.any()))
-    sigma.plot(times, series.numbers["sigma"], **line)
-    sigma.set_ylabel("sigma\n[per candle]")
+    sigma.plot(times, 100 * series.numbers["sigma"], **line)
+    sigma.set_ylabel("sigma\n[% per candle]")
     _from_zero(sigma)
+    mu.axhline(0, color="#202020", linewidth=0.6)
+    mu.plot(times, 100 * series.numbers["mu"], **line)
+    mu.set_ylabel("mu\n[% per candle]")
     ts.plot(times, series.numbers["ts"], **line)
-    ts.set_ylabel("ts = |mu| / sigma\n[1]")
+    ts.set_ylabel("ts\n[|mu| / sigma]")
     _from_zero(ts)
     _stack(probs, series, times)
-    probs.set_ylabel("probability\n[1]")
+    probs.set_ylabel("probability\n[%]")
     probs.set_xlabel("close time [UTC]")
     label_dates(probs.xaxis, series.closed, first_ms, last_ms)
     if len(times) > 1:
@@ -132,14 +135,15 @@ def _from_zero(axes: Axes) -> None:
     axes.set_ylim(0, 1.08 * highest if highest > 0 else 1)
 
 
-def _price(axes: Axes, times: Numbers, closes: Numbers, line: Any) -> None:
+def _price(axes: Axes, times: Numbers, series: Series, line: Any) -> None:
     """A power of ten in the unit keeps the ticks of very low and very high prices short."""
+    closes = series.numbers["close"]
     power = math.floor(math.log10(np.nanmax(closes)))
     if power in _PLAIN_POWERS:
         power = 0
     axes.plot(times, closes / 10.0**power, **line)
     scale = f"10{str(power).translate(_SUPERSCRIPTS)} " if power else ""
-    axes.set_ylabel(f"price\n[{scale}quote currency]")
+    axes.set_ylabel(f"price\n[{scale}{quote_currency(shown(series.symbol))}]")
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
 
 
@@ -183,7 +187,7 @@ def _runs(where: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 def _stack(axes: Axes, series: Series, times: Numbers) -> None:
     below = np.zeros(len(times))
     for regime, style in STYLES.items():
-        above = below + series.numbers[regime]
+        above = below + 100 * series.numbers[regime]
         axes.fill_between(
             times,
             below,
@@ -194,7 +198,7 @@ def _stack(axes: Axes, series: Series, times: Numbers) -> None:
             linewidth=0.3,
         )
         below = above
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 100)
 
 
 def _legend(axes: Axes, *, is_lacking: bool) -> None:

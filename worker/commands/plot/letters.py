@@ -1,6 +1,4 @@
-"""Symbols of any script in a picture: the fonts that have their letters, and what stands for a
-letter that no font has.
-"""
+"""Symbols of any script in a picture: fonts that have their letters, and what replaces them."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache

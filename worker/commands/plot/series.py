@@ -3,6 +3,7 @@
 They are published states, or are calculated here from closes, as a worker would.
 """
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -21,6 +22,8 @@ from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
 
 REGIMES: Final = ("trend", "mr", "chop")
 NUMBERS: Final = ("close", "sigma", "mu", "ts", *REGIMES)
+
+_QUOTED: Final = re.compile(r"[/_:-]([A-Z]{3,5})\Z|[A-Z0-9]{2}(USDT|USDC|FDUSD|BUSD|TUSD)\Z")
 
 # A step that is longer than this many usual steps is a gap.
 _GAP_IN_STEPS: Final = 2.5
@@ -69,6 +72,12 @@ class Series(NamedTuple):
             yield f"candles are missing in the windows of {share} states (up to {most:,})"
         if len(self.closed.starts_ms):
             yield "closed hours left out"
+
+
+def quote_currency(symbol: str) -> str:
+    """The unit of the price, where the symbol leaves no doubt: `BTCUSDT`, `AAPL/USD`."""
+    match = _QUOTED.search(symbol)
+    return match[1] or match[2] if match else "quote currency"
 
 
 def usual_step_ms(times_ms: Times) -> int:
