@@ -36,7 +36,6 @@ TOP: Final = 0.885
 BOTTOM: Final = 0.07
 # In letters as wide as they are high this still fits.
 _LONGEST_NAME: Final = 60
-_LONGEST_INTERVAL: Final = 20
 _FEW: Final = 60
 
 
@@ -92,14 +91,8 @@ def figure_bytes(many: Sequence[Series], kind: str) -> bytes:
 
 def _draw(part: SubFigure, series: Series, name: str) -> None:
     first_ms, last_ms = (int(ms) for ms in series.times_ms[[0, -1]])
-    first, last = (np.datetime64(ms // 1_000, "s").item() for ms in (first_ms, last_ms))
-    interval = shortened(shown(series.interval), _LONGEST_INTERVAL)
     part.suptitle(name, parse_math=False, fontsize=13, y=0.985)
-    described = (
-        f"{len(series.times_ms):,} states of {interval} candles, "
-        f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
-    )
-    lines = "\n".join((described, "; ".join(series.remarks())))
+    lines = "\n".join((series.described(), "; ".join(series.remarks())))
     part.text(0.5, 0.955, lines, ha="center", va="top", parse_math=False)
     price, sigma, mu, ts, probs = part.subplots(
         5, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1, 1, 1, 1.5)}

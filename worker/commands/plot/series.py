@@ -6,6 +6,7 @@ They are published states, or are calculated here from closes, as a worker would
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ from schemas.candle import Candle
 from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place, place
+from worker.commands.markets import shown
 from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
 
 REGIMES: Final = ("trend", "mr", "chop")
@@ -61,6 +63,15 @@ class Series(NamedTuple):
                 name: np.insert(values, after, np.nan) for name, values in self.numbers.items()
             },
             missing=np.insert(self.missing, after, 0),
+        )
+
+    def described(self) -> str:
+        first, last = (
+            datetime.fromtimestamp(ms // 1_000, UTC) for ms in self.times_ms[[0, -1]].tolist()
+        )
+        return (
+            f"{len(self.times_ms):,} states of {shown(self.interval)} candles, "
+            f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
         )
 
     def remarks(self) -> Iterator[str]:
