@@ -3,6 +3,8 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
@@ -56,16 +58,17 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("published")
-def test_a_png_of_symbols_in_the_stream(tmp_path: Path) -> None:
+def test_a_png_has_its_symbols_in_a_grid(tmp_path: Path) -> None:
     sizes = []
-    for symbols in (["BTCUSDT"], ["BTCUSDT", "ETHUSDT"]):
+    for symbols in (["BTCUSDT", "ETHUSDT"], ["BTCUSDT", "ETHUSDT", EVIL]):
         out = tmp_path / f"{len(symbols)}.png"
         assert main(["plot", *symbols, "--out", str(out)]) == 0
         content = out.read_bytes()
         assert content.startswith(b"\x89PNG")
         sizes.append((int.from_bytes(content[16:20]), int.from_bytes(content[20:24])))
-    (width, height), (width_of_two, height_of_two) = sizes
-    assert (width, 2 * height) == (width_of_two, height_of_two)
+    (width_of_two, height_of_two), (width_of_three, height_of_three) = sizes
+    assert width_of_two == width_of_three, "two beside each other"
+    assert 2 * height_of_two == height_of_three, "and the third below"
 
 
 @pytest.mark.usefixtures("published")
@@ -186,6 +189,17 @@ def test_the_pointer_finds_states_on_an_axis_without_closed_hours(tmp_path: Path
     (data,) = re.findall(r'<script type="application/json">(.*?)</script>', out.read_text())
     places = json.loads(data)["places"]
     assert [place - places[0] for place in places] == [i * 3_600_000 for i in range(44)]
+
+
+def test_a_page_and_the_help_need_no_matplotlib(tmp_path: Path) -> None:
+    path, out = write_csv(tmp_path, "AAAUSDT", 260), tmp_path / "out.html"
+    for arguments in (["--from", str(path), "--out", str(out)], ["--help"]):
+        code = (
+            "import sys; sys.modules['matplotlib'] = None; "
+            f"from worker.cli import main; sys.exit(main(['plot', *{arguments!r}]))"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert "<canvas" in out.read_text()
 
 
 def test_a_page_of_eight_symbols_stays_below_2_megabytes(tmp_path: Path) -> None:

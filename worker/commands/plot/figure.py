@@ -25,17 +25,17 @@ from worker.commands.plot.time_axis import label_dates, on_axis
 
 Numbers = NDArray[np.float64]
 
-_WIDTH_IN: Final = 12.0
-_HEIGHT_IN: Final = 10.0
+# Width and height [inch] of a symbol alone, and of each of several.
+_ALONE_IN: Final = (12.0, 10.0)
+_IN_GRID_IN: Final = (9.0, 9.4)
 _DOTS_PER_INCH: Final = 110
-# Left and right edge of the panels, as fractions of the width.
-LEFT: Final = 0.09
-RIGHT: Final = 0.985
-# Likewise top and bottom, as fractions of the height.
-TOP: Final = 0.885
-BOTTOM: Final = 0.07
-# In letters as wide as they are high this still fits.
-_LONGEST_NAME: Final = 60
+# Around the panels [inch].
+_LEFT_IN: Final = 1.05
+_RIGHT_IN: Final = 0.2
+_TOP_IN: Final = 1.15
+_BOTTOM_IN: Final = 0.7
+_TITLE_POINTS: Final = 13
+_POINTS_PER_INCH: Final = 72
 _FEW: Final = 60
 
 
@@ -71,33 +71,46 @@ _SETTINGS: Final[Any] = {
 
 
 def figure_bytes(many: Sequence[Series], kind: str) -> bytes:
-    """A PNG or an SVG (`kind`) with the symbols one below the other."""
+    """A PNG or an SVG (`kind`) with the symbols in a grid."""
     target = io.BytesIO()
     fonts = fonts_for(shown(series.symbol) for series in many)
     with mpl.rc_context(_SETTINGS | {"font.family": fonts}), warnings.catch_warnings():
         # The text in an SVG is drawn by its reader, with fonts that may have these letters.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-        figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN * len(many)), dpi=_DOTS_PER_INCH)
-        parts = figure.subfigures(len(many), 1, squeeze=False)[:, 0]
-        for part, series in zip(parts, many, strict=True):
+        size_in = _ALONE_IN if len(many) == 1 else _IN_GRID_IN
+        columns = math.ceil(math.sqrt(len(many)))
+        rows = math.ceil(len(many) / columns)
+        whole_in = (columns * size_in[0], rows * size_in[1])
+        figure = Figure(figsize=whole_in, dpi=_DOTS_PER_INCH)
+        parts = figure.subfigures(rows, columns, squeeze=False).flat
+        # A letter is at most as wide as it is high.
+        longest = int(0.95 * size_in[0] * _POINTS_PER_INCH / _TITLE_POINTS)
+        for part, series in zip(parts, many, strict=False):
             symbol = shown(series.symbol)
             name = symbol if kind == "svg" else with_letters_of(fonts, symbol)
-            _draw(part, series, shortened(name, _LONGEST_NAME))
+            _draw(part, series, shortened(name, longest), size_in)
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         metadata = nothing if kind == "svg" else {"Software": None}
         figure.savefig(target, format=kind, metadata=metadata)
     return target.getvalue()
 
 
-def _draw(part: SubFigure, series: Series, name: str) -> None:
+def _draw(part: SubFigure, series: Series, name: str, size_in: tuple[float, float]) -> None:
+    width_in, height_in = size_in
     first_ms, last_ms = (int(ms) for ms in series.times_ms[[0, -1]])
-    part.suptitle(name, parse_math=False, fontsize=13, y=0.985)
+    part.suptitle(name, parse_math=False, fontsize=_TITLE_POINTS, y=1 - 0.15 / height_in)
     lines = "\n".join((series.described(), "; ".join(series.remarks())))
-    part.text(0.5, 0.955, lines, ha="center", va="top", parse_math=False)
+    part.text(0.5, 1 - 0.45 / height_in, lines, ha="center", va="top", parse_math=False)
     price, sigma, mu, ts, probs = part.subplots(
-        5, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1, 1, 1, 1.5)}
+        5, 1, sharex=True, gridspec_kw={"height_ratios": (2.5, 1.15, 1.15, 1.15, 1.5)}
     )
-    part.subplots_adjust(left=LEFT, right=RIGHT, top=TOP, bottom=BOTTOM, hspace=0.1)
+    part.subplots_adjust(
+        left=_LEFT_IN / width_in,
+        right=1 - _RIGHT_IN / width_in,
+        top=1 - _TOP_IN / height_in,
+        bottom=_BOTTOM_IN / height_in,
+        hspace=0.1,
+    )
     part.align_ylabels()
     series = series.with_gaps()
     times = on_axis(series.times_ms, series.closed)

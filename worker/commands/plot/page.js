@@ -2,7 +2,7 @@
 // The panels from top to bottom: name, unit, factor to the unit, share of the height.
 const PANELS = [["close", "", 1, 3], ["sigma", "% per candle", 100, 1],
   ["mu", "% per candle", 100, 1], ["ts", "|mu| / sigma", 1, 1], ["probability", "%", 100, 1.5]];
-const REGIMES = ["trend", "mr", "chop"], LEFT = 78, RIGHT = 8, BOTTOM = 24, BETWEEN = 10;
+const REGIMES = ["trend", "mr", "chop"], LEFT = 78, RIGHT = 8, BOTTOM = 24, BETWEEN = 13;
 const MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNITS = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY,
   2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 91 * DAY, 365 * DAY, 1461 * DAY];
@@ -25,9 +25,9 @@ function hatched(context, regime) {
   return context.createPattern(tile, "repeat");
 }
 
-// Round values between two others, about three of them.
-function ticks(low, high) {
-  const rough = (high - low) / 3 || 1, power = 10 ** Math.floor(Math.log10(rough));
+// Round values between two others, at most about `most`.
+function ticks(low, high, most) {
+  const rough = (high - low) / most || 1, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map(one => one * power).find(one => one >= rough);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9)), found = [];
   for (let i = Math.ceil(low / step); i * step <= high; i += 1) {
@@ -56,7 +56,9 @@ class Plot {
     this.at = null;
     const all = () => this.show(this.places[0], this.places[this.places.length - 1]);
     const zoom = (factor, place) => {
-      const [from, to] = this.view, fixed = place ?? (from + to) / 2;
+      const [from, to] = this.view, pointed = this.at === null ? -1 : this.places[this.at];
+      const middle = pointed >= from && pointed <= to ? pointed : (from + to) / 2;
+      const fixed = place ?? middle;
       this.show(fixed - (fixed - from) * factor, fixed + (to - fixed) * factor);
     };
     const move = by => this.point(
@@ -165,8 +167,10 @@ class Plot {
     let low = Infinity, high = -Infinity;
     for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
     if (name === "sigma" || name === "ts") low = 0;
-    const room = isStack ? 0 : 0.06 * (high - low) || 0.05 * Math.abs(high) || 1;
-    [low, high] = [(low - (low === 0 ? 0 : room)) * factor, (high + room) * factor];
+    // Above the line there is a place for the name of the panel.
+    const room = isStack ? 0 : 0.08 * (high - low) || 0.05 * Math.abs(high) || 1;
+    [low, high] = [(low - (low === 0 ? 0 : room)) * factor, (high + 4 * room) * factor];
+    const marks = ticks(low, high, Math.max(2, (bottom - top) / 28));
     const y = value => bottom - (value - low) / (high - low) * (bottom - top);
     context.save();
     context.beginPath();
@@ -175,7 +179,7 @@ class Plot {
     if (isStack) this.stack(y);
     if (name === "close") this.background(top, bottom);
     context.strokeStyle = colour("faint");
-    for (const [value] of ticks(low, high)) context.strokeRect(LEFT, y(value), right, 0);
+    for (const [value] of marks) context.strokeRect(LEFT, y(value), right, 0);
     context.strokeStyle = colour("ink");
     if (name === "mu") context.strokeRect(LEFT, y(0), right, 0);
     if (!isStack) this.line(this.numbers[name], value => y(value * factor));
@@ -184,7 +188,7 @@ class Plot {
     context.strokeRect(LEFT, top, right - LEFT, bottom - top);
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (const [value, text] of ticks(low, high)) context.fillText(text, LEFT - 5, y(value));
+    for (const [value, text] of marks) context.fillText(text, LEFT - 5, y(value));
     context.textAlign = "left";
     context.textBaseline = "top";
     context.fillText(`${name === "close" ? "price" : name} [${unit}]`, LEFT + 5, top + 4);

@@ -21,6 +21,7 @@ from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place, place
 from worker.commands.markets import shown
 from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
+from worker.commands.progress_bar import ProgressBar
 
 REGIMES: Final = ("trend", "mr", "chop")
 NUMBERS: Final = ("close", "sigma", "mu", "ts", *REGIMES)
@@ -145,11 +146,19 @@ def of_candles(candles: Iterable[Candle], theta: Theta, last: int) -> dict[str, 
         closes = kept[candle.symbol]
         if candle.is_closed and (not closes or _follows(closes[-1], candle)):
             closes.append(candle)
-    return {
-        symbol: _calculated(list(found), market_state)
-        for symbol, found in kept.items()
-        if len(found) >= needed
-    }
+    long = {symbol: list(found) for symbol, found in kept.items() if len(found) >= needed}
+    bar = ProgressBar(sum(len(found) - needed + 1 for found in long.values()), "states")
+    done = 0
+    series = {}
+    for symbol, found in long.items():
+        parts = []
+        for rows in _rows(found, market_state):
+            parts.append(rows)
+            done += len(rows)
+            bar.show(done)
+        series[symbol] = _calculated(found, np.concatenate(parts), needed)
+    bar.end()
+    return series
 
 
 def _follows(last: Candle, candle: Candle) -> bool:
@@ -157,17 +166,18 @@ def _follows(last: Candle, candle: Candle) -> bool:
     return place(last.close_time, candle.close_time, step_ms) is Place.NEXT
 
 
-def _calculated(candles: list[Candle], market_state: MarketState) -> Series:
-    needed = market_state.minimum_length
+def _rows(candles: list[Candle], market_state: MarketState) -> Iterator[NDArray[np.float64]]:
+    """The numbers of the states, a row for each, some windows at a time."""
     closes = np.array([candle.close for candle in candles])
-    windows = np.lib.stride_tricks.sliding_window_view(closes, needed)
-    rows = np.concatenate(
-        [
-            found
-            for start in range(0, len(windows), _AT_A_TIME)
-            if (found := market_state.rows(windows[start : start + _AT_A_TIME])) is not None
-        ]
-    )
+    windows = np.lib.stride_tricks.sliding_window_view(closes, market_state.minimum_length)
+    for start in range(0, len(windows), _AT_A_TIME):
+        rows = market_state.rows(windows[start : start + _AT_A_TIME])
+        if rows is not None:
+            yield rows
+
+
+def _calculated(candles: list[Candle], rows: NDArray[np.float64], needed: int) -> Series:
+    closes = np.array([candle.close for candle in candles])
     by_name = dict(zip(NAMES, rows.T, strict=True))
     # The first of equal probabilities, as regime_of has it.
     regime = np.array(REGIMES)[np.argmax([by_name[f"p_{name}"] for name in REGIMES], axis=0)]
