@@ -70,9 +70,11 @@ def command(options: argparse.Namespace) -> int:
             f"a state needs {market_state.minimum_length} or more"
         )
     missing = _missing(prices, market_state.minimum_length)
-    print(
-        _json(prices, state, missing) if options.json else "\n".join(_lines(prices, state, missing))
-    )
+    words = list(reading(state, market_state.theta["vol"]["sigma_floor"]))
+    if options.json:
+        print(_json(prices, state, missing, words))
+    else:
+        print("\n".join([*_lines(prices, state, missing), "", *words]))
     return 0
 
 
@@ -108,7 +110,7 @@ def _missing(prices: Prices, used: int) -> int | None:
     return missing_within(times_ms[0], times_ms[-1], len(times_ms), step_ms)
 
 
-def _json(prices: Prices, state: State, missing: int | None) -> str:
+def _json(prices: Prices, state: State, missing: int | None, words: list[str]) -> str:
     document: dict[str, Any] = {
         "symbol": prices.symbol,
         "prices": len(prices.closes),
@@ -117,7 +119,7 @@ def _json(prices: Prices, state: State, missing: int | None) -> str:
         "missing": missing,
         "regime": regime_of(state["regime_probs"]),
         **state,
-        "reading": list(reading(state)),
+        "reading": words,
     }
     return msgspec.json.encode(document).decode()
 
@@ -140,5 +142,3 @@ def _lines(prices: Prices, state: State, missing: int | None) -> Iterator[str]:
         f"dp {features['dp']:.6f}  vr {features['vr']:.6f}  "
         f"spike_proxy {features['spike_proxy']:.6f}"
     )
-    yield ""
-    yield from reading(state)
