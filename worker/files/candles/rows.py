@@ -19,7 +19,7 @@ ReadRow = tuple[Row, Candle | CandleRejected]
 
 _TRUE: Final = frozenset(("true", "1"))
 _FALSE: Final = frozenset(("false", "0"))
-_NOTHING: Final = frozenset(("", "-", "null", "nan", "none", "na", "n/a"))
+_NOTHING: Final = frozenset(("", "-", "null", "none", "na", "n/a"))
 
 
 class Flags:
@@ -106,16 +106,13 @@ class RowReader:
 
     def _number(self, cells: list[str], column: int) -> float | None:
         text = cells[column]
-        if text.lower() in _NOTHING:
-            return None
         try:
-            if "_" in text:
-                raise ValueError
-            return float(text)
+            if "_" not in text:
+                return float(text)
         except ValueError:
-            raise CandleRejected(
-                f"{self._shown[column]} is {text[:40]!r}; expected a number"
-            ) from None
+            if text.lower() in _NOTHING:
+                return None
+        raise CandleRejected(f"{self._shown[column]} is {text[:40]!r}; expected a number")
 
     def _refuse_another_series(self, row: Row) -> None:
         where = f"{self._path}, line {row.line}"
