@@ -9,6 +9,7 @@ import pytest
 from core.state import MarketState
 from core.theta import merged_theta
 from schemas.candle import Candle
+from schemas.market_state import MarketStateRecord
 from tests.support.candles import NEEDED, made_candles
 from tests.support.records import make_record
 from worker.commands.plot.series import NUMBERS, of_candles, of_records, quote_currency
@@ -88,6 +89,23 @@ def test_missing_candles_are_told_for_the_windows_that_lack_them() -> None:
     assert list(whole.remarks()) == []
     last = of_candles([*closes[:280], *closes[281:]], THETA, last=5)["AAA"]
     assert list(last.remarks()) == ["candles are missing in the windows of all states (up to 1)"]
+
+
+class Counting(MarketStateRecord, frozen=True, kw_only=True):
+    """A record that counts what is missing in its window."""
+
+    missing: int = 0
+
+
+def test_what_published_states_count_as_missing_is_told() -> None:
+    plain = [make_record("AAA", i) for i in range(4)]
+    counting = [
+        Counting(**{name: getattr(one, name) for name in one.__struct_fields__} | {"missing": i})
+        for i, one in enumerate(plain)
+    ]
+    found = of_records(counting, last=3)["AAA"]
+    assert found.missing.tolist() == [1, 2, 3]
+    assert list(found.remarks()) == ["candles are missing in the windows of all states (up to 3)"]
 
 
 def test_closed_hours_are_left_out_and_not_called_missing() -> None:
