@@ -12,7 +12,7 @@ from typing import Final
 from worker.commands.markets import shown
 from worker.commands.options import add_candle_files, add_namespace, count, said
 from worker.commands.plot.page import page_bytes
-from worker.commands.plot.series import Series
+from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
 from worker.errors import ConfigurationError
 from worker.files.candles.said import NOTHING
@@ -65,7 +65,7 @@ def command(options: argparse.Namespace) -> int:
     chosen = _chosen(options.symbols, found, where)
     _save(options.out, write(chosen))
     for series in chosen:
-        described = f"{shown(series.symbol)}: {len(series.times_ms):,} states"
+        described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"
         print("; ".join((described, *series.remarks())))
     print(f"wrote {options.out}")
     return 0

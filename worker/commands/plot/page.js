@@ -3,7 +3,8 @@
 const PANELS = [["close", "", 1, 3], ["sigma", "% per candle", 100, 1],
   ["mu", "% per candle", 100, 1], ["ts", "|mu| / sigma", 1, 1], ["probability", "%", 100, 1.5]];
 const REGIMES = ["trend", "mr", "chop"], LEFT = 78, RIGHT = 8, BOTTOM = 24, BETWEEN = 13;
-const MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+// So few states are marked, each with a dot.
+const FEW = 60, MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNITS = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY,
   2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 91 * DAY, 365 * DAY, 1461 * DAY];
 
@@ -206,6 +207,10 @@ class Plot {
       else context.lineTo(...where);
     }
     context.stroke();
+    if (this.end - this.first > FEW) return;
+    context.fillStyle = colour("ink");
+    for (let i = this.first; i < this.end; i += 1)
+      context.fillRect(this.x(this.places[i]) - 1.5, y(values[i]) - 1.5, 3, 3);
   }
 
   // Calls `paint` with start and end of each run of equal values.
@@ -254,7 +259,9 @@ class Plot {
 
   // A date stands where the first candle after it closes, so closed hours need no place.
   dates(top, width) {
-    const { context, times } = this, shown = times[this.end - 1] - times[this.first];
+    // Candles close one millisecond before a full second.
+    const times = this.times.map(ms => Math.round(ms / 1e3) * 1e3);
+    const { context } = this, shown = times[this.end - 1] - times[this.first];
     const unit = UNITS.find(one => shown / one <= width / 90) ?? UNITS[UNITS.length - 1];
     let free = -Infinity;
     context.textAlign = "center";

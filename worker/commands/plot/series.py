@@ -71,7 +71,7 @@ class Series(NamedTuple):
             datetime.fromtimestamp(ms // 1_000, UTC) for ms in self.times_ms[[0, -1]].tolist()
         )
         return (
-            f"{len(self.times_ms):,} states of {shown(self.interval)} candles, "
+            f"{counted(len(self.times_ms))} of {shown(self.interval)} candles, "
             f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
         )
 
@@ -84,6 +84,10 @@ class Series(NamedTuple):
             yield f"candles are missing in the windows of {share} states (up to {most:,})"
         if len(self.closed.starts_ms):
             yield "closed hours left out"
+
+
+def counted(states: int) -> str:
+    return f"{states:,} state{'' if states == 1 else 's'}"
 
 
 def quote_currency(symbol: str) -> str:
