@@ -13,7 +13,10 @@ from tests.support.candles import candle, made_candles
 from tests.support.demo import ROW, symbols_in
 from tests.support.processes import MARKETSTATE, PATIENCE_S, piped
 from worker.errors import ConfigurationError
-from worker.files.candles import find_files, interval_of, read_by_time, read_file
+from worker.files.candles.file import read_file
+from worker.files.candles.names import find_files
+from worker.files.candles.series import CandleFiles
+from worker.files.findings import Findings
 
 
 def demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -78,9 +81,9 @@ def test_a_signal_ends_the_demo_without_a_trace(number: signal.Signals, tmp_path
 
 def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
     cases = {
-        "BTCUSDT-1m.csv": ("a,b\n1,2\n", "no column close and close_time among a, b"),
+        "BTCUSDT-1m.csv": ("a,b\n1,2\n", "'a,b' is neither a candle nor a line of names"),
         "ETHUSDT-1m.csv": (
-            "close,close_time\n1,1746373259999\nx,3\n",
+            "close,close_time\n1,1746373259999\nx,1746373319999\n",
             "line 3: close is 'x'; expected a number",
         ),
         "candles.csv": ("close,close_time\n", "the name must give symbol and interval"),
@@ -110,8 +113,9 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
 def test_candles_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
     paths = [write_csv(tmp_path, symbol, 5) for symbol in ("AAAUSDT", "BBBUSDT")]
     assert [read.candle for read in read_file(paths[0])] == made_candles(("AAAUSDT",), 5)
-    times = [read.candle.close_time for read in read_by_time(find_files(tmp_path))]
+    files = CandleFiles([tmp_path])
+    times = [read.candle.close_time for read in files.read(Findings())]
     assert times == sorted(times)
-    assert interval_of(paths) == "1m"
+    assert (files.interval, files.symbols) == ("1m", ["AAAUSDT", "BBBUSDT"])
     with pytest.raises(ConfigurationError, match="must have the same candle interval"):
-        interval_of([*paths, tmp_path / "CCCUSDT-5m.csv"])
+        CandleFiles([*paths, tmp_path / "CCCUSDT-5m.csv"])

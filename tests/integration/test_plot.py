@@ -3,14 +3,17 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 import pytest
 import redis
+from matplotlib.image import imread
 
 from schemas.candle import encode_envelope
 from schemas.market_state import encode_record, stream_fields
@@ -34,9 +37,15 @@ def published(any_server_binary: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield client
 
 
-def write_csv(folder: Path, symbol: str, count: int) -> Path:
+def write_csv(
+    folder: Path, symbol: str, count: int, scale: float = 1.0, lost: Container[int] = ()
+) -> Path:
     path = folder / f"{symbol}-1m.csv"
-    rows = "".join(f"{one.close},{one.close_time}\n" for one in made_candles((symbol,), count))
+    rows = "".join(
+        f"{scale * one.close!r},{one.close_time}\n"
+        for i, one in enumerate(made_candles((symbol,), count))
+        if i not in lost
+    )
     path.write_text(f"close,close_time\n{rows}")
     return path
 
@@ -49,16 +58,17 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("published")
-def test_a_png_of_symbols_in_the_stream(tmp_path: Path) -> None:
+def test_a_png_has_its_symbols_in_a_grid(tmp_path: Path) -> None:
     sizes = []
-    for symbols in (["BTCUSDT"], ["BTCUSDT", "ETHUSDT"]):
+    for symbols in (["BTCUSDT", "ETHUSDT"], ["BTCUSDT", "ETHUSDT", EVIL]):
         out = tmp_path / f"{len(symbols)}.png"
         assert main(["plot", *symbols, "--out", str(out)]) == 0
         content = out.read_bytes()
         assert content.startswith(b"\x89PNG")
         sizes.append((int.from_bytes(content[16:20]), int.from_bytes(content[20:24])))
-    (width, height), (width_of_two, height_of_two) = sizes
-    assert (width, 2 * height) == (width_of_two, height_of_two)
+    (width_of_two, height_of_two), (width_of_three, height_of_three) = sizes
+    assert width_of_two == width_of_three, "two beside each other"
+    assert 2 * height_of_two == height_of_three, "and the third below"
 
 
 @pytest.mark.usefixtures("published")
@@ -68,10 +78,10 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
     root = ET.fromstring(out.read_bytes())
     texts = {text for element in root.iter() if (text := (element.text or "").strip())}
     assert {
-        *("price", "[quote currency]", "sigma", "[per candle]", "ts = |mu| / sigma"),
-        *("probability", "[1]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
+        *("price", "[USDT]", "sigma", "mu", "[% per candle]", "ts", "[|mu| / sigma]"),
+        *("probability", "[%]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
     } <= texts
-    assert "BTCUSDT: 30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC" in texts
+    assert {"BTCUSDT", "30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC"} <= texts
     patterns = root.findall(".//{http://www.w3.org/2000/svg}pattern")
     assert len(patterns) >= 2, "trend and mr are hatched, chop is plain"
     for pattern in patterns:
@@ -99,10 +109,10 @@ def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
     data = re.findall(r'<script type="application/json">(.*?)</script>', page)
     assert len(data) == 2
     for count, found in zip((41, 40), map(json.loads, data), strict=True):
-        lengths = [len(found[name]) for name in ("times", "regimes")]
+        lengths = [len(found[name]) for name in ("times", "regime")]
         assert [*lengths, len(found["numbers"]["ts"])] == [count] * 3
-    assert page.count("<svg") == 2
-    assert "<?xml" not in page
+    assert page.count("<canvas") == 2
+    assert page.count('<a href="#s') == 2
 
 
 def test_candle_files_are_calculated_and_plotted(
@@ -112,9 +122,92 @@ def test_candle_files_are_calculated_and_plotted(
     out = tmp_path / "all.svg"
     assert main(["plot", "--from", *paths, "--out", str(out)]) == 0
     assert "AAAUSDT: 24 states\nBBBUSDT: 24 states\n" in capsys.readouterr().out
-    assert "BBBUSDT: 24 states of 1m candles" in out.read_text()
+    assert out.read_text().count("24 states of 1m candles") == 2
     assert main(["plot", "BBBUSDT", "--from", *paths, "--last", "1", "--out", str(out)]) == 0
     assert "AAAUSDT" not in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit", "longest"),
+    [
+        (3e-12, "[10⁻¹⁰ USDT]", 6),
+        (3e-5, "[USDT]", 9),
+        (3.0, "[USDT]", 6),
+        (3e7, "[10⁹ USDT]", 6),
+    ],
+)
+def test_prices_of_any_size_have_short_ticks(
+    scale: float, unit: str, longest: int, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path, "AAAUSDT", 300, scale)
+    out = tmp_path / "out.svg"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    texts = [(element.text or "").strip() for element in ET.fromstring(out.read_bytes()).iter()]
+    assert unit in texts
+    ticks = [text for text in texts if re.fullmatch(r"[0-9.]+", text)]
+    assert max(map(len, ticks)) <= longest, ticks
+
+
+def test_long_names_in_any_script_are_neither_cut_nor_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path, "币𓀀W" * 21, 280)
+    out = tmp_path / "out.png"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    assert capfd.readouterr().err == ""
+    pixels = imread(out)[:, :, :3]
+    assert (pixels[:60, :10] == 1).all(), "the title does not reach the left edge"
+    assert (pixels[:60, -10:] == 1).all()
+    assert main(["plot", "--from", str(path), "--out", str(out.with_suffix(".svg"))]) == 0
+    assert "币𓀀W币" in out.with_suffix(".svg").read_text(), "its reader may have the letters"
+
+
+def test_missing_candles_are_told_and_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path, "AAAUSDT", 300, lost=range(20, 60))
+    out = tmp_path / "out.html"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    told = "candles are missing in the windows of all states (up to 40)"
+    assert f"AAAUSDT: 4 states; {told}\n" in capsys.readouterr().out
+    page = out.read_text()
+    assert told in page
+    assert "strip: candles missing in the window" in page
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert json.loads(data)["numbers"]["missing"] == [40] * 4
+
+
+def test_the_pointer_finds_states_on_an_axis_without_closed_hours(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{100 + i % 7},{(20_000 + i // 10) * 86_400_000 + (i % 10 + 1) * 3_600_000 - 1}\n"
+        for i in range(300)
+    )
+    path = tmp_path / "AAAUSDT-1h.csv"
+    path.write_text(f"close,close_time\n{rows}")
+    out = tmp_path / "out.html"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', out.read_text())
+    places = json.loads(data)["places"]
+    assert [place - places[0] for place in places] == [i * 3_600_000 for i in range(44)]
+
+
+def test_a_page_and_the_help_need_no_matplotlib(tmp_path: Path) -> None:
+    path, out = write_csv(tmp_path, "AAAUSDT", 260), tmp_path / "out.html"
+    for arguments in (["--from", str(path), "--out", str(out)], ["--help"]):
+        code = (
+            "import sys; sys.modules['matplotlib'] = None; "
+            f"from worker.cli import main; sys.exit(main(['plot', *{arguments!r}]))"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert "<canvas" in out.read_text()
+
+
+def test_a_page_of_eight_symbols_stays_below_2_megabytes(tmp_path: Path) -> None:
+    for i in range(8):
+        write_csv(tmp_path, f"SYM{i}USDT", 257 + 1_440)
+    out = tmp_path / "out.html"
+    assert main(["plot", "--from", str(tmp_path), "--out", str(out)]) == 0
+    assert out.stat().st_size < 2_000_000
 
 
 def write_recording(path: Path, entries: Iterable[Mapping[str, str | bytes]]) -> Path:

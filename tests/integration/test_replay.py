@@ -256,8 +256,9 @@ def test_nothing_is_fed_if_the_files_have_bad_lines(
     assert client.exists(stream_of("a")) == 0
     code, log = run(server, tmp_path, *feeding, "--skip-bad")
     assert (code, client.xlen(stream_of("a"))) == (0, 14), log
-    assert "lines skipped, or after a gap: 2" in log
-    assert f"{path}, line 5: 1 candles of BBBUSDT are missing between" in log
+    assert "lines or entries left out: 1\n" in log
+    assert "1 candles are missing; gaps: 1\n" in log
+    assert f"{path}, line 5: 1 candle of BBBUSDT missing between close_time" in log
 
 
 @pytest.mark.parametrize("record", [{"record": "{}"}, {}], ids=["ours", "another program's"])

@@ -126,11 +126,16 @@ def test_without_a_terminal_or_a_redis_it_says_so_in_one_line(tmp_path: Path) ->
         assert len(terminal.written.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("command", "library"), [("top", "rich"), ("plot", "matplotlib")])
-def test_without_the_extra_a_line_says_how_to_install_it(command: str, library: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "library"),
+    [(["top"], "rich"), (["plot", "BTCUSDT", "--out", "a.png"], "matplotlib")],
+)
+def test_without_the_extra_a_line_says_how_to_install_it(
+    arguments: list[str], library: str
+) -> None:
     code = (
         f"import sys; sys.modules[{library!r}] = None; "
-        f"from worker.cli import main; sys.exit(main([{command!r}]))"
+        f"from worker.cli import main; sys.exit(main({arguments!r}))"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

@@ -17,7 +17,7 @@ from tests.support.processes import environment
 from worker.local.redis_server import EmbeddedRedis
 
 PACKAGES: Final = ("core", "schemas", "worker")
-PACKAGED: Final = {".py", ".c", ".h", ".lua", ".json", ".typed"}
+PACKAGED: Final = {".py", ".c", ".h", ".lua", ".json", ".typed", ".css", ".js"}
 # What `check` prints, and the compiler that gets it; "" is the machine's own compiler.
 COMPILERS: Final = {"compiled": "", "not compiled": "/bin/false"}
 

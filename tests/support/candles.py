@@ -15,7 +15,8 @@ import numpy as np
 from core.theta import DEFAULT_THETA
 from schemas.candle import Candle, encode_envelope
 from tests.support.oracle import oracle_state
-from worker.files.candles import find_files, read_file
+from worker.files.candles.file import read_file
+from worker.files.candles.names import find_files
 
 SHARED: Final = Path(__file__).resolve().parents[3] / "shared"
 START_MS: Final = 1_746_373_200_000

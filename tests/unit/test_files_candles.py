@@ -10,8 +10,9 @@ from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
 from tests.support.replaying import SYMBOLS, binance_row, candle_folder
 from worker.commands.replay.sources import Sources
 from worker.errors import ConfigurationError, FileUnusable
-from worker.files.bad_lines import Skipped, refuse
-from worker.files.candles import BINANCE_COLUMNS, PLAIN_COLUMNS, read_file
+from worker.files.candles.columns import BINANCE_COLUMNS, PLAIN_COLUMNS
+from worker.files.candles.file import read_file
+from worker.files.findings import Findings
 from worker.settings import settings_from
 
 CANDLES = made_candles(("BTCUSDT",), 5)
@@ -62,29 +63,29 @@ def test_every_published_form_gives_the_same_candles(content: str, tmp_path: Pat
 
 def test_bad_rows_are_refused_or_counted(tmp_path: Path) -> None:
     broken = {
-        2: ("some text\n", "found 1 columns, expected 12"),
-        3: (ROWS[0], "comes after"),
-        4: (ROWS[3].replace("0.0,7", "0.0,7,8"), "found 13 columns, expected 12"),
-        5: (ROWS[4].replace(str(CANDLES[4].close), "high"), "open is "),
+        3: ("some text\n", "found 1 columns, expected 12"),
+        4: (binance_row(candle("BTCUSDT", -2, 1.0)), "close_time 1746373139999 is earlier than"),
+        5: (ROWS[3].replace("0.0,7", "0.0,7,8"), "found 13 columns, expected 12"),
+        6: (ROWS[4].replace(str(CANDLES[4].close), "high"), "open is 'high'; expected a number"),
     }
-    path = written(tmp_path, ROWS[0] + "".join(row for row, _ in broken.values()))
-    skipped = Skipped()
-    assert [found.candle for found in read_file(path, skipped)] == CANDLES[:1]
-    report = list(skipped.report())
+    path = written(tmp_path, ROWS[0] + ROWS[1] + "".join(row for row, _ in broken.values()))
+    findings = Findings(skip_bad=True)
+    assert [found.candle for found in read_file(path, findings)] == CANDLES[:2]
+    report = list(findings.report())
     for line, (_, says) in broken.items():
         assert any(f"{path}, line {line}: " in each and says in each for each in report), says
-    with pytest.raises(FileUnusable, match=f"{path}, line 2: found 1 columns"):
+    with pytest.raises(FileUnusable, match=f"{path}, line 3: found 1 columns"):
         read(path)
 
 
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ("noon,1,1,1,1,1\n", "open_time is 'noon', not a whole number"),
-        ("1746373260,1,1,1,1,1\n", "is it in seconds"),
+        ("noon,1,1,1,1,1\n", "time: 'noon' is not a time; expected s, ms, us or ns"),
+        ("17463732,1,1,1,1,1\n", "time: '17463732' is not a time"),
         (f"{START_MS},1,1,1,abc,1\n", "close is 'abc'; expected a number"),
-        (f"{START_MS},1,1,1,nan,1\n", "close is nan"),
-        (f"{START_MS},1,1,1,-1,1\n", "close is -1"),
+        (f"{START_MS},1,1,1,nan,1\n", "close is 'nan'; expected a number above 0"),
+        (f"{START_MS},1,1,1,-1,1\n", "close is '-1'; expected a number above 0"),
         (f"{START_MS},1,1,1,1\n", "found 5 columns, expected 6"),
         (f"{START_MS},1,1,1,{'1' * 70_000},1\n", "a line has more than 65,536 characters"),
     ],
@@ -98,10 +99,10 @@ def test_a_row_with_a_bad_value_is_refused(row: str, says: str, tmp_path: Path) 
 def test_columns_without_names_must_be_known(tmp_path: Path) -> None:
     with pytest.raises(FileUnusable, match="line 1: 3 columns without names; expected 6 or 12"):
         read(written(tmp_path, f"{START_MS},1,2\n"))
-    with pytest.raises(FileUnusable, match="no column close and close_time among"):
+    with pytest.raises(FileUnusable, match="line 1: no column close among time, price"):
         read(written(tmp_path, "time,price\n1,2\n"))
-    with pytest.raises(FileUnusable, match="comma-separated, as UTF-8 text"):
-        read(written(tmp_path, "open_time;close\n1;2\n"))
+    with pytest.raises(FileUnusable, match="no column open_time, close_time or time among"):
+        read(written(tmp_path, "when;close\n1;2\n"))
     with pytest.raises(FileUnusable, match="csv is empty"):
         read(written(tmp_path, ""))
 
@@ -109,27 +110,33 @@ def test_columns_without_names_must_be_known(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT-1m.csv.gz"
     path.write_bytes(gzip.compress("".join(ROWS).encode())[:-4])
-    skipped = Skipped()
-    assert [found.candle for found in read_file(path, skipped)] == CANDLES
-    assert skipped.count == 1
+    findings = Findings(skip_bad=True)
+    assert [found.candle for found in read_file(path, findings)] == CANDLES
+    assert findings.skipped.count == 1
     with pytest.raises(FileUnusable, match=f"{path}, line 6: not a candle file from here on"):
         read(path)
 
 
 def test_missing_candles_are_refused_or_counted_across_files(tmp_path: Path) -> None:
+    """A bad line is counted apart, and a candle that is in two files counts once."""
     first = written(tmp_path, "".join(ROWS[:2]), "BTCUSDT-1m-2025-05-04.csv")
-    second = written(tmp_path, ROWS[1] + ROWS[4], "BTCUSDT-1m-2025-05-05.csv")
-    with pytest.raises(FileUnusable, match=f"{second}, line 1: BTCUSDT at .* is in two files"):
-        list(sources(first, second).read(refuse))
-    skipped = Skipped()
-    assert len(list(sources(first, second).read(skipped))) == 3
-    report = "\n".join(skipped.report())
-    assert f"{second}, line 2: 2 candles of BTCUSDT are missing between" in report
-    assert skipped.count == 2
+    second = written(tmp_path, ROWS[1] + "x\n" + ROWS[4], "BTCUSDT-1m-2025-05-05.csv")
+    with pytest.raises(FileUnusable, match=f"{second}, line 2: found 1 columns, expected 12; --sk"):
+        list(sources(first, second).read(Findings(skip_bad=False, allow_gaps=True)))
+    findings = Findings(skip_bad=True)
+    assert len(list(sources(first, second).read(findings))) == 3
+    report = "\n".join(findings.report())
+    assert f"{second}, line 3: 2 candles of BTCUSDT missing between close_time" in report
+    assert (findings.skipped.count, findings.gaps.count, findings.missing) == (1, 1, 2)
+    assert findings.duplicates.count == 1
+    third = written(tmp_path, ROWS[1] + ROWS[4], "BTCUSDT-1m-2025-05-06.csv")
+    with pytest.raises(FileUnusable, match=r"missing between .*; --allow-gaps accepts gaps"):
+        list(sources(third).read(Findings(allow_gaps=False)))
+    assert len(list(sources(third).read(Findings(allow_gaps=True)))) == 2
 
 
 def test_several_symbols_are_merged_by_time(tmp_path: Path) -> None:
-    times = [item.time_ms for item in sources(candle_folder(tmp_path, 4)).read(refuse)]
+    times = [item.time_ms for item in sources(candle_folder(tmp_path, 4)).read(Findings())]
     closes = [START_MS + (i + 1) * MINUTE_MS - 1 for i in range(4)]
     assert times == [ms for ms in closes for _ in SYMBOLS]
 

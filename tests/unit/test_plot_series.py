@@ -9,12 +9,19 @@ import pytest
 from core.state import MarketState
 from core.theta import merged_theta
 from schemas.candle import Candle
+from schemas.market_state import MarketStateRecord
 from tests.support.candles import NEEDED, made_candles
 from tests.support.records import make_record
-from worker.commands.plot.series import NUMBERS, of_candles, of_records
+from worker.commands.plot.series import NUMBERS, of_candles, of_records, quote_currency
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+def never(_last_ms: int, _close_time_ms: int) -> bool:
+    return False
 
 
 def of_symbol(symbol: str) -> list[Candle]:
@@ -31,7 +38,7 @@ def test_records_become_rows_in_order_and_only_the_last_are_kept() -> None:
 
 
 def test_each_close_has_the_state_that_the_calculation_gives() -> None:
-    found = of_candles(CANDLES, THETA, last=10)
+    found = of_candles(CANDLES, THETA, last=10, starts_over=never)
     for symbol in ("AAA", "BBB"):
         closes = [one.close for one in of_symbol(symbol)]
         assert len(found[symbol].times_ms) == 10
@@ -39,8 +46,7 @@ def test_each_close_has_the_state_that_the_calculation_gives() -> None:
             state: Any = MarketState().get_state(symbol, closes[:end])
             expected = [
                 closes[end - 1],
-                state["sigma"],
-                state["ts"],
+                *(state["sigma"], state["mu"], state["ts"]),
                 *state["regime_probs"].values(),
             ]
             assert [found[symbol].numbers[name][i] for name in NUMBERS] == expected
@@ -49,18 +55,101 @@ def test_each_close_has_the_state_that_the_calculation_gives() -> None:
 
 def test_every_close_from_the_257th_on_has_a_state_and_fewer_have_none() -> None:
     closes = of_symbol("AAA")
-    assert len(of_candles(closes, THETA, last=10_000)["AAA"].times_ms) == 300 - NEEDED + 1
-    assert of_candles(closes[: NEEDED - 1], THETA, last=10) == {}
+    assert (
+        len(of_candles(closes, THETA, last=10_000, starts_over=never)["AAA"].times_ms)
+        == 300 - NEEDED + 1
+    )
+    assert of_candles(closes[: NEEDED - 1], THETA, last=10, starts_over=never) == {}
 
 
-def test_candles_that_the_worker_would_not_apply_are_left_out() -> None:
+def test_states_begin_again_where_a_window_starts_over() -> None:
     closes = of_symbol("AAA")
-    unfinished = msgspec.structs.replace(closes[-1], is_closed=False, close=1.0)
-    twice = msgspec.structs.replace(closes[-1], close=1.0)
-    late = msgspec.structs.replace(closes[0], close=1.0)
-    expected = of_candles(closes, THETA, last=5)["AAA"]
-    found = of_candles([*closes[:-1], unfinished, closes[-1], twice, late], THETA, last=5)["AAA"]
+    began_ms = closes[20].close_time
+    found = of_candles(
+        closes, THETA, last=10_000, starts_over=lambda _last, close: close == began_ms
+    )["AAA"]
+    expected = of_candles(closes[20:], THETA, last=10_000, starts_over=never)["AAA"]
+    assert found.times_ms.tolist() == expected.times_ms.tolist()
     assert found.numbers["sigma"].tolist() == expected.numbers["sigma"].tolist()
+    late_ms = closes[100].close_time
+    assert of_candles(closes, THETA, 10, lambda _last, close: close == late_ms) == {}
+
+
+def test_missing_candles_are_told_for_the_windows_that_lack_them() -> None:
+    closes = of_symbol("AAA")
+    found = of_candles([*closes[:10], *closes[13:]], THETA, last=999, starts_over=never)["AAA"]
+    assert found.missing.tolist() == [3] * 10 + [0] * (300 - 3 - NEEDED + 1 - 10)
+    assert list(found.remarks()) == [
+        "candles are missing in the windows of 10 of 41 states (up to 3)"
+    ]
+    whole = of_candles(closes, THETA, last=999, starts_over=never)["AAA"]
+    assert not whole.missing.any()
+    assert list(whole.remarks()) == []
+    last = of_candles([*closes[:280], *closes[281:]], THETA, last=5, starts_over=never)["AAA"]
+    assert list(last.remarks()) == ["candles are missing in the windows of all states (up to 1)"]
+
+
+class Counting(MarketStateRecord, frozen=True, kw_only=True):
+    """A record that counts what is missing in its window."""
+
+    missing: int = 0
+
+
+def test_what_published_states_count_as_missing_is_told() -> None:
+    plain = [make_record("AAA", i) for i in range(4)]
+    counting = [
+        Counting(**{name: getattr(one, name) for name in one.__struct_fields__} | {"missing": i})
+        for i, one in enumerate(plain)
+    ]
+    found = of_records(counting, last=3)["AAA"]
+    assert found.missing.tolist() == [1, 2, 3]
+    assert list(found.remarks()) == ["candles are missing in the windows of all states (up to 3)"]
+
+
+def test_closed_hours_are_left_out_and_not_called_missing() -> None:
+    candles = [
+        msgspec.structs.replace(one, interval="1h", close_time=DAY_MS * (20_000 + day) + hour)
+        for (day, hour), one in zip(
+            ((i // 10, (i % 10 + 1) * HOUR_MS - 1) for i in range(300)),
+            of_symbol("AAA"),
+            strict=True,
+        )
+    ]
+    lost = [*candles[:283], *candles[285:]]
+    found = of_candles(lost, THETA, last=999, starts_over=never)["AAA"]
+    assert list(found.remarks()) == [
+        "candles are missing in the windows of 15 of 42 states (up to 2)",
+        "closed hours left out",
+    ]
+    drawn = found.with_gaps()
+    assert np.count_nonzero(np.isnan(drawn.numbers["close"])) == 1, "only the lost candles"
+
+
+def test_published_states_of_a_market_with_closed_hours_lack_only_lost_candles() -> None:
+    records = [
+        msgspec.structs.replace(
+            make_record("AAA", i),
+            interval="1h",
+            close_time_ms=DAY_MS * (20_000 + i // 10) + (i % 10 + 1) * HOUR_MS - 1,
+        )
+        for i in range(100)
+        if i not in (52, 53)
+    ]
+    found = of_records(records, last=999)["AAA"]
+    assert found.missing.tolist() == [0] * 52 + [2] * 46
+
+
+@pytest.mark.parametrize(
+    ("symbol", "unit"),
+    [
+        *(("BTCUSDT", "USDT"), ("1000PEPEUSDC", "USDC"), ("BTC-USD", "USD"), ("ETH/BTC", "BTC")),
+        *((name, "quote currency") for name in ("AAPL", "USDT", "CBETH", "BTC-1", "x-usd")),
+    ],
+)
+def test_the_unit_of_the_price_is_named_where_the_symbol_leaves_no_doubt(
+    symbol: str, unit: str
+) -> None:
+    assert quote_currency(symbol) == unit
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])

@@ -20,7 +20,9 @@ from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
 from worker.commands.options import amount
 from worker.engine.utc import utc
-from worker.files.candles import find_files, interval_of, read_by_time
+from worker.files.candles.names import find_files
+from worker.files.candles.series import CandleFiles
+from worker.files.findings import Findings
 from worker.local.redis_server import EmbeddedRedis
 from worker.local.workers import LocalWorker
 from worker.settings import PREFIX, Settings, settings_from
@@ -62,33 +64,35 @@ def command(options: argparse.Namespace) -> int:
 def demo(files: list[Path], seconds: float) -> None:
     """Run until Ctrl-C, for `seconds`, or to the end of the files. Raises WorkerError."""
     interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    candles = CandleFiles(files)
     try:
         with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
-            variables = _variables(files, server.port)
+            variables = _variables(candles.interval, server.port)
             settings = settings_from(variables)
             with LocalWorker(variables, Path(folder) / "worker.log") as worker:
-                _greet(server, settings, files)
-                _show(server, settings, worker, _FileFeeder(server, settings, files), seconds)
+                _greet(server, settings, files, candles.symbols)
+                _show(server, settings, worker, _FileFeeder(server, settings, candles), seconds)
     except KeyboardInterrupt:
         print()
     print("The demo is over. Its Redis, its worker and their folders have been removed.")
 
 
-def _variables(files: list[Path], port: int) -> dict[str, str]:
+def _variables(interval: str, port: int) -> dict[str, str]:
     own = (
-        {"SOURCE": "candles", "CANDLE_INTERVAL": interval_of(files), "START": "replay"}
-        if files
+        {"SOURCE": "candles", "CANDLE_INTERVAL": interval, "START": "replay"}
+        if interval
         else {"SOURCE": "synthetic", "CANDLE_INTERVAL": "1s"}
     )
     common = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port), "PUBLISH_INTERVAL": "1"}
     return {f"{PREFIX}{name}": value for name, value in (common | own).items()}
 
 
-def _greet(server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
+def _greet(
+    server: EmbeddedRedis, settings: Settings, files: list[Path], symbols: list[str]
+) -> None:
     names = ", ".join(path.name for path in files)
     what = f"the candles of {names}" if files else "synthetic candles, one per second"
-    symbol = files[0].name.split("-")[0] if files else "BTCUSDT"
-    state = settings.keys.state(symbol)
+    state = settings.keys.state(symbols[0] if symbols else "BTCUSDT")
     print(f"A worker calculates the market state of {what}.")
     print(f"To look into its Redis: redis-cli -p {server.port} HGETALL {state}")
     print("Press Ctrl-C to end the demo.\n")
@@ -120,6 +124,7 @@ def _show(
                 print(_row(record), flush=True)
             if finished and not latest:
                 print("All candles in the files have been processed.")
+                print(*feeder.findings.report(), sep="\n", end="")
                 if last_id == "0":
                     print("No symbol has the 257 closes that a state needs.")
                 return
@@ -153,15 +158,16 @@ def _row(record: MarketStateRecord) -> str:
 class _FileFeeder:
     """The upstream publisher for candle files. Synthetic candles are fed by the worker itself."""
 
-    def __init__(self, server: EmbeddedRedis, settings: Settings, files: list[Path]) -> None:
+    def __init__(self, server: EmbeddedRedis, settings: Settings, files: CandleFiles) -> None:
         self._client = server.client()
         self._stream = settings.keys.input
-        candles = (read.candle for read in read_by_time(files))
+        self.findings = Findings(allow_gaps=True)
+        candles = (read.candle for read in files.read(self.findings))
         by_time = groupby(candles, key=lambda candle: candle.close_time)
         self._steps: Iterator[list[Candle]] = (list(candles) for _, candles in by_time)
         self._next_step_s = 0.0
         self.exhausted = False
-        self._endless = not files
+        self._endless = not files.symbols
 
     def feed(self) -> None:
         now_s = time.monotonic()

@@ -3,6 +3,17 @@
 import argparse
 import math
 import re
+from typing import Final
+
+from schemas.candle import CandleRejected, check_symbol
+from schemas.interval import read_interval
+from worker.files.candles.columns import UNUSED, role_of
+from worker.files.candles.said import Said
+
+_COLUMNS: Final = (
+    *("open_time", "close_time", "time", "open", "high", "low", "close", "volume"),
+    *("symbol", "interval", "is_closed"),
+)
 
 
 def amount(text: str) -> float:
@@ -37,6 +48,62 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="use the keys of the replay NAME (or set MARKETSTATE_REPLAY_NAMESPACE=NAME)",
     )
+
+
+def add_candle_files(parser: argparse.ArgumentParser) -> None:
+    """What candle files cannot say themselves; `said` reads it."""
+    group = parser.add_argument_group("candle files", "for what their names and columns do not say")
+    group.add_argument("--symbol", type=_symbol, metavar="NAME", help="the symbol of all files")
+    group.add_argument(
+        "--interval", type=_interval, metavar="I", help="the time between two candles, such as 1h"
+    )
+    group.add_argument(
+        "--columns",
+        type=_columns,
+        default=(),
+        metavar="NAMES",
+        help="the columns in their order, such as time,open,close,high,low,volume; - is not used",
+    )
+    group.add_argument(
+        "--time",
+        choices=("open", "close"),
+        help="whether a column such as `timestamp` is the open or the close time",
+    )
+    group.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out and count lines that cannot be used; default: refuse the file",
+    )
+
+
+def said(options: argparse.Namespace) -> Said:
+    return Said(options.symbol, options.interval, options.columns, options.time)
+
+
+def _symbol(text: str) -> str:
+    try:
+        check_symbol(text)
+    except CandleRejected as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _interval(text: str) -> str:
+    found = read_interval(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} must be an interval such as 1m, 4h or 1d")
+    return found
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name != UNUSED and role_of(name) is None:
+            raise argparse.ArgumentTypeError(
+                f"{name!r} must be one of {', '.join(_COLUMNS)}, or {UNUSED} for a column that is "
+                "not used"
+            )
+    return names
 
 
 def _namespace(text: str) -> str:

@@ -71,7 +71,7 @@ class Commit:
                     self._shards.token(shard),
                     shard_name(shard),
                     self._shards.last_commit(shard),
-                    entry_ids[-1] if entry_ids else "",
+                    entry_ids[-1].decode() if entry_ids else "",
                 )
                 for shard, entry_ids in changes.finished.items()
             ],

@@ -1,81 +1,103 @@
-"""Price files: closes of one symbol, oldest first, plain or gzipped.
+"""Price files: closes of one symbol, oldest first: one price per line, or candle files."""
 
-Either one price per line, with or without a header line, or a candle file.
-"""
-
-import gzip
 import math
-import zlib
+import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple, TextIO
+from typing import Final, NamedTuple
 
-from worker.errors import ConfigurationError
-from worker.files.candles import read_file
+from worker.errors import ConfigurationError, FileUnusable
+from worker.files.candles.columns import role_of
+from worker.files.candles.said import Said
+from worker.files.candles.series import CandleFiles
+from worker.files.findings import Findings
+from worker.files.opening import CutOff, lines_of
 
-# Far longer than any price or header line; the rest of a longer line is not read.
-_LONGEST_LINE: Final = 10_000
+_LINES_LOOKED_AT: Final = 10
+# A name such as `close`, not a number or a missing value.
+_COLUMN_NAME: Final = re.compile(
+    r'"?(?!(nan|inf|infinity|null|none)\b)[^\W\d][\w ./()-]{0,63}"?', re.I
+)
 
 
 class Prices(NamedTuple):
     symbol: str
     closes: list[float]
-    close_time_ms: int | None
-    """Of the last close; None if the file has only prices."""
+    times_ms: list[int]
+    """Close times; none if the file has only prices."""
+    interval: str | None = None
+
+    @property
+    def close_time_ms(self) -> int | None:
+        """Of the last close."""
+        return self.times_ms[-1] if self.times_ms else None
 
 
-def read_prices(path: Path) -> Prices:
+def read_prices(path: Path, said: Said, findings: Findings) -> Prices:
     """Raises ConfigurationError, which names the file, the line and what is wrong."""
-    if _has_columns(path):
-        candles = [read.candle for read in read_file(path)]
-        closes = [candle.close for candle in candles]
-        return Prices(candles[-1].symbol, closes, candles[-1].close_time)
-    return Prices(path.name.partition(".")[0], list(_prices(path)), None)
+    if path.is_dir() or _has_columns(path):
+        return _of_candles(path, said, findings)
+    if said.interval or said.columns or said.time:
+        raise ConfigurationError(
+            f"{path} has one price per line; --interval, --columns and --time are for candles"
+        )
+    return Prices(said.symbol or path.name.partition(".")[0], list(_prices(path, findings)), [])
+
+
+def _of_candles(path: Path, said: Said, findings: Findings) -> Prices:
+    files = CandleFiles([path], said)
+    if len(files.symbols) > 1:
+        raise ConfigurationError(
+            f"{path} has candles of {', '.join(files.symbols)}; name a file of one symbol"
+        )
+    candles = [read.candle for read in files.read(findings)]
+    return Prices(
+        files.symbols[0],
+        [candle.close for candle in candles],
+        [candle.close_time for candle in candles],
+        files.interval,
+    )
 
 
 def _has_columns(path: Path) -> bool:
-    first = next(_lines(path), (1, ""))[1]
-    return any(separator in first for separator in ",;\t")
+    first = [line for _, line in islice(_lines(path), _LINES_LOOKED_AT)]
+    return any(separator in line for line in first for separator in ",;\t")
 
 
-def _prices(path: Path) -> Iterator[float]:
+def _prices(path: Path, findings: Findings) -> Iterator[float]:
+    is_first = True
     for number, line in _lines(path):
+        was_first, is_first = is_first, False
         try:
-            price = float(line)
+            price = float(line.strip('"'))
         except ValueError:
-            if number == 1:
-                continue  # a header line
             price = math.nan
-        if not (math.isfinite(price) and price > 0):
-            raise ConfigurationError(
-                f"{path}, line {number}: {line[:40]!r} is not a price; expected one number per "
-                "line, finite and above 0"
-            )
-        yield price
+            if was_first and _COLUMN_NAME.fullmatch(line):
+                _refuse_another_column(path, line.strip('"'))
+                continue
+        if math.isfinite(price) and price > 0 and "_" not in line:
+            yield price
+            continue
+        or_name = ", after at most one line with the name of the column" if was_first else ""
+        findings.bad(
+            f"{path}, line {number}",
+            f"{line[:40]!r} is not a price; expected one number per line, finite and above 0, "
+            f"oldest first{or_name}",
+        )
+
+
+def _refuse_another_column(path: Path, name: str) -> None:
+    if role_of(name) not in (None, "close"):
+        raise FileUnusable(f"{path}: its only column is {name[:40]}; a state needs closes")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, with their numbers."""
+    number = 0
     try:
-        with _opened(path) as file:
-            number = 0
-            while line := file.readline(_LONGEST_LINE):
-                number += 1
-                if len(line) >= _LONGEST_LINE:
-                    raise ConfigurationError(
-                        f"{path}, line {number} has {_LONGEST_LINE:,} characters or more; expected "
-                        "one number per line"
-                    )
-                if text := line.strip():
-                    yield number, text
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} is not UTF-8 text") from None
-    except (EOFError, zlib.error) as error:
-        raise ConfigurationError(f"{path} is not a price file: {error}") from None
-
-
-def _opened(path: Path) -> TextIO:
-    open_text = gzip.open if path.name.endswith(".gz") else open
-    return open_text(path, "rt", encoding="utf-8-sig")
+        for number, line in enumerate(lines_of(path), start=1):
+            if text := line.strip():
+                yield number, text
+    except CutOff as error:
+        raise FileUnusable(f"{path}, line {number + 1}: not a price file: {error}") from None

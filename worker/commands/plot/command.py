@@ -1,28 +1,26 @@
-"""`marketstate plot`: plots price, regime, sigma, ts and regime probabilities to a file.
+"""`marketstate plot`: plots price, regime, sigma, mu, ts and regime probabilities to a file.
 
 The states come from the output stream, or with `--from` from files.
 """
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from worker.commands.markets import shown
-from worker.commands.options import add_namespace, count
-from worker.commands.plot.figure import figure_bytes
+from worker.commands.options import add_candle_files, add_namespace, count, said
 from worker.commands.plot.page import page_bytes
-from worker.commands.plot.series import Series
+from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
 from worker.errors import ConfigurationError
+from worker.files.candles.said import NOTHING
+from worker.files.findings import Findings
 from worker.settings import settings_from
 from worker.store import connection
 
-_WRITERS: Final[Mapping[str, Callable[[Sequence[Series]], bytes]]] = {
-    ".png": lambda many: figure_bytes(many, "png"),
-    ".svg": lambda many: figure_bytes(many, "svg"),
-    ".html": page_bytes,
-}
+_FORMATS: Final = (".png", ".svg", ".html")
 _MOST_SYMBOLS: Final = 20
 
 
@@ -44,18 +42,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"file to write; its suffix sets the format: {', '.join(_WRITERS)}",
+        help=f"file to write; its suffix sets the format: {', '.join(_FORMATS)}",
     )
     add_namespace(parser)
+    add_candle_files(parser)
 
 
 def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
-    write = _WRITERS.get(options.out.suffix)
-    if write is None:
-        raise ConfigurationError(f"--out {options.out} must end in one of {', '.join(_WRITERS)}")
+    if not options.files and (options.skip_bad or said(options) != NOTHING):
+        raise ConfigurationError(
+            "--symbol, --interval, --columns, --time and --skip-bad are for files: see --from"
+        )
+    write = _writer(options.out)
     if options.files:
-        found = from_files(options.files, settings, last)
+        findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
+        found = from_files(options.files, said(options), findings, settings, last)
         where = ", ".join(map(str, options.files))
     else:
         found = from_stream(options.symbols, settings, last)
@@ -63,9 +65,26 @@ def command(options: argparse.Namespace) -> int:
     chosen = _chosen(options.symbols, found, where)
     _save(options.out, write(chosen))
     for series in chosen:
-        print(f"{shown(series.symbol)}: {len(series.times_ms)} states")
+        described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"
+        print("; ".join((described, *series.remarks())))
     print(f"wrote {options.out}")
     return 0
+
+
+def _writer(out: Path) -> Callable[[Sequence[Series]], bytes]:
+    if out.suffix not in _FORMATS:
+        raise ConfigurationError(f"--out {out} must end in one of {', '.join(_FORMATS)}")
+    if out.suffix == ".html":
+        return page_bytes
+    try:
+        # Here, because a page does without it and it takes a second.
+        from worker.commands.plot.figure import figure_bytes  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{out.suffix[1:].upper()} needs {error.name}, which is not installed: "
+            "pip install matplotlib rich; an HTML page (--out FILE.html) does without it"
+        ) from None
+    return partial(figure_bytes, kind=out.suffix[1:])
 
 
 def _chosen(symbols: Sequence[str], found: Mapping[str, Series], where: str) -> list[Series]:

@@ -4,6 +4,7 @@ Regimes differ in hatching and in colour (the colour-blind safe palette of Okabe
 """
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,20 +14,28 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from worker.commands.markets import shown
-from worker.commands.plot.series import Series
+from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
+from worker.commands.plot.series import Series, quote_currency
+from worker.commands.plot.time_axis import label_dates, on_axis
 
-_WIDTH_IN: Final = 12.0
-_HEIGHT_IN: Final = 9.0
+Numbers = NDArray[np.float64]
+
+# Width and height [inch] of a symbol alone, and of each of several.
+_ALONE_IN: Final = (12.0, 10.0)
+_IN_GRID_IN: Final = (9.0, 9.4)
 _DOTS_PER_INCH: Final = 110
-# Left and right edge of the panels, as fractions of the width.
-LEFT: Final = 0.09
-RIGHT: Final = 0.985
+# Around the panels [inch].
+_LEFT_IN: Final = 1.05
+_RIGHT_IN: Final = 0.2
+_TOP_IN: Final = 1.15
+_BOTTOM_IN: Final = 0.7
+_TITLE_POINTS: Final = 13
+_POINTS_PER_INCH: Final = 72
 _FEW: Final = 60
 
 
@@ -46,6 +55,10 @@ STYLES: Final = {
     "mr": _Style("#E69F00", "..", "mr (mean reversion)"),
     "chop": _Style("#999999", "", "chop"),
 }
+_LACKING: Final = "#D55E00"
+# Highest prices that are shown in full: from 0.001 to 9,999,999.
+_PLAIN_POWERS: Final = range(-3, 7)
+_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SETTINGS: Final[Any] = {
     # Keep text as text, and give the same file for the same states.
     "svg.fonttype": "none",
@@ -58,74 +71,101 @@ _SETTINGS: Final[Any] = {
 
 
 def figure_bytes(many: Sequence[Series], kind: str) -> bytes:
-    """A PNG or an SVG (`kind`) with the symbols one below the other."""
+    """A PNG or an SVG (`kind`) with the symbols in a grid."""
     target = io.BytesIO()
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # Letters of a symbol that the font lacks are drawn as boxes.
+    fonts = fonts_for(shown(series.symbol) for series in many)
+    with mpl.rc_context(_SETTINGS | {"font.family": fonts}), warnings.catch_warnings():
+        # The text in an SVG is drawn by its reader, with fonts that may have these letters.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-        figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN * len(many)), dpi=_DOTS_PER_INCH)
-        parts = figure.subfigures(len(many), 1, squeeze=False)[:, 0]
-        for part, series in zip(parts, many, strict=True):
-            _draw(part, series)
+        size_in = _ALONE_IN if len(many) == 1 else _IN_GRID_IN
+        columns = math.ceil(math.sqrt(len(many)))
+        rows = math.ceil(len(many) / columns)
+        whole_in = (columns * size_in[0], rows * size_in[1])
+        figure = Figure(figsize=whole_in, dpi=_DOTS_PER_INCH)
+        parts = figure.subfigures(rows, columns, squeeze=False).flat
+        # A letter is at most as wide as it is high.
+        longest = int(0.95 * size_in[0] * _POINTS_PER_INCH / _TITLE_POINTS)
+        for part, series in zip(parts, many, strict=False):
+            symbol = shown(series.symbol)
+            name = symbol if kind == "svg" else with_letters_of(fonts, symbol)
+            _draw(part, series, shortened(name, longest), size_in)
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         metadata = nothing if kind == "svg" else {"Software": None}
         figure.savefig(target, format=kind, metadata=metadata)
     return target.getvalue()
 
 
-def _draw(part: SubFigure, series: Series) -> None:
-    first, last = (np.datetime64(int(ms) // 1_000, "s").item() for ms in series.times_ms[[0, -1]])
-    part.suptitle(
-        f"{shown(series.symbol)}: {len(series.times_ms)} states of "
-        f"{shown(series.interval)} candles, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC",
-        parse_math=False,
-        fontsize=12,
+def _draw(part: SubFigure, series: Series, name: str, size_in: tuple[float, float]) -> None:
+    width_in, height_in = size_in
+    first_ms, last_ms = (int(ms) for ms in series.times_ms[[0, -1]])
+    part.suptitle(name, parse_math=False, fontsize=_TITLE_POINTS, y=1 - 0.15 / height_in)
+    lines = "\n".join((series.described(), "; ".join(series.remarks())))
+    part.text(0.5, 1 - 0.45 / height_in, lines, ha="center", va="top", parse_math=False)
+    price, sigma, mu, ts, probs = part.subplots(
+        5, 1, sharex=True, gridspec_kw={"height_ratios": (2.5, 1.15, 1.15, 1.15, 1.5)}
     )
-    price, sigma, ts, probs = part.subplots(
-        4, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1, 1, 1.5)}
+    part.subplots_adjust(
+        left=_LEFT_IN / width_in,
+        right=1 - _RIGHT_IN / width_in,
+        top=1 - _TOP_IN / height_in,
+        bottom=_BOTTOM_IN / height_in,
+        hspace=0.1,
     )
-    part.subplots_adjust(left=LEFT, right=RIGHT, top=0.91, bottom=0.07, hspace=0.1)
     part.align_ylabels()
     series = series.with_gaps()
-    times = _days(series.times_ms)
+    times = on_axis(series.times_ms, series.closed)
     _background(price, series, times)
     line: Any = {"color": "#202020", "linewidth": 1.0, "marker": "." if len(times) < _FEW else ""}
-    price.plot(times, series.numbers["close"], **line)
-    price.set_ylabel("price\n[quote currency]")
-    price.ticklabel_format(axis="y", style="plain", useOffset=False)
-    _legend(price)
-    sigma.plot(times, series.numbers["sigma"], **line)
-    sigma.set_ylabel("sigma\n[per candle]")
-    sigma.set_ylim(bottom=0)
+    _price(price, times, series, line)
+    _lacking(price, series, times)
+    _legend(price, is_lacking=bool(series.missing.any()))
+    sigma.plot(times, 100 * series.numbers["sigma"], **line)
+    sigma.set_ylabel("sigma\n[% per candle]")
+    _from_zero(sigma)
+    mu.axhline(0, color="#202020", linewidth=0.6)
+    mu.plot(times, 100 * series.numbers["mu"], **line)
+    mu.set_ylabel("mu\n[% per candle]")
     ts.plot(times, series.numbers["ts"], **line)
-    ts.set_ylabel("ts = |mu| / sigma\n[1]")
-    ts.set_ylim(bottom=0)
+    ts.set_ylabel("ts\n[|mu| / sigma]")
+    _from_zero(ts)
     _stack(probs, series, times)
-    probs.set_ylabel("probability\n[1]")
+    probs.set_ylabel("probability\n[%]")
     probs.set_xlabel("close time [UTC]")
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-    probs.xaxis.set_major_locator(locator)
-    probs.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    label_dates(probs.xaxis, series.closed, first_ms, last_ms)
     if len(times) > 1:
         probs.set_xlim(times[0], times[-1])
 
 
-def _days(times_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Days since 1970 in UTC, matplotlib's unit of time."""
-    return times_ms / 86_400_000
+def _from_zero(axes: Axes) -> None:
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.08 * highest if highest > 0 else 1)
 
 
-def _background(axes: Axes, series: Series, times: NDArray[np.float64]) -> None:
+def _price(axes: Axes, times: Numbers, series: Series, line: Any) -> None:
+    """A power of ten in the unit keeps the ticks of very low and very high prices short."""
+    closes = series.numbers["close"]
+    power = math.floor(math.log10(np.nanmax(closes)))
+    if power in _PLAIN_POWERS:
+        power = 0
+    axes.plot(times, closes / 10.0**power, **line)
+    scale = f"10{str(power).translate(_SUPERSCRIPTS)} " if power else ""
+    axes.set_ylabel(f"price\n[{scale}{quote_currency(shown(series.symbol))}]")
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+
+
+def _lacking(axes: Axes, series: Series, times: Numbers) -> None:
+    """A strip below the states whose windows lack candles."""
+    spans = _spans(series, times, series.missing > 0)
+    axes.broken_barh(
+        spans, (0, 0.02), transform=axes.get_xaxis_transform(), facecolor=_LACKING, linewidth=0
+    )
+
+
+def _background(axes: Axes, series: Series, times: Numbers) -> None:
     """A regime extends from its first close to the first close of the next regime."""
-    step = series.step_ms / 86_400_000
-    ends = np.append(times[1:], times[-1] + step)
     for regime, style in STYLES.items():
-        spans = [
-            (times[start], ends[stop] - times[start])
-            for start, stop in _runs(series.regime == regime)
-        ]
         axes.broken_barh(
-            spans,
+            _spans(series, times, series.regime == regime),
             (0, 1),
             transform=axes.get_xaxis_transform(),
             facecolor=style.on_white(0.25),
@@ -136,6 +176,12 @@ def _background(axes: Axes, series: Series, times: NDArray[np.float64]) -> None:
         )
 
 
+def _spans(series: Series, times: Numbers, where: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Start and length of each run of True; it extends to the next row."""
+    ends = np.append(times[1:], times[-1] + series.step_ms / 86_400_000)
+    return [(times[start], ends[stop] - times[start]) for start, stop in _runs(where)]
+
+
 def _runs(where: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """First and last index of each run of True."""
     for is_true, run in groupby(range(len(where)), key=lambda i: bool(where[i])):
@@ -144,10 +190,10 @@ def _runs(where: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
             yield indexes[0], indexes[-1]
 
 
-def _stack(axes: Axes, series: Series, times: NDArray[np.float64]) -> None:
+def _stack(axes: Axes, series: Series, times: Numbers) -> None:
     below = np.zeros(len(times))
     for regime, style in STYLES.items():
-        above = below + series.numbers[regime]
+        above = below + 100 * series.numbers[regime]
         axes.fill_between(
             times,
             below,
@@ -158,10 +204,10 @@ def _stack(axes: Axes, series: Series, times: NDArray[np.float64]) -> None:
             linewidth=0.3,
         )
         below = above
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 100)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, *, is_lacking: bool) -> None:
     patches = [
         Patch(
             facecolor=style.on_white(0.35),
@@ -171,6 +217,8 @@ def _legend(axes: Axes) -> None:
         )
         for style in STYLES.values()
     ]
+    if is_lacking:
+        patches.append(Patch(facecolor=_LACKING, label="strip: candles missing in the window"))
     axes.legend(
         handles=patches, ncols=len(patches), loc="lower left", bbox_to_anchor=(0, 1), frameon=False
     )

@@ -1,95 +1,103 @@
-"""An HTML page with a plot per symbol, which shows the numbers under the mouse pointer.
+"""An HTML page with a plot per symbol, which shows the numbers under the pointer.
 
-It is a single file with the plots, the numbers and a short script. It loads nothing, and its
+It is a single file with the numbers, and a script that draws them. It loads nothing, and its
 Content-Security-Policy forbids loading anything.
 """
 
 import html
-import re
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
 
 from worker.commands.markets import shown
-from worker.commands.plot.figure import LEFT, RIGHT, figure_bytes
-from worker.commands.plot.series import Series
+from worker.commands.plot.series import REGIMES, Series, quote_currency
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_STYLE: Final = """
-body { font: 15px sans-serif; color: #202020; background: #fff; max-width: 1300px;
-  margin: 1em auto }
-.drawing { position: relative }
-.drawing svg { display: block; width: 100%; height: auto }
-.drawing hr { position: absolute; top: 9%; bottom: 7%; width: 0; margin: 0; border: 0;
-  border-left: 1px dashed #202020; pointer-events: none }
-.numbers { font-family: monospace; white-space: pre-wrap; min-height: 2.4em; margin: 0.5em }
-"""
-_SCRIPT: Final = """
-for (const section of document.querySelectorAll("section")) {
-  const { left, right, times, regimes, numbers } =
-    JSON.parse(section.querySelector("script").textContent);
-  const drawing = section.querySelector(".drawing"), line = section.querySelector("hr");
-  drawing.addEventListener("mousemove", event => {
-    const box = drawing.getBoundingClientRect();
-    const share = ((event.clientX - box.left) / box.width - left) / (right - left);
-    const first = times[0], span = times[times.length - 1] - first;
-    const wanted = first + Math.min(1, Math.max(0, share)) * span;
-    let low = 0, high = times.length - 1;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (times[middle] < wanted) low = middle + 1; else high = middle;
-    }
-    if (low > 0 && wanted - times[low - 1] < times[low] - wanted) low -= 1;
-    const at = span ? (times[low] - first) / span : 0;
-    line.hidden = false;
-    line.style.left = 100 * (left + at * (right - left)) + "%";
-    const closed = new Date(times[low]).toISOString().slice(0, 19).replace("T", " ");
-    section.querySelector(".numbers").textContent = closed + " UTC  regime " + regimes[low] +
-      Object.entries(numbers).map(([name, values]) => "  " + name + " " + values[low]).join("");
-  });
-}
-"""
+_HEAD: Final = (
+    '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+)
+_HELP: Final = (
+    "Point at a plot to read its numbers. Zoom with Ctrl and the wheel, with two fingers, or with "
+    "+, - and 0; drag to move; arrow keys step from state to state."
+)
+_BUTTONS: Final = (
+    '<button type="button" value="-" aria-label="zoom out">-</button>'
+    '<button type="button" value="+" aria-label="zoom in">+</button>'
+    '<button type="button" value="0">all</button>'
+)
+_DIGITS: Final = {"close": 8, "trend": 4, "mr": 4, "chop": 4}
+_OTHER_DIGITS: Final = 6
 
 
 def page_bytes(many: Sequence[Series]) -> bytes:
     names = html.escape(", ".join(shown(series.symbol) for series in many))
+    folder = files(__package__)
+    style, script = ((folder / f"page.{kind}").read_text() for kind in ("css", "js"))
     parts = (
         "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>Market state of {names}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>Market state of {names}</h1>",
-        *(line for series in many for line in _section(series)),
-        f"<script>{_SCRIPT}</script></body></html>\n",
+        f'<html lang="en"><head>{_HEAD}',
+        f"<title>Market state of {names}</title><style>{style}</style></head><body>",
+        f"<h1>Market state of {names}</h1><p>{_HELP}</p>",
+        "<noscript><p>This page needs JavaScript to draw.</p></noscript>",
+        *_index(many),
+        *(line for number, series in enumerate(many) for line in _section(number, series)),
+        f"<script>{script}</script></body></html>\n",
     )
     return "\n".join(parts).encode()
 
 
-def _section(series: Series) -> Iterator[str]:
-    yield "<section>"
-    yield '<p class="numbers">Move the pointer over a plot to read its numbers.</p>'
-    yield f'<div class="drawing">{_svg(series)}<hr hidden></div>'
-    yield f'<script type="application/json">{_data(series)}</script>'
-    yield "</section>"
+def _index(many: Sequence[Series]) -> Iterator[str]:
+    if len(many) > 1:
+        links = (
+            f'<a href="#s{number}">{html.escape(shown(series.symbol))}</a> '
+            f"{html.escape(shown(str(series.regime[-1])))}"
+            for number, series in enumerate(many)
+        )
+        yield f"<nav>{''.join(f'<span>{link}</span>' for link in links)}</nav>"
 
 
-def _svg(series: Series) -> str:
-    """The svg element, without the prolog that only a separate file needs."""
-    text = figure_bytes([series], "svg").decode()
-    return re.sub(r"\A.*?(?=<svg)", "", text, count=1, flags=re.DOTALL)
+def _section(number: int, series: Series) -> Iterator[str]:
+    symbol = html.escape(shown(series.symbol))
+    yield f'<section id="s{number}"><header><h2>{symbol}</h2>'
+    yield '<div class="numbers"></div></header>'
+    yield f"<p>{html.escape('; '.join((series.described(), *series.remarks())))}</p>"
+    yield f'<div class="key">{_BUTTONS}{"".join(_key(series))}</div>'
+    yield f'<canvas tabindex="0" aria-label="the states of {symbol} over time"></canvas>'
+    yield f'<script type="application/json">{_data(series)}</script></section>'
+
+
+def _key(series: Series) -> Iterator[str]:
+    for regime in REGIMES:
+        yield f'<span><i style="background: var(--{regime})"></i>{regime}</span>'
+    if series.missing.any():
+        yield '<span><i style="background: var(--lacking)"></i>'
+        yield "strip: candles missing in the window</span>"
 
 
 def _data(series: Series) -> str:
+    regimes = list(dict.fromkeys(series.regime.tolist()))
+    number_of = {regime: number for number, regime in enumerate(regimes)}
+    numbers: dict[str, list[float] | list[int]] = {
+        name: _rounded(values.tolist(), _DIGITS.get(name, _OTHER_DIGITS))
+        for name, values in series.numbers.items()
+    }
+    if series.missing.any():
+        numbers["missing"] = series.missing.tolist()
     document: dict[str, Any] = {
-        "left": LEFT,
-        "right": RIGHT,
+        "unit": quote_currency(shown(series.symbol)),
+        "step": series.step_ms,
         "times": series.times_ms.tolist(),
-        "regimes": [shown(regime) for regime in series.regime.tolist()],
-        "numbers": {
-            name: [float(f"{value:.8g}") for value in values]
-            for name, values in series.numbers.items()
-        },
+        "places": series.closed.left_out(series.times_ms).tolist(),
+        "regimes": [shown(regime) for regime in regimes],
+        "regime": [number_of[regime] for regime in series.regime.tolist()],
+        "numbers": numbers,
     }
     # Only `<` could end the script element.
     return msgspec.json.encode(document).decode().replace("<", "\\u003c")
+
+
+def _rounded(values: Sequence[float], digits: int) -> list[float]:
+    return [float(f"{value:.{digits}g}") for value in values]

@@ -3,24 +3,35 @@
 They are published states, or are calculated here from closes, as a worker would.
 """
 
+import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.regime import regime_of
-from core.state import MarketState
+from core.state import NAMES, MarketState
 from core.theta import Theta
 from schemas.candle import Candle
+from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
+from worker.commands.markets import shown
+from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
+from worker.commands.progress_bar import ProgressBar
+from worker.commands.starting_over import StartsOver
 
-NUMBERS: Final = ("close", "sigma", "ts", "trend", "mr", "chop")
+REGIMES: Final = ("trend", "mr", "chop")
+NUMBERS: Final = ("close", "sigma", "mu", "ts", *REGIMES)
+
+_QUOTED: Final = re.compile(r"[/_:-]([A-Z]{3,5})\Z|[A-Z0-9]{2}(USDT|USDC|FDUSD|BUSD|TUSD)\Z")
 
 # A step that is longer than this many usual steps is a gap.
 _GAP_IN_STEPS: Final = 2.5
+# Windows that are calculated at a time: 8 MB of prices.
+_AT_A_TIME: Final = 4_096
 
 
 class Series(NamedTuple):
@@ -28,19 +39,22 @@ class Series(NamedTuple):
 
     symbol: str
     interval: str
-    times_ms: NDArray[np.int64]
+    times_ms: Times
     regime: NDArray[np.str_]
     numbers: dict[str, NDArray[np.float64]]
     """The keys are the names in `NUMBERS`."""
+    missing: NDArray[np.int64]
+    """Candles missing among those that the state was calculated from, besides closed hours."""
+    closed: ClosedHours
 
     @property
     def step_ms(self) -> int:
         """The usual time between two states."""
-        return int(np.median(np.diff(self.times_ms))) if len(self.times_ms) > 1 else 60_000
+        return usual_step_ms(self.times_ms)
 
     def with_gaps(self) -> "Series":
         """With an empty row in each gap, where lines break."""
-        steps = np.diff(self.times_ms)
+        steps = np.diff(self.closed.left_out(self.times_ms))
         (before,) = np.nonzero(steps > _GAP_IN_STEPS * self.step_ms)
         after = before + 1
         return self._replace(
@@ -49,7 +63,47 @@ class Series(NamedTuple):
             numbers={
                 name: np.insert(values, after, np.nan) for name, values in self.numbers.items()
             },
+            missing=np.insert(self.missing, after, 0),
         )
+
+    def described(self) -> str:
+        first, last = (
+            datetime.fromtimestamp(ms // 1_000, UTC) for ms in self.times_ms[[0, -1]].tolist()
+        )
+        return (
+            f"{counted(len(self.times_ms))} of {shown(self.interval)} candles, "
+            f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+        )
+
+    def remarks(self) -> Iterator[str]:
+        """What else is to be said of these states."""
+        count, affected = len(self.times_ms), int(np.count_nonzero(self.missing))
+        if affected:
+            share = "all" if affected == count else f"{affected:,} of {count:,}"
+            most = int(self.missing.max())
+            yield f"candles are missing in the windows of {share} states (up to {most:,})"
+        if len(self.closed.starts_ms):
+            yield "closed hours left out"
+
+
+def counted(states: int) -> str:
+    return f"{states:,} state{'' if states == 1 else 's'}"
+
+
+def quote_currency(symbol: str) -> str:
+    """The unit of the price, where the symbol leaves no doubt: `BTCUSDT`, `AAPL/USD`."""
+    match = _QUOTED.search(symbol)
+    return match[1] or match[2] if match else "quote currency"
+
+
+def usual_step_ms(times_ms: Times) -> int:
+    return int(np.median(np.diff(times_ms))) if len(times_ms) > 1 else 60_000
+
+
+class _Close(NamedTuple):
+    candle: Candle
+    number: int
+    """Of the closes since the window started over, from 1."""
 
 
 def of_records(records: Iterable[MarketStateRecord], last: int) -> dict[str, Series]:
@@ -57,61 +111,123 @@ def of_records(records: Iterable[MarketStateRecord], last: int) -> dict[str, Ser
     kept: dict[str, deque[MarketStateRecord]] = defaultdict(lambda: deque(maxlen=last))
     for record in records:
         kept[record.symbol].append(record)
-    return {symbol: _series(symbol, list(found)) for symbol, found in kept.items()}
+    return {symbol: _published(symbol, list(found)) for symbol, found in kept.items()}
 
 
-def _series(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
+def _published(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
     rows = [
-        (record.close, record.sigma, record.ts, *msgspec.structs.astuple(record.regime_probs))
+        (
+            *(record.close, record.sigma, record.mu, record.ts),
+            *msgspec.structs.astuple(record.regime_probs),
+        )
         for record in records
     ]
+    times_ms = np.array([record.close_time_ms for record in records], np.int64)
+    step_ms = usual_step_ms(times_ms)
+    closed = closed_hours(times_ms, step_ms)
+    missing = np.array([getattr(record, "missing", 0) for record in records], np.int64)
+    if len(closed.starts_ms):
+        # A record counts what does not trade at night as missing, too.
+        windows = records[-1].windows
+        candle_ms = interval_ms(records[-1].interval) or step_ms
+        closes = max(*windows.trend_windows, windows.regime_window + 1)
+        rows_n = -(-closes * candle_ms // step_ms)
+        missing = missing_in_windows(times_ms, closed, step_ms, rows_n) * step_ms // candle_ms
     return Series(
         symbol,
         records[-1].interval,
-        np.array([record.close_time_ms for record in records], np.int64),
+        times_ms,
         np.array([record.regime for record in records]),
-        _columns(rows),
+        dict(zip(NUMBERS, np.array(rows, np.float64).T, strict=True)),
+        missing,
+        closed,
     )
 
 
-def of_candles(candles: Iterable[Candle], theta: Theta, last: int) -> dict[str, Series]:
-    """The states after the `last` closes of each symbol that has enough closes.
-
-    As in the worker, candles that are not closed or not later than the previous one are ignored.
+def of_candles(
+    candles: Iterable[Candle], theta: Theta, last: int, starts_over: StartsOver
+) -> dict[str, Series]:
+    """The states after the `last` closes of each symbol that has enough closes since its window
+    started over. The candles are closed, and those of a symbol come in order.
     """
     market_state = MarketState.of_merged(theta)
     needed = market_state.minimum_length
-    kept: dict[str, deque[Candle]] = defaultdict(lambda: deque(maxlen=last + needed - 1))
+    kept: dict[str, deque[_Close]] = defaultdict(lambda: deque(maxlen=last + needed - 1))
     for candle in candles:
-        closes = kept[candle.symbol]
-        if candle.is_closed and (not closes or candle.close_time > closes[-1].close_time):
-            closes.append(candle)
-    return {
-        symbol: _calculated(list(found), market_state)
-        for symbol, found in kept.items()
-        if len(found) >= needed
-    }
+        before = kept[candle.symbol]
+        goes_on = before and not starts_over(before[-1].candle.close_time, candle.close_time)
+        before.append(_Close(candle, before[-1].number + 1 if goes_on else 1))
+    whole = {symbol: _ends_of_windows(found, needed) for symbol, found in kept.items()}
+    bar = ProgressBar(sum(map(len, whole.values())), "states")
+    done = 0
+    series = {}
+    for symbol, ends in whole.items():
+        candles = [close.candle for close in kept[symbol]]
+        parts = []
+        for rows in _rows(candles, ends, market_state):
+            parts.append(rows)
+            done += len(rows)
+            bar.show(done)
+        if parts:
+            series[symbol] = _calculated(candles, ends, np.concatenate(parts), needed)
+    bar.end()
+    return series
 
 
-def _calculated(candles: list[Candle], market_state: MarketState) -> Series:
+def _ends_of_windows(closes: Iterable[_Close], needed: int) -> NDArray[np.int64]:
+    """The places of the closes that end a window which has not just started over."""
+    numbers = np.array([close.number for close in closes], np.int64)
+    (ends,) = np.nonzero(numbers[needed - 1 :] >= needed)
+    return ends + (needed - 1)
+
+
+def _rows(
+    candles: list[Candle], ends: NDArray[np.int64], market_state: MarketState
+) -> Iterator[NDArray[np.float64]]:
+    """The numbers of the states, a row for each, some windows at a time."""
     needed = market_state.minimum_length
+    if not len(ends):
+        return
     closes = np.array([candle.close for candle in candles])
     windows = np.lib.stride_tricks.sliding_window_view(closes, needed)
-    states = [state for state in market_state.get_states(windows) if state is not None]
-    ends = candles[needed - 1 :]
-    rows = [
-        (end.close, state["sigma"], state["ts"], probs["trend"], probs["mr"], probs["chop"])
-        for end, state in zip(ends, states, strict=True)
-        for probs in (state["regime_probs"],)
-    ]
+    for start in range(0, len(ends), _AT_A_TIME):
+        rows = market_state.rows(windows[ends[start : start + _AT_A_TIME] - (needed - 1)])
+        if rows is not None:
+            yield rows
+
+
+def _calculated(
+    candles: list[Candle], ends: NDArray[np.int64], rows: NDArray[np.float64], needed: int
+) -> Series:
+    closes = np.array([candle.close for candle in candles])
+    by_name = dict(zip(NAMES, rows.T, strict=True))
+    # The first of equal probabilities, as regime_of has it.
+    regime = np.array(REGIMES)[np.argmax([by_name[f"p_{name}"] for name in REGIMES], axis=0)]
+    times_ms = np.array([candle.close_time for candle in candles], np.int64)
+    interval = candles[-1].interval or ""
+    step_ms = interval_ms(interval) or usual_step_ms(times_ms)
+    closed = closed_hours(times_ms, step_ms)
     return Series(
-        ends[0].symbol,
-        ends[0].interval or "closed",
-        np.array([candle.close_time for candle in ends], np.int64),
-        np.array([regime_of(state["regime_probs"]) for state in states]),
-        _columns(rows),
+        candles[-1].symbol,
+        interval or "closed",
+        times_ms[ends],
+        regime,
+        {
+            "close": closes[ends],
+            **{name: by_name[name] for name in ("sigma", "mu", "ts")},
+            **{name: by_name[f"p_{name}"] for name in REGIMES},
+        },
+        missing_in_windows(times_ms, closed, step_ms, needed)[ends],
+        closed,
     )
 
 
-def _columns(rows: Sequence[tuple[float, ...]]) -> dict[str, NDArray[np.float64]]:
-    return dict(zip(NUMBERS, np.array(rows, np.float64).T, strict=True))
+def missing_in_windows(
+    times_ms: Times, closed: ClosedHours, step_ms: int, rows: int
+) -> NDArray[np.int64]:
+    """For each time, how many are missing, besides closed hours, among the `rows` up to it."""
+    open_ms = closed.left_out(times_ms)
+    firsts = np.maximum(np.arange(len(times_ms)) - (rows - 1), 0)
+    steps = (open_ms - open_ms[firsts] + step_ms // 2) // step_ms
+    missing: NDArray[np.int64] = np.maximum(steps - (np.arange(len(times_ms)) - firsts), 0)
+    return missing

@@ -1,6 +1,7 @@
 """Sources of the states to plot: the output stream, recordings, or candle files.
 
-Lines and entries that cannot be read are left out and reported; the rest is plotted.
+Lines and entries of recordings that cannot be read are left out and reported; candle files are
+read as by every command.
 """
 
 import sys
@@ -14,11 +15,16 @@ from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
 from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
+from schemas.sequence import Place
 from worker.commands.markets import StreamEntry, entries_after, readable
 from worker.commands.plot.series import Series, of_candles, of_records
+from worker.commands.starting_over import starting_over
 from worker.errors import ConfigurationError
-from worker.files.bad_lines import Skipped
-from worker.files.candles import SUFFIXES, each_file, read_by_time
+from worker.files.candles.following import Following, ReadCandle
+from worker.files.candles.names import each_file, is_candle_file
+from worker.files.candles.said import Said
+from worker.files.candles.series import CandleFiles
+from worker.files.findings import Findings
 from worker.files.recordings import read_recording
 from worker.settings import Settings
 from worker.store import connection
@@ -27,78 +33,103 @@ from worker.store import connection
 def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:
     if not symbols:
         raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
-    skipped = Skipped()
+    findings = Findings(skip_bad=True)
     try:
         with connection.open_client(settings, block_s=0) as client:
             entries = entries_after(client, settings.output_stream, b"0-0")
-            records = _records(entries, settings.output_stream, skipped)
+            records = _records(entries, settings.output_stream, findings)
             wanted = (record for record in records if record.symbol in symbols)
             found = of_records(wanted, last)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
-    _tell(skipped)
+    _tell(findings)
     return found
 
 
-def from_files(files: Iterable[Path], settings: Settings, last: int) -> dict[str, Series]:
+def from_files(
+    files: Iterable[Path], said: Said, findings: Findings, settings: Settings, last: int
+) -> dict[str, Series]:
+    """Raises ConfigurationError for files that cannot be combined."""
+    every = each_file(files)
+    candle_files = CandleFiles([path for path in every if is_candle_file(path)], said)
+    recordings = [path for path in every if not is_candle_file(path)]
     found: dict[str, Series] = {}
-    candle_files = []
-    for path in each_file(files):
-        if path.name.endswith(SUFFIXES):
-            candle_files.append(path)
-        else:
-            found |= _from_recording(path, settings, last)
-    skipped = Skipped()
-    candles = (read.candle for read in read_by_time(candle_files, skipped))
-    found |= of_candles(candles, settings.theta, last)
-    _tell(skipped)
+    for path in recordings:
+        _add(_from_recording(path, settings, last), found, path)
+    starts_over = starting_over(settings, candle_files.interval)
+    candles = (read.candle for read in candle_files.read(findings))
+    calculated = of_candles(candles, settings.theta, last, starts_over)
+    _tell(findings)
+    _add(calculated, found, "the candle files")
     return found
 
 
-def _tell(skipped: Skipped) -> None:
-    for line in skipped.report("lines or entries left out"):
+def _add(new: dict[str, Series], found: dict[str, Series], source: Path | str) -> None:
+    if twice := sorted(new.keys() & found.keys()):
+        raise ConfigurationError(
+            f"{', '.join(twice)} is in {source} and in an earlier one of the files; plot them apart"
+        )
+    found |= new
+
+
+def _tell(findings: Findings) -> None:
+    for line in findings.report():
         print(line, file=sys.stderr)
 
 
 def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Series]:
     """States if the first entry has a regime, else candles."""
-    skipped = Skipped()
-    entries = _recorded(path, skipped)
+    findings = Findings(skip_bad=True)
+    entries = _recorded(path, findings)
     first = list(islice(entries, 1))
     entries = chain(first, entries)
     if first and b"regime" in first[0][1]:
-        found = of_records(_records(entries, str(path), skipped), last)
+        found = of_records(_records(entries, str(path), findings), last)
     else:
-        found = of_candles(_candles(entries, str(path), settings, skipped), settings.theta, last)
-    _tell(skipped)
+        candles = _candles(entries, str(path), settings, findings)
+        starts_over = starting_over(settings, settings.candle_interval)
+        found = of_candles(candles, settings.theta, last, starts_over)
+    _tell(findings)
     return found
 
 
-def _recorded(path: Path, skipped: Skipped) -> Iterator[StreamEntry]:
-    for entry, _ in read_recording(path, skipped):
+def _recorded(path: Path, findings: Findings) -> Iterator[StreamEntry]:
+    for entry, _ in read_recording(path, findings.bad):
         yield entry.id.encode(), dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
 
 
 def _records(
-    entries: Iterable[StreamEntry], where: str, skipped: Skipped
+    entries: Iterable[StreamEntry], where: str, findings: Findings
 ) -> Iterator[MarketStateRecord]:
     for entry_id, record in readable(entries):
         if record is None:
-            skipped(f"{where}, entry {entry_id.decode()}", "not a record of this version")
+            findings.bad(f"{where}, entry {entry_id.decode()}", "not a record of this version")
         else:
             yield record
 
 
 def _candles(
-    entries: Iterable[StreamEntry], where: str, settings: Settings, skipped: Skipped
+    entries: Iterable[StreamEntry], path: str, settings: Settings, findings: Findings
 ) -> Iterator[Candle]:
-    """The candles that a worker with these settings would take: those of its interval."""
+    """The candles that a worker with these settings would apply."""
+    following = Following(settings.candle_interval, findings)
     for entry_id, fields in entries:
+        where = f"{path}, entry {entry_id.decode()}"
         try:
             candle = decode_candle(fields, entry_time_ms(entry_id), settings.max_ahead_ms)
         except CandleRejected as error:
-            skipped(f"{where}, entry {entry_id.decode()}", str(error))
+            findings.bad(where, str(error))
             continue
         ours = settings.candle_interval_ms
-        if candle.interval is None or interval_ms(candle.interval) == ours:
+        if candle.interval is not None and interval_ms(candle.interval) != ours:
+            continue
+        read = ReadCandle(candle, where, f"close_time {candle.close_time}")
+        if not candle.is_closed:
+            findings.unclosed(where, f"{candle.symbol}, {read.written}")
+            continue
+        following.tell_gap(read)
+        found = following.place_of(read)
+        if found is Place.NEXT:
             yield candle
+        elif found is Place.BEFORE:
+            findings.bad(where, following.out_of_order(read))

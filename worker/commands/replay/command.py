@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from worker.commands.options import add_namespace, amount, positive
+from worker.commands.options import add_candle_files, add_namespace, amount, positive, said
 from worker.commands.progress_bar import ProgressBar
 from worker.commands.replay import namespace
 from worker.commands.replay.feeding import ReplayFeeder
@@ -24,7 +24,7 @@ from worker.commands.replay.schedule import batches
 from worker.commands.replay.sources import Item, Sources
 from worker.engine.counters import numbers
 from worker.errors import ConfigurationError, WorkerError
-from worker.files.bad_lines import Skipped, refuse
+from worker.files.findings import Findings
 from worker.local.workers import LocalWorkers
 from worker.settings import Settings, environment_with, settings_from
 from worker.stop import Stop
@@ -66,9 +66,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--keep-ids", action="store_true", help="keep the original entry ids of recordings"
     )
     parser.add_argument(
-        "--skip-bad",
+        "--allow-gaps",
         action="store_true",
-        help="skip and count bad lines and gaps; default: refuse the file",
+        help="accept missing candles, as of markets that close; default: refuse the files",
     )
     parser.add_argument(
         "--max-backlog",
@@ -78,6 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="wait while the group has more than N unfinished entries; inf: never wait; "
         "default: 10000",
     )
+    add_candle_files(parser)
 
 
 def command(options: argparse.Namespace) -> int:
@@ -128,7 +129,9 @@ class _Replay:
         self._options = options
         self._settings = settings
         self._stop = stop
-        self._sources = Sources(options.files, settings, keep_ids=options.keep_ids)
+        self._sources = Sources(
+            options.files, settings, keep_ids=options.keep_ids, said=said(options)
+        )
         self._feeder = ReplayFeeder(settings, stop, self._on_wait, self._tell_of_redis)
         self._progress = ProgressBar(0, "entries")
         self._workers = LocalWorkers(
@@ -146,8 +149,8 @@ class _Replay:
 
     def run(self) -> None:
         """1. read all files; 2. check the target; 3. feed; 4. report."""
-        skipped = Skipped() if self._options.skip_bad else refuse
-        self._summary = self._survey(self._sources.read(skipped))  # 1
+        found = Findings(skip_bad=self._options.skip_bad, allow_gaps=self._options.allow_gaps)
+        self._summary = self._survey(self._sources.read(found))  # 1
         if self._stop.requested:
             return
         _tell(f"{self._summary.total:,} entries to feed")
@@ -156,7 +159,7 @@ class _Replay:
                 "unless workers already run for it, start one: MARKETSTATE_REPLAY_NAMESPACE="
                 f"{self._settings.replay_namespace} marketstate worker (or use --workers N)"
             )
-        items = self._sources.read(lambda _where, _what: None)
+        items = self._sources.read(Findings(skip_bad=True, allow_gaps=True))
         self._begin(items)  # 2
         self._progress = ProgressBar(self._summary.total, "entries")
         self._before = self._feeder.count
@@ -168,7 +171,7 @@ class _Replay:
             done = f"{self._feeder.count:,} of {self._summary.total:,}"
             _tell(f"interrupted after {done} entries{hint}")
             raise
-        for line in (*self._report(), *(skipped.report() if isinstance(skipped, Skipped) else ())):
+        for line in (*self._report(), *found.report()):
             _tell(line)  # 4
 
     def _feed(self, items: Iterator[Item]) -> None:

@@ -10,7 +10,10 @@ from schemas.candle import encode_envelope
 from schemas.interval import interval_ms
 from worker.errors import ConfigurationError
 from worker.files.bad_lines import OnBad
-from worker.files.candles import SUFFIXES, each_file, interval_of, read_by_time
+from worker.files.candles.names import each_file, is_candle_file
+from worker.files.candles.said import NOTHING, Said
+from worker.files.candles.series import CandleFiles
+from worker.files.findings import Findings
 from worker.files.recordings import ReadEntry, read_recording
 from worker.settings import PREFIX, Settings
 
@@ -35,50 +38,36 @@ OF_A_STATE: Final = frozenset((b"regime", b"sigma"))
 class Sources:
     """The files of one replay; they can be read more than once."""
 
-    def __init__(self, paths: Sequence[Path], settings: Settings, *, keep_ids: bool) -> None:
+    def __init__(
+        self, paths: Sequence[Path], settings: Settings, *, keep_ids: bool, said: Said = NOTHING
+    ) -> None:
         """Raises ConfigurationError for files that cannot be combined."""
         every = each_file(paths)
-        candles = [path for path in every if path.name.endswith(SUFFIXES)]
+        candles = [path for path in every if is_candle_file(path)]
         if candles and len(candles) < len(every):
-            raise ConfigurationError("give either candle files (.csv, .csv.gz) or recordings")
+            raise ConfigurationError("give either candle files (.csv, .csv.gz, .zip) or recordings")
         if candles and keep_ids:
             raise ConfigurationError("candle files have no entry ids; --keep-ids needs recordings")
-        if candles and interval_ms(found := interval_of(candles)) != settings.candle_interval_ms:
+        if said != NOTHING and not candles:
             raise ConfigurationError(
-                f"the files have {found} candles, but {PREFIX}CANDLE_INTERVAL is "
-                f"{settings.candle_interval}, so the workers would ignore them; set it to {found}"
+                "--symbol, --interval, --columns and --time are for candle files, not recordings"
             )
+        self._candle_files = CandleFiles(candles, said) if candles else None
+        if self._candle_files:
+            found = self._candle_files.interval
+            if interval_ms(found) != settings.candle_interval_ms:
+                raise ConfigurationError(
+                    f"the files have {found} candles, but {PREFIX}CANDLE_INTERVAL is "
+                    f"{settings.candle_interval}, so the workers would ignore them; set it to "
+                    f"{found}"
+                )
         self._paths = every
-        self._are_candles = bool(candles)
-        self._interval_ms = settings.candle_interval_ms
         self._keep_ids = keep_ids
 
-    def read(self, on_bad: OnBad) -> Iterator[Item]:
-        return self._candles(on_bad) if self._are_candles else self._entries(on_bad)
-
-    def _candles(self, on_bad: OnBad) -> Iterator[Item]:
-        last_ms: dict[str, int] = {}
-        for read in read_by_time(self._paths, on_bad):
-            candle = read.candle
-            before_ms = last_ms.get(candle.symbol, candle.close_time - self._interval_ms)
-            if candle.close_time <= before_ms:
-                on_bad(read.where, f"{candle.symbol} at {candle.close_time} is in two files")
-                continue
-            missing = (candle.close_time - before_ms) // self._interval_ms - 1
-            if missing > 0:
-                on_bad(
-                    read.where,
-                    f"{missing} candles of {candle.symbol} are missing between {before_ms} and "
-                    f"{candle.close_time}",
-                )
-            last_ms[candle.symbol] = candle.close_time
-            fields = encode_envelope(candle, source="replay")
-            strings = [
-                part.encode() if isinstance(part, str) else part
-                for pair in fields.items()
-                for part in pair
-            ]
-            yield Item(candle.close_time, packed([b"*", *strings]))
+    def read(self, findings: Findings) -> Iterator[Item]:
+        if self._candle_files:
+            return _candles(self._candle_files, findings)
+        return self._entries(findings.bad)
 
     def _entries(self, on_bad: OnBad) -> Iterator[Item]:
         files = [_with_places(path, on_bad) for path in self._paths]
@@ -99,6 +88,17 @@ class Sources:
             last = entry.order
             entry_id = entry.id.encode() if self._keep_ids else b"*"
             yield Item(last[0], packed([entry_id, *entry.fields]))
+
+
+def _candles(files: CandleFiles, findings: Findings) -> Iterator[Item]:
+    for read in files.read(findings):
+        fields = encode_envelope(read.candle, source="replay")
+        strings = [
+            part.encode() if isinstance(part, str) else part
+            for pair in fields.items()
+            for part in pair
+        ]
+        yield Item(read.candle.close_time, packed([b"*", *strings]))
 
 
 def packed(strings: Sequence[bytes]) -> bytes:

@@ -1,0 +1,111 @@
+"""Whether the content of a candle file can be what its name, or its columns, say that it is.
+
+It goes by a sample of rows. Single odd rows are no contradiction.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median_low
+from typing import Final
+
+from schemas.candle import Candle
+from schemas.interval import interval_ms
+from schemas.sequence import Place, place
+from worker.errors import FileUnusable
+
+# How far the time between two candles may be from whole intervals: months differ in length.
+_TOLERANCE: Final = 0.12
+_FEWEST_STEPS: Final = 3
+_UNITS_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
+
+
+def refuse_other_interval(path: Path, interval: str, candles: Sequence[Candle]) -> None:
+    """Raise FileUnusable if these candles cannot have this interval."""
+    length_ms = interval_ms(interval) or 1
+    lengths_ms = [
+        one.close_time - one.open_time + 1 for one in candles if one.open_time is not None
+    ]
+    usual_ms = median_low(lengths_ms) if lengths_ms else length_ms
+    if abs(usual_ms - length_ms) > _TOLERANCE * length_ms:
+        raise FileUnusable(
+            f"{path}: its candles last {_spoken(usual_ms)} from open to close time, but its name "
+            f"or --interval says {interval}"
+        )
+    times_ms = sorted({one.close_time for one in candles})
+    steps_ms = [
+        later - earlier for earlier, later in pairwise(_without_doubles(times_ms, length_ms))
+    ]
+    fitting = [round(step / length_ms) for step in steps_ms if _fits(step / length_ms)]
+    if len(steps_ms) < _FEWEST_STEPS:
+        return
+    if 2 * len(fitting) <= len(steps_ms):
+        apart_ms = median_low([later - earlier for earlier, later in pairwise(times_ms)])
+    elif math.gcd(*fitting) > 1:
+        apart_ms = Counter(steps_ms).most_common(1)[0][0]
+    else:
+        return
+    raise FileUnusable(
+        f"{path}: its rows are {_spoken(apart_ms)} apart, but its name or --interval says "
+        f"{interval}"
+    )
+
+
+def broken_rows(candles: Sequence[Candle]) -> list[int]:
+    """The rows, by index, that show that the prices are in another order than they are taken for;
+    none if there are only few.
+    """
+    impossible, outside = [], []
+    telling = 0
+    for i, one in enumerate(candles):
+        if one.high is None or one.low is None:
+            continue
+        opened = one.close if one.open is None else one.open
+        # A candle in which nothing moved fits any order.
+        telling += not opened == one.high == one.low == one.close
+        if one.high < one.low or not one.low <= one.close <= one.high:
+            impossible.append(i)
+        elif not one.low <= opened <= one.high:
+            outside.append(i)
+    if _is_many(len(impossible), telling, 5):
+        return impossible
+    # On some exchanges a candle opens at the last close, which may be outside of it.
+    return outside if _is_many(len(outside), telling, 2) else []
+
+
+def open_and_close_are_swapped(candles: Iterable[Candle]) -> bool:
+    """Whether each candle closes where the one before it opens: prices go on from close to open."""
+    right = wrong = 0.0
+    ordered = sorted(candles, key=lambda one: one.close_time)
+    for earlier, later in pairwise(ordered):
+        if earlier.open is not None and later.open is not None:
+            right += abs(math.log(later.open / earlier.close))
+            wrong += abs(math.log(earlier.open / later.close))
+    return len(ordered) > _FEWEST_STEPS and 4 * wrong < right
+
+
+def _is_many(found: int, of: int, part: int) -> bool:
+    return found > 0 and (found == of or (found >= _FEWEST_STEPS and part * found > of))
+
+
+def _without_doubles(times_ms: Sequence[int], length_ms: int) -> list[int]:
+    kept = list(times_ms[:1])
+    for time_ms in times_ms[1:]:
+        if place(kept[-1], time_ms, length_ms) is Place.NEXT:
+            kept.append(time_ms)
+    return kept
+
+
+def _fits(intervals: float) -> bool:
+    return round(intervals) >= 1 and abs(intervals - round(intervals)) <= _TOLERANCE
+
+
+def _spoken(ms: int) -> str:
+    """A length of time, such as 1h; a millisecond too few is the difference to the last one."""
+    whole = next((ms + add for add in (0, 1) if (ms + add) % 1_000 == 0), ms)
+    for unit, unit_ms in _UNITS_MS.items():
+        if whole and whole % unit_ms == 0:
+            return f"{whole // unit_ms}{unit}"
+    return f"{ms:,} ms"

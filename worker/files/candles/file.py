@@ -1,0 +1,149 @@
+"""Reads one candle file, oldest candle first, whichever way its rows are sorted."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, pairwise
+from pathlib import Path
+from typing import Final
+
+from schemas.candle import Candle, CandleRejected, check_symbol
+from schemas.sequence import Place
+from worker.errors import FileUnusable
+from worker.files.candles.columns import show
+from worker.files.candles.content import (
+    broken_rows,
+    open_and_close_are_swapped,
+    refuse_other_interval,
+)
+from worker.files.candles.following import Following, ReadCandle
+from worker.files.candles.names import identity
+from worker.files.candles.rows import Flags, ReadRow, RowReader
+from worker.files.candles.said import NOTHING, Said
+from worker.files.candles.table import Row, Table, open_table
+from worker.files.candles.timing import timing
+from worker.files.findings import Findings
+from worker.files.opening import CutOff
+
+ROWS_AT_ONCE: Final = 1_000
+"""So many rows are judged together; the first of them show how the file is to be read."""
+
+
+def read_file(
+    path: Path,
+    findings: Findings | None = None,
+    said: Said = NOTHING,
+    symbol: str | None = None,
+) -> Iterator[ReadCandle]:
+    """Its candles by close time, each once. `symbol` is how it is spelled, instead of by the name.
+
+    Raises FileUnusable if this is not a candle file, or its content contradicts its name; bad
+    rows, rows out of order and a cut-off end go to `findings`.
+    """
+    named, interval = identity(path, said)
+    try:
+        check_symbol(named)
+    except CandleRejected as error:
+        raise FileUnusable(f"{path}: {error}") from None
+    file = _File(path, open_table(path, said), findings or Findings())
+    rows = file.closed_rows()
+    first = list(islice(rows, ROWS_AT_ONCE))
+    if not first:
+        raise FileUnusable(f"{path} has no candles{' that have closed' * (file.count > 0)}")
+    columns = file.table.columns
+    when = timing(path, columns, first, interval, said)
+    reader = RowReader(path, symbol or named, interval, columns, when)
+    if _are_newest_first([one for _, one in reader.read(first) if isinstance(one, Candle)]):
+        in_order: Iterator[Row] = reversed([*first, *rows])
+    else:
+        in_order = chain(first, rows)
+    following = Following(interval, file.findings)
+    while some := list(reader.read(islice(in_order, ROWS_AT_ONCE))):
+        file.refuse_another_content(some, interval)
+        yield from file.following(some, reader, following)
+
+
+class _File:
+    def __init__(self, path: Path, table: Table, findings: Findings) -> None:
+        self.path = path
+        self.table = table
+        self.findings = findings
+        self.count = 0
+        self._now_ms = time.time() * 1_000
+
+    def where(self, line: int) -> str:
+        return f"{self.path}, line {line}"
+
+    def closed_rows(self) -> Iterator[Row]:
+        """The rows with the right number of cells whose candles have closed."""
+        columns, flags, line = self.table.columns, Flags(self.table.columns), 0
+        expected = len(columns.roles)
+        try:
+            for row in self.table.rows:
+                line, cells = row
+                self.count += 1
+                if len(cells) > expected and not any(cells[expected:]):
+                    del cells[expected:]
+                if len(cells) != expected:
+                    what = f"found {len(cells)} columns, expected {expected}"
+                    self.findings.bad(self.where(line), what)
+                    continue
+                try:
+                    open_flag = flags.that_it_is_open(row)
+                except CandleRejected as error:
+                    self.findings.bad(self.where(line), str(error))
+                    continue
+                if open_flag:
+                    self.findings.unclosed(self.where(line), open_flag)
+                else:
+                    yield row
+        except CutOff as error:
+            what = f"not a candle file from here on: {error}"
+            self.findings.bad(self.where(line + 1), what)
+
+    def refuse_another_content(self, rows: Sequence[ReadRow], interval: str) -> None:
+        """Raise FileUnusable for rows that cannot be what they are taken for."""
+        read = [(row, one) for row, one in rows if isinstance(one, Candle)]
+        candles = [candle for _, candle in read]
+        refuse_other_interval(self.path, interval, candles)
+        if broken := broken_rows(candles):
+            row = read[broken[0]][0]
+            raise FileUnusable(
+                f"{self.where(row.line)}: in {len(broken)} of {len(candles)} rows, open or close "
+                f"are not between low and high, as here: {show(self.table.columns, row.cells)}"
+            )
+        if open_and_close_are_swapped(candles):
+            row = read[0][0]
+            raise FileUnusable(
+                f"{self.where(row.line)}: candles close where the one before them opens, so open "
+                f"and close must be swapped: {show(self.table.columns, row.cells)}"
+            )
+
+    def following(
+        self, rows: Iterable[ReadRow], reader: RowReader, following: Following
+    ) -> Iterator[ReadCandle]:
+        """The candles that count."""
+        for row, candle in rows:
+            where = self.where(row.line)
+            if isinstance(candle, CandleRejected):
+                self.findings.bad(where, str(candle))
+                continue
+            read = ReadCandle(candle, where, reader.time_as_written(row))
+            if self._is_in_future(read):
+                continue
+            found = following.place_of(read)
+            if found is Place.NEXT:
+                yield read
+            elif found is Place.BEFORE:
+                self.findings.bad(where, following.out_of_order(read))
+
+    def _is_in_future(self, read: ReadCandle) -> bool:
+        """No candle of the future can have closed."""
+        if read.candle.close_time <= self._now_ms:
+            return False
+        self.findings.unclosed(read.where, f"{read.written} closes in the future")
+        return True
+
+
+def _are_newest_first(candles: Sequence[Candle]) -> bool:
+    steps = [later.close_time - earlier.close_time for earlier, later in pairwise(candles)]
+    return min(steps, default=0) < 0 and max(steps, default=0) <= 0

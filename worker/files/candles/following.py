@@ -1,0 +1,60 @@
+"""How the candles of one series follow each other: doubles do not count, and gaps are told."""
+
+from typing import NamedTuple
+
+from schemas.candle import Candle
+from schemas.interval import interval_ms
+from schemas.sequence import Place, missing_between, place
+from worker.files.findings import Findings
+
+
+class ReadCandle(NamedTuple):
+    candle: Candle
+    where: str
+    """File and line."""
+    written: str
+    """Its time as the file has it, with the name of the column."""
+
+
+class Following:
+    """Remembers the last candle of each symbol."""
+
+    def __init__(self, interval: str, findings: Findings) -> None:
+        self._interval_ms = interval_ms(interval) or 1
+        self._findings = findings
+        self._last: dict[str, ReadCandle] = {}
+
+    def place_of(self, read: ReadCandle) -> Place:
+        """Where a candle belongs; only those that are NEXT count. A double is told."""
+        last = self._last.get(read.candle.symbol)
+        if last is None:
+            self._last[read.candle.symbol] = read
+            return Place.NEXT
+        found = place(last.candle.close_time, read.candle.close_time, self._interval_ms)
+        if found is Place.NEXT:
+            self._last[read.candle.symbol] = read
+        elif found is Place.SAME:
+            what = f"{read.written} is the candle of {last.where}, {last.written}"
+            if read.candle.close == last.candle.close:
+                self._findings.duplicates(read.where, what)
+            else:
+                closes = f"close {read.candle.close!r}, there {last.candle.close!r}"
+                self._findings.revised(read.where, f"{what}: {closes}")
+        return found
+
+    def out_of_order(self, read: ReadCandle) -> str:
+        last = self._last[read.candle.symbol]
+        return f"{read.written} is earlier than {last.written} of {last.where}"
+
+    def tell_gap(self, read: ReadCandle) -> None:
+        """Call it before `place_of`, with each candle."""
+        last = self._last.get(read.candle.symbol)
+        if last is None:
+            return
+        missing = missing_between(last.candle.close_time, read.candle.close_time, self._interval_ms)
+        if missing:
+            what = (
+                f"{missing:,} candle{'s' * (missing > 1)} of {read.candle.symbol} missing between "
+                f"{last.written} and {read.written}"
+            )
+            self._findings.gap(read.where, what, missing)

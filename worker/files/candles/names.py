@@ -1,0 +1,92 @@
+"""What the names of candle files say, as in `BTC-USD-1h-2025-05.csv`: symbol and interval."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from schemas.interval import read_interval
+from worker.errors import ConfigurationError, FileUnusable
+from worker.files.candles.said import Said
+from worker.files.opening import name_inside
+
+SUFFIXES: Final = (".csv", ".csv.gz", ".zip")
+
+
+class Named(NamedTuple):
+    symbol: str | None
+    interval: str | None
+    """In our notation."""
+
+
+def is_candle_file(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The candle files of a folder, sorted by name."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder} is not a folder; expected one with candle files")
+    found = sorted(path for path in folder.iterdir() if is_candle_file(path))
+    if not found:
+        raise ConfigurationError(f"{folder} has no file ending in {' or '.join(SUFFIXES)}")
+    return found
+
+
+def each_file(paths: Iterable[Path]) -> list[Path]:
+    """The files in `paths`, with each folder replaced by its candle files."""
+    return [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
+
+
+def plain(symbol: str) -> str:
+    """What is equal for two spellings of one symbol, such as BTC/USD and btc-usd."""
+    return re.sub("[/_:-]", "", symbol).upper()
+
+
+def identity(path: Path, said: Said) -> tuple[str, str]:
+    """Symbol and interval of a file. Raises FileUnusable if nothing says them."""
+    found = _named(path)
+    symbol, interval = said.symbol or found.symbol, said.interval or found.interval
+    if symbol and interval:
+        return symbol, interval
+    options = [
+        option
+        for option, value in (("--symbol", symbol), ("--interval", interval))
+        if value is None
+    ]
+    raise FileUnusable(
+        f"{path}: the name must give symbol and interval once, as in BTCUSDT-1m.csv; or say them "
+        f"with {' and '.join(options)}"
+    )
+
+
+def _named(path: Path) -> Named:
+    outside = parsed(path.name)
+    member = name_inside(path)
+    if member is None:
+        return outside
+    inside = parsed(member)
+    agree = (
+        not (inside.symbol and outside.symbol) or plain(inside.symbol) == plain(outside.symbol)
+    ) and (not (inside.interval and outside.interval) or inside.interval == outside.interval)
+    if not agree:
+        raise FileUnusable(
+            f"{path} holds a file named {member}: two different symbols or intervals; rename one"
+        )
+    return outside if outside.interval else inside
+
+
+def parsed(name: str) -> Named:
+    """Symbol and interval in a file's name; neither if it has no interval, or more than one."""
+    stem = name
+    while (end := re.search(r"\.(csv|gz|zip)\Z", stem, re.IGNORECASE)) is not None:
+        stem = stem[: end.start()]
+    found = [
+        (match, interval)
+        for match in re.finditer(r"[-_ .]([^-_ .]+)", stem)
+        if (interval := read_interval(match[1])) and match.start() > 0
+    ]
+    if len(found) != 1:
+        return Named(None, None)
+    match, interval = found[0]
+    return Named(stem[: match.start()], interval)

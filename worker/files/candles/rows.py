@@ -1,0 +1,152 @@
+"""One row of a candle file becomes a candle."""
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.candle import Candle, CandleRejected
+from schemas.interval import close_time_ms, interval_ms, read_interval
+from schemas.times import time_ms
+from worker.errors import FileUnusable
+from worker.files.candles.columns import FLAG, Columns
+from worker.files.candles.names import plain
+from worker.files.candles.table import Row
+from worker.files.candles.timing import Timing
+
+ReadRow = tuple[Row, Candle | CandleRejected]
+
+_TRUE: Final = frozenset(("true", "1"))
+_FALSE: Final = frozenset(("false", "0"))
+_NOTHING: Final = frozenset(("", "-", "null", "none", "na", "n/a"))
+
+
+class Flags:
+    """Whether a row says that its candle has closed."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = [(i, columns.shown[i]) for i in columns.every(FLAG)]
+
+    def that_it_is_open(self, row: Row) -> str:
+        """The flag that says that the candle has not closed, as written; empty if none says so.
+
+        Raises CandleRejected for unclear flags.
+        """
+        said: dict[bool, str] = {}
+        for i, name in self._columns:
+            cell = row.cells[i]
+            if cell.lower() in _TRUE:
+                said[True] = f"{name} is {cell}"
+            elif cell.lower() in _FALSE:
+                said[False] = f"{name} is {cell}"
+            elif cell:
+                raise CandleRejected(f"{name} is {cell[:40]!r}; expected true or false")
+        if len(said) > 1:
+            raise CandleRejected(f"{said[True]}, but {said[False]}: has it closed?")
+        return said.get(False, "")
+
+
+class RowReader:
+    """Knows what each column of one file is."""
+
+    def __init__(
+        self, path: Path, symbol: str, interval: str, columns: Columns, when: Timing
+    ) -> None:
+        self._path = path
+        self._symbol, self._interval = symbol, interval
+        self._when = when
+        self._close = columns.first("close") or 0
+        others = ("open", "high", "low", "volume")
+        self._others = [(name, i) for name in others if (i := columns.first(name)) is not None]
+        self._shown = columns.shown
+        self._symbols = columns.first("symbol")
+        self._intervals = columns.first("interval")
+
+    def time_as_written(self, row: Row) -> str:
+        return f"{self._when.name} {row.cells[self._when.column][:40]}"
+
+    def read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
+        """Raises FileUnusable if a row belongs to another series."""
+        for row in rows:
+            try:
+                yield row, self._candle(row)
+            except CandleRejected as error:
+                yield row, error
+
+    def _candle(self, row: Row) -> Candle:
+        cells, when = row.cells, self._when
+        self._refuse_another_series(row)
+        time = self._time(cells, when.column)
+        opened = time if when.is_open else None
+        if when.open_column is not None and cells[when.open_column]:
+            opened = self._time(cells, when.open_column)
+        others = [(name, self._number(cells, i)) for name, i in self._others]
+        usable: Any = {name: value for name, value in others if _is_usable(name, value)}
+        close = self._number(cells, self._close)
+        if close is None or not 0.0 < close < math.inf:
+            raise CandleRejected(
+                f"{self._shown[self._close]} is {cells[self._close][:40]!r}; expected a number "
+                "above 0"
+            )
+        return Candle(
+            symbol=self._symbol,
+            interval=self._interval,
+            close=close,
+            close_time=close_time_ms(time, self._interval) if when.is_open else time,
+            open_time=opened,
+            **usable,
+        )
+
+    def _time(self, cells: list[str], column: int) -> int:
+        try:
+            return time_ms(cells[column])
+        except ValueError as error:
+            raise CandleRejected(f"{self._shown[column]}: {error}") from None
+
+    def _number(self, cells: list[str], column: int) -> float | None:
+        text = cells[column]
+        try:
+            if "_" not in text:
+                return float(text)
+        except ValueError:
+            if text.lower() in _NOTHING:
+                return None
+        raise CandleRejected(f"{self._shown[column]} is {text[:40]!r}; expected a number")
+
+    def _refuse_another_series(self, row: Row) -> None:
+        where = f"{self._path}, line {row.line}"
+        if self._symbols is not None:
+            cell = row.cells[self._symbols]
+            if cell and not _same_symbol(cell, self._symbol):
+                raise FileUnusable(
+                    f"{where}: {self._shown[self._symbols]} is {cell[:80]}, but the name or "
+                    f"--symbol says {self._symbol}; a file holds one symbol"
+                )
+        if self._intervals is not None:
+            cell = row.cells[self._intervals]
+            if cell and not _same_interval(cell, self._interval):
+                raise FileUnusable(
+                    f"{where}: {self._shown[self._intervals]} is {cell[:40]}, but the name or "
+                    f"--interval says {self._interval}"
+                )
+
+
+def _is_usable(name: str, value: float | None) -> bool:
+    """Only the close is needed: others that cannot be right are left out."""
+    return value is not None and (0.0 < value < math.inf or (name == "volume" and value == 0.0))
+
+
+@lru_cache(maxsize=1_024)
+def _same_symbol(one: str, other: str) -> bool:
+    return plain(one) == plain(other)
+
+
+@lru_cache(maxsize=1_024)
+def _same_interval(text: str, interval: str) -> bool:
+    """A number alone may be minutes or seconds; the rows' spacing shows the rest."""
+    if text.isdecimal():
+        length_ms = interval_ms(interval)
+        return length_ms in (int(text) * 60_000, int(text) * 1_000, int(text))
+    found = read_interval(text)
+    return found is None or interval_ms(found) == interval_ms(interval)

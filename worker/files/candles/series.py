@@ -1,0 +1,72 @@
+"""The candle files of one command: they have one interval, and are read as one sequence by time."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from schemas.interval import interval_ms
+from schemas.sequence import Place
+from worker.errors import ConfigurationError
+from worker.files.candles.file import read_file
+from worker.files.candles.following import Following, ReadCandle
+from worker.files.candles.names import each_file, identity, parsed, plain
+from worker.files.candles.said import NOTHING, Said
+from worker.files.findings import Findings
+
+
+class CandleFiles:
+    """Can be read more than once."""
+
+    def __init__(self, paths: Iterable[Path], said: Said = NOTHING) -> None:
+        """`paths` may be folders. Raises ConfigurationError for files that cannot be combined."""
+        self._said = said
+        self._paths = each_file(paths)
+        identities = [identity(path, said) for path in self._paths]
+        self.interval = self._only_interval([interval for _, interval in identities])
+        self._spelled: dict[str, str] = {}
+        self.notes: list[str] = []
+        for path, (symbol, _) in zip(self._paths, identities, strict=True):
+            first = self._spelled.setdefault(plain(symbol), symbol)
+            if first != symbol:
+                self.notes.append(f"{path}: {symbol} is taken for the same symbol as {first}")
+        self._symbols = [self._spelled[plain(symbol)] for symbol, _ in identities]
+        self._refuse_two_symbols_under_one_name()
+
+    @property
+    def symbols(self) -> list[str]:
+        return list(self._spelled.values())
+
+    def read(self, findings: Findings) -> Iterator[ReadCandle]:
+        """The candles of all files by close time, each once, as in a stream."""
+        findings.notes += self.notes
+        files = [
+            read_file(path, findings, self._said, symbol)
+            for path, symbol in zip(self._paths, self._symbols, strict=True)
+        ]
+        following = Following(self.interval, findings)
+        for read in heapq.merge(*files, key=lambda read: read.candle.close_time):
+            following.tell_gap(read)
+            if following.place_of(read) is Place.NEXT:
+                yield read
+
+    def _only_interval(self, intervals: list[str]) -> str:
+        found = {interval_ms(interval): interval for interval in intervals}
+        if len(found) > 1:
+            first = {interval: path for path, interval in zip(self._paths, intervals, strict=True)}
+            listed = ", ".join(f"{path} ({interval})" for interval, path in first.items())
+            raise ConfigurationError(
+                f"all files must have the same candle interval; found {listed}: read them apart"
+            )
+        return next(iter(found.values()), "")
+
+    def _refuse_two_symbols_under_one_name(self) -> None:
+        if not self._said.symbol:
+            return
+        named = {
+            plain(symbol): path for path in self._paths if (symbol := parsed(path.name).symbol)
+        }
+        if len(named) > 1:
+            raise ConfigurationError(
+                f"--symbol says {self._said.symbol}, but these files name different symbols: "
+                f"{', '.join(map(str, named.values()))}"
+            )

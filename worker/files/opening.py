@@ -1,0 +1,98 @@
+"""Opens text files as lines: plain, gzipped, or the one file in a zip archive."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+from worker.errors import FileUnusable
+
+MAX_LINE_CHARACTERS: Final = 65_536
+MAX_UNZIPPED_BYTES: Final = 2 * 1024**3
+
+# Bytes that are not UTF-8 become escapes, so that their own line is shown and refused.
+_TEXT: Final[dict[str, Any]] = {
+    "encoding": "utf-8-sig",
+    "errors": "backslashreplace",
+    "newline": "",
+}
+_OF_A_MAC: Final = "__MACOSX/"
+
+
+class CutOff(Exception):
+    """The rest of a file cannot be read."""
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """The lines with their ends. Raises FileUnusable if the file cannot be opened, and CutOff where
+    the rest of it cannot be read.
+    """
+    try:
+        with _opened(path) as file:
+            while line := file.readline(MAX_LINE_CHARACTERS + 1):
+                if len(line) > MAX_LINE_CHARACTERS:
+                    raise CutOff(f"a line has more than {MAX_LINE_CHARACTERS:,} characters")
+                yield line
+    except (EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise CutOff(str(error)) from None
+    except OSError as error:
+        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def name_inside(path: Path) -> str | None:
+    """The name of the one file in a zip; None for any other file."""
+    if not _is_zip(path):
+        return None
+    with _zip(path) as archive:
+        return _only_member(path, archive).filename.rpartition("/")[2]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    if _is_zip(path):
+        with _zip(path) as archive, archive.open(_only_member(path, archive)) as member:
+            yield io.TextIOWrapper(member, **_TEXT)
+    elif path.name.lower().endswith(".gz"):
+        with gzip.open(path, "rt", **_TEXT) as file:
+            yield file
+    else:
+        with path.open("rt", **_TEXT) as file:
+            yield file
+
+
+def _is_zip(path: Path) -> bool:
+    return path.name.lower().endswith(".zip")
+
+
+def _zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise FileUnusable(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [
+        each
+        for each in archive.infolist()
+        if not each.is_dir() and not each.filename.startswith(_OF_A_MAC)
+    ]
+    if len(members) != 1:
+        raise FileUnusable(f"{path} holds {len(members)} files; expected a zip with one CSV file")
+    (member,) = members
+    if member.flag_bits & 1:
+        raise FileUnusable(f"{path} is encrypted; unpack it first")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileUnusable(f"{path} is compressed in an unusual way; unpack it first")
+    if member.file_size > MAX_UNZIPPED_BYTES:
+        raise FileUnusable(
+            f"{path} holds {member.file_size:,} bytes; at most {MAX_UNZIPPED_BYTES:,} are read "
+            "from a zip: unpack it first"
+        )
+    return member
