@@ -20,6 +20,7 @@ from tests.support.worker_process import (
     group_info,
 )
 from worker.engine.status import read_status
+from worker.errors import RolledBack
 from worker.keys import shard_name, shard_of
 from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
 
@@ -100,7 +101,7 @@ def test_entries_that_somebody_read_under_the_name_of_a_shard_end_once(
 def test_entries_that_were_taken_away_and_trimmed_while_in_hand_end_once(
     more: int, server: EmbeddedRedis, counting: redis.Redis
 ) -> None:
-    """G5: another worker counts them as lost, then the one that has them in hand applies them."""
+    """G5: another worker counts them as lost, so the one that has them in hand commits nothing."""
     holder = SteppedWorker(server, "holder", lease_seconds=3_600)
     holder.keep()
     other = SteppedWorker(server, "other", lease_seconds=3_600)
@@ -111,9 +112,14 @@ def test_entries_that_were_taken_away_and_trimmed_while_in_hand_end_once(
     feed(counting, made_candles(("BTCUSDT",), 10 + more)[10:])
     other.fetch()
     assert ends(counting) == {"lost": 10}
-    holder.apply(in_hand)
-    holder.finish_all()
-    assert ends(counting) == {"applied": 10 + more}
+    with pytest.raises(RolledBack, match="is not pending for shard-"):
+        holder.apply(in_hand)
+    holder.shards.release()
+    other.shards.release()
+    again = SteppedWorker(server, "again", lease_seconds=3_600)
+    again.keep()
+    again.finish_all()
+    assert ends(counting) == {"lost": 10} | ({"applied": more} if more else {})
 
 
 UNKNOWN: dict[str, Callable[[redis.Redis], object]] = {
