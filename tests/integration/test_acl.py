@@ -103,8 +103,9 @@ def test_the_workers_user_can_do_all_its_work(
     feed(client, old)
     for i in range(258):
         close = 100 + i % 7
-        client.rpush("klines:SOLUSDT:1m", str(close))
-        client.zadd("candles:XRPUSDT:1m", {f'{{"c": {close}, "n": {i}}}': START_MS + i * MINUTE_MS})
+        time_ms = START_MS + i * MINUTE_MS
+        client.rpush("klines:SOLUSDT:1m", f'{{"close": {close}, "open_time": {time_ms}}}')
+        client.zadd("candles:XRPUSDT:1m", {f'{{"c": {close}, "n": {i}}}': time_ms})
     with ExitStack() as stack:
 
         def start(*command: str, **more: object) -> WorkerProcess:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.one_redis_version
 CACHE = "candles:BTCUSDT:1m"
 GOOD_CACHE = "klines:BTCUSDT:1m"
 T = START_MS - 60_000
+OLDER = {"100.5": T - 60_000, "101.5": T}
 
 VALUES: dict[str, str | bytes] = {
     "a time of 400 digits": '{"close": 1.0, "t": 1' + "0" * 400 + "}",
@@ -86,7 +87,7 @@ def test_a_cache_that_cannot_be_right_is_skipped_for_the_next(
 ) -> None:
     """G9"""
     CAUSES[name](client)
-    client.rpush(GOOD_CACHE, "100.5", "101.5")
+    client.zadd(GOOD_CACHE, OLDER)
     worker = small_worker(server)
     feed(client, [candle(symbol, 0, 100.0) for symbol in ("BTCUSDT", "ETHUSDT")])
     with caplog.at_level(logging.WARNING):
@@ -103,7 +104,7 @@ def test_a_cache_that_this_user_may_not_read_is_skipped(
     call("ACL", "SETUSER", "half", "on", ">secret", "+@all", "~quantum:*", f"~{GOOD_CACHE}")(client)
     try:
         client.rpush(CACHE, "1.5")
-        client.rpush(GOOD_CACHE, "100.5", "101.5")
+        client.zadd(GOOD_CACHE, OLDER)
         worker = small_worker(server, redis_username="half", redis_password="secret")
         feed(client, [candle("BTCUSDT", 0, 100.0)])
         with caplog.at_level(logging.WARNING):
@@ -119,14 +120,17 @@ def test_closes_of_a_list_that_would_begin_before_2000_are_skipped(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G9: a week for each candle reaches far back."""
-    client.rpush(CACHE, *["1.5"] * 2_000)
+    closes = ["1.5", "2.5", "3.5", "4.5"]
+    client.rpush(CACHE, *["1.5"] * 2_000, *closes)
     worker = small_worker(
         server, candle_interval="1w", window_size=1_900, backfill_keys="candles:{symbol}:1m"
     )
     feed(client, [candle("BTCUSDT", 0, 100.0)])
-    weekly = {"symbol": "BTCUSDT", "close": "1.5", "close_time": str(START_MS), "interval": "1w"}
-    client.xadd(worker.keys.input, weekly)  # type: ignore[arg-type]
+    for i, close in enumerate(closes):
+        week = {"symbol": "BTCUSDT", "close": close, "interval": "1w"}
+        week["close_time"] = str(START_MS - (4 - i) * 7 * 86_400_000)
+        client.xadd(worker.keys.input, week)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         work_off(worker)
-    assert counters(client) == {"applied": 1, "ignored": 1}
+    assert counters(client) == {"applied": 4, "ignored": 1}
     assert "would begin before the year 2000" in caplog.text

@@ -1,152 +1,227 @@
 """Older closes for a symbol without a window, from the candle caches of other programs.
 
-A cache is a sorted set scored by open time (in ms or s), or a list, oldest first. A value is a
-plain number, or JSON with `close` or `c` and optionally a time. If the values of a list have no
-times, they are assumed to end just before the symbol's first candle from the stream; if the last
-value equals that candle's close, it is assumed to be that candle.
+A cache is a sorted set that is scored by time, or a list that is filled from either end. Here they
+are read, from the newest end and no more than needed. What a value may be is in `cache_values.py`;
+which closes belong in front of the first candle is in `cached_closes.py`, and for a list without
+times in `cache_lists.py`. Such a list may wait for more candles that confirm it: the symbol is then
+`unconfirmed`, and its next candle asks again.
 """
 
-import math
-from collections.abc import Iterable
-from itertools import pairwise
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from logging import INFO, WARNING
+from operator import itemgetter
+from typing import Any, Final
 
-import msgspec
 import redis
 
-from schemas.candle import (
-    EARLIEST_CLOSE_TIME_MS,
-    LATEST_CLOSE_TIME_MS,
-    MAX_DOCUMENT_BYTES,
-    Candle,
-)
-from worker.engine.changes import Histories, History
+from core.theta import minimum_length
+from schemas.candle import Candle
+from schemas.sequence import Place, place
+from worker.engine.cache_lists import NotConfirmed, closes_of_list
+from worker.engine.cache_times import Stream, Wanted
+from worker.engine.cache_values import NOT_CLOSED, Cached, read_value
+from worker.engine.cached_closes import Found, closes_before
+from worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
 from worker.log import log
 from worker.settings import Settings
 from worker.store.connection import Client
 from worker.store.refusal import is_transient
 
+# Values that may be newer than the first candle, or not closed: read at once with the others.
+_SPARE: Final = 20
+# Of a list without times, the stream's candles are looked for among so many more.
+_SPARE_WITHOUT_TIMES: Final = 2_000
+# When a cache has run ahead of the stream, so many values are read beside those that are wanted.
+_MOST_VALUES: Final = 20_000
+_MOST_BYTES: Final = 32 * 1024 * 1024
+# With so many closes of the stream, a list without times is confirmed or never will be.
+_ENOUGH_TO_CONFIRM: Final = 20
+
+_Raw = list[tuple[bytes, float | None]]
+
 
 class Backfill:
     def __init__(self, settings: Settings, client: Client) -> None:
         self._client = client
-        self._interval_ms = settings.candle_interval_ms
         self._patterns = settings.backfill_patterns
-        # One more than the window holds: the newest may be the first candle itself.
-        self._most = settings.window_size + 1
+        self.unconfirmed: set[str] = set()
+        """Symbols whose cache more candles may confirm."""
+        self._waiting: set[str] = set()
+        """Those of them that were told before."""
+        self._wanted = Wanted(
+            settings.candle_interval_ms, settings.window_size, minimum_length(settings.theta)
+        )
 
-    def histories(self, first_candles: Iterable[Candle]) -> Histories:
+    def histories(
+        self, first_candles: Iterable[Candle], readings: Sequence[Reading], memory: MemoryOf
+    ) -> Histories:
         """The closes before each of these candles, from the first cache of its symbol that has any.
         A cache that cannot be used is logged and skipped.
+
+        The candles among the `readings`, and what `memory` has left of a window, show what a cache
+        means.
         """
         if not self._patterns:
             return {}
-        histories = {
-            (candle.symbol, candle.close_time): self._history(candle) for candle in first_candles
+        self._waiting, self.unconfirmed = self.unconfirmed, set()
+        found = {
+            (candle.symbol, candle.close_time): self._found(candle, readings, memory)
+            for candle in first_candles
         }
-        return {first: history for first, history in histories.items() if history is not None}
+        read = {reading.found.symbol for reading in readings if isinstance(reading.found, Candle)}
+        self.unconfirmed |= self._waiting - read
+        return {first: each.history for first, each in found.items() if each.history[0]}
 
-    def _history(self, first: Candle) -> History | None:
+    def _found(self, first: Candle, readings: Sequence[Reading], memory: MemoryOf) -> Found:
         keys = [pattern.replace("{symbol}", first.symbol) for pattern in self._patterns]
         with self._client.pipeline(transaction=False) as reads:
             for key in keys:
                 reads.type(key)
             types = reads.execute(raise_on_error=False)
-        for key, kind in zip(keys, types, strict=True):
-            if kind == b"none":
-                continue
-            history = self._read_or_skip(key, kind, first)
-            if history[0]:
-                log.info("%s: %d closes from the cache %s", first.symbol, len(history[0]), key)
-                return history
-        return None
+        there = [(key, kind) for key, kind in zip(keys, types, strict=True) if kind != b"none"]
+        if not there:
+            return Found()
+        stream = self._stream(first, readings, memory)
+        for key, kind in there:
+            found = self._read_or_skip(key, kind, first, stream)
+            if found.history[0]:
+                _tell(first.symbol, key, found)
+                return found
+        return Found()
 
-    def _read_or_skip(self, key: str, kind: bytes | redis.RedisError, first: Candle) -> History:
+    def _stream(self, first: Candle, readings: Sequence[Reading], memory: MemoryOf) -> Stream:
+        """All closes of its symbol that are known, in the order of time; the first one of each
+        candle. What is left of its window counts, and closes are wanted in front of that.
+        """
+        left: History = ((), ())
+        known: list[tuple[int, float]] = []
+        for entry, _, candle in readings:
+            if isinstance(candle, Candle) and candle.symbol == first.symbol:
+                remembered = memory(entry.shard, first.symbol)
+                if isinstance(remembered, Memory) and remembered.left:
+                    left = remembered.left
+                known.append((candle.close_time, candle.close))
+        known = sorted([*zip(*left, strict=True), *known], key=itemgetter(0))
+        times_ms: list[int] = []
+        closes: list[float] = []
+        for time_ms, close in known:
+            if not times_ms or place(times_ms[-1], time_ms, self._wanted.interval_ms) is Place.NEXT:
+                times_ms.append(time_ms)
+                closes.append(close)
+        return Stream(left[0][0] if left[0] else first.close_time, times_ms, closes)
+
+    def _read_or_skip(
+        self, key: str, kind: bytes | redis.RedisError, first: Candle, stream: Stream
+    ) -> Found:
         try:
             if isinstance(kind, redis.RedisError):
                 raise kind
-            return self._read(key, kind, first)
+            return self._read(key, kind, first, stream)
+        except NotConfirmed as error:
+            waits = len(stream.closes) < _ENOUGH_TO_CONFIRM
+            if waits:
+                self.unconfirmed.add(first.symbol)
+            if not waits or first.symbol not in self._waiting:
+                later = "; its next candles may confirm it" if waits else ""
+                log.warning("%s: the cache %s is not used: %s%s", first.symbol, key, error, later)
         except Exception as error:
             # Whatever another program has written there costs no more than this cache (G9).
             if isinstance(error, redis.RedisError) and is_transient(error):
                 raise
             log.warning("%s: the cache %s is not used: %s", first.symbol, key, error)
-            return [], []
+        return Found()
 
-    def _read(self, key: str, kind: bytes, first: Candle) -> History:
-        times_ms: list[float | None]
-        if kind == b"zset":
-            scored: Any = self._client.zrange(key, -self._most, -1, withscores=True)
-            values, times_ms = [value for value, _ in scored], [_ms(score) for _, score in scored]
-        elif kind == b"list":
-            values = self._client.lrange(key, -self._most, -1)
-            times_ms = [None] * len(values)
-        else:
+    def _read(self, key: str, kind: bytes, first: Candle, stream: Stream) -> Found:
+        if kind not in (b"zset", b"list"):
             raise ValueError(f"it is a {kind.decode()}; expected a sorted set or a list")
-        parsed = [
-            self._close(value, open_ms) for value, open_ms in zip(values, times_ms, strict=True)
-        ]
-        timed = {ms: close for ms, close in parsed if ms is not None}
-        if not timed:
-            return self._before([close for _, close in parsed], first)
-        if len(timed) < len(parsed) and None in (ms for ms, _ in parsed):
-            raise ValueError("some of its values have a time and some do not")
-        return self._older(timed, first)
+        values: list[Cached] = []
+        left_out: Counter[str] = Counter()
+        values_n = bytes_n = 0
+        for raw in self._newest_first(key, kind, first):
+            values += self._parsed(raw, first, left_out)
+            values_n += len(raw)
+            bytes_n += sum(len(value) for value, _ in raw)
+            older = {value.time_ms for value in values if (value.time_ms or 0) < stream.first_ms}
+            if (
+                len(older) > self._wanted.most + 1
+                or values_n > self._wanted.most + _MOST_VALUES
+                or bytes_n > _MOST_BYTES
+                or not _have_times(values)
+            ):
+                break
+        if _have_times(values):
+            found = closes_before(values, stream, self._wanted)
+        else:
+            ends = self._from_both_ends(key, first)
+            found = Found(closes_of_list(ends, stream, self._wanted))
+        if not found.history[0]:
+            reasons = [f"{n} of its values are {why}" for why, n in left_out.items()]
+            raise ValueError("; ".join(["it has no close before the first candle", *reasons]))
+        left = [f"left out: {n} {why}" for why, n in left_out.items() if why != NOT_CLOSED]
+        return found._replace(notes=[*found.notes, *left])
 
-    def _close(self, value: bytes, open_ms: float | None) -> tuple[int | None, float]:
-        """The close time in ms, or None if it is unknown, and the close."""
-        if len(value) > MAX_DOCUMENT_BYTES:
-            raise ValueError(f"a value has {len(value):,} bytes")
-        try:
-            found = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"the value {value[:80]!r} is neither a number nor JSON") from None
-        close_ms = None if open_ms is None else int(open_ms) + self._interval_ms - 1
-        if isinstance(found, dict):
-            close_ms = self._time_in(found, close_ms)
-            found = found.get("close", found.get("c"))
-        try:
-            close = msgspec.convert(found, float, strict=False)
-        except msgspec.ValidationError:
-            raise ValueError(f"the value {value[:80]!r} has no close") from None
-        if not 0 < close < math.inf:
-            raise ValueError(f"the close {close!r} is not finite and above 0")
-        return close_ms, close
+    def _newest_first(self, key: str, kind: bytes, first: Candle) -> Iterator[_Raw]:
+        """The cache in parts, each in its own order."""
+        size = self._wanted.most + _SPARE
+        at_tail = kind == b"zset" or self._is_newer_at_tail(key, size, first)
+        for i in count():
+            start, end = (
+                (-(i + 1) * size, -i * size - 1) if at_tail else (i * size, i * size + size - 1)
+            )
+            part = self._range(key, start, end, scored=kind == b"zset")
+            yield part
+            if len(part) < size:
+                return
 
-    def _time_in(self, found: dict[str, Any], otherwise: int | None) -> int | None:
-        from_open = self._interval_ms - 1
-        to_close = {"close_time": 0, "T": 0, "open_time": from_open, "t": from_open}
-        for name, offset in to_close.items():
-            time = found.get(name)
-            if isinstance(time, int | float) and not isinstance(time, bool):
-                return int(_ms(time)) + offset
-        return otherwise
+    def _is_newer_at_tail(self, key: str, size: int, first: Candle) -> bool:
+        head, tail = (
+            self._parsed(self._range(key, *part), first) for part in ((0, size - 1), (-size, -1))
+        )
+        return max(map(_newness, tail), default=0) >= max(map(_newness, head), default=0)
 
-    def _older(self, timed: dict[int, float], first: Candle) -> History:
-        """Half an interval is enough to distinguish the first candle from the one before it, no
-        matter if cache and stream count the close as the last millisecond or the next open.
+    def _from_both_ends(self, key: str, first: Candle) -> list[list[float]]:
+        """What a list without times holds in front of its end, and behind its beginning, as if that
+        was the newest.
         """
-        times_ms = sorted(timed)
-        for ms in (times_ms[0], times_ms[-1]):
-            if not EARLIEST_CLOSE_TIME_MS <= ms <= LATEST_CLOSE_TIME_MS:
-                raise ValueError(f"the time {ms} is not between the years 2000 and 2100")
-        if any(b - a < self._interval_ms / 2 for a, b in pairwise(times_ms)):
-            raise ValueError("its candles are closer together than the candle interval")
-        times_ms = [ms for ms in times_ms if ms + self._interval_ms / 2 <= first.close_time]
-        return times_ms, [timed[ms] for ms in times_ms]
+        size = self._wanted.most + _SPARE_WITHOUT_TIMES
+        tail = [value.close for value in self._parsed(self._range(key, -size, -1), first)]
+        head = [value.close for value in self._parsed(self._range(key, 0, size - 1), first)]
+        return [tail, head[::-1]]
 
-    def _before(self, closes: list[float], first: Candle) -> History:
-        if closes and closes[-1] == first.close:
-            closes = closes[:-1]
-        n = len(closes)
-        times_ms = [first.close_time - self._interval_ms * (n - i) for i in range(n)]
-        if times_ms and times_ms[0] < EARLIEST_CLOSE_TIME_MS:
-            raise ValueError(f"its {n} values would begin before the year 2000")
-        return times_ms, closes
+    def _range(self, key: str, start: int, end: int, *, scored: bool = False) -> _Raw:
+        found: Any
+        if scored:
+            found = self._client.zrange(key, start, end, withscores=True)
+            return [(value, score) for value, score in found]
+        found = self._client.lrange(key, start, end)
+        return [(value, None) for value in found]
+
+    def _parsed(
+        self, raw: _Raw, first: Candle, left_out: Counter[str] | None = None
+    ) -> list[Cached]:
+        values = []
+        for value, score in raw:
+            one = read_value(value, score, first.symbol, self._wanted.interval_ms)
+            if isinstance(one, Cached):
+                values.append(one)
+            elif left_out is not None:
+                left_out[one.why] += 1
+        return values
 
 
-def _ms(time: float) -> float:
-    """The time in ms. A time in seconds is recognised: as milliseconds it would be in 1970."""
-    if not abs(time) <= LATEST_CLOSE_TIME_MS:  # also of what is not a number
-        raise ValueError(f"the time {str(time)[:40]} is not between the years 2000 and 2100")
-    return time if abs(time) >= EARLIEST_CLOSE_TIME_MS / 10 else time * 1_000
+def _newness(value: Cached) -> int:
+    return value.time_ms or 0
+
+
+def _have_times(values: Sequence[Cached]) -> bool:
+    return not values or any(value.time_ms is not None for value in values)
+
+
+def _tell(symbol: str, key: str, found: Found) -> None:
+    text = f"{symbol}: {len(found.history[0])} closes from the cache {key}"
+    if found.missing:
+        text += f"; {found.missing} candles are missing between them"
+    is_odd = found.missing or found.notes
+    log.log(WARNING if is_odd else INFO, "%s", "; ".join([text, *found.notes]))

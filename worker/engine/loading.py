@@ -120,14 +120,16 @@ class Loading:
     def _left(
         self, times_ms: NDArray[np.int64], closes: NDArray[np.float64], mark: Mark
     ) -> History | None:
-        """What is left of a window that was longer when a state was published from it.
+        """What is left of a window that was longer when a state was published from it, or what
+        there is of one from which no state was published yet: a cache may have the rest.
 
         If all of it was lost and it has started over since, that was reported before.
         """
         if times_ms.size == 0:
             return [], []
-        was_longer = mark.close_time_ms >= times_ms[0] and len(times_ms) < self._needed
-        return (times_ms.tolist(), closes.tolist()) if was_longer else None
+        is_short = len(times_ms) < self._needed
+        started_over = 0 < mark.close_time_ms < times_ms[0]
+        return (times_ms.tolist(), closes.tolist()) if is_short and not started_over else None
 
     def _not_a_symbol(self, shard: int, name: bytes) -> tuple[str, Damaged]:
         """Under a name that no symbol can have: it contains a space."""

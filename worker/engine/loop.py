@@ -142,15 +142,16 @@ class Session:
         return True
 
     def _histories(self, readings: list[Reading], room: int) -> Histories:
-        """Older closes of the symbols that are new to us, once we know what Redis has of them; and
-        of those whose window starts over.
+        """Older closes of the symbols that are new to us, once we know what Redis has of them; of
+        those whose window starts over; and of those whose cache is to be confirmed.
         """
-        unfamiliar = self.shards.unfamiliar(readings)
+        unconfirmed = self.backfill.unconfirmed
+        unfamiliar = self.shards.unfamiliar(readings, unconfirmed)
         if not unfamiliar:
             return {}
-        self.shards.look_up(unfamiliar)
+        self.shards.look_up(unfamiliar, unconfirmed)
         beginnings = self.pipeline.beginnings(readings, self.shards.memory, room)
-        return self.backfill.histories(beginnings)
+        return self.backfill.histories(beginnings, readings, self.shards.memory)
 
     def _retire(self) -> bool:
         """Some of the symbols that had no candle for long; False if there were none."""

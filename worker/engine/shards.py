@@ -22,7 +22,7 @@ shard 7 again, a delayed commit with the old token `A:41` is refused.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
@@ -87,9 +87,11 @@ class Shards:
         held = self._held[shard]
         return held.symbols.get(symbol) or held.aside.get(symbol)
 
-    def unfamiliar(self, readings: Iterable[Reading]) -> list[Reading]:
+    def unfamiliar(
+        self, readings: Iterable[Reading], unconfirmed: Container[str] = ()
+    ) -> list[Reading]:
         """Those with a candle of a symbol of which nothing is remembered, or not all there was, or
-        with which its window may start over.
+        with which its window may start over, or whose cache it may confirm.
         """
         return [
             reading
@@ -98,13 +100,16 @@ class Shards:
             and (
                 (known := self._held[reading.entry.shard].symbols.get(reading.found.symbol)) is None
                 or known.left is not None
+                or reading.found.symbol in unconfirmed
                 or reading.found.close_time - known.window.last_close_time_ms
                 >= self._settings.retire_after_ms
             )
         ]
 
-    def look_up(self, unfamiliar: Iterable[Reading]) -> None:
-        """Of these symbols, load what Redis has without a mark, or since it was repaired."""
+    def look_up(self, unfamiliar: Iterable[Reading], unconfirmed: Container[str] = ()) -> None:
+        """Of these symbols, load what Redis has without a mark, or since it was repaired; of those
+        whose cache is to be confirmed, their window with its times.
+        """
         symbols: dict[int, dict[str, None]] = {}
         for entry, _, found in unfamiliar:
             if isinstance(found, Candle):
@@ -112,7 +117,11 @@ class Shards:
         for number, names in symbols.items():
             shard = self._held[number]
             self._quarantine.look_again(shard, [name for name in names if name in shard.aside])
-            new = [n.encode() for n in names if n not in shard.symbols and n not in shard.aside]
+            new = [
+                name.encode()
+                for name in names
+                if name not in shard.aside and (name not in shard.symbols or name in unconfirmed)
+            ]
             if new:
                 loaded = self._loading.load(number, new)
                 shard.symbols |= loaded.symbols

@@ -1,0 +1,44 @@
+"""Whether a candle has closed: what its flags say, or else when its entry was written.
+
+Feeds send updates of a candle before it closes. They say so by a flag, under different names, or
+not at all.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+FLAGS: Final = (
+    *("is_closed", "isClosed", "closed", "confirm", "x"),
+    *("is_final", "isFinal", "final", "complete"),
+)
+"""The names of the flag. Each is true once the candle has closed."""
+
+_FLAG_VALUES: Final = {"true": True, "1": True, "false": False, "0": False}
+# Of an interval: closed candles are written at most this much before their close time.
+_EARLY: Final = 20
+
+
+def read_flag(name: str, text: str) -> bool:
+    """Raises ValueError for a text that is not a flag."""
+    try:
+        return _FLAG_VALUES[text.lower()]
+    except KeyError:
+        raise ValueError(f"{name} is {text[:40]!r}; expected true, false, 1 or 0") from None
+
+
+def closed_by_flags(flags: Iterable[tuple[str, bool]]) -> bool | None:
+    """What all flags of a candle say; None without flags.
+
+    Raises ValueError for flags that contradict each other.
+    """
+    names = {value: name for name, value in flags}
+    if len(names) == 2:
+        raise ValueError(f"{names[True]} says that the candle has closed, {names[False]} that not")
+    return next(iter(names), None)
+
+
+def is_early(close_time_ms: int, entry_ms: int, interval_ms: int, max_ahead_ms: int) -> bool:
+    """Whether an entry was written clearly before the candle in it closes, so that a candle without
+    a flag has not closed yet.
+    """
+    return close_time_ms - entry_ms > min(max_ahead_ms, interval_ms // _EARLY)
