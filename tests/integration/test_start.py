@@ -125,13 +125,14 @@ def _list_of_json(client: redis.Redis, candles: list[Candle]) -> None:
         )
 
 
-def _list_of_numbers(client: redis.Redis, candles: list[Candle]) -> None:
+def _list_from_the_newest(client: redis.Redis, candles: list[Candle]) -> None:
     for one in candles:
-        client.rpush(f"quantum:history:ohlcv:{one.symbol}:1m", str(one.close))
+        value = json.dumps({"time": (one.open_time or 0) // 1_000, "close": one.close})
+        client.lpush(f"quantum:history:ohlcv:{one.symbol}:1m", value)
 
 
 @pytest.mark.parametrize(
-    "fill", [_sorted_set_by_ms, _sorted_set_by_s, _list_of_json, _list_of_numbers]
+    "fill", [_sorted_set_by_ms, _sorted_set_by_s, _list_of_json, _list_from_the_newest]
 )
 @pytest.mark.parametrize("with_first", [False, True], ids=["before", "up to the first candle"])
 def test_a_new_symbol_starts_with_the_closes_of_its_cache(
@@ -164,7 +165,8 @@ def test_a_cache_that_cannot_be_used_is_reported_and_skipped(
     client.set("candles:BTCUSDT:1m", "x")
     client.rpush("quantum:candles:BTCUSDT", "100", "abc")
     client.zadd("klines:BTCUSDT:1m", {"-5": 1_746_373_200})
-    client.rpush("quantum:history:ohlcv:BTCUSDT:1m", "100", "101")
+    times_s = {"100": 1_746_373_200 + 180, "101": 1_746_373_200 + 240}
+    client.zadd("quantum:history:ohlcv:BTCUSDT:1m", times_s)
     feed(client, [candle("BTCUSDT", 5, 100.0)])
     log = run_over(server, client, tmp_path, 1)
     assert "candles:BTCUSDT:1m is not used: it is a string; expected a sorted set or a list" in log

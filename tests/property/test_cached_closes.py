@@ -1,0 +1,76 @@
+"""Whatever a cache has and whatever its times mean: each close gets in once, or is told."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.engine.cache_times import Stream, Wanted
+from worker.engine.cache_values import Cached
+from worker.engine.cached_closes import closes_before
+
+MINUTE_MS = 60_000
+FIRST_MS = 1_746_373_260_000 - 1
+WANTED = Wanted(MINUTE_MS, most=100, max_gap=100)
+
+
+@dataclass
+class Case:
+    before: list[float]
+    """Closes of the candles before the first one, of which the cache has all."""
+    stream: list[float]
+    ahead: int
+    """Candles of the stream that the cache has too."""
+    unclosed: float | None
+    """The last value of the cache, if that is of a candle that has not closed."""
+    means: str
+    is_named: bool
+    late_ms: int
+
+    def values(self) -> list[Cached]:
+        closes = [*self.before, *self.stream[: self.ahead]]
+        if self.unclosed is not None:
+            closes.append(self.unclosed)
+        first = -len(self.before)
+        of_close = -MINUTE_MS + 1 if self.means == "open" else self.late_ms
+        return [
+            Cached(
+                close,
+                FIRST_MS + number * MINUTE_MS + of_close,
+                self.means if self.is_named else "vague",  # type: ignore[arg-type]
+            )
+            for number, close in enumerate(closes, start=first)
+        ]
+
+
+# Few prices, so that the same one comes again.
+PRICES = st.sampled_from([1.0, 1.1, 1.2, 1.3])
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    stream = draw(st.lists(PRICES, min_size=1, max_size=6))
+    ahead = draw(st.integers(0, len(stream)))
+    return Case(
+        draw(st.lists(PRICES, min_size=4, max_size=12)),
+        stream,
+        ahead,
+        draw(st.none() | PRICES) if ahead == len(stream) else None,
+        draw(st.sampled_from(["open", "close"])),
+        draw(st.booleans()),
+        draw(st.sampled_from([0, 1, 1_500])),
+    )
+
+
+@given(cases())
+@settings(max_examples=400, deadline=None)
+def test_no_close_gets_in_twice_and_at_most_the_last_one_is_left_out_and_told(case: Case) -> None:
+    times_ms = [FIRST_MS + number * MINUTE_MS for number in range(len(case.stream))]
+    stream = Stream(FIRST_MS, times_ms, case.stream)
+    found = closes_before(case.values(), stream, WANTED)
+    closes = list(found.history[1])
+    if closes == case.before:
+        assert found.missing == 0 or found.notes
+        return
+    assert (closes, case.is_named) == (case.before[:-1], False)
+    assert found.missing == 1 or case.before[-1] == case.stream[0]
