@@ -53,7 +53,7 @@ def what_they_mean(means: Means, timed: Timed, stream: Stream, wanted: Wanted) -
     if all(time_ms % 1_000 == 999 for time_ms in timed):
         return "close"
     open_fits, close_fits = (same and not different for same, different in (as_open, as_close))
-    if open_fits != close_fits and (open_fits or as_open[1]):
+    if open_fits != close_fits:
         return "open" if open_fits else "close"
     if max(step(time_ms, stream, wanted) for time_ms in timed) < -1:
         return "open"
