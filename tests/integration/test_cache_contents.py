@@ -90,6 +90,10 @@ def ccxt(each: Candle) -> object:
     return [opened(each), each.close - 1, each.close + 2, each.close - 2, each.close, 5.0]
 
 
+def ccxt_without_time(each: Candle) -> object:
+    return {"n": each.close_time, "close": each.close}
+
+
 def iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1_000, UTC).isoformat()
 
@@ -194,6 +198,21 @@ def test_a_close_that_may_be_the_first_candle_itself_is_left_out_and_counts_as_m
     expected = [*some(FIRST - WINDOW_SIZE, FIRST - 2), one(FIRST)]
     assert closes == [each.close for each in expected]
     assert "1 candles are missing between them; its times may be those of the open" in caplog.text
+
+
+@pytest.mark.parametrize("offset_ms", [0, -MINUTE_MS], ids=["close times", "open times"])
+def test_a_price_that_stays_the_same_decides_nothing(
+    offset_ms: int, server: EmbeddedRedis, client: redis.Redis, caplog: Any
+) -> None:
+    """The last two closes of the cache are equal, and the first candle may be either of them."""
+    same = [candle("BTCUSDT", number, 100.0) for number in (FIRST - 1, FIRST, FIRST + 1)]
+    cached = [*some(0, FIRST - 2), *(same[:2] if offset_ms == 0 else same)]
+    scored(lambda c: c.close_time + 1 + offset_ms, ccxt_without_time)(client, cached)
+    _, closes = after_one_batch(server, client, [same[1]])
+    kept = same[1:2] if offset_ms == 0 else same[:2]
+    expected = [*some(FIRST - WINDOW_SIZE + len(kept) - 2, FIRST - 2), *kept]
+    assert closes == [each.close for each in expected][-WINDOW_SIZE:]
+    assert "1 candles are missing between them; its times may be" in caplog.text
 
 
 def test_an_array_with_an_open_time_whose_candle_was_revised_is_not_there_twice(
@@ -301,6 +320,10 @@ REFUSED: dict[str, tuple[Fill, str]] = {
     "arrays of another length": (
         pushed("LPUSH", lambda c: [opened(c), c.close]),
         "is an array of 2; expected [time, open, high, low, close, volume]",
+    ),
+    "two times": (
+        pushed("LPUSH", lambda c: named(opened(c), "time", c.close, ts=c.close_time + 40)),
+        "'time' and 'ts' of its values are different times",
     ),
     "flags that contradict each other": (
         pushed("LPUSH", lambda c: named(opened(c), "t", c.close, x=True, confirm="0")),

@@ -33,6 +33,8 @@ from worker.store.refusal import is_transient
 _SPARE: Final = 20
 # Of a list without times, the stream's candles are looked for among so many more.
 _SPARE_WITHOUT_TIMES: Final = 2_000
+# Values that show which end of a list is the newest; some may not be closed.
+_AT_AN_END: Final = 3
 # When a cache has run ahead of the stream, so many values are read beside those that are wanted.
 _MOST_VALUES: Final = 20_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -165,7 +167,7 @@ class Backfill:
     def _newest_first(self, key: str, kind: bytes, first: Candle) -> Iterator[_Raw]:
         """The cache in parts, each in its own order."""
         size = self._wanted.most + _SPARE
-        at_tail = kind == b"zset" or self._is_newer_at_tail(key, size, first)
+        at_tail = kind == b"zset" or self._is_newer_at_tail(key, first)
         for i in count():
             start, end = (
                 (-(i + 1) * size, -i * size - 1) if at_tail else (i * size, i * size + size - 1)
@@ -175,9 +177,10 @@ class Backfill:
             if len(part) < size:
                 return
 
-    def _is_newer_at_tail(self, key: str, size: int, first: Candle) -> bool:
+    def _is_newer_at_tail(self, key: str, first: Candle) -> bool:
         head, tail = (
-            self._parsed(self._range(key, *part), first) for part in ((0, size - 1), (-size, -1))
+            self._parsed(self._range(key, *part), first)
+            for part in ((0, _AT_AN_END - 1), (-_AT_AN_END, -1))
         )
         return max(map(_newness, tail), default=0) >= max(map(_newness, head), default=0)
 

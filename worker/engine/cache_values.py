@@ -5,6 +5,7 @@ it, `[time, open, high, low, close, volume]`. What it says about symbol and inte
 is closed, counts as in the stream.
 """
 
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -14,14 +15,22 @@ from schemas.closed import FLAGS, closed_by_flags, read_flag
 from schemas.interval import interval_ms, read_interval
 from schemas.times import time_ms
 
-OPEN_NAMES: Final = ("open_time", "openTime", "t", "start")
-CLOSE_NAMES: Final = ("close_time", "closeTime", "T", "end", "stop")
-VAGUE_NAMES: Final = ("timestamp", "time", "ts", "date", "datetime")
+_ROLES: Final = {
+    "open": ("open_time", "openTime", "t", "start"),
+    "close": ("close_time", "closeTime", "T", "end", "stop"),
+    "vague": ("timestamp", "time", "ts", "date", "datetime"),
+    "symbol": ("symbol", "s"),
+    "interval": ("interval", "i"),
+    "flag": FLAGS,
+}
+_ROLE_OF: Final = {name: role for role, names in _ROLES.items() for name in names}
 NOT_CLOSED: Final = "not closed"
 _COLUMNS: Final = 6
 _SEPARATORS: Final = str.maketrans("", "", "/-_:")
 
 Means = Literal["open", "close", "vague"]
+_EXACT: Final[tuple[Means, ...]] = ("close", "open")
+_VAGUE: Final[tuple[Means, ...]] = ("vague",)
 
 
 class Cached(NamedTuple):
@@ -61,17 +70,30 @@ def read_value(
         ms = None if score is None else _ms(score)
         return Cached(_close(found, value), ms, is_bare=True)
     found = _candle_in(found)
-    _check_symbol(found, symbol)
-    flags = [(name, str(found[name])) for name in FLAGS if found.get(name) is not None]
-    if closed_by_flags((name, read_flag(name, text)) for name, text in flags) is False:
+    told = _by_role(found)
+    for name, named in told.get("symbol", {}).items():
+        if isinstance(named, str) and _plain(named) != _plain(symbol):
+            raise ValueError(f"it has values of the symbol {named[:80]!r} ({name!r})")
+    flags = told.get("flag", {})
+    if closed_by_flags((name, read_flag(name, str(flag))) for name, flag in flags.items()) is False:
         return LeftOut(NOT_CLOSED)
-    interval = found.get("interval", found.get("i"))
-    if isinstance(interval, str) and not _is_interval(interval, candle_interval_ms):
-        return LeftOut(f"of the interval {interval[:20]!r}")
-    ms, means = _time(found, candle_interval_ms)
+    for interval in told.get("interval", {}).values():
+        if isinstance(interval, str) and not _is_interval(interval, candle_interval_ms):
+            return LeftOut(f"of the interval {interval[:20]!r}")
+    ms, means = _time(told, candle_interval_ms)
     if ms is None and score is not None:
         ms = _ms(score)
     return Cached(_close(found.get("close", found.get("c")), value), ms, means)
+
+
+def _by_role(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is known by name, except what is null: by role, then by name."""
+    told: dict[str, dict[str, Any]] = {}
+    for name, each in found.items():
+        role = _ROLE_OF.get(name)
+        if role is not None and each is not None:
+            told.setdefault(role, {})[name] = each
+    return told
 
 
 def _of_array(found: list[Any], value: bytes) -> Cached:
@@ -94,43 +116,37 @@ def _candle_in(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check_symbol(found: dict[str, Any], symbol: str) -> None:
-    for name in ("symbol", "s"):
-        named = found.get(name)
-        if isinstance(named, str) and _plain(named) != _plain(symbol):
-            raise ValueError(f"it has values of the symbol {named[:80]!r} ({name!r})")
-
-
+@lru_cache(maxsize=1_024)
 def _plain(symbol: str) -> str:
     return symbol.translate(_SEPARATORS).casefold()
 
 
+@lru_cache(maxsize=1_024)
 def _is_interval(text: str, candle_interval_ms: int) -> bool:
     return interval_ms(read_interval(text) or "") == candle_interval_ms
 
 
-def _time(found: dict[str, Any], candle_interval_ms: int) -> tuple[int | None, Means]:
+def _time(told: dict[str, dict[str, Any]], candle_interval_ms: int) -> tuple[int | None, Means]:
     """By the names that say what they mean, if there are any."""
-    closed, opened, vague = (_first(found, of) for of in (CLOSE_NAMES, OPEN_NAMES, VAGUE_NAMES))
-    if opened and closed:
-        length_ms = closed[1] - opened[1]
-        if abs(length_ms - candle_interval_ms) > candle_interval_ms / 2:
+    times: dict[Means, tuple[str, int]] = {}
+    exact = "open" in told or "close" in told
+    for means in _EXACT if exact else _VAGUE:
+        for name, time in told.get(means, {}).items():
+            ms = _ms(time)
+            before, before_ms = times.setdefault(means, (name, ms))
+            if 2 * abs(ms - before_ms) >= candle_interval_ms:
+                raise ValueError(f"{before!r} and {name!r} of its values are different times")
+    if len(times) == 2:
+        (closed, closed_ms), (opened, opened_ms) = times["close"], times["open"]
+        length_ms = closed_ms - opened_ms
+        if 2 * abs(length_ms - candle_interval_ms) > candle_interval_ms:
             raise ValueError(
-                f"it has values with {length_ms / 1_000:,g} s between {opened[0]!r} and "
-                f"{closed[0]!r}; a candle has {candle_interval_ms / 1_000:,g} s"
+                f"it has values with {length_ms / 1_000:,g} s between {opened!r} and {closed!r}; "
+                f"a candle has {candle_interval_ms / 1_000:,g} s"
             )
-    if closed:
-        return closed[1], "close"
-    if opened:
-        return opened[1], "open"
-    return (vague[1] if vague else None), "vague"
-
-
-def _first(found: dict[str, Any], names: tuple[str, ...]) -> tuple[str, int] | None:
-    for name in names:
-        if found.get(name) is not None:
-            return name, _ms(found[name])
-    return None
+    for means, (_, ms) in times.items():
+        return ms, means
+    return None, "vague"
 
 
 def _ms(time: object) -> int:
