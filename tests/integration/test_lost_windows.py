@@ -88,6 +88,27 @@ def test_a_window_that_was_lost_is_filled_from_a_cache_and_its_next_state_is_the
     assert "the windows of 1 symbols are gone or too short" in caplog.text
 
 
+@pytest.mark.parametrize(("left", "fills"), [(0, False), (3, False), (5, True)])
+def test_a_list_without_times_fills_a_lost_window_if_what_is_left_confirms_it(
+    left: int, fills: bool, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Its loss is counted once, though each candle may confirm the list."""
+    worked(server, client)
+    if left:
+        client.ltrim(WINDOW, -left, -1)
+    else:
+        client.delete(WINDOW)
+    closes = [each.close for each in candles_of(("BTCUSDT",), 0, FILLED - 1)]
+    client.lpush(CACHE, *map(str, closes))
+    worker = small_worker(server, "two")
+    for number in range(FILLED, FILLED + 3):
+        feed(client, candles_of(("BTCUSDT",), number, number))
+        work_off(worker)
+    first = 1 if fills else FILLED - left
+    assert window_of(client) == expected_window(first, FILLED + 2)
+    assert counters(client)["window_lost"] == 1
+
+
 @pytest.mark.parametrize("left", [0, 3])
 def test_a_window_that_was_lost_and_has_no_cache_gathers_closes_again_and_is_counted_once(
     left: int, server: EmbeddedRedis, client: redis.Redis

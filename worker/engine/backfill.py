@@ -85,48 +85,53 @@ class Backfill:
         there = [(key, kind) for key, kind in zip(keys, types, strict=True) if kind != b"none"]
         if not there:
             return Found()
-        stream = self._stream(first, readings, memory)
+        shard = next(reading.entry.shard for reading in readings if reading.found is first)
+        remembered = memory(shard, first.symbol)
+        known = remembered if isinstance(remembered, Memory) else None
+        stream = self._stream(first, readings, (known and known.left) or ((), ()))
+        # A window that was lost is counted whenever it is looked up.
+        may_wait = len(stream.closes) < _ENOUGH_TO_CONFIRM and not (known and known.lost_its_window)
         for key, kind in there:
-            found = self._read_or_skip(key, kind, first, stream)
+            found = self._read_or_skip(key, kind, first, stream, may_wait)
             if found.history[0]:
                 _tell(first.symbol, key, found)
                 return found
         return Found()
 
-    def _stream(self, first: Candle, readings: Sequence[Reading], memory: MemoryOf) -> Stream:
+    def _stream(self, first: Candle, readings: Sequence[Reading], left: History) -> Stream:
         """All closes of its symbol that are known, in the order of time; the first one of each
         candle. What is left of its window counts, and closes are wanted in front of that.
         """
-        left: History = ((), ())
-        known: list[tuple[int, float]] = []
-        for entry, _, candle in readings:
-            if isinstance(candle, Candle) and candle.symbol == first.symbol:
-                remembered = memory(entry.shard, first.symbol)
-                if isinstance(remembered, Memory) and remembered.left:
-                    left = remembered.left
-                known.append((candle.close_time, candle.close))
-        known = sorted([*zip(*left, strict=True), *known], key=itemgetter(0))
+        read = [
+            (found.close_time, found.close)
+            for _, _, found in readings
+            if isinstance(found, Candle) and found.symbol == first.symbol
+        ]
         times_ms: list[int] = []
         closes: list[float] = []
-        for time_ms, close in known:
+        for time_ms, close in sorted([*zip(*left, strict=True), *read], key=itemgetter(0)):
             if not times_ms or place(times_ms[-1], time_ms, self._wanted.interval_ms) is Place.NEXT:
                 times_ms.append(time_ms)
                 closes.append(close)
         return Stream(left[0][0] if left[0] else first.close_time, times_ms, closes)
 
     def _read_or_skip(
-        self, key: str, kind: bytes | redis.RedisError, first: Candle, stream: Stream
+        self,
+        key: str,
+        kind: bytes | redis.RedisError,
+        first: Candle,
+        stream: Stream,
+        may_wait: bool,
     ) -> Found:
         try:
             if isinstance(kind, redis.RedisError):
                 raise kind
             return self._read(key, kind, first, stream)
         except NotConfirmed as error:
-            waits = len(stream.closes) < _ENOUGH_TO_CONFIRM
-            if waits:
+            if may_wait:
                 self.unconfirmed.add(first.symbol)
-            if not waits or first.symbol not in self._waiting:
-                later = "; its next candles may confirm it" if waits else ""
+            if not may_wait or first.symbol not in self._waiting:
+                later = "; its next candles may confirm it" if may_wait else ""
                 log.warning("%s: the cache %s is not used: %s%s", first.symbol, key, error, later)
         except Exception as error:
             # Whatever another program has written there costs no more than this cache (G9).
