@@ -11,19 +11,10 @@ FLAGS: Final = (
     *("is_closed", "isClosed", "closed", "confirm", "x"),
     *("is_final", "isFinal", "final", "complete"),
 )
-"""The names of the flag. Each is true once the candle has closed."""
+"""The names of the flag: `true`, `1`, `false` or `0` in any case, as text or not."""
 
-_FLAG_VALUES: Final = {"true": True, "1": True, "false": False, "0": False}
 # Of an interval: closed candles are written at most this much before their close time.
 _EARLY: Final = 20
-
-
-def read_flag(name: str, text: str) -> bool:
-    """Raises ValueError for a text that is not a flag."""
-    try:
-        return _FLAG_VALUES[text.lower()]
-    except KeyError:
-        raise ValueError(f"{name} is {text[:40]!r}; expected true, false, 1 or 0") from None
 
 
 def closed_by_flags(flags: Iterable[tuple[str, bool]]) -> bool | None:

@@ -325,6 +325,10 @@ REFUSED: dict[str, tuple[Fill, str]] = {
         pushed("LPUSH", lambda c: named(opened(c), "time", c.close, ts=c.close_time + 40)),
         "'time' and 'ts' of its values are different times",
     ),
+    "a flag that is neither true nor false": (
+        pushed("LPUSH", lambda c: named(opened(c), "t", c.close, final="maybe")),
+        "'final' is 'maybe'; expected true, false, 1 or 0",
+    ),
     "flags that contradict each other": (
         pushed("LPUSH", lambda c: named(opened(c), "t", c.close, x=True, confirm="0")),
         "x says that the candle has closed, confirm that not",

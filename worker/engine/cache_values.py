@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from schemas.candle import MAX_DOCUMENT_BYTES
-from schemas.closed import FLAGS, closed_by_flags, read_flag
+from schemas.closed import FLAGS, closed_by_flags
 from schemas.interval import interval_ms, read_interval
 from schemas.times import time_ms
 
@@ -75,7 +75,7 @@ def read_value(
         if isinstance(named, str) and _plain(named) != _plain(symbol):
             raise ValueError(f"it has values of the symbol {named[:80]!r} ({name!r})")
     flags = told.get("flag", {})
-    if closed_by_flags((name, read_flag(name, str(flag))) for name, flag in flags.items()) is False:
+    if closed_by_flags((name, _flag(name, flag)) for name, flag in flags.items()) is False:
         return LeftOut(NOT_CLOSED)
     for interval in told.get("interval", {}).values():
         if isinstance(interval, str) and not _is_interval(interval, candle_interval_ms):
@@ -114,6 +114,14 @@ def _candle_in(found: dict[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("k"), dict):
         found = {"s": found.get("s")} | found["k"]
     return found
+
+
+def _flag(name: str, flag: object) -> bool:
+    try:
+        return msgspec.convert(flag, bool, strict=False)
+    except msgspec.ValidationError:
+        text = f"{name!r} is {str(flag)[:40]!r}; expected true, false, 1 or 0"
+        raise ValueError(text) from None
 
 
 @lru_cache(maxsize=1_024)
