@@ -6,6 +6,7 @@ No plausible time can be read in two of these units: in another one, it would be
 
 import math
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +16,7 @@ LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
 _UNITS: Final = ((1_000, 1), (1, 1), (1, 1_000), (1, 1_000_000))
 _NUMBER: Final = re.compile(r"[0-9]{1,19}(\.[0-9]{0,9})?")
 _MAX_CHARACTERS: Final = 40
+_MINUTE_MS: Final = 60_000
 
 
 def time_ms(text: str) -> int:
@@ -45,3 +47,10 @@ def time_ms(text: str) -> int:
     if not EARLIEST_MS <= ms <= LATEST_MS:
         raise ValueError(f"the time {shown} is not between the years 2000 and 2100")
     return ms
+
+
+def are_close_times(times_ms: Collection[int], interval_ms: int) -> bool:
+    """Whether all are a millisecond, or a second, before a candle of this interval could begin."""
+    step_ms = min(interval_ms, _MINUTE_MS)
+    ends_ms = (step_ms - 1, step_ms - (1_000 if step_ms == _MINUTE_MS else 1))
+    return bool(times_ms) and all(ms % step_ms in ends_ms for ms in times_ms)

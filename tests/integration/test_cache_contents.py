@@ -175,6 +175,18 @@ def test_a_cache_that_runs_ahead_of_the_stream_fills_the_whole_window(
     )
 
 
+@pytest.mark.parametrize("last", [FIRST - 1, FIRST], ids=["before", "up to the first candle"])
+def test_times_that_end_in_59_s_are_close_times(
+    last: int, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    fill = pushed("LPUSH", lambda c: named(c.close_time // 1_000, "time", c.close))
+    fill(client, some(0, last))
+    times_ms, closes = after_one_batch(server, client, [one(FIRST)])
+    expected = as_window(some(0, FIRST))
+    assert closes == expected[1]
+    assert [ms // 1_000 for ms in times_ms] == [ms // 1_000 for ms in expected[0]]
+
+
 @pytest.mark.parametrize("name", VAGUE_CLOSE_TIME)
 def test_the_candle_that_cache_and_stream_have_in_common_shows_that_times_are_close_times(
     name: str, server: EmbeddedRedis, client: redis.Redis
@@ -321,6 +333,10 @@ REFUSED: dict[str, tuple[Fill, str]] = {
         pushed("LPUSH", lambda c: [opened(c), c.close]),
         "is an array of 2; expected [time, open, high, low, close, volume]",
     ),
+    "open times that end like close times": (
+        pushed("LPUSH", lambda c: named(c.close_time, "t", c.close)),
+        "the name of its times says open time, but they are a moment before a candle begins",
+    ),
     "two times": (
         pushed("LPUSH", lambda c: named(opened(c), "time", c.close, ts=c.close_time + 40)),
         "'time' and 'ts' of its values are different times",
@@ -370,8 +386,9 @@ def test_closes_of_the_stream_that_contradict_a_cache_are_believed(
     name: str, says: str, server: EmbeddedRedis, client: redis.Redis, caplog: Any
 ) -> None:
     def value(each: Candle) -> object:
-        close = each.close if name == "open_time" else each.close + 1
-        return named(each.close_time, name, close)
+        if name == "open_time":
+            return named(each.close_time + 1, name, each.close)
+        return named(each.close_time, name, each.close + 1)
 
     pushed("LPUSH", value)(client, some(0, FIRST + 5))
     assert after_one_batch(server, client, some(FIRST, FIRST + 4)) == as_window(

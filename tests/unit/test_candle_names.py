@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas.symbol import plain
 from tests.support.spellings import CANDLES, table, zipped
 from worker.cli import main
 from worker.errors import ConfigurationError, FileUnusable
 from worker.files import opening
 from worker.files.candles.file import read_file
-from worker.files.candles.names import find_files, identity, parsed, plain
+from worker.files.candles.names import find_files, identity, parsed
 from worker.files.candles.said import NOTHING, Said
 from worker.files.candles.series import CandleFiles
 

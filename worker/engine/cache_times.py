@@ -4,7 +4,7 @@
 array do not, and read the wrong way, the last candle before the first one of the stream would be
 missing, or the first one would be there twice. This decides it:
 
-- Times that all end in ...999 ms are close times.
+- Times that are all a millisecond, or a second, before a candle could begin are close times.
 - Closes that cache and stream have in common fit one reading and not the other.
 - If they have no candle in common, in either reading, the times count as open times: the closes
   before the first candle are the same.
@@ -15,6 +15,7 @@ missing, or the first one would be there twice. This decides it:
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
+from schemas.times import are_close_times
 from worker.engine.cache_values import Means
 
 # Closes that cache and stream both have, from which it shows that they are not of one market.
@@ -47,10 +48,15 @@ def what_they_mean(means: Means, timed: Timed, stream: Stream, wanted: Wanted) -
     """`open`, `close`, or `either` where nothing decides it."""
     as_open, as_close = _common(timed, -1, stream, wanted), _common(timed, 0, stream, wanted)
     if means != "vague":
+        if means == "open" and are_close_times(timed, wanted.interval_ms):
+            raise ValueError(
+                "the name of its times says open time, but they are a moment before a candle "
+                f"begins, such as {min(timed)} ms: call them close_time"
+            )
         ours, other = (as_open, as_close) if means == "open" else (as_close, as_open)
         _check_common(means, ours, other)
         return means
-    if all(time_ms % 1_000 == 999 for time_ms in timed):
+    if are_close_times(timed, wanted.interval_ms):
         return "close"
     open_fits, close_fits = (same and not different for same, different in (as_open, as_close))
     if open_fits != close_fits:

@@ -13,6 +13,7 @@ import msgspec
 from schemas.candle import MAX_DOCUMENT_BYTES
 from schemas.closed import FLAGS, closed_by_flags
 from schemas.interval import interval_ms, read_interval
+from schemas.symbol import plain
 from schemas.times import time_ms
 
 _ROLES: Final = {
@@ -26,7 +27,6 @@ _ROLES: Final = {
 _ROLE_OF: Final = {name: role for role, names in _ROLES.items() for name in names}
 NOT_CLOSED: Final = "not closed"
 _COLUMNS: Final = 6
-_SEPARATORS: Final = str.maketrans("", "", "/-_:")
 
 Means = Literal["open", "close", "vague"]
 _EXACT: Final[tuple[Means, ...]] = ("close", "open")
@@ -72,7 +72,7 @@ def read_value(
     found = _candle_in(found)
     told = _by_role(found)
     for name, named in told.get("symbol", {}).items():
-        if isinstance(named, str) and _plain(named) != _plain(symbol):
+        if isinstance(named, str) and plain(named) != plain(symbol):
             raise ValueError(f"it has values of the symbol {named[:80]!r} ({name!r})")
     flags = told.get("flag", {})
     if closed_by_flags((name, _flag(name, flag)) for name, flag in flags.items()) is False:
@@ -122,11 +122,6 @@ def _flag(name: str, flag: object) -> bool:
     except msgspec.ValidationError:
         text = f"{name!r} is {str(flag)[:40]!r}; expected true, false, 1 or 0"
         raise ValueError(text) from None
-
-
-@lru_cache(maxsize=1_024)
-def _plain(symbol: str) -> str:
-    return symbol.translate(_SEPARATORS).casefold()
 
 
 @lru_cache(maxsize=1_024)

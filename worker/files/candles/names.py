@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from schemas.interval import read_interval
+from schemas.symbol import plain
 from worker.errors import ConfigurationError, FileUnusable
 from worker.files.candles.said import Said
 from worker.files.opening import name_inside
@@ -36,11 +37,6 @@ def find_files(folder: Path) -> list[Path]:
 def each_file(paths: Iterable[Path]) -> list[Path]:
     """The files in `paths`, with each folder replaced by its candle files."""
     return [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
-
-
-def plain(symbol: str) -> str:
-    """What is equal for two spellings of one symbol, such as BTC/USD and btc-usd."""
-    return re.sub("[/_:-]", "", symbol).upper()
 
 
 def identity(path: Path, said: Said) -> tuple[str, str]:

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from schemas.candle import Candle, CandleRejected
 from schemas.interval import close_time_ms, interval_ms, read_interval
+from schemas.symbol import plain
 from schemas.times import time_ms
 from worker.errors import FileUnusable
 from worker.files.candles.columns import FLAG, Columns
-from worker.files.candles.names import plain
 from worker.files.candles.table import Row
 from worker.files.candles.timing import Timing
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from schemas.interval import interval_ms
 from schemas.sequence import Place
+from schemas.symbol import plain
 from worker.errors import ConfigurationError
 from worker.files.candles.file import read_file
 from worker.files.candles.following import Following, ReadCandle
-from worker.files.candles.names import each_file, identity, parsed, plain
+from worker.files.candles.names import each_file, identity, parsed
 from worker.files.candles.said import NOTHING, Said
 from worker.files.findings import Findings
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from schemas.interval import interval_ms
-from schemas.times import time_ms
+from schemas.times import are_close_times, time_ms
 from worker.errors import FileUnusable
 from worker.files.candles.columns import TIME, Columns
 from worker.files.candles.said import Said
 from worker.files.candles.table import Row
 
-_MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _DATE_ALONE: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
 
@@ -104,10 +103,7 @@ def _chosen(path: Path, columns: Columns, sample: Sequence[Row], interval: str) 
 
 
 def _are_closes(times_ms: Sequence[int], interval: str) -> bool:
-    """Whether all are a millisecond, or a second, before a candle could begin."""
-    step_ms = min(interval_ms(interval) or 1, _MINUTE_MS)
-    ends_ms = (step_ms - 1, step_ms - (1_000 if step_ms == _MINUTE_MS else 1))
-    return bool(times_ms) and all(ms % step_ms in ends_ms for ms in times_ms)
+    return are_close_times(times_ms, interval_ms(interval) or 1)
 
 
 def _are_dates_alone(sample: Sequence[Row], column: int) -> bool:
