@@ -240,6 +240,18 @@ def test_a_gap_is_told_and_a_long_one_starts_the_window_over(
     assert "has 256 prices after its last long gap; a state needs 257" in refused(capsys, short)
 
 
+def test_a_gap_after_which_a_worker_forgets_a_symbol_starts_the_window_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it is no more candles than a state needs."""
+    days = [moved(one, i * 23 * HOUR_MS) for i, one in enumerate(hourly_candles(350))]
+    after = [moved(one, 31 * 24 * HOUR_MS) for one in days[60:]]
+    path = written(tmp_path, times_and_closes([*days[:60], *after]), "BTCUSDT-1d.csv")
+    assert state(capsys, path)[0]["prices"] == 290
+    monkeypatch.setenv("MARKETSTATE_RETIRE_AFTER", "never")
+    assert state(capsys, path)[0]["prices"] == 350
+
+
 def test_a_short_gap_is_told_and_counted_within_the_window_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from tests.support.candles import FORMS
 from tests.support.spellings import CANDLES, CLOSES, SPELLINGS, SYMBOL, Spelling, write
 from worker.cli import main
 from worker.commands.options import add_candle_files, said
+from worker.commands.plot.series import NUMBERS
 from worker.commands.plot.sources import from_files
 from worker.commands.replay.sources import Item, Sources
 from worker.errors import ConfigurationError
@@ -76,9 +77,8 @@ def test_every_spelling_gives_the_same_state_in_every_command(
     assert (series.symbol, series.interval) == (spelling.symbol, "1h")
     assert series.times_ms.tolist() == [found["close_time_ms"]]
     numbers = {name: values.tolist()[0] for name, values in series.numbers.items()}
-    probs = EXPECTED["regime_probs"]
-    wanted = {name: EXPECTED[name] for name in ("sigma", "ts")}
-    assert numbers == wanted | probs | {"close": CLOSES[-1]}
+    whole = EXPECTED | EXPECTED["regime_probs"] | {"close": CLOSES[-1]}
+    assert numbers == {name: whole[name] for name in NUMBERS}
 
     fed = replayed(path, given)
     candles = [decode_candle(fields_of(item), item.time_ms) for item in fed]
