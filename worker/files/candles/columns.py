@@ -30,7 +30,7 @@ _NAMES: Final = {
 _ROLES: Final = {name: role for role, names in _NAMES.items() for name in names.split()}
 # More than one column may have these: they are compared with each other.
 _MAY_REPEAT: Final = {TIME, FLAG}
-_UNIT: Final = re.compile("(ms|us|ns|utc)$")
+_UNIT: Final = re.compile(r"(ms|us|ns|utc)\Z")
 
 PLAIN_COLUMNS: Final = ("open_time", "open", "high", "low", "close", "volume")
 BINANCE_COLUMNS: Final = (
