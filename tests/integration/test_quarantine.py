@@ -9,8 +9,16 @@ import pytest
 import redis
 
 from tests.support.candles import START_MS, candle
-from tests.support.small_workers import FILLED, SYMBOLS, candles_of, small_worker, work_off
-from tests.support.steps import SteppedWorker
+from tests.support.small_workers import (
+    FILLED,
+    SYMBOLS,
+    aside,
+    candles_of,
+    in_place_of,
+    small_worker,
+    work_off,
+    worked,
+)
 from tests.support.worker_process import (
     INTERNAL_PREFIX,
     WorkerProcess,
@@ -32,7 +40,6 @@ STATE = "quantum:marketstate:BTCUSDT"
 RECORD = "quantum:marketstate-record:BTCUSDT"
 WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
 MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
-QUARANTINE = f"{INTERNAL_PREFIX}:quarantine"
 GREATEST = 2**63 - 1
 
 
@@ -40,14 +47,6 @@ class Damage(NamedTuple):
     cause: Callable[[Any], object]
     repair: Callable[[Any], object]
     reason: str
-
-
-def in_place_of(key: str, *command: object) -> Callable[[Any], object]:
-    def cause(client: Any) -> None:
-        client.delete(key)
-        client.execute_command(*command)
-
-    return cause
 
 
 def one_candle(time_ms: int, close: float) -> Callable[[Any], object]:
@@ -125,20 +124,6 @@ AT_LOAD = {
         in_place_of(RECORD, "HSET", RECORD, "a", "b"), delete_record, f"{RECORD} holds a hash"
     ),
 }
-
-
-def worked(server: EmbeddedRedis, client: redis.Redis, **settings: Any) -> SteppedWorker:
-    """A worker that has published states of both symbols."""
-    worker = small_worker(server, **settings)
-    feed(client, candles_of(SYMBOLS, 0, FILLED - 1))
-    work_off(worker)
-    assert set(published(client)) == set(SYMBOLS)
-    return worker
-
-
-def aside(client: redis.Redis) -> dict[bytes, bytes]:
-    found: Any = client.hgetall(QUARANTINE)
-    return dict(found)
 
 
 def states_of(client: redis.Redis, symbol: str) -> int:

@@ -146,6 +146,9 @@ def _tables(status: Status) -> Iterator[str]:
     yield ""
     yield "counters  " + ("  ".join(f"{name} {n}" for name, n in status.counters.items()) or "-")
     yield ""
+    if status.quarantine_hidden:
+        yield status.quarantine_hidden
+        yield ""
     if status.quarantine:
         yield "set aside until they are repaired"
         for symbol, reason in islice(status.quarantine.items(), SYMBOLS_SHOWN):

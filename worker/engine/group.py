@@ -1,6 +1,7 @@
 """Joins the consumer group: creates it and its internal keys, or checks that our settings match."""
 
 from schemas.entry_id import parse_entry_id
+from worker.engine.counters import is_number
 from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
 from worker.keys import Keys
 from worker.log import log
@@ -64,8 +65,14 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         case "foreign", *_:
             raise RedisUnusable(
                 f"{keys.input} has a group {keys.group!r} that no marketstate worker created; "
-                f"choose another {PREFIX}GROUP; or, if {keys.meta} was deleted, "
-                f"{SEE_GROUP_GONE}"
+                f"choose another {PREFIX}GROUP; or, if {keys.meta} or its field settings was "
+                f"deleted, {SEE_GROUP_GONE}"
+            )
+        case "fixed", name, found if not found or (name == "shards" and not is_number(found)):
+            raise RedisUnusable(
+                f"the field {name} of {keys.meta} is {repr(found) if found else 'gone'}; this "
+                f"worker has {fixed[name]!r}: if the group was created with that, set the field to "
+                f"it (HSET); {SEE_GROUP_GONE}"
             )
         case "fixed", "input_stream", found:
             raise other_stream(keys, found)

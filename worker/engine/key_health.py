@@ -1,29 +1,69 @@
-"""Problems in the keys of a group that someone should look at: symbols set aside, and TTLs.
+"""Problems in the keys of a group: other types, symbols that are set aside, and TTLs.
 
-None of them stops a worker; `check` and `verify` show them.
+Only a wrong type of a key that all symbols need stops a worker; `check` and `verify` show the rest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+import redis
+
+from worker.errors import WrongKeyType
 from worker.keys import Keys
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 from worker.store.connection import Client
 
 SHOWN: Final = 20
 SYMBOLS_SAMPLED: Final = 100
 
 
-def set_aside(client: Client, keys: Keys) -> dict[str, str]:
-    """Each symbol that is set aside, and why."""
-    found: Mapping[bytes, bytes]
-    found = client.hgetall(keys.quarantine)  # type: ignore[assignment]
-    return decoded(found)
+def check_types(client: Client, settings: Settings) -> None:
+    """Raises WrongKeyType for the first key of another type. The quarantine may have one: the group
+    works without it, see `set_aside`.
+    """
+    keys, shards = settings.keys, range(settings.shards)
+    expected = {
+        keys.input: "stream",
+        keys.output_stream: "stream",
+        keys.dead_stream: "stream",
+        keys.meta: "hash",
+        keys.members: "hash",
+        keys.counters: "hash",
+        keys.notices: "stream",
+        keys.handed_over: "stream",
+        keys.unfinished: "hash",
+        keys.finished_ids: "hash",
+        keys.commits: "hash",
+        keys.epoch: "string",
+        **{keys.lease(shard): "string" for shard in shards},
+        **{keys.marks(shard): "hash" for shard in shards},
+    }
+    with client.pipeline(transaction=False) as reads:
+        for key in expected:
+            reads.type(key)
+        found = [kind.decode() for kind in reads.execute()]
+    for (key, wanted), kind in zip(expected.items(), found, strict=True):
+        if kind not in (wanted, "none"):
+            raise WrongKeyType(
+                f"the key {key} holds a {kind}, but the worker needs a {wanted}; rename or delete "
+                f"it, or choose other keys ({PREFIX}INPUT_STREAM, _OUTPUT_STREAM, ...)"
+            )
 
 
-def decoded(found: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {printable(symbol): printable(reason) for symbol, reason in sorted(found.items())}
+def set_aside(client: Client, keys: Keys) -> tuple[dict[str, str], str]:
+    """Each symbol that is set aside and why; and why that cannot be shown, or an empty text."""
+    found: Any
+    try:
+        found = client.hgetall(keys.quarantine)
+    except redis.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        return {}, (
+            f"the key {keys.quarantine} is not a hash, so nobody can see which symbols are set "
+            "aside; rename or delete it, and the workers write it again"
+        )
+    return {printable(symbol): printable(why) for symbol, why in sorted(found.items())}, ""
 
 
 def printable(raw: bytes) -> str:

@@ -17,13 +17,21 @@ from worker.engine.commit import Commit
 from worker.engine.group import group_gone, join
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.intake import Intake
+from worker.engine.key_health import check_types
 from worker.engine.pipeline import Pipeline
 from worker.engine.preflight import examined
 from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
-from worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerError, WorkerIdInUse
+from worker.errors import (
+    LeaseLost,
+    RolledBack,
+    SymbolsDamaged,
+    WorkerError,
+    WorkerIdInUse,
+    WrongKeyType,
+)
 from worker.log import log, repeats
 from worker.settings import Settings
 from worker.stop import Stop
@@ -267,9 +275,14 @@ def _recover(
 
 def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
     """What ends the worker, in words for the user."""
-    if "NOGROUP" in str(error):
+    try:
         with suppress(redis.RedisError), connection.open_client(settings, block_s=0) as client:
-            return group_gone(client, settings.keys)
+            if "NOGROUP" in str(error):
+                return group_gone(client, settings.keys)
+            if "WRONGTYPE" in str(error):
+                check_types(client, settings)
+    except WrongKeyType as wrong:
+        return wrong
     return connection.unusable(error, settings)
 
 

@@ -18,7 +18,7 @@ from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
 from worker.engine.published import others_in_words
 from worker.engine.rights import check_rights
-from worker.errors import CheckFailed, RedisUnusable, WrongKeyType
+from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import PREFIX, Settings
 from worker.store import connection
 from worker.store.scripts import Scripts
@@ -124,36 +124,10 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
 
 
 def _key_types(client: connection.Client, settings: Settings) -> Finding:
-    keys, shards = settings.keys, range(settings.shards)
-    expected = {
-        keys.input: "stream",
-        keys.output_stream: "stream",
-        keys.dead_stream: "stream",
-        keys.meta: "hash",
-        keys.members: "hash",
-        keys.counters: "hash",
-        keys.quarantine: "hash",
-        keys.notices: "stream",
-        keys.handed_over: "stream",
-        keys.unfinished: "hash",
-        keys.finished_ids: "hash",
-        keys.commits: "hash",
-        keys.epoch: "string",
-        **{keys.lease(shard): "string" for shard in shards},
-        **{keys.marks(shard): "hash" for shard in shards},
-    }
-    with client.pipeline(transaction=False) as reads:
-        for key in expected:
-            reads.type(key)
-        found = [kind.decode() for kind in reads.execute()]
-    for (key, wanted), kind in zip(expected.items(), found, strict=True):
-        if kind not in (wanted, "none"):
-            raise WrongKeyType(
-                f"the key {key} holds a {kind}, but the worker needs a {wanted}; rename or delete "
-                f"it, or choose other keys ({PREFIX}INPUT_STREAM, _OUTPUT_STREAM, ...)"
-            )
-    state = "exists" if found[0] != "none" else "does not exist yet"
-    return Finding("ok", "keys", f"all of the right type; input stream {keys.input} {state}")
+    key_health.check_types(client, settings)
+    state = "exists" if client.exists(settings.input_stream) else "does not exist yet"
+    text = f"all of the right type; input stream {settings.input_stream} {state}"
+    return Finding("ok", "keys", text)
 
 
 def _commits(client: connection.Client, settings: Settings) -> Iterator[Finding]:
@@ -163,7 +137,9 @@ def _commits(client: connection.Client, settings: Settings) -> Iterator[Finding]
 
 
 def _key_health(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    aside = key_health.set_aside(client, settings.keys)
+    aside, hidden = key_health.set_aside(client, settings.keys)
+    if hidden:
+        yield Finding("warn", "quarantine", hidden)
     for symbol, reason in islice(aside.items(), key_health.SHOWN):
         yield Finding("warn", symbol, f"is set aside: {reason}")
     if len(aside) > key_health.SHOWN:

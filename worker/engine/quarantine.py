@@ -4,7 +4,8 @@
     meanwhile  their entries become dead letters with the reason; other symbols are not affected
     repaired   detected at the next renewal of the leases, or with the next entry of the symbol
 
-A hash in Redis has the reasons, for `status`, `check` and `verify`.
+A hash in Redis has the reasons, for `status`, `check` and `verify`. If somebody has overwritten it,
+only these commands are affected, until it is removed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,8 @@ class Shard:
     """The id of the last one that we know of; empty if there was none."""
     symbols: dict[str, Memory] = field(default_factory=dict)
     aside: dict[str, Damaged] = field(default_factory=dict)
+    is_noted: bool = True
+    """Whether Redis has what is set aside."""
 
 
 class Quarantine:
@@ -63,6 +66,8 @@ class Quarantine:
     def look_at_some(self, shard: Shard) -> None:
         """At every renewal, so that a repair is noticed without a candle."""
         self.look_again(shard, list(islice(shard.aside, LOOKS_AT_ONCE)))
+        if not shard.is_noted:
+            self._note(shard, {symbol: found.reason for symbol, found in shard.aside.items()})
 
     def look_again(self, shard: Shard, symbols: Iterable[str]) -> None:
         """Release those of the `symbols` that have been repaired."""
@@ -89,11 +94,19 @@ class Quarantine:
         """`""` for those that are released. If the lease is lost, nothing is written; the next
         commit or renewal finds that.
         """
-        if reasons:
-            self._scripts.quarantine(
-                keys=[self._keys.quarantine, self._keys.lease(shard.number)],
-                args=[shard.token, *(text for pair in reasons.items() for text in pair)],
+        if not reasons:
+            return
+        verdict = self._scripts.quarantine(
+            keys=[self._keys.quarantine, self._keys.lease(shard.number)],
+            args=[shard.token, *(text for pair in reasons.items() for text in pair)],
+        )
+        if shard.is_noted and verdict == b"wrong type":
+            log.warning(
+                "the key %s is not a hash, so nobody can see which symbols are set aside; rename "
+                "or delete it",
+                self._keys.quarantine,
             )
+        shard.is_noted = verdict != b"wrong type"
 
     def _is_of(self, symbol: str, shard: int) -> bool:
         """Also for the names that loading gives to fields that cannot be symbols."""

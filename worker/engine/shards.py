@@ -262,7 +262,9 @@ class Shards:
             case [b"settings changed", b""]:
                 raise meta_gone(self._keys)
             case [b"settings changed", found]:
-                raise settings_differ(self._settings, found.decode(), "restart this one")
+                raise settings_differ(
+                    self._settings, found.decode(errors="replace"), "restart this one"
+                )
         _, soonest_ms, more, self._symbols_of_group, tokens = reply
         ours = {shard: token.decode() for shard, token in enumerate(tokens) if token}
         return soonest_ms / 1_000, bool(more), ours

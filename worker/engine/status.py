@@ -15,7 +15,7 @@ from schemas.entry_id import entry_time_ms
 from worker.engine.broken_commits import BrokenCommit, broken_commits
 from worker.engine.counters import is_number, numbers
 from worker.engine.group import group_gone, meta_gone, other_stream
-from worker.engine.key_health import decoded, printable
+from worker.engine.key_health import check_types, printable, set_aside
 from worker.engine.mark import parse_mark
 from worker.errors import RedisUnusable
 from worker.keys import Keys, shard_name
@@ -74,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
     """Stalest first."""
     quarantine: dict[str, str]
     """Symbols that are set aside: what was found of each, and how to repair it."""
+    quarantine_hidden: str
+    """Why these cannot be shown; empty if they can."""
     other_programs: list[str] = []
     """Where another program writes our keys; only `marketstate status` looks."""
 
@@ -114,6 +116,10 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
     """
     try:
         return _read(client, settings.keys, most_counted)
+    except redis.ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            check_types(client, settings)
+        raise
     except ValueError as error:
         raise RedisUnusable(
             f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
@@ -131,14 +137,13 @@ def _read(client: Client, keys: Keys, most_counted: int) -> Status:
         reads.hgetall(keys.members)
         reads.hgetall(keys.counters)
         reads.hgetall(keys.commits)
-        reads.hgetall(keys.quarantine)
         for shard in every:
             reads.get(keys.lease(shard))
             reads.pttl(keys.lease(shard))
             reads.hgetall(keys.marks(shard))
 
     replies = read_together(client, ask)
-    time, groups, summary, members, counters, commits, aside, *of_shards = replies
+    time, groups, summary, members, counters, commits, *of_shards = replies
     now_ms = clock_ms(time)
     group = next(group for group in groups if group["name"] == keys.group.encode())
     pending = {consumer["name"]: consumer["pending"] for consumer in summary["consumers"]}
@@ -147,6 +152,7 @@ def _read(client: Client, keys: Keys, most_counted: int) -> Status:
         for shard in every
     ]
     waiting = unread(client, keys, group, most_counted)
+    aside, hidden = set_aside(client, keys)
     unfinished = [entry_id for entry_id in (summary["min"], waiting.first_id) if entry_id]
     return Status(
         group=keys.group,
@@ -163,7 +169,8 @@ def _read(client: Client, keys: Keys, most_counted: int) -> Status:
             _symbols(of_shards[2::3], now_ms),
             key=lambda one: (one.last_emitted_ms or 0, one.symbol),
         ),
-        quarantine=decoded(aside),
+        quarantine=aside,
+        quarantine_hidden=hidden,
     )
 
 

@@ -13,6 +13,16 @@
 local commits, lease, finished_ids = KEYS[1], KEYS[2], KEYS[3]
 local token, consumer = ARGV[1], ARGV[2]
 
+-- nil if somebody has written something else there.
+local function commands_in(packed)
+  local readable, commands = pcall(cmsgpack.unpack, packed)
+  if not readable or type(commands) ~= 'table' then return nil end
+  for _, command in ipairs(commands) do
+    if type(command) ~= 'table' then return nil end
+  end
+  return commands
+end
+
 local found = redis.call('HGET', commits, consumer) or ''
 local id = string.match(found, '^(%w+):')
 if not id then return {'complete', found} end
@@ -27,7 +37,7 @@ for i = 1, #all, 2 do
     table.insert(fields_when_done, shard)
     table.insert(fields_when_done, id)
     local line, packed = string.match(text, '^%w+:%w+:([^\n]*)\n(.*)$')
-    if line then noted_at, failure, rest = shard, line, cmsgpack.unpack(packed) end
+    if line then noted_at, failure, rest = shard, line, commands_in(packed) end
   end
 end
 if not rest then return {'not noted'} end

@@ -85,15 +85,20 @@ end
 -- 5. Take free shards, as many as can be loaded before the leases must be renewed, and at least
 --    one. A lease under our id whose token we did not send is from a lost reply: it is taken again
 --    with a new token, so that a delayed commit with the old token fails.
+local MOST = 2 ^ 52 -- a Lua number far above it stays the same when 1 is added
+local function counted(text)
+  local number = integer(text)
+  return number and number >= 0 and number < MOST and number or nil
+end
 local function last_epoch()
-  local last = integer(redis.call('GET', epoch) or '0')
+  local last = counted(redis.call('GET', epoch) or '0')
   if last then return last end
   -- Damaged. No counter has reached Redis's time yet; if one has, after an earlier damage, leases
   -- tell how far it was.
   last = now_ms
   for shard = 1, shards do
     local token = redis.call('GET', lease_key(shard)) or ''
-    last = math.max(last, integer(string.match(token, ':(%d+)$') or '') or 0)
+    last = math.max(last, counted(string.match(token, ':(%d+)$') or '') or 0)
   end
   return last
 end

@@ -7,7 +7,8 @@
 -- ARGV[6...] symbols to read; without any, all that have a mark
 -- Returns {{symbol, mark or nil, packed window, symbol, ...},
 --          {symbol, key, what it holds instead, symbol, ...},
---          {symbol, why it is set aside, ...} of the whole group, if no symbols are given,
+--          {symbol, why it is set aside, ...} of the whole group, if no symbols are given and the
+--          quarantine is a hash,
 --          {symbol that is still to be read, ...}}.
 --
 -- Protects G6 and G9. A shard takes few round trips, none of which stops Redis for long, and a window
@@ -60,4 +61,6 @@ if #ARGV > 5 then
 end
 local all = redis.call('HGETALL', marks)
 for i = 1, #all, 2 do read(all[i], all[i + 1]) end
-return {found, damaged, redis.call('HGETALL', quarantine), rest}
+-- The quarantine is for people: if somebody has overwritten it, the group goes on.
+local noted = wrong_type(quarantine, 'hash') and {} or redis.call('HGETALL', quarantine)
+return {found, damaged, noted, rest}

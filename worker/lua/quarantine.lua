@@ -2,12 +2,15 @@
 --
 -- KEYS[1] quarantine   KEYS[2] lease of the shard
 -- ARGV[1] the lease's token   ARGV[2...] symbol, why it is set aside or '' if it no longer is, ...
--- Returns 1, or 0 when the lease is lost: nothing was written.
+-- Returns 'noted', or, if nothing was written, 'lease lost' or 'wrong type': the quarantine is not a
+-- hash.
 --
 -- Protects G4 and G9.
 
 local quarantine, lease, token = KEYS[1], KEYS[2], ARGV[1]
-if redis.call('GET', lease) ~= token then return 0 end
+if redis.call('GET', lease) ~= token then return 'lease lost' end
+local found = redis.call('TYPE', quarantine).ok
+if found ~= 'none' and found ~= 'hash' then return 'wrong type' end
 for i = 2, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', quarantine, ARGV[i])
@@ -15,4 +18,4 @@ for i = 2, #ARGV, 2 do
     redis.call('HSET', quarantine, ARGV[i], ARGV[i + 1])
   end
 end
-return 1
+return 'noted'

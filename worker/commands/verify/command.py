@@ -150,6 +150,8 @@ def verify(
             aside = {
                 symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored
             }
+            if status.quarantine_hidden:
+                yield Finding("warn", "quarantine", status.quarantine_hidden)
             for symbol, why in aside.items():
                 yield Finding("FAIL", symbol, f"is set aside: {why}")
             judge = Judge(settings, max_state_age_s)

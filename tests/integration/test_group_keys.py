@@ -1,0 +1,167 @@
+"""Damage to the keys that a whole group needs: the quarantine costs nothing, others are named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.small_workers import (
+    FILLED,
+    SYMBOLS,
+    aside,
+    candles_of,
+    in_place_of,
+    small_worker,
+    work_off,
+    worked,
+)
+from tests.support.worker_process import (
+    INTERNAL_PREFIX,
+    WorkerProcess,
+    counters,
+    expire_leases,
+    feed,
+    published,
+)
+from worker.commands.status import show_status
+from worker.commands.verify.command import verify
+from worker.engine.preflight import preflight
+from worker.engine.status import read_status
+from worker.errors import RedisUnusable, WorkerError, WrongKeyType
+from worker.local.redis_server import EmbeddedRedis
+
+STATE = "quantum:marketstate:BTCUSDT"
+QUARANTINE = f"{INTERNAL_PREFIX}:quarantine"
+META = f"{INTERNAL_PREFIX}:meta"
+COMMITS = f"{INTERNAL_PREFIX}:commits"
+
+
+def test_a_quarantine_that_somebody_has_overwritten_stops_no_worker_and_is_written_again(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """G9: it is only for people."""
+    worked(server, client).shards.release()
+    client.set(QUARANTINE, "x")
+    worker = small_worker(server, "two")
+    in_place_of(STATE, "SET", STATE, "x")(client)
+    feed(client, candles_of(SYMBOLS, FILLED, FILLED))
+    work_off(worker)
+    worker.keep()
+    assert counters(client)["quarantined"] == 1
+    assert client.get(QUARANTINE) == b"x"
+    told = [record.message for record in caplog.records if QUARANTINE in record.message]
+    assert len(told) == 1
+
+    hidden = f"the key {QUARANTINE} is not a hash, so nobody can see which symbols are set aside"
+    assert read_status(client, worker.settings).quarantine_hidden.startswith(hidden)
+    show_status(worker.settings, as_json=False, watch=False, max_lag=1e9, max_age_s=1e9)
+    assert hidden in capsys.readouterr().out
+    for findings in (preflight(worker.settings), verify(worker.settings)):
+        assert any(str(each).startswith(f"warn quarantine: {hidden}") for each in findings)
+
+    client.delete(QUARANTINE)
+    worker.keep()
+    assert list(aside(client)) == [b"BTCUSDT"]
+    client.delete(STATE)
+    worker.keep()
+    assert aside(client) == {}
+    assert read_status(client, worker.settings).quarantine_hidden == ""
+
+
+WRONG = {
+    "meta": ("SET", "x"),
+    "members": ("SET", "x"),
+    "unfinished": ("SET", "x"),
+    "notices": ("SET", "x"),
+    "handed-over": ("SET", "x"),
+    "lease:00": ("RPUSH", "x"),
+    "counters": ("SET", "x"),
+    "finished-ids": ("SET", "x"),
+    "commits": ("SET", "x"),
+}
+
+
+@pytest.mark.one_redis_version
+@pytest.mark.parametrize("name", WRONG)
+def test_a_worker_that_meets_a_key_of_another_type_names_it_and_ends_with_3(
+    name: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    with WorkerProcess(server.port, tmp_path, lease_seconds=1) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        key = f"{INTERNAL_PREFIX}:{name}"
+        command, value = WRONG[name]
+        in_place_of(key, command, key, value)(client)
+        feed(client, candles_of(SYMBOLS, 0, 0))
+        assert worker.exit_code() == 3
+        assert f"the key {key} holds a " in worker.log
+        assert "rename or delete it" in worker.log.splitlines()[-1]
+
+
+@pytest.mark.one_redis_version
+@pytest.mark.parametrize("name", ["members", "counters", "commits", "lease:00", "shard:00"])
+def test_status_names_a_key_of_another_type(
+    name: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(server, client)
+    key = f"{INTERNAL_PREFIX}:{name}"
+    in_place_of(key, "XADD", key, "*", "a", "b")(client)
+    with pytest.raises(WrongKeyType, match=f"the key {key} holds a stream, but the worker needs"):
+        read_status(client, worker.settings)
+
+
+@pytest.mark.one_redis_version
+@pytest.mark.parametrize("field", ["format", "input_stream", "shards", "candle_interval"])
+def test_a_field_of_meta_that_is_gone_is_named_with_its_repair(
+    field: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(server, client)
+    value: Any = client.hget(META, field)
+    client.hdel(META, field)
+    with pytest.raises(RedisUnusable, match=f"the field {field} of {META} is gone; this worker ha"):
+        small_worker(server, "two")
+    client.hset(META, field, value)
+    assert list(small_worker(server, "two").shards) == []
+    assert worker.keep()
+
+
+@pytest.mark.one_redis_version
+def test_a_number_of_shards_that_is_not_a_number_is_named_with_its_repair(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worked(server, client)
+    client.hset(META, "shards", b"\xff 16")
+    with pytest.raises(RedisUnusable, match=rf"the field shards of {META} is '. 16'; this worker"):
+        small_worker(server, "two")
+
+
+@pytest.mark.one_redis_version
+def test_settings_in_meta_that_are_not_text_are_reported_as_settings_that_differ(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(server, client)
+    client.hset(META, "settings", b"\xff")
+    with pytest.raises(WorkerError, match="the group 'marketstate' runs with "):
+        worker.keep()
+
+
+@pytest.mark.one_redis_version
+@pytest.mark.parametrize("rest", [b"\xc1\xff", b"\x05", b"\x92\x05\x06", b""])
+def test_a_broken_commit_whose_rest_cannot_be_read_is_named_with_its_repair(
+    rest: bytes, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Somebody has edited it: nothing of it is carried out."""
+    worked(server, client).shards.release()
+    states = published(client)
+    client.hset(COMMITS, "shard-03", b"abc:begun:XADD x: no\n" + rest)
+    with pytest.raises(RedisUnusable, match=r"the field shard-03 of .*: was the hash edited"):
+        small_worker(server, "two")
+    client.hdel(COMMITS, "shard-03")
+    expire_leases(client)
+    worker = small_worker(server, "three")
+    feed(client, candles_of(SYMBOLS, FILLED, FILLED))
+    work_off(worker)
+    assert all(len(published(client)[symbol]) == len(states[symbol]) + 1 for symbol in SYMBOLS)
