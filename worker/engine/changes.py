@@ -76,6 +76,8 @@ class Damaged(NamedTuple):
     name: bytes
     reason: str
     """What was found, and how to repair it."""
+    is_ours: bool = False
+    """The mistake is ours: there is nothing to repair, until another worker takes the shard."""
 
 
 MemoryOf = Callable[[int, str], Memory | Damaged | None]

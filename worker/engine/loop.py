@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 
 import redis
 
+from schemas.candle import Candle
 from worker.engine.backfill import Backfill
 from worker.engine.batch_size import BatchSize
-from worker.engine.changes import Changes, Histories, Reading
+from worker.engine.changes import Changes, Histories, Reading, Unforeseen
 from worker.engine.commit import Commit
 from worker.engine.group import group_gone, join
 from worker.engine.heartbeat import Heartbeat
@@ -24,6 +25,7 @@ from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
+from worker.engine.unforeseen import FORESEEN, reason_of
 from worker.errors import (
     LeaseLost,
     RolledBack,
@@ -112,13 +114,44 @@ class Session:
         readings = self.intake.fetch(most)
         self.shards.notice(self.intake.last_notice)
         if readings:
-            advance = self.prepare(readings, ask_ahead=len(readings) >= most)
-            while not self._commit(advance()):
-                pass  # Again, without the symbols that have been set aside.
+            self._process(readings, ask_ahead=len(readings) >= most)
             self.batch_size.took(time.monotonic() - began_s, len(readings))
         published = self._looks_for_overdue and self._publish_overdue()
         retired = not readings and self._retire()
         return bool(readings) or published or retired
+
+    def _process(self, readings: list[Reading], *, ask_ahead: bool = False) -> None:
+        try:
+            advance = self.prepare(readings, ask_ahead=ask_ahead)
+            changes = advance()
+        except FORESEEN:
+            raise
+        except Exception as error:
+            self._isolate(readings, error)
+            return
+        while not self._commit(changes):
+            changes = advance()  # Again, without the symbols that have been set aside.
+
+    def _isolate(self, readings: list[Reading], error: Exception) -> None:
+        """The calculation has failed in a way that nobody has foreseen: repeat it entry by entry,
+        in stream order. Where it fails again, set aside the symbol, or reject what is not a candle.
+        """
+        if len(readings) == 1:
+            [reading] = readings
+            text, candle = reason_of(error), reading.found
+            if isinstance(candle, Candle):
+                self.shards.set_aside_for_our_mistake(reading.entry.shard, candle.symbol, text)
+            else:
+                readings = [reading._replace(found=Unforeseen(text))]
+            now_ms = self.intake.now_ms()
+            self._commit(self.pipeline.advance(readings, self.shards.memory, {}, now_ms))
+            return
+        version = self.shards.version
+        for reading in readings:
+            self._process([reading])
+            self.shards.keep()
+            if self.shards.version != version:
+                return  # Another worker may have the rest. What is still ours is fetched again.
 
     def prepare(self, readings: list[Reading], *, ask_ahead: bool = False) -> Callable[[], Changes]:
         """Look up what the readings need. The function that it returns calculates what they change;
@@ -141,12 +174,29 @@ class Session:
         began_s = time.monotonic()
         if began_s < self._next_look_s:
             return False
-        changes = self.overdue()
+        try:
+            changes = self.overdue()
+        except Exception as error:
+            return self._isolate_overdue(error)
         if not changes.symbols:
             self._next_look_s = began_s + LOOK_FOR_OVERDUE_S
             return False
         self._commit(changes)
         self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.symbols))
+        return True
+
+    def _isolate_overdue(self, error: Exception) -> bool:
+        """As `_isolate`: set aside the symbols for which the calculation fails."""
+        found = []
+        for one in self.shards.remembered():
+            try:
+                self.pipeline.overdue([one], self.intake.now_ms(), 1)
+            except Exception as its_error:
+                found.append((one, reason_of(its_error)))
+        for (shard, symbol, _), text in found:
+            self.shards.set_aside_for_our_mistake(shard, symbol, text)
+        if not found:
+            raise error
         return True
 
     def _histories(self, readings: list[Reading], room: int) -> Histories:

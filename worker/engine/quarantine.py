@@ -4,6 +4,9 @@
     meanwhile  their entries become dead letters with the reason; other symbols are not affected
     repaired   detected at the next renewal of the leases, or with the next entry of the symbol
 
+A symbol for which the calculation fails in a way that nobody has foreseen is set aside too, until
+another worker takes its shard.
+
 A hash in Redis has the reasons, for `status`, `check` and `verify`. If somebody has overwritten it,
 only these commands are affected, until it is removed.
 """
@@ -65,13 +68,16 @@ class Quarantine:
 
     def look_at_some(self, shard: Shard) -> None:
         """At every renewal, so that a repair is noticed without a candle."""
-        self.look_again(shard, list(islice(shard.aside, LOOKS_AT_ONCE)))
+        repairable = (symbol for symbol, found in shard.aside.items() if not found.is_ours)
+        self.look_again(shard, list(islice(repairable, LOOKS_AT_ONCE)))
         if not shard.is_noted:
             self._note(shard, {symbol: found.reason for symbol, found in shard.aside.items()})
 
     def look_again(self, shard: Shard, symbols: Iterable[str]) -> None:
         """Release those of the `symbols` that have been repaired."""
-        looked_at = {symbol: shard.aside.pop(symbol) for symbol in symbols}
+        looked_at = {
+            symbol: shard.aside.pop(symbol) for symbol in symbols if not shard.aside[symbol].is_ours
+        }
         if not looked_at:
             return
         loaded = self._loading.load(shard.number, [each.name for each in looked_at.values()])

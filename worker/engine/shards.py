@@ -133,6 +133,11 @@ class Shards:
             shard = self._held[changes.symbols[symbol].shard]
             self._quarantine.set_aside(shard, {symbol: Damaged(symbol.encode(), reason)})
 
+    def set_aside_for_our_mistake(self, number: int, symbol: str, reason: str) -> None:
+        """A symbol for which the calculation fails, until another worker takes its shard."""
+        damaged = Damaged(symbol.encode(), reason, is_ours=True)
+        self._quarantine.set_aside(self._held[number], {symbol: damaged})
+
     @property
     def room_for_symbols(self) -> int:
         """How many new symbols the group may have. Other workers may have accepted some since our
