@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -21,8 +22,9 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis
+from worker.local.redis_server import EmbeddedRedis, free_port
 
+REMOVES_ALL = "its next resync removes all that was written to it"
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 320)
 
 
@@ -42,6 +44,12 @@ def expected_output(server: EmbeddedRedis, folder: Path) -> tuple[object, object
         found = published(client), counters(client)
         client.flushall()
         return found
+
+
+def connections(client: redis.Redis) -> int:
+    """How many there have been."""
+    info: Any = client.info("stats")
+    return int(info["total_connections_received"])
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -72,6 +80,29 @@ def test_restarting_redis_in_mid_flow_loses_and_repeats_nothing(
             assert (published(client), counters(client)) == expected
     assert worker.log.count("lost Redis at") == outages
     assert worker.log.count("Redis is back after") == outages
+
+
+def test_a_redis_that_comes_back_as_a_writable_replica_is_not_written_to(
+    durable_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """G3: its next resync would remove all that was written to it."""
+    nobody = free_port()
+    with WorkerProcess(durable_server.port, tmp_path) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        with durable_server.client() as client:
+            client.config_set("replica-read-only", "no")
+            client.replicaof("127.0.0.1", nobody)
+            client.client_kill_filter(_type="normal", skipme=True)
+            worker.wait_for_log("lost Redis at localhost")
+            worker.wait_for_log(REMOVES_ALL)
+            feed(client, CANDLES[:30])
+            tries = connections(client)
+            wait_until(lambda: connections(client) > tries + 2, "it has tried again")
+            assert counters(client) == {}
+            client.replicaof("NO", "ONE")
+            worker.wait_for_log("Redis is back after")
+            wait_until_finished(client, 30)
+            assert worker.terminate() == 0
 
 
 def test_the_worker_waits_for_a_full_redis_and_loses_nothing(

@@ -79,6 +79,7 @@ class Session:
 
     def __init__(self, settings: Settings, incarnation: str, notifier: SystemdNotifier) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
+        connection.refuse_writable_replica(client)
         scripts = Scripts(client)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings))
         self.shards = Shards(settings, scripts, incarnation)

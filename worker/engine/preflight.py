@@ -108,10 +108,13 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
             f"Redis at {where} is part of a cluster; a group's keys must be together, in a Redis "
             "that is not"
         )
+    try:
+        connection.refuse_writable_replica(client)
+    except redis.ReadOnlyError as error:
+        # A worker that runs waits for this to change; one that starts has the wrong address.
+        raise connection.unusable(error, settings) from error
     if info.get("role") == "slave":
-        kind = "read-only" if info.get("slave_read_only", 1) else "writable"
-        why = "" if kind == "read-only" else ": its next resync removes all that was written to it"
-        raise RedisUnusable(f"Redis at {where} is a {kind} replica{why}; connect to its master")
+        raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
     most = int(info.get("maxmemory", 0))
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if most > 0 and policy != "noeviction":
@@ -125,8 +128,8 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
 
 def _key_types(client: connection.Client, settings: Settings) -> Finding:
     key_health.check_types(client, settings)
-    state = "exists" if client.exists(settings.input_stream) else "does not exist yet"
-    text = f"all of the right type; input stream {settings.input_stream} {state}"
+    state = "exists" if client.exists(settings.keys.input) else "does not exist yet"
+    text = f"all of the right type; input stream {settings.keys.input} {state}"
     return Finding("ok", "keys", text)
 
 

@@ -19,7 +19,7 @@ from worker.redis_url import SentinelUrl, masked_url, sentinel_url
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store.asking_client import AskingClient
-from worker.store.refusal import is_transient, reason, refusal_of
+from worker.store.refusal import WritableReplica, is_transient, reason, refusal_of
 
 Client = redis.Redis
 T = TypeVar("T")
@@ -30,6 +30,7 @@ SENTINEL_TIMEOUT_S: Final = 2.0
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 OLDEST_VERSION: Final = (6, 2)
+REMOVES_ALL: Final = "its next resync removes all that was written to it"
 
 
 def open_client(settings: Settings, *, block_s: float) -> AskingClient:
@@ -110,6 +111,13 @@ def server_info(client: Client) -> dict[str, Any]:
         needed = ".".join(map(str, OLDEST_VERSION))
         raise RedisUnusable(f"Redis is version {version}; {needed} or newer is needed")
     return info
+
+
+def refuse_writable_replica(client: Client) -> None:
+    """Raises WritableReplica. One that is read-only refuses writes by itself."""
+    info: dict[str, Any] = client.info("replication")
+    if info.get("role") == "slave" and not info.get("slave_read_only", 1):
+        raise WritableReplica(REMOVES_ALL)
 
 
 def unusable(error: Exception, settings: Settings) -> RedisUnusable:

@@ -9,6 +9,10 @@ from redis import exceptions
 from worker.errors import RolledBack
 
 
+class WritableReplica(redis.ReadOnlyError):
+    """Raised by ourselves: such a Redis would accept all writes."""
+
+
 class Refusal(NamedTuple):
     """A kind of error. `words` follow "Redis at HOST:PORT"."""
 
@@ -53,6 +57,11 @@ _UNSAVED: Final = Refusal(
 )
 _READ_ONLY: Final = Refusal(
     "read-only", True, "is a read-only replica ({reason}); connect to its master"
+)
+_WRITABLE_REPLICA: Final = Refusal(
+    "a writable replica",
+    True,
+    "is a writable replica ({reason}); connect to its master",
 )
 _MASTER_DOWN: Final = Refusal(
     "without a master", True, "is a replica that has lost its master ({reason})"
@@ -107,6 +116,7 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], Refusal], ...]] = (
     (exceptions.AuthenticationError, _PASSWORD),
     (exceptions.AuthorizationError, _PASSWORD),
     (exceptions.OutOfMemoryError, _FULL),
+    (WritableReplica, _WRITABLE_REPLICA),
     (exceptions.ReadOnlyError, _READ_ONLY),
     (exceptions.NoPermissionError, RIGHTS),
     (exceptions.MasterDownError, _MASTER_DOWN),
