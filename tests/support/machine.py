@@ -81,7 +81,7 @@ class Machine:
         *command: str,
         check: bool = True,
         text_in: str = "",
-        timeout_s: float = 120,
+        timeout_s: float = 300,
         **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         """Run as root inside, with a fresh login environment. Output and errors are merged."""
