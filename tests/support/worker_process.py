@@ -127,11 +127,15 @@ def dead_letters(client: redis.Redis) -> list[dict[bytes, bytes]]:
     return [fields for _, fields in entries]
 
 
-def everything(client: redis.Redis) -> dict[bytes, bytes | None]:
+def everything(client: redis.Redis) -> dict[bytes, Any]:
     """All that is in Redis; leases and members, which live by time, left out."""
     keys: Any = client.keys("*")
     kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
-    return {key: client.dump(key) for key in kept}
+    # Hashes may change their order while they are only read.
+    return {
+        key: client.hgetall(key) if client.type(key) == b"hash" else client.dump(key)
+        for key in kept
+    }
 
 
 def snapshot(client: redis.Redis) -> dict[bytes, tuple[bytes, int]]:

@@ -3,8 +3,9 @@
 A symbol is retired when its last close is older than MARKETSTATE_RETIRE_AFTER by Redis's clock, and
 its holder has seen no candle of it for as long, or for a day if that is shorter: while old candles
 are fed, their symbols are in use. Nothing that is published depends on it, because the pipeline
-starts a window over after a gap of that length, whether the symbol was retired or not. The exception
-is a symbol that continues, after a longer silence, with candles that are older than its retirement.
+starts a window over after a gap of that length, whether the symbol was retired or not. The
+exception is a symbol that continues, after a longer silence, with candles from before its
+retirement.
 """
 
 import math
