@@ -81,6 +81,18 @@ def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
     assert all(43.5 not in change.closes for change in changes.symbols.values())
 
 
+@pytest.mark.parametrize("seconds", [0, 60, 3_600])
+def test_a_candle_further_ahead_of_its_entry_than_the_setting_allows_is_a_dead_letter(
+    seconds: int,
+) -> None:
+    """G5, G9: it would silence its symbol until then."""
+    settings = small_settings(max_ahead=seconds)
+    most_ms = T0 + seconds * 1_000
+    assert fed([candle_entry(T0, BTC, most_ms)], settings=settings).counters == {"applied": 1}
+    changes = fed([candle_entry(T0, BTC, most_ms + 1)], settings=settings)
+    assert (changes.counters, changes.symbols) == ({"dead": 1}, {})
+
+
 @pytest.mark.parametrize("minutes", [2, 3, 1_000])
 def test_a_candle_after_a_gap_is_applied_and_the_gap_logged(after_one: Any, minutes: int) -> None:
     """G5"""
