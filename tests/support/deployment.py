@@ -28,8 +28,11 @@ def make_wheels(folder: Path) -> None:
         [ROOT / "scripts/python", "--for-services"], capture_output=True, text=True, check=True
     ).stdout.strip()
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
+    # Other tests copy the checkout meanwhile, so nothing is built in it.
+    source = folder / "source"
+    subprocess.run([ROOT / "scripts/source", source], check=True)
     pip = [str(folder / "venv/bin/pip"), "wheel", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", str(ROOT), "setuptools"], check=True)
+    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", str(source), "setuptools"], check=True)
 
 
 class Deployment:
