@@ -198,7 +198,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def keys(self) -> Keys:
         # Synthetic candles never share a stream, a window or a mark with real ones.
-        suffix = ".synthetic" if self.source == "synthetic" else ""
+        suffix, other = ("", ".synthetic")
+        if self.source == "synthetic":
+            suffix, other = other, suffix
         return Keys(
             input=self.input_stream + suffix,
             group=self.group,
@@ -206,6 +208,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             output_stream=self.output_stream,
             dead_stream=self.dead_stream,
             internal_prefix=internal_prefix_of(self.group + suffix),
+            other_source_prefix=internal_prefix_of(self.group + other),
         )
 
     def described(self) -> str:

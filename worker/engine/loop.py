@@ -23,7 +23,14 @@ from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
-from worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerError, WorkerIdInUse
+from worker.errors import (
+    LeaseLost,
+    RolledBack,
+    SymbolsDamaged,
+    TwoSources,
+    WorkerError,
+    WorkerIdInUse,
+)
 from worker.log import log, repeats
 from worker.settings import Settings
 from worker.stop import Stop
@@ -202,7 +209,7 @@ def _enter(
     Redis refuses commands temporarily, for example while it loads its data.
 
     The id of a worker that was killed stays taken until its leases expire. Only an id that is
-    still taken after that is in use twice.
+    still taken after that is in use twice. The same holds for workers with the other source.
     """
     outage = Outage(settings, log.warning, begins="waiting for Redis")
 
@@ -214,15 +221,20 @@ def _enter(
     def attempt(action: Callable[[], T]) -> T:
         return _once_redis_allows(action, outage, notifier, stop, refuses_for_now)
 
-    try:
+    def examine() -> None:
         for finding in attempt(lambda: list(examined(settings))):
             log.log(finding.log_level, str(finding))
+
+    try:
         give_up_s = time.monotonic() + settings.lease_seconds + 1
-        waiting = False
+        is_examined = waiting = False
         while not stop.requested:
             try:
+                if not is_examined:
+                    examine()
+                is_examined = True
                 return attempt(begin)
-            except WorkerIdInUse as error:
+            except (WorkerIdInUse, TwoSources) as error:
                 if time.monotonic() > give_up_s:
                     raise
                 if not waiting:
