@@ -23,6 +23,7 @@ from tests.support.worker_process import (
     wait_until,
 )
 from worker.engine.invented import invented
+from worker.engine.loop import WAITING_FOR_ID
 from worker.engine.preflight import preflight
 from worker.errors import TwoSources
 from worker.local.redis_server import EmbeddedRedis
@@ -70,12 +71,13 @@ def test_a_worker_of_the_other_source_is_refused_and_changes_nothing(
 
 
 def test_a_worker_of_the_other_source_that_was_killed_is_in_the_way_only_for_its_lease(
-    server: EmbeddedRedis, tmp_path: Path
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    with WorkerProcess(server.port, tmp_path, lease_seconds=1) as live:
-        live.wait_for_log("holding 16 of 16 shards")
-        live.kill()
-    with WorkerProcess(server.port, tmp_path, source="synthetic", lease_seconds=1) as other:
+    killed = SteppedWorker(server, "killed", lease_seconds=3_600)
+    killed.keep()
+    with WorkerProcess(server.port, tmp_path, source="synthetic", lease_seconds=600) as other:
+        other.wait_for_log(f"{WAITING_FOR_ID}: the group 'marketstate' publishes real candles")
+        client.delete(killed.keys.members)  # as if its lease had expired
         other.wait_for_log("holding 16 of 16 shards")
 
 
