@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Deploys the worker of this checkout under systemd, as root. You can run it again at any time.
 #
-#   scripts/deploy.sh [--workers N] [--wheels DIR] [--dry-run] [-- OPTIONS OF verify.sh]
+#   scripts/deploy.sh [--workers N] [--wheels DIR] [--synthetic] [--dry-run] [-- OPTIONS OF verify.sh]
 #   scripts/deploy.sh --rollback            to the previous release; again: back to the newer one
 #   scripts/deploy.sh --uninstall [--yes]   --yes: do not ask, and remove the configuration too
 #
 #   --workers N    how many workers run on this machine; default: as many as before, or 1
 #   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
 #                  python3 -m pip wheel --wheel-dir DIR . setuptools
+#   --synthetic    do not ask before workers start that publish invented prices; without a terminal
+#                  to ask on, such workers start only with this option
 #   --dry-run      show what would be done, and change nothing
 #
 # Each release has its own folder under /opt/quantum/marketstate/releases; a symbolic link selects
@@ -33,6 +35,8 @@ workers=
 wheels=
 assume_yes=
 dry_run=
+may_invent= # workers that publish synthetic prices may start ...
+invents=    # ... and they do
 verify_options=()
 wanted=()   # the units of the workers
 old=        # the running release ...
@@ -54,6 +58,7 @@ main() {
 
 deploy() {
     local release
+    ask_about_synthetic_prices
     release=$(release_of_checkout)
     build "$release"
     write_environment
@@ -67,6 +72,7 @@ deploy() {
 
 rollback() {
     [ -n "$older" ] || fail "there is no release before ${old:-this} to roll back to"
+    ask_about_synthetic_prices
     preflight "$older"
     switch_to "$older"
     choose_workers
@@ -116,6 +122,25 @@ look_for_what_is_missing() {
     echo "deploy.sh: missing:" >&2
     printf '  %s\n' "${missing[@]}" >&2
     exit 2
+}
+
+# Invented prices on live keys look like real ones to everybody who reads them.
+ask_about_synthetic_prices() {
+    local file source found=()
+    for file in "$configuration"/marketstate.env "$configuration"/marketstate@*.env; do
+        [ -e "$file" ] || continue
+        # The last line counts, as for systemd.
+        source=$(sed -n "s/^[[:space:]]*MARKETSTATE_SOURCE=[\"']\{0,1\}\([a-z]*\).*/\1/p" "$file" | tail -n 1)
+        [ "$source" != synthetic ] || found+=("$file")
+    done
+    [ ${#found[@]} -gt 0 ] || return 0
+    invents=yes
+    step "SYNTHETIC PRICES: MARKETSTATE_SOURCE is synthetic in ${found[*]}"
+    echo "These workers publish invented prices to the keys that your programs read."
+    if [ -z "$may_invent" ] && [ -z "$dry_run" ]; then
+        [ -t 0 ] || usage "nothing is started; set MARKETSTATE_SOURCE=candles, or give --synthetic"
+        asked "Start them?" || fail "nothing is started; set MARKETSTATE_SOURCE=candles"
+    fi
 }
 
 # The same checkout gives the same release, so running deploy.sh again does not rebuild it.
@@ -189,9 +214,10 @@ documents() {
     (cd "$checkout" && find ./*.md core schemas worker deploy -type f -name '*.md' -print0)
 }
 
+# An existing file is the operator's: it is never changed.
 write_environment() {
     local settings=$configuration/marketstate.env template=$checkout/deploy/systemd/marketstate.env
-    local line name news=()
+    local line name news=() inert=()
     if [ ! -e "$settings" ]; then
         step "Writing $settings"
         run install -D --mode=600 "$template" "$settings"
@@ -199,11 +225,21 @@ write_environment() {
     fi
     while IFS= read -r line; do
         name=${line%%=*}
-        grep -q "${name#\#}=" "$settings" || news+=("$line")
-    done < <(grep '^#MARKETSTATE_' "$template")
-    [ ${#news[@]} -gt 0 ] || return 0
-    step "New settings since $settings was written, with their defaults"
-    printf '    %s\n' "${news[@]}"
+        name=${name#\#}
+        if ! grep -q "$name=" "$settings"; then
+            news+=("$line")
+        elif [ "${line#\#}" = "$line" ] && ! grep -qE "^[[:space:]]*$name=" "$settings"; then
+            inert+=("$(grep -m1 "$name=" "$settings")")
+        fi
+    done < <(grep -E '^#?MARKETSTATE_' "$template")
+    if [ ${#news[@]} -gt 0 ]; then
+        step "New settings since $settings was written, with their defaults"
+        printf '    %s\n' "${news[@]}"
+    fi
+    if [ ${#inert[@]} -gt 0 ]; then
+        step "Comments in $settings: to change one of these settings, remove its # first"
+        printf '    %s\n' "${inert[@]}"
+    fi
 }
 
 # With the settings, the password and the privileges of the services.
@@ -339,6 +375,7 @@ show_result() {
         exit 4
     }
     step "Release $(basename "$(linked current)") runs with ${#wanted[@]} worker(s)"
+    [ -z "$invents" ] || step "SYNTHETIC PRICES: what these workers publish is invented"
 }
 
 # --- Helpers -----------------------------------------------------------------------------------------
@@ -389,10 +426,14 @@ run() {
 }
 
 is_yes() {
-    local answer=
     [ -z "$assume_yes" ] || return 0
     [ -z "$dry_run" ] || return 1
     [ -t 0 ] || return 1
+    asked "$1"
+}
+
+asked() {
+    local answer=
     read -r -p "$1 [y/N] " answer
     [ "$answer" = y ] || [ "$answer" = yes ]
 }
@@ -422,6 +463,7 @@ read_options() {
         --rollback) action=rollback ;;
         --uninstall) action=uninstall ;;
         --yes) assume_yes=yes ;;
+        --synthetic) may_invent=yes ;;
         --dry-run) dry_run=yes ;;
         --help | -h)
             sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "${BASH_SOURCE[0]}"

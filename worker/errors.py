@@ -29,6 +29,10 @@ class WorkerIdInUse(ConfigurationError):
     """Another running worker of the group has the same id."""
 
 
+class TwoSources(ConfigurationError):
+    """Live workers with the other source of prices publish to the same keys."""
+
+
 class RedisUnusable(WorkerError):
     """Redis does not answer, refuses this client, or does not meet the worker's needs."""
 

@@ -38,6 +38,8 @@ class Keys:
     output_stream: str
     dead_stream: str
     internal_prefix: str
+    other_source_prefix: str
+    """The internal prefix that the group has with the other `MARKETSTATE_SOURCE`."""
 
     @property
     def meta(self) -> str:
@@ -50,6 +52,14 @@ class Keys:
     @property
     def members(self) -> str:
         return f"{self.internal_prefix}:members"
+
+    @property
+    def meta_of_other_source(self) -> str:
+        return f"{self.other_source_prefix}:meta"
+
+    @property
+    def members_of_other_source(self) -> str:
+        return f"{self.other_source_prefix}:members"
 
     @property
     def epoch(self) -> str:

@@ -29,6 +29,12 @@ STATE_TTL_IN_INTERVALS: Final = 10
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
+# systemd, like others that read such files, takes what is behind a value as a part of it.
+_COMMENT: Final = re.compile(r"\s#|#\s")
+_NEVER_READ: Final = {
+    "THETA_OVERRIDE": "no version has ever read it: put the parameters to override into a JSON "
+    f"file, and name that in {PREFIX}THETA_FILE"
+}
 
 Name = Annotated[
     str,
@@ -192,7 +198,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def keys(self) -> Keys:
         # Synthetic candles never share a stream, a window or a mark with real ones.
-        suffix = ".synthetic" if self.source == "synthetic" else ""
+        suffix, other = ("", ".synthetic")
+        if self.source == "synthetic":
+            suffix, other = other, suffix
         return Keys(
             input=self.input_stream + suffix,
             group=self.group,
@@ -200,6 +208,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             output_stream=self.output_stream,
             dead_stream=self.dead_stream,
             internal_prefix=internal_prefix_of(self.group + suffix),
+            other_source_prefix=internal_prefix_of(self.group + other),
         )
 
     def described(self) -> str:
@@ -297,17 +306,31 @@ def _parsed(variable: str, text: str) -> Any:
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         # Surrogates are how Python represents bytes that are not UTF-8.
         raise ConfigurationError(f"{PREFIX}{variable} is not UTF-8 text")
+    # A host with an @ is a misplaced URL, which may contain a password.
+    shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
+    _refuse_comment(name, text, f"{PREFIX}{variable} is {shown}")
     try:
         return msgspec.convert(text, annotation, strict=False)
     except msgspec.ValidationError:
         # Only annotated fields have limits, so only they can fail.
         allowed = annotation.__metadata__[0].description
-        # A host with an @ is a misplaced URL, which may contain a password.
-        shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
-        raise ConfigurationError(f"{PREFIX}{name.upper()} is {shown}; allowed: {allowed}") from None
+        raise ConfigurationError(f"{PREFIX}{variable} is {shown}; allowed: {allowed}") from None
+
+
+def _refuse_comment(name: str, text: str, found: str) -> None:
+    """No setting needs such a text, except a password, which has another place then."""
+    is_password = name == "redis_password"
+    if not _COMMENT.search(text) and (is_password or not text.startswith("#")):
+        return
+    remedy = "a comment needs a line of its own, because behind a value it becomes part of it"
+    if is_password:
+        remedy += f"; if it is part of the password, use {PREFIX}REDIS_PASSWORD_FILE"
+    raise ConfigurationError(f"{found}; {remedy}")
 
 
 def _unknown(variable: str) -> str:
+    if reason := _NEVER_READ.get(variable):
+        return f"{PREFIX}{variable} is not a setting, and {reason}"
     known = [field for field in Settings.__struct_fields__ if field not in _EXTRAS]
     near = difflib.get_close_matches(variable.lower(), known, n=1)
     hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see deploy/README.md, Settings"

@@ -115,6 +115,26 @@ def test_a_page_loads_nothing_and_shows_names_without_obeying_them(
     assert page.count('<a href="#s') == 2
 
 
+@pytest.mark.parametrize("suffix", ["svg", "html"])
+def test_states_of_synthetic_prices_are_the_first_that_is_said(
+    suffix: str, published: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invented = msgspec.structs.replace(make_record("ETHUSDT", 40), source="synthetic")
+    publish(published, [invented])
+    out = tmp_path / f"page.{suffix}"
+    assert main(["plot", "BTCUSDT", "ETHUSDT", "--out", str(out)]) == 0
+    said = "SYNTHETIC PRICES: 1 of 41 states of ETHUSDT are invented"
+    assert capsys.readouterr().out.splitlines()[0] == said
+    text = out.read_text()
+    if suffix == "html":
+        assert "<h2><mark>SYNTHETIC PRICES</mark> ETHUSDT</h2>" in text
+        assert "<h2>BTCUSDT</h2>" in text
+    else:
+        assert text.count("SYNTHETIC PRICES: ETHUSDT<") == 1
+        assert "SYNTHETIC PRICES: BTCUSDT" not in text
+    assert text.count("1 of 41 states are of synthetic prices") == 1
+
+
 def test_candle_files_are_calculated_and_plotted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

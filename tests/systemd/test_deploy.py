@@ -143,6 +143,7 @@ def test_the_units_have_the_expected_properties(deployed: Deployment, unit: str)
         "MemoryMax": str(512 * 2**20),
         "CPUQuotaPerSecUSec": "500ms",
         "DynamicUser": "yes",
+        "SyslogIdentifier": "quantum-marketstate",
         "CapabilityBoundingSet": "",
         "PartOf": FIRST if unit == SECOND else "",
     }

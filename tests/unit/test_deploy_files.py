@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -21,9 +22,26 @@ SCRIPTS = sorted(
 ELSEWHERE = {"worker_id", "replay_namespace", "redis_password", "redis_password_file", "theta"}
 
 
+TEMPLATE = DEPLOY / "systemd/marketstate.env"
+# Those of the publisher that this worker replaces: operators change them with sed.
+CLASSIC = {
+    "MARKETSTATE_SYMBOLS": "BTCUSDT",
+    "MARKETSTATE_PUBLISH_INTERVAL": "30",
+    "MARKETSTATE_WINDOW_SIZE": "400",
+    "MARKETSTATE_SOURCE": "synthetic",
+    "MARKETSTATE_REDIS_HOST": "10.0.0.5",
+    "MARKETSTATE_REDIS_PORT": "6380",
+    "MARKETSTATE_LOG_LEVEL": "DEBUG",
+}
+
+
 def given_in_template() -> dict[str, str]:
-    text = (DEPLOY / "systemd/marketstate.env").read_text()
-    return dict(re.findall(rf"^#({PREFIX}\w+)=(.*)$", text, re.MULTILINE))
+    return dict(re.findall(rf"^#?({PREFIX}\w+)=(.*)$", TEMPLATE.read_text(), re.MULTILINE))
+
+
+def in_force(text: str) -> dict[str, str]:
+    """What systemd reads: neither comments nor empty lines."""
+    return dict(re.findall(rf"^({PREFIX}\w+)=(.*)$", text, re.MULTILINE))
 
 
 def test_the_environment_file_has_every_setting() -> None:
@@ -34,6 +52,39 @@ def test_the_environment_file_has_every_setting() -> None:
 def test_the_environment_file_has_the_defaults() -> None:
     """Uncommenting every line changes nothing; a setting without a default is empty."""
     assert settings_from(given_in_template()) == settings_from({})
+
+
+def test_the_environment_file_that_is_installed_changes_nothing() -> None:
+    text = TEMPLATE.read_text()
+    assert in_force(text).keys() == CLASSIC.keys()
+    assert settings_from(in_force(text)) == settings_from({})
+
+
+@pytest.mark.parametrize(("name", "value"), CLASSIC.items())
+def test_sed_changes_a_classic_setting_of_the_environment_file(name: str, value: str) -> None:
+    changed = subprocess.run(
+        ["sed", f"s/{name}=.*/{name}={value}/", TEMPLATE],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    field = name.removeprefix(PREFIX).lower()
+    found = getattr(settings_from(in_force(changed)), field)
+    assert (str(found), found != getattr(settings_from({}), field)) == (value, True)
+
+
+def test_the_trial_before_moving_over_shares_nothing_with_the_live_group_but_the_input() -> None:
+    """And the commands that remove it leave no key."""
+    text = (DEPLOY / "README.md").read_text()
+    (line,) = re.findall(rf"^ +({PREFIX}\w+=.*) marketstate worker$", text, re.MULTILINE)
+    trial = settings_from(dict(each.split("=", 1) for each in line.split(" "))).keys
+    live = settings_from({}).keys
+    its_own = set(trial.every(16, ["BTCUSDT"])) - {live.input}
+    assert its_own & set(live.every(16, ["BTCUSDT"])) == set()
+    patterns = re.findall(r"--scan --pattern '(.*?)' \| xargs", text)
+    assert len(patterns) == 2
+    assert [key for key in its_own if not any(fnmatchcase(key, each) for each in patterns)] == []
+    assert not any(fnmatchcase(key, each) for key in live.every(16, ["A"]) for each in patterns)
 
 
 def test_the_table_of_settings_has_every_variable() -> None:

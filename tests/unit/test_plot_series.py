@@ -37,6 +37,14 @@ def test_records_become_rows_in_order_and_only_the_last_are_kept() -> None:
     assert series.numbers["trend"].tolist() == [0.6, 0.2, 0.6]
 
 
+def test_states_of_synthetic_prices_are_counted() -> None:
+    real = [make_record("AAA", i) for i in range(3)]
+    invented = [msgspec.structs.replace(make_record("AAA", i), source="synthetic") for i in (3, 4)]
+    assert of_records(real, last=9)["AAA"].synthetic == 0
+    assert of_records([*real, *invented], last=9)["AAA"].synthetic == 2
+    assert of_records([*real, *invented], last=1)["AAA"].synthetic == 1
+
+
 def test_each_close_has_the_state_that_the_calculation_gives() -> None:
     found = of_candles(CANDLES, THETA, last=10, starts_over=never)
     for symbol in ("AAA", "BBB"):

@@ -204,6 +204,37 @@ def test_an_unknown_name_is_refused_with_a_hint(name: str, expected: str) -> Non
     assert refusal(**{name: "1"}) == expected
 
 
+def test_a_setting_that_nothing_ever_read_says_what_to_use_instead() -> None:
+    """A template of the publisher that this worker replaces has it."""
+    assert refusal(theta_override="{}") == (
+        "MARKETSTATE_THETA_OVERRIDE is not a setting, and no version has ever read it: put the "
+        "parameters to override into a JSON file, and name that in MARKETSTATE_THETA_FILE"
+    )
+    assert settings(theta_override="") == settings_from({})
+
+
+COMMENTS = ("{}  # live", "{} #live", "{}# live", "{}\t#", "# none")
+
+
+@pytest.mark.parametrize("comment", COMMENTS)
+@pytest.mark.parametrize("field", [name for name in DEFAULTS if name != "theta"])
+def test_a_comment_behind_a_value_is_refused_by_name(field: str, comment: str) -> None:
+    """systemd takes it as part of the value; some of these would be used so without a word."""
+    text = comment.format(DEFAULTS[field] or "value")
+    shown = "***" if field in ("redis_password", "redis_url") else repr(text)
+    said = refusal(**{field: text})
+    expected = f"MARKETSTATE_{field.upper()} is {shown}; a comment needs a line of its own"
+    assert said.startswith(expected)
+    assert ("use MARKETSTATE_REDIS_PASSWORD_FILE" in said) == (field == "redis_password")
+
+
+def test_a_number_sign_that_is_part_of_a_name_or_password_is_allowed() -> None:
+    wanted = settings(symbols="@ES#,BTCUSDT").wanted_symbols
+    assert frozenset({"@ES#", "BTCUSDT"}) == wanted
+    assert settings(input_stream="a#b").input_stream == "a#b"
+    assert settings(redis_password="#a#b").redis_password == "#a#b"
+
+
 def test_symbols_are_a_list_or_all() -> None:
     assert settings(symbols="all").wanted_symbols is None
     wanted = settings(symbols=" BTCUSDT, ETHUSDT,,").wanted_symbols

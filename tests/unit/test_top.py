@@ -60,6 +60,15 @@ def test_a_regimes_age_is_counted_from_its_first_close() -> None:
     assert "    2m" in drawn(view_of(markets_of(*records)))[4]
 
 
+def test_synthetic_prices_are_the_first_that_a_screen_says() -> None:
+    invented = msgspec.structs.replace(make_record("SYM001", 0), source="synthetic")
+    view = view_of(MANY | markets_of(invented))
+    for width in (120, 40):
+        line = drawn(view, size=(width, 24))[0]
+        assert line.startswith(" SYNTHETIC PRICES: 1 of 600 symbols ")
+    assert "SYNTHETIC" not in "".join(drawn(view_of(MANY)))
+
+
 def test_a_screen_shows_every_number_of_a_market() -> None:
     lines = drawn(
         view_of(markets_of(make_record("BTCUSDT", 0, "mr", close=97123.5))), after_ms=3000

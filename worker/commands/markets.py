@@ -7,10 +7,9 @@ from typing import Any, Final, NamedTuple
 from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES
 from schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
 from worker.store.connection import Client
+from worker.store.newest import StreamEntry
 
 _PAGE: Final = 1_000
-
-StreamEntry = tuple[bytes, dict[bytes, bytes]]
 
 
 class Market(NamedTuple):
@@ -32,20 +31,6 @@ def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
     if before.record.regime == record.regime:
         return before._replace(record=record)
     return Market(record, record.close_time_ms, since_known=True)
-
-
-def newest_entries(client: Client, stream: str, most: int) -> list[StreamEntry]:
-    """The last entries of an output stream, oldest first."""
-    found: list[StreamEntry] = []
-    before = "+"
-    while len(found) < most:
-        count = min(_PAGE, most - len(found))
-        page: Any = client.xrevrange(stream, max=before, count=count)
-        found += page
-        if len(page) < count:
-            break
-        before = "(" + page[-1][0].decode()
-    return found[::-1]
 
 
 def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:

@@ -15,6 +15,7 @@ import redis
 from worker.commands.durations import brief_duration
 from worker.commands.options import add_namespace, amount
 from worker.engine.broken_commits import TO_COMPLETE
+from worker.engine.invented import invented
 from worker.engine.published import others_in_words
 from worker.engine.status import (
     MOST_COUNTED,
@@ -79,13 +80,16 @@ def show_status(
     try:
         with connection.open_client(settings, block_s=0) as client:
             while True:
+                clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
+                first = [str(found) for found in invented(client, settings)]
+                if not as_json:
+                    print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
                 status = read_status(client, settings, most_counted)
                 symbols = [one.symbol for one in status.symbols]
                 others = [*others_in_words(client, settings, symbols)]
                 status = msgspec.structs.replace(status, other_programs=others)
-                clear = _CLEAR if watch and not as_json and sys.stdout.isatty() else ""
-                text = _json(status) if as_json else "\n".join(_tables(status))
-                print(f"{clear}{text}", flush=True)
+                text = _json(status, first) if as_json else "\n".join(_tables(status))
+                print(text, flush=True)
                 _judge(status, max_lag, max_age_s)
                 if not watch:
                     return
@@ -96,8 +100,10 @@ def show_status(
         return
 
 
-def _json(status: Status) -> str:
-    return msgspec.json.encode(status).decode()
+def _json(status: Status, synthetic: list[str]) -> str:
+    """`synthetic` is what the tables say first about synthetic prices."""
+    document = {"synthetic": synthetic} | msgspec.structs.asdict(status)
+    return msgspec.json.encode(document).decode()
 
 
 def _judge(status: Status, max_lag: float, max_age_s: float) -> None:

@@ -37,6 +37,11 @@ class Entry(NamedTuple):
 class Ignored(NamedTuple):
     """A candle that does not concern us, by a documented rule."""
 
+    counter: str = "ignored"
+    """Or `unclosed`: an update of a candle that has not closed."""
+    why: str = ""
+    """For people; empty if there is nothing to tell."""
+
 
 class Lost(NamedTuple):
     """An entry that was trimmed after it had been routed."""

@@ -2,7 +2,13 @@
 
 from schemas.entry_id import parse_entry_id
 from worker.engine.counters import is_number
-from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
+from worker.errors import (
+    ConfigurationMismatch,
+    GroupDeleted,
+    RedisUnusable,
+    ShardCountMismatch,
+    TwoSources,
+)
 from worker.keys import Keys
 from worker.log import log
 from worker.settings import PREFIX, Settings
@@ -43,6 +49,7 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         keys=[
             *(keys.input, keys.meta, keys.members),
             *(keys.unfinished, keys.finished_ids, keys.commits),
+            *(keys.members_of_other_source, keys.meta_of_other_source),
         ],
         args=[
             keys.group,
@@ -92,6 +99,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
                 f"the field {name} of {keys.meta} is {found!r} and not an entry id; set it with "
                 f"HSET to the one it had, or to 0-0; {SEE_GROUP_GONE}"
             )
+        case "other source", other:
+            raise two_sources(settings, other)
         case "running", found, other:
             raise settings_differ(settings, found, f"stop {other!r} and all others first")
         case _:
@@ -150,6 +159,19 @@ def shared_settings(settings: Settings) -> str:
         f"theta={settings.theta_hash} output_prefix={settings.output_prefix} "
         f"output_stream={settings.output_stream} dead_stream={settings.dead_stream}"
         + "".join(f" {name}={found[name]}" for name in later if found[name] != later[name])
+    )
+
+
+def two_sources(settings: Settings, other: str) -> TwoSources:
+    """`other` is a live worker with the other source that publishes to the same keys."""
+    ours, theirs = "real candles", "synthetic prices"
+    if settings.source == "synthetic":
+        ours, theirs = theirs, ours
+    return TwoSources(
+        f"the group {settings.group!r} publishes {theirs} to {settings.output_prefix}* and "
+        f"{settings.output_stream}, and this worker would publish {ours} there, because its "
+        f"{PREFIX}SOURCE is {settings.source}; set it to the source of the others, or stop "
+        f"{other!r} and all others first"
     )
 
 

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from worker.engine.invented import TITLE
 from worker.engine.shards import Shards
 from worker.engine.status import MOST_COUNTED_PERIODICALLY, unread
 from worker.engine.systemd import SystemdNotifier
@@ -36,8 +37,9 @@ class Heartbeat:
             ((memory.mark.close_time_ms, name) for _, name, memory in remembered), default=(0, "")
         )
         last = f"{symbol} {utc(last_ms)} UTC" if last_ms else "none yet"
+        first = f"{TITLE}, " if self._settings.source == "synthetic" else ""
         return (
-            f"holding {held} of {of} shards, {len(remembered)} symbols, lag {self._lag()}, "
+            f"{first}holding {held} of {of} shards, {len(remembered)} symbols, lag {self._lag()}, "
             f"last emission {last}"
         )
 

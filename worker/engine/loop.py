@@ -30,6 +30,7 @@ from worker.errors import (
     LeaseLost,
     RolledBack,
     SymbolsDamaged,
+    TwoSources,
     WorkerError,
     WorkerIdInUse,
     WrongKeyType,
@@ -261,7 +262,7 @@ def _enter(
     Redis refuses commands temporarily, for example while it loads its data.
 
     The id of a worker that was killed stays taken until its leases expire. Only an id that is
-    still taken after that is in use twice.
+    still taken after that is in use twice. The same holds for workers with the other source.
     """
     outage = Outage(settings, log.warning, begins="waiting for Redis")
 
@@ -273,15 +274,20 @@ def _enter(
     def attempt(action: Callable[[], T]) -> T:
         return _once_redis_allows(action, outage, notifier, stop, refuses_for_now)
 
-    try:
+    def examine() -> None:
         for finding in attempt(lambda: list(examined(settings))):
             log.log(finding.log_level, str(finding))
+
+    try:
         give_up_s = time.monotonic() + settings.lease_seconds + 1
-        waiting = False
+        is_examined = waiting = False
         while not stop.requested:
             try:
+                if not is_examined:
+                    examine()
+                is_examined = True
                 return attempt(begin)
-            except WorkerIdInUse as error:
+            except (WorkerIdInUse, TwoSources) as error:
                 if time.monotonic() > give_up_s:
                     raise
                 if not waiting:

@@ -202,8 +202,11 @@ class Pipeline:
         candle = decode_candle(entry.fields, entry_ms, self._max_ahead_ms)
         if not self._is_wanted(candle.symbol):
             return Ignored()
-        if not candle.is_closed or not self._is_of_our_interval(candle):
-            return Ignored()
+        if not self._is_of_our_interval(candle):
+            ours = f"this group has {PREFIX}CANDLE_INTERVAL={self._settings.candle_interval}"
+            return Ignored(why=f"candles of {candle.interval} are ignored: {ours}")
+        if not candle.is_closed:
+            return Ignored("unclosed")
         shard = shard_of(candle.symbol, self._settings.shards)
         if shard != entry.shard:
             raise CandleRejected(

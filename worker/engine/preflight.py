@@ -6,6 +6,7 @@
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,7 @@ from core.state import MarketState
 from worker.engine import key_health
 from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
+from worker.engine.invented import TITLE, by_published, by_settings
 from worker.engine.published import others_in_words
 from worker.engine.rights import check_rights
 from worker.errors import CheckFailed, RedisUnusable
@@ -59,6 +61,7 @@ def preflight(settings: Settings) -> Iterator[Finding]:
 
 def examined(settings: Settings) -> Iterator[Finding]:
     """The findings of `preflight`; raises redis-py's own errors too, for callers who can wait."""
+    yield from _said_first(settings)
     yield Finding("ok", "settings", f"for worker {settings.worker_id}")
     if lower := [each for each in sorted(settings.wanted_symbols or ()) if each != each.upper()]:
         yield Finding(
@@ -79,6 +82,14 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield from _other_programs(client, settings)
         if settings.source == "candles":
             yield from _others_with_our_outputs(client, settings)
+
+
+def _said_first(settings: Settings) -> Iterator[Finding]:
+    """While Redis cannot be read, nothing of it: that is reported where it belongs."""
+    found = [*by_settings(settings)]
+    with suppress(redis.RedisError), connection.open_client(settings, block_s=0) as client:
+        found += by_published(client, settings)
+    yield from (Finding("warn", TITLE, each.text) for each in found)
 
 
 def _calculation() -> Finding:

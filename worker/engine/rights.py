@@ -92,6 +92,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.output_stream], "xrevrange"
     yield [keys.meta], "evalsha hdel hexists hget hgetall hset pttl type"
     yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
+    yield [keys.meta_of_other_source], "evalsha hget"
+    yield [keys.members_of_other_source], "evalsha hgetall"
     yield [keys.epoch], "evalsha get pttl set type"
     yield [keys.notices, keys.handed_over], "evalsha pttl type xadd xread xrevrange"
     yield [keys.counters], "evalsha hget hset pttl type"

@@ -30,7 +30,8 @@ from schemas.candle import Candle
 from worker.engine.batch_size import BatchSize
 from worker.engine.broken_commits import complete
 from worker.engine.changes import Changes, Damaged, Memory, Reading
-from worker.engine.group import meta_gone, settings_differ, shared_settings
+from worker.engine.group import meta_gone, settings_differ, shared_settings, two_sources
+from worker.engine.key_health import printable
 from worker.engine.loading import Loaded, Loading
 from worker.engine.quarantine import Quarantine, Shard
 from worker.errors import LeaseLost, WorkerIdInUse
@@ -246,6 +247,8 @@ class Shards:
                 self._keys.epoch,
                 self._keys.meta,
                 self._keys.notices,
+                self._keys.members_of_other_source,
+                self._keys.meta_of_other_source,
                 *chain.from_iterable(of_shards),
             ],
             args=[
@@ -264,6 +267,8 @@ class Shards:
                     f"another worker with the id {self._settings.worker_id!r} was seen "
                     f"{silent_ms} ms ago; give each worker its own MARKETSTATE_WORKER_ID"
                 )
+            case [b"other source", other]:
+                raise two_sources(self._settings, printable(other))
             case [b"settings changed", b""]:
                 raise meta_gone(self._keys)
             case [b"settings changed", found]:

@@ -1,7 +1,8 @@
 -- Renews a worker's membership and its leases, and balances the shards between the workers.
 --
 -- KEYS[1] members   KEYS[2] epoch counter   KEYS[3] meta   KEYS[4] notices
--- KEYS[5...] lease and marks of each shard, starting with shard 0
+-- KEYS[5] members of the group with the other source   KEYS[6] its meta
+-- KEYS[7...] lease and marks of each shard, starting with shard 0
 -- ARGV[1] worker id   ARGV[2] incarnation: unique per process   ARGV[3] lease time in ms
 -- ARGV[4] the settings that all workers share, as stored by setup.lua
 -- ARGV[5] how many candles this worker can load in time, or -1 to take no shards
@@ -11,6 +12,7 @@
 --          1 if more shards are free than could be loaded in time,
 --          the number of symbols in the group, {token or '' of each shard}},
 --      {'in use', ms since the other worker with this id was seen},
+--      {'other source', id of a live worker of it that publishes to the same keys},
 --      or {'settings changed', the current settings, or '' if the group is gone}.
 --
 -- Protects G4 and G6. A lease is a key with an expiry; its value is the token
@@ -25,26 +27,33 @@
 local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local can_load, window_size = tonumber(ARGV[5]), tonumber(ARGV[6])
-local shards = (#KEYS - 4) / 2
-local function lease_key(shard) return KEYS[2 * shard + 3] end
+local shards = (#KEYS - 6) / 2
+local function lease_key(shard) return KEYS[2 * shard + 5] end
+local function marks_key(shard) return KEYS[2 * shard + 6] end
 
 local settings = redis.call('HGET', meta, 'settings')
 if settings ~= ARGV[4] then return {'settings changed', settings or ''} end
 
--- 1. Membership: remove dead workers, refuse a second live worker with this id, add this one.
-local now_ms, living, left_ms_of = now_in_ms(), {worker_id}, {}
+-- 1. Membership: remove dead workers, refuse a second live worker with this id, add this one, unless
+--    the keys that it publishes to belong to workers with the other source.
+local now_ms, living, left_ms_of, is_member = now_in_ms(), {worker_id}, {}, false
 local all = redis.call('HGETALL', members)
 for i = 1, #all, 2 do
   local id = all[i]
   local left_ms, silent_ms, its_incarnation = member(all[i + 1], now_ms)
   if id == worker_id then
-    if its_incarnation ~= incarnation and left_ms >= 0 then return {'in use', silent_ms} end
+    is_member = left_ms >= 0
+    if is_member and its_incarnation ~= incarnation then return {'in use', silent_ms} end
   elseif left_ms < 0 then
     redis.call('HDEL', members, id)
   else
     living[#living + 1] = id
     left_ms_of[id] = left_ms
   end
+end
+if not is_member then
+  local other = member_of_other_source(KEYS[5], KEYS[6], settings, now_ms)
+  if other then return {'other source', other} end
 end
 redis.call('HSET', members, worker_id, string.format('%d:%d:%s', now_ms, lease_ms, incarnation))
 
@@ -77,7 +86,7 @@ if gave_back then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker
 --    they are loaded.
 local symbols_of, symbols = {}, 0
 for shard = 1, shards do
-  local count = redis.pcall('HLEN', KEYS[2 * shard + 4])
+  local count = redis.pcall('HLEN', marks_key(shard))
   symbols_of[shard] = type(count) == 'number' and count or 0
   symbols = symbols + symbols_of[shard]
 end

@@ -13,3 +13,22 @@ local function member(entry, now_ms)
   local silent_ms = math.abs(now_ms - tonumber(seen_ms))
   return tonumber(lease_ms) - silent_ms, silent_ms, incarnation
 end
+
+-- The id of a live worker that publishes to the same keys as this group, but has the other source
+-- of prices: synthetic ones and real ones must never be mixed. nil if there is none. `members` and
+-- `meta` are those of the other source, `settings` are ours; see shared_settings in engine/group.py.
+local function member_of_other_source(members, meta, settings, now_ms)
+  local function outputs(text)
+    return string.match(text, ' output_prefix=(%S+) output_stream=(%S+)')
+  end
+  local theirs = redis.pcall('HGET', meta, 'settings')
+  if type(theirs) ~= 'string' then return nil end
+  local prefix, stream = outputs(settings)
+  local their_prefix, their_stream = outputs(theirs)
+  if prefix ~= their_prefix and stream ~= their_stream then return nil end
+  local all = redis.pcall('HGETALL', members)
+  for i = 1, #all, 2 do
+    if member(all[i + 1], now_ms) >= 0 then return all[i] end
+  end
+  return nil
+end

@@ -2,12 +2,14 @@
 --
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] members   KEYS[4] unfinished
 -- KEYS[5] finished ids   KEYS[6] commits
+-- KEYS[7] members of the group with the other source   KEYS[8] its meta
 -- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
 -- ARGV[4] the settings that all workers share; they may change while no other worker is live
 -- ARGV[5...] name, value of each setting that can never change
 -- Returns {'created' | 'joined', warm-up boundary},
 --         {'deleted' | 'stream gone' | 'foreign' | 'none yet'}, {'fixed', name, found},
---         {'damaged', name, found} or {'running', settings found, the other worker's id}.
+--         {'damaged', name, found}, {'running', settings found, the other worker's id}, or, with
+--         'look', {'other source', id of a live worker of it that publishes to the same keys}.
 --
 -- Protects G2: all workers of a group calculate the same. Group and meta are created together, so
 -- a meta without a group means that the group was deleted; then no worker guesses a position.
@@ -23,6 +25,11 @@ local function another_living_member()
   return nil
 end
 
+if start == 'look' then
+  -- keep.lua refuses a worker for it; one that is already live stays.
+  local other = member_of_other_source(KEYS[7], KEYS[8], settings, now_in_ms())
+  if other then return {'other source', other} end
+end
 local known = redis.call('HEXISTS', meta, 'settings') == 1
 local exists = group_info(input, group) ~= nil
 if exists and not known then return {'foreign'} end

@@ -14,6 +14,7 @@ from worker.commands.options import add_candle_files, add_namespace, count, said
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
+from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
 from worker.files.candles.said import NOTHING
 from worker.files.findings import Findings
@@ -63,6 +64,10 @@ def command(options: argparse.Namespace) -> int:
         found = from_stream(options.symbols, settings, last)
         where = f"{settings.output_stream} at {connection.address(settings)}"
     chosen = _chosen(options.symbols, found, where)
+    for series in chosen:
+        if series.synthetic:
+            of = f"{series.synthetic} of {len(series.times_ms)} states"
+            print(f"{TITLE}: {of} of {shown(series.symbol)} are invented")
     _save(options.out, write(chosen))
     for series in chosen:
         described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"

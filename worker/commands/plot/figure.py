@@ -22,6 +22,7 @@ from worker.commands.markets import shown
 from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
 from worker.commands.plot.series import Series, quote_currency
 from worker.commands.plot.time_axis import label_dates, on_axis
+from worker.engine.invented import TITLE
 
 Numbers = NDArray[np.float64]
 
@@ -56,6 +57,7 @@ STYLES: Final = {
     "chop": _Style("#999999", "", "chop"),
 }
 _LACKING: Final = "#D55E00"
+_WARNING: Final = "#B00000"
 # Highest prices that are shown in full: from 0.001 to 9,999,999.
 _PLAIN_POWERS: Final = range(-3, 7)
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -98,7 +100,9 @@ def figure_bytes(many: Sequence[Series], kind: str) -> bytes:
 def _draw(part: SubFigure, series: Series, name: str, size_in: tuple[float, float]) -> None:
     width_in, height_in = size_in
     first_ms, last_ms = (int(ms) for ms in series.times_ms[[0, -1]])
-    part.suptitle(name, parse_math=False, fontsize=_TITLE_POINTS, y=1 - 0.15 / height_in)
+    title, colour = (f"{TITLE}: {name}", _WARNING) if series.synthetic else (name, "black")
+    above = {"fontsize": _TITLE_POINTS, "color": colour, "y": 1 - 0.15 / height_in}
+    part.suptitle(title, parse_math=False, **above)
     lines = "\n".join((series.described(), "; ".join(series.remarks())))
     part.text(0.5, 1 - 0.45 / height_in, lines, ha="center", va="top", parse_math=False)
     price, sigma, mu, ts, probs = part.subplots(

@@ -13,6 +13,7 @@ import msgspec
 
 from worker.commands.markets import shown
 from worker.commands.plot.series import REGIMES, Series, quote_currency
+from worker.engine.invented import TITLE
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _HEAD: Final = (
@@ -61,7 +62,8 @@ def _index(many: Sequence[Series]) -> Iterator[str]:
 
 def _section(number: int, series: Series) -> Iterator[str]:
     symbol = html.escape(shown(series.symbol))
-    yield f'<section id="s{number}"><header><h2>{symbol}</h2>'
+    invented = f"<mark>{TITLE}</mark> " if series.synthetic else ""
+    yield f'<section id="s{number}"><header><h2>{invented}{symbol}</h2>'
     yield '<div class="numbers"></div></header>'
     yield f"<p>{html.escape('; '.join((series.described(), *series.remarks())))}</p>"
     yield f'<div class="key">{_BUTTONS}{"".join(_key(series))}</div>'

@@ -46,6 +46,8 @@ class Series(NamedTuple):
     missing: NDArray[np.int64]
     """Candles missing among those that the state was calculated from, besides closed hours."""
     closed: ClosedHours
+    synthetic: int = 0
+    """How many of the states are of synthetic prices."""
 
     @property
     def step_ms(self) -> int:
@@ -78,6 +80,8 @@ class Series(NamedTuple):
     def remarks(self) -> Iterator[str]:
         """What else is to be said of these states."""
         count, affected = len(self.times_ms), int(np.count_nonzero(self.missing))
+        if self.synthetic:
+            yield f"{self.synthetic:,} of {count:,} states are of synthetic prices"
         if affected:
             share = "all" if affected == count else f"{affected:,} of {count:,}"
             most = int(self.missing.max())
@@ -141,6 +145,7 @@ def _published(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
         dict(zip(NUMBERS, np.array(rows, np.float64).T, strict=True)),
         missing,
         closed,
+        sum(record.source == "synthetic" for record in records),
     )
 
 

@@ -16,7 +16,7 @@ from schemas.entry_id import entry_time_ms
 from schemas.interval import interval_ms
 from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place
-from worker.commands.markets import StreamEntry, entries_after, readable
+from worker.commands.markets import entries_after, readable
 from worker.commands.plot.series import Series, of_candles, of_records
 from worker.commands.starting_over import starting_over
 from worker.errors import ConfigurationError
@@ -28,6 +28,7 @@ from worker.files.findings import Findings
 from worker.files.recordings import read_recording
 from worker.settings import Settings
 from worker.store import connection
+from worker.store.newest import StreamEntry
 
 
 def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:

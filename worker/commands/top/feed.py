@@ -15,10 +15,8 @@ import redis
 from schemas.entry_id import entry_time_ms
 from worker.commands.markets import (
     Market,
-    StreamEntry,
     entries_after,
     moved_on,
-    newest_entries,
     readable,
 )
 from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
@@ -26,6 +24,7 @@ from worker.errors import ConfigurationMismatch, RedisUnusable
 from worker.settings import Settings
 from worker.store import connection
 from worker.store.connection import Client
+from worker.store.newest import StreamEntry, newest_entries
 from worker.store.refusal import reason
 
 REFRESH_S: Final = 1.0

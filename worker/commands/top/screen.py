@@ -15,6 +15,7 @@ from schemas.reader import is_stale
 from worker.commands.markets import Market
 from worker.commands.top.feed import View
 from worker.commands.top.selection import COLUMNS, REGIMES, Column, Look
+from worker.engine.invented import TITLE
 from worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
@@ -127,7 +128,11 @@ class Screen:
 
 def _first_line(view: View, where: str, now_ms: float) -> Text:
     clock = time.strftime("%H:%M:%S", time.gmtime(now_ms / 1_000))
-    line = Text.assemble(("marketstate", "bold"), f"  {clock} UTC  ")
+    line = Text()
+    if invented := sum(market.record.source == "synthetic" for market in view.markets.values()):
+        line.append(f" {TITLE}: {invented} of {len(view.markets)} symbols ", style="reverse bold")
+        line.append("  ")
+    line.append("marketstate", style="bold").append(f"  {clock} UTC  ")
     if view.trouble:
         line.append(f" retrying: {view.trouble} ", style="reverse bold")
     else:

@@ -24,6 +24,7 @@ from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, 
 from worker.engine import key_health
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
+from worker.engine.invented import TITLE, invented
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
 from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
@@ -137,6 +138,8 @@ def verify(
         max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
     try:
         with connection.open_client(settings, block_s=0) as client:
+            for found in invented(client, settings):
+                yield Finding("FAIL" if found.is_recent else "warn", TITLE, found.text)
             status = _status(client, settings, max_lag)
             yield _backlog(status, max_lag, max_age_s)
             yield _holders(status, settings)

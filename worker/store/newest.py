@@ -1,0 +1,33 @@
+"""The newest entries of a stream, read in pages: Redis limits their number, not their size."""
+
+import math
+from typing import Any, Final
+
+from worker.store.connection import Client
+
+_PAGE: Final = 1_000
+
+StreamEntry = tuple[bytes, dict[bytes, bytes]]
+
+
+def newest_entries(
+    client: Client, stream: str, most: int, *, page: int = _PAGE, most_bytes: float = math.inf
+) -> list[StreamEntry]:
+    """The last entries of a stream, oldest first: at most `most`, and no page more once they have
+    `most_bytes`.
+    """
+    found: list[StreamEntry] = []
+    before, read_bytes = "+", 0
+    while len(found) < most and read_bytes < most_bytes:
+        count = min(page, most - len(found))
+        entries: Any = client.xrevrange(stream, max=before, count=count)
+        found += entries
+        if len(entries) < count:
+            break
+        read_bytes += sum(_size(fields) for _, fields in entries)
+        before = "(" + entries[-1][0].decode()
+    return found[::-1]
+
+
+def _size(fields: dict[bytes, bytes]) -> int:
+    return sum(len(name) + len(value) for name, value in fields.items())
