@@ -16,6 +16,7 @@ from core.state import MarketState, State
 from core.window import Window
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.interval import interval_ms
+from schemas.sequence import missing_within
 from worker.engine.changes import (
     Changes,
     Damaged,
@@ -370,10 +371,23 @@ class Pipeline:
                     state,
                     regime=regime,
                     buffer_size=min(close.length, self._settings.window_size),
+                    missing=self._missing_before(close),
                     reason=reason,
                 )
             )
             changes.count("emitted")
+
+    def _missing_before(self, close: _Close) -> int:
+        """Candles that are missing among the closes that a state is calculated from."""
+        change, first = close.change, close.length - self._needed
+        kept_n = len(change.before)
+        first_ms = (
+            change.before.close_time_ms(first)
+            if first < kept_n
+            else change.close_times_ms[first - kept_n]
+        )
+        last_ms = close.candle.close_time
+        return missing_within(first_ms, last_ms, self._needed, self._interval_ms)
 
     def _take_due(self, closes: Iterable[_Close], now_ms: int) -> list[_Close]:
         """Those that are due by the interval. Each moves the mark: the next counts from there."""
