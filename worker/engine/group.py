@@ -1,5 +1,8 @@
 """Joins the consumer group: creates it and its internal keys, or checks that our settings match."""
 
+from typing import Any
+
+from core.theta import minimum_length
 from schemas.entry_id import parse_entry_id
 from worker.errors import ConfigurationMismatch, GroupDeleted, RedisUnusable, ShardCountMismatch
 from worker.keys import Keys
@@ -130,13 +133,15 @@ def shared_settings(settings: Settings) -> str:
     Settings that were added later are included only if they differ from their default, so that a
     new version can join a group that the previous version created.
     """
-    later = {
+    later: dict[str, Any] = {
         "rate_clock": "candle",
         "emit_on_regime_change": False,
         "max_ahead": 60,
         "retire_after": "30d",
     }
     found = {name: getattr(settings, name) for name in later}
+    if settings.most_missing != minimum_length(settings.theta):
+        later["max_gap"], found["max_gap"] = None, settings.most_missing
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
         f"publish_interval={settings.publish_interval} window_size={settings.window_size} "

@@ -138,7 +138,7 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/engine/pipeline.py",
-                "return not last_close_time_ms or gap_ms >= self._retire_after_ms",
+                "return not last_close_time_ms or gap_ms >= self._starts_over_after_ms",
                 "return not last_close_time_ms",
             )
         ],
