@@ -104,7 +104,8 @@ _OwnBare: Final[Any] = msgspec.defstruct(
     forbid_unknown_fields=True,
 )
 _FLAGS_AT: Final = slice(len(_NEEDED), len(_NEEDED) + len(FLAGS))
-_CLOSED: Final = (True, *[UNSET] * (len(FLAGS) - 1))
+_NO_FLAGS: Final = (UNSET,) * len(FLAGS)
+_CLOSED: Final = (True, *_NO_FLAGS[1:])
 """The flags of a closed candle as the upstream publisher writes them."""
 
 
@@ -200,31 +201,43 @@ def encode_envelope(candle: Candle, *, source: str) -> dict[str, str | bytes]:
 
 
 def _candle(found: Any, entry_ms: int, max_ahead_ms: int, interval_ms: int) -> Candle:
-    values = astuple(found)
-    symbol, close, close_time, interval, *_ = values
     kind, is_closed = Candle, True
-    if (flags := values[_FLAGS_AT]) != _CLOSED:
-        try:
-            said = closed_by_flags(
-                (n, f) for n, f in zip(FLAGS, flags, strict=True) if f is not UNSET
-            )
-        except ValueError as error:
-            raise CandleRejected(str(error)) from None
-        if said is not None:
-            is_closed = said
-        elif _has_time(entry_ms) and is_early(close_time, entry_ms, interval_ms, max_ahead_ms):
-            # One that is further ahead than its interval is no update, but a wrong time.
-            ours = interval is None or is_of_length(interval, interval_ms)
-            is_update = not ours or close_time - entry_ms <= interval_ms + max_ahead_ms
-            kind, is_closed = (Update, False) if is_update else (Candle, True)
+    if (flags := astuple(found)[_FLAGS_AT]) != _CLOSED:
+        is_closed = _has_closed(found, flags, entry_ms, max_ahead_ms, interval_ms)
+        if not is_closed and flags == _NO_FLAGS:
+            kind = Update
     return kind(
-        symbol=symbol,
-        close=close,
-        close_time=close_time,
-        interval=interval,
+        symbol=found.symbol,
+        close=found.close,
+        close_time=found.close_time,
+        interval=found.interval,
+        open=found.open,
+        high=found.high,
+        low=found.low,
+        volume=found.volume,
+        open_time=found.open_time,
         is_closed=is_closed,
-        **(dict(zip(_OPTIONAL, values[_FLAGS_AT.stop :], strict=False))),
     )
+
+
+def _has_closed(
+    found: Any, flags: tuple[Any, ...], entry_ms: int, max_ahead_ms: int, interval_ms: int
+) -> bool:
+    named = zip(FLAGS, flags, strict=True)
+    try:
+        said = closed_by_flags((name, flag) for name, flag in named if flag is not UNSET)
+    except ValueError as error:
+        raise CandleRejected(str(error)) from None
+    if said is not None:
+        return said
+    close_time: int = found.close_time
+    interval: str | None = found.interval
+    if not _has_time(entry_ms) or not is_early(close_time, entry_ms, interval_ms, max_ahead_ms):
+        return True
+    if interval is not None and not is_of_length(interval, interval_ms):
+        return False
+    # One that is further ahead than its interval is not an update, but has a wrong time.
+    return close_time - entry_ms > interval_ms + max_ahead_ms
 
 
 def _has_time(entry_ms: int) -> bool:
@@ -277,7 +290,7 @@ def _decode_plain(raw: bytes | msgspec.Raw) -> Any:
     try:
         return _WHOLE.decode(raw)
     except msgspec.ValidationError:
-        return _BARE.decode(raw)
+        return _whole(_BARE.decode(raw))
 
 
 def _decode_any_json(raw: bytes | msgspec.Raw) -> Any:
@@ -307,7 +320,12 @@ def _decode_own(raw: bytes, where: str) -> Any:
         raise CandleRejected(f"{where} is not a candle: {error}") from None
     except UnicodeDecodeError as error:
         raise CandleRejected(f"{where} is not valid UTF-8: {error}") from None
-    return _Bare(*astuple(own)[: _FLAGS_AT.stop])
+    return _whole(own)
+
+
+def _whole(found: Any) -> Any:
+    """Without the optional fields."""
+    return _Whole(*astuple(found)[: _FLAGS_AT.stop])
 
 
 def _decode_flat(fields: Mapping[bytes, bytes]) -> Any:
@@ -332,7 +350,7 @@ def _decode_flat(fields: Mapping[bytes, bytes]) -> Any:
         try:
             return msgspec.convert(known, _Whole, strict=False)
         except msgspec.ValidationError:
-            return msgspec.convert(known, _Bare, strict=False)
+            return _whole(msgspec.convert(known, _Bare, strict=False))
     except msgspec.ValidationError as error:
         raise CandleRejected(f"flat fields are not a candle: {error}") from None
 

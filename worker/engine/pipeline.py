@@ -104,7 +104,6 @@ class Pipeline:
         """
         changes = Changes()
         closes: list[Close] = []
-        lost_windows: list[str] = []
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
@@ -118,8 +117,6 @@ class Pipeline:
                         room -= known is None
                         change = self._unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
-                        if known and known.lost_its_window:
-                            lost_windows.append(symbol)
                     change = self._with_older_closes(found, change, changes, histories)
                     if self._apply(found, change, changes, entry) and (
                         change.length >= self._needed and order > self._warm_until
@@ -136,8 +133,6 @@ class Pipeline:
         for symbol, change in [item for item in changes.symbols.items() if not item[1].closes]:
             changes.passed_over.append((change.shard, symbol))
             del changes.symbols[symbol]
-        for _ in filter(changes.symbols.__contains__, lost_windows):
-            changes.count("window_lost")
         self._emission.emit(closes, changes, now_ms)
         return changes
 
@@ -272,7 +267,14 @@ class Pipeline:
             return change
         last_ms = max(times_ms[-1], change.mark.close_time_ms)
         return SymbolChange(
-            change.shard, window, change.mark, [*times_ms], [*closes], last_ms, starts_anew
+            change.shard,
+            window,
+            change.mark,
+            [*times_ms],
+            [*closes],
+            last_ms,
+            starts_anew,
+            change.left,
         )
 
     def _joined(self, history: History, left: History) -> History:
@@ -301,29 +303,41 @@ class Pipeline:
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
         """Add the candle, unless the symbol is already past it."""
-        last_ms, close_time_ms = change.last_close_time_ms, candle.close_time
-        where = place(last_ms, close_time_ms, self._interval_ms)
-        if where is Place.SAME:
-            self._pass_over(candle, change, changes, entry)
+        close_time_ms = candle.close_time
+        is_next = close_time_ms - change.last_close_time_ms == self._interval_ms
+        if not is_next and not self._is_later(candle, change, changes, entry):
             return False
-        if where is Place.BEFORE:
-            changes.count(
-                "late",
-                f"{candle.symbol}: {entry} is late: close time {close_time_ms} "
-                f"comes after {last_ms}",
-            )
-            return False
-        if last_ms and (missing := missing_between(last_ms, close_time_ms, self._interval_ms)):
-            changes.count(
-                "gap",
-                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
-                f"and {close_time_ms}",
-            )
+        if change.left is not None:
+            if change.mark.close_time_ms:
+                changes.count("window_lost")
+            change.left = None
         change.last_close_time_ms = close_time_ms
         change.close_times_ms.append(close_time_ms)
         change.closes.append(candle.close)
         changes.count("applied")
         return True
+
+    def _is_later(
+        self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry
+    ) -> bool:
+        """Whether a candle that is not exactly the next one is to be added; counts what it is."""
+        last_ms, close_time_ms = change.last_close_time_ms, candle.close_time
+        where = place(last_ms, close_time_ms, self._interval_ms)
+        if where is Place.SAME:
+            self._pass_over(candle, change, changes, entry)
+        elif where is Place.BEFORE:
+            changes.count(
+                "late",
+                f"{candle.symbol}: {entry} is late: close time {close_time_ms} "
+                f"comes after {last_ms}",
+            )
+        elif last_ms and (missing := missing_between(last_ms, close_time_ms, self._interval_ms)):
+            changes.count(
+                "gap",
+                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
+                f"and {close_time_ms}",
+            )
+        return where is Place.NEXT
 
     def _pass_over(
         self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry

@@ -29,6 +29,7 @@ class Reader:
         self._settings = settings
         # Needed for every candle.
         self._wanted = settings.wanted_symbols
+        self._interval = settings.candle_interval
         self._interval_ms = settings.candle_interval_ms
         self._max_ahead_ms = settings.max_ahead_ms
 
@@ -56,10 +57,8 @@ class Reader:
         candle = decode_candle(entry.fields, entry_ms, self._max_ahead_ms, self._interval_ms)
         if not self.is_wanted(candle.symbol):
             return _IGNORED
-        # An entry that names no interval is of ours; `60s` and `ONE_MINUTE` are `1m`.
-        interval = candle.interval
-        if interval is not None and not is_of_length(interval, self._interval_ms):
-            return Ignored(why=self._of_another_interval(interval))
+        if candle.interval != self._interval and not self._is_of_our_interval(candle):
+            return Ignored(why=self._of_another_interval(candle.interval or ""))
         if not candle.is_closed:
             return _UPDATE if isinstance(candle, Update) else _UNCLOSED
         shard = shard_of(candle.symbol, self._settings.shards)
@@ -69,6 +68,10 @@ class Reader:
                 f"shard {entry.shard}: does it name more than one symbol?"
             )
         return candle
+
+    def _is_of_our_interval(self, candle: Candle) -> bool:
+        """An entry that names no interval is of ours; `60s` and `ONE_MINUTE` are `1m`."""
+        return candle.interval is None or is_of_length(candle.interval, self._interval_ms)
 
     def _of_another_interval(self, text: str) -> str:
         ours = f"this group has {PREFIX}CANDLE_INTERVAL={self._settings.candle_interval}"

@@ -132,6 +132,12 @@ BREAKAGES: Final = {
         ["consumer deleted at once"],
         times=1,
     ),
+    # Close times are compared exactly: a candle of another feed is a new one.
+    "two feeds": Breakage(
+        [Edit("schemas/sequence.py", "if 2 * abs(after_ms) < interval_ms:", "if after_ms == 0:")],
+        ["kill"],
+        times=1,
+    ),
     # A symbol that comes back so late goes on with its old window, unless it happens to be retired
     # already: states are published or not as the retirement comes first or not.
     "retirement": Breakage(
