@@ -182,7 +182,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def starts_over_after_ms(self) -> float:
         """The shortest time between two candles with which the window of a symbol starts over."""
-        more_are_missing_ms = shortest_gap_ms(self.most_missing + 1, self.candle_interval_ms)
+        return self.starts_over_after_ms_of(self.candle_interval_ms)
+
+    def starts_over_after_ms_of(self, candle_interval_ms: int) -> float:
+        """The same for candles of another interval."""
+        more_are_missing_ms = shortest_gap_ms(self.most_missing + 1, candle_interval_ms)
         return min(self.retire_after_ms, more_are_missing_ms)
 
     @property

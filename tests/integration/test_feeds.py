@@ -6,7 +6,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from schemas.market_state import decode_market_state
+from schemas.reader import latest_state
 from tests.support.candles import candle, made_candles
 from tests.support.feeding import SMALL_THETA
 from tests.support.steps import SteppedWorker
@@ -14,7 +14,6 @@ from tests.support.worker_process import INPUT, counters, feed
 from worker.commands.verify.command import verify
 from worker.local.redis_server import EmbeddedRedis
 
-STATE = "quantum:marketstate:BTCUSDT"
 HOUR_MS = 3_600_000
 
 
@@ -26,8 +25,7 @@ def worked(server: EmbeddedRedis, **settings: Any) -> SteppedWorker:
 
 
 def state(client: redis.Redis) -> Any:
-    fields: Any = client.hgetall(STATE)
-    return decode_market_state(fields)
+    return latest_state(client, "BTCUSDT")
 
 
 def test_two_feeds_of_which_one_closes_a_millisecond_later_give_the_state_of_one(
