@@ -245,7 +245,7 @@ def test_a_state_that_has_expired_is_not_missing(
     client.delete(STATE)
     assert verdicts(found(worker))["BTCUSDT"] == "FAIL"
     client.hincrby(MARKS, "BTCUSDT", -601_000)
-    findings = found(worker)
+    findings = found(worker, max_state_age_s=1_000)
     assert "its hash has expired, after 600 s" in text_of(findings, "BTCUSDT")
     assert (verdicts(findings)["BTCUSDT"], verdicts(findings)["fresh"]) == ("skip", "ok")
 

@@ -416,6 +416,16 @@ def test_closes_from_a_cache_that_end_as_long_before_are_of_no_use(
     assert changes.symbols[BTC].length == length
 
 
+def test_the_same_candle_once_more_does_not_hide_that_a_window_starts_over() -> None:
+    """G2: closes before it are looked up for the candle with which it does, in any batching."""
+    settings = small_settings()
+    pipeline, over_ms = Pipeline(settings, FROM_THE_START), T0 + int(settings.starts_over_after_ms)
+    times_ms = (T0, T0 + MINUTE_MS // 2 - 1, over_ms)
+    readings = pipeline.read([candle_entry(i, BTC, ms) for i, ms in enumerate(times_ms)])
+    found = pipeline.beginnings(readings, lambda *_: None)
+    assert [candle.close_time for candle in found] == [T0, over_ms]
+
+
 ENDS = ("applied", "ignored", "unclosed", "duplicate", "revised", "late", "dead", "lost")
 ANY_ENTRIES = st.lists(
     st.one_of(
