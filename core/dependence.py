@@ -45,9 +45,11 @@ def variance_ratio(returns: NDArray[np.float64], k: int, eps: float) -> NDArray[
     Returns
     -------
     ndarray of shape (S,)
-        vr [1], >= 0; 0 where the returns do not vary.
+        vr [1], >= 0; 0 where the returns do not vary, 1 where n = k, which is a single sum.
     """
     sums_n = returns.shape[-1] - k + 1
+    if sums_n < 2:
+        return np.ones(len(returns))
     sums = returns[:, :sums_n].copy()
     # Slice by slice, so that every k-sum is added oldest first for any batch shape.
     for lag in range(1, k):

@@ -6,9 +6,11 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+_EMPTY: NDArray[np.float64] = np.empty((2, 0))
+
 
 class Window:
-    """The last `capacity` closes of one symbol, and the close time of the newest.
+    """The last `capacity` closes of one symbol, with their close times.
 
     New closes are appended to a buffer; when its end is reached, the closes still needed are moved
     to the front. So the closes are always one contiguous slice. The buffer starts with room for
@@ -37,7 +39,8 @@ class Window:
         if capacity < 1:
             raise ValueError(f"capacity: found {capacity}; give at least 1")
         self._capacity = capacity
-        self._buffer: NDArray[np.float64] | None = None
+        # Times in the first row: exact up to 2**53 ms. So a window has one buffer and one move.
+        self._buffer = _EMPTY
         self._end = 0
         self._size = 0
         self.last_close_time_ms = 0
@@ -68,11 +71,13 @@ class Window:
         self._check_order(close_times_ms, len(closes))
         if len(closes) == 0:
             return
-        kept = np.asarray(closes[-self._capacity :], dtype=np.float64)
-        buffer = self._buffer_with_room_for(kept.size)
-        buffer[self._end : self._end + kept.size] = kept
-        self._end += kept.size
-        self._size = min(self._size + kept.size, self._capacity)
+        new_n = min(len(closes), self._capacity)
+        buffer = self._buffer_with_room_for(new_n)
+        new = slice(self._end, self._end + new_n)
+        buffer[0, new] = close_times_ms[-new_n:]
+        buffer[1, new] = closes[-new_n:]
+        self._end += new_n
+        self._size = min(self._size + new_n, self._capacity)
         self.last_close_time_ms = int(close_times_ms[-1])
 
     def closes(self) -> NDArray[np.float64]:
@@ -80,21 +85,24 @@ class Window:
 
         A read-only, contiguous view in O(1), valid until the next `extend`.
         """
-        if self._buffer is None:
-            return np.empty(0)
-        view = self._buffer[self._end - self._size : self._end]
+        view = self._buffer[1, self._end - self._size : self._end]
         view.flags.writeable = False
         return view
 
+    def close_time_ms(self, index: int) -> int:
+        """Return the time [ms since 1970, UTC] of `closes()[index]`; 0 <= index < len(self)."""
+        return int(self._buffer[0, self._end - self._size + index])
+
     def _buffer_with_room_for(self, new_n: int) -> NDArray[np.float64]:
-        if self._buffer is None:
-            self._buffer = np.empty(new_n)
-        if self._end + new_n > self._buffer.size:
+        room_n = self._buffer.shape[1]
+        if self._end + new_n > room_n:
             old_n = min(self._size, self._capacity - new_n)
-            kept = self._buffer[self._end - old_n : self._end]
-            if self._buffer.size < 2 * self._capacity:
-                self._buffer = np.empty(2 * min(old_n + new_n, self._capacity))
-            self._buffer[:old_n] = kept
+            kept = self._buffer[:, self._end - old_n : self._end]
+            if room_n < 2 * self._capacity:
+                # The first closes get just the room that they need.
+                more_n = 2 * min(old_n + new_n, self._capacity) if room_n else new_n
+                self._buffer = np.empty((2, more_n))
+            self._buffer[:, :old_n] = kept
             self._end = self._size = old_n
         return self._buffer
 

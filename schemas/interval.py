@@ -69,6 +69,12 @@ def read_interval(text: str) -> str | None:
     return f"{number}{unit}" if number and unit else None
 
 
+@lru_cache(maxsize=1_024)
+def is_of_length(text: str, length_ms: int) -> bool:
+    """Whether this is an interval, however it is spelled, of that length."""
+    return interval_ms(read_interval(text) or "") == length_ms
+
+
 def close_time_ms(open_time_ms: int, interval: str) -> int:
     """The last millisecond of the candle that opens then; `interval` in our notation."""
     if interval[-1] != "M":

@@ -41,6 +41,7 @@ class MarketStateRecord(msgspec.Struct, frozen=True, kw_only=True):
     sigma and mu are per candle, in log price; ts and the rest are dimensionless. `source` is
     `candles`, or `synthetic` for synthetic prices. `reason` is why the state was published:
     `interval` if it was due, `regime_change` if it was not due but the regime had changed.
+    `missing` is how many candles are missing among those that the state was calculated from.
     """
 
     schema: int = SCHEMA_VERSION
@@ -60,6 +61,7 @@ class MarketStateRecord(msgspec.Struct, frozen=True, kw_only=True):
     buffer_size: int
     theta_hash: str
     reason: str = "interval"
+    missing: int = 0
 
 
 class HashFields(msgspec.Struct, frozen=True):
@@ -148,6 +150,7 @@ def journal_line(record: MarketStateRecord) -> str:
     return (
         f"{record.symbol}: σ={record.sigma:.6f} μ={record.mu:.6f} TS={record.ts:.4f} "
         f"regime={record.regime}({probability:.1%}) buffer={record.buffer_size}"
+        + (f" missing={record.missing}" if record.missing else "")
     )
 
 

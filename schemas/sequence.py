@@ -29,6 +29,11 @@ def missing_between(last_ms: int, close_time_ms: int, interval_ms: int) -> int:
     return max(0, (close_time_ms - last_ms + interval_ms // 2) // interval_ms - 1)
 
 
+def shortest_gap_ms(missing: int, interval_ms: int) -> int:
+    """The shortest time between two candles of which so many are missing between them."""
+    return (missing + 1) * interval_ms - interval_ms // 2
+
+
 def missing_within(first_ms: int, last_ms: int, count: int, interval_ms: int) -> int:
     """How many candles are missing among `count` candles, of which these are the first and last."""
     return max(0, (last_ms - first_ms + interval_ms // 2) // interval_ms - (count - 1))

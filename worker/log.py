@@ -53,20 +53,25 @@ class Repeats(logging.Filter):
     The first FEW of a kind are shown in full. The others of that minute become one line at its end,
     with their number and the last of them. After a minute without any, the next ones are shown in
     full again. Two warnings are of one kind if their texts are equal before values are filled in,
-    or if they have the same `extra={"kind": ...}`.
+    or if they have the same `extra={"kind": ...}`. One with `extra={"once": about}` is shown only
+    the first time; the last MOST_TOLD are remembered.
     """
 
     FEW: Final = 10
+    MOST_TOLD: Final = 10_000
     MINUTE_S: Final = 60.0
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now_s = now_s
         self._kinds: dict[object, _Kind] = {}
+        self._told: dict[str, None] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING or hasattr(record, "is_sum"):
             return True
+        if self._was_told(getattr(record, "once", "")):
+            return False
         self.tell()
         name = getattr(record, "kind", record.msg)
         kind = self._kinds.setdefault(name, _Kind(self._now_s()))
@@ -75,6 +80,14 @@ class Repeats(logging.Filter):
             return True
         kind.held_back += 1
         kind.last = record
+        return False
+
+    def _was_told(self, about: str) -> bool:
+        if not about or about in self._told:
+            return bool(about)
+        self._told[about] = None
+        if len(self._told) > self.MOST_TOLD:
+            del self._told[next(iter(self._told))]
         return False
 
     @property

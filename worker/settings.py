@@ -18,14 +18,15 @@ import msgspec
 from msgspec import Meta
 
 from core.theta import Theta, hash_of_merged, merged_theta, minimum_length
-from schemas.interval import INTERVAL_PATTERN, interval_ms
+from schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
+from schemas.sequence import shortest_gap_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of
 from worker.redis_url import check_url, has_password, masked_url
 from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
-STATE_TTL_IN_INTERVALS: Final = 10
+STATE_TTL_IN_STEPS: Final = 10
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
@@ -118,6 +119,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             description="a number and s, m, h, d or w, such as 30d; or never",
         ),
     ] = "30d"
+    max_gap: Annotated[
+        Annotated[int, Meta(ge=0, le=10**9)] | None,
+        Meta(description="a number of candles, 0 to 1000000000"),
+    ] = None
     max_symbols: Annotated[
         int, Meta(ge=1, le=10**7, description="a number of symbols, at least 1")
     ] = 100_000
@@ -161,14 +166,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.max_ahead * 1_000
 
     @property
+    def state_step_ms(self) -> int:
+        """Time between two states of a symbol without missing candles."""
+        return state_step_ms(self.candle_interval_ms, self.publish_interval_ms)
+
+    @property
     def state_ttl_s(self) -> int:
         """When a published hash expires after its last state."""
-        return STATE_TTL_IN_INTERVALS * self.publish_interval
+        return STATE_TTL_IN_STEPS * self.state_step_ms // 1_000
 
     @property
     def retire_after_ms(self) -> float:
-        """A gap after which the window of a symbol starts over; infinite for never."""
+        """How long a symbol may be silent before it is forgotten; infinite for never."""
         return interval_ms(self.retire_after) or math.inf
+
+    @property
+    def most_missing(self) -> int:
+        """Candles that may be missing in a row; if not set, as many as theta needs."""
+        return minimum_length(self.theta) if self.max_gap is None else self.max_gap
+
+    @property
+    def starts_over_after_ms(self) -> float:
+        """The shortest time between two candles with which the window of a symbol starts over."""
+        return self.starts_over_after_ms_of(self.candle_interval_ms)
+
+    def starts_over_after_ms_of(self, candle_interval_ms: int) -> float:
+        """The same for candles of another interval."""
+        more_are_missing_ms = shortest_gap_ms(self.most_missing + 1, candle_interval_ms)
+        return min(self.retire_after_ms, more_are_missing_ms)
 
     @property
     def forgets_symbols(self) -> bool:

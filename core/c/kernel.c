@@ -165,6 +165,7 @@ static double direction_persistence(const double *x, int64_t n, double *signs) {
 static double variance_ratio(const double *x, int64_t n, const struct theta *theta, double *sums,
                              double *spare) {
   int64_t k = theta->vr_k, sums_n = n - k + 1;
+  if (sums_n < 2) return 1.0; /* one sum has no variance to compare */
   memcpy(sums, x, (size_t)sums_n * sizeof *x);
   for (int64_t lag = 1; lag < k; lag++)
     for (int64_t i = 0; i < sums_n; i++) sums[i] += x[i + lag];

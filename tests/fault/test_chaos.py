@@ -30,6 +30,7 @@ SEEN_AS: Final = {
     "quarantine": "entries are for this group",
     "half commit": "was emitted 2 times",
     "floor": "no candle of it was applied",
+    "two feeds": "the counter duplicate is",
     "retirement": "was emitted, but was not due",
 }
 
@@ -199,15 +200,15 @@ def true_history() -> History:
     settings = judged_by(entries=30, max_ahead_ms=86_400_000)
     closes = [Close("AUSDT", T0 + 60_000 * i, 100 + (37 * i % 101) / 50) for i in range(24)]
     flaws = [
-        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 60_000 * 23)},
-        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0)},
-        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 1)},
+        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 60_000 * 23), "x": "1"},
+        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0), "x": "1"},
+        {"symbol": "AUSDT", "close": "1.5", "close_time": str(T0 + 60_001), "confirm": "True"},
         {"symbol": "AUSDT", "close": "-1", "close_time": str(T0 + 60_000 * 24)},
         {"payload": "no candle"},
         {"symbol": "AUSDT", "close": "1", "close_time": str(T0 + 60_000 * 24), "interval": "5m"},
     ]
     fed = [
-        {"symbol": name, "close_time": str(at_ms), "close": repr(close)}
+        {"symbol": name, "close_time": str(at_ms), "close": repr(close), "closed": "true"}
         for name, at_ms, close in closes
     ]
     inputs = [
@@ -227,7 +228,7 @@ def true_history() -> History:
         counters={
             "applied": "24",
             "emitted": "8",
-            "duplicate": "1",
+            "revised": "1",
             "late": "2",
             "ignored": "1",
             "dead": "2",

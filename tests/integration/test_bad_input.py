@@ -113,10 +113,15 @@ def test_candles_that_are_not_for_this_group_are_ignored_and_counted(
     """G5: not closed, another interval, a symbol that is not wanted; duplicates and late ones."""
     entries = [
         payload(is_closed=False),
+        payload(is_closed="absent", confirm="False"),
         payload(interval="5m"),
+        payload(interval="FIVE_MINUTES"),
+        payload(interval="60"),
+        payload(interval="60"),
         payload(symbol="DOGEUSDT"),
         as_envelope(candle("BTCUSDT", 5, 100.0)),
         as_envelope(candle("BTCUSDT", 5, 101.0)),
+        as_envelope(candle("BTCUSDT", 5, 100.0)),
         as_envelope(candle("BTCUSDT", 4, 100.0)),
         as_envelope(candle("BTCUSDT", 9, 100.0)),
     ]
@@ -125,7 +130,10 @@ def test_candles_that_are_not_for_this_group_are_ignored_and_counted(
         feed_fields(client, entries)
         wait_until_finished(client, len(entries))
         worker.terminate()
-    expected = {"ignored": 3, "applied": 2, "duplicate": 1, "late": 1, "gap": 1}
-    assert counters(client) == expected
+    expected = {"unclosed": 2, "ignored": 5, "applied": 2, "late": 1, "gap": 1}
+    assert counters(client) == expected | {"duplicate": 1, "revised": 1}
+    assert worker.log.count("candles of 5m are ignored") == 1
+    assert worker.log.count("candles of '60' are ignored, which is an interval that cannot be") == 1
+    assert worker.log.count("has the close 101.0 for the candle of 2025-05-04 15:45:59 UTC") == 1
     assert "BTCUSDT: 3 candles are missing between" in worker.log
     assert "is late: close time" in worker.log

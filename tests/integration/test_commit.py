@@ -343,14 +343,14 @@ def _remembered(worker: SteppedWorker, symbol: str) -> tuple[list[float], int, i
     return window.closes().tolist(), window.last_close_time_ms, memory.mark.close_time_ms
 
 
-def test_the_published_hash_expires_after_ten_publish_intervals(
+def test_the_published_hash_expires_after_ten_times_what_passes_between_two_states(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    worker = SteppedWorker(server, "one", publish_interval=7)
+    worker = SteppedWorker(server, "one", publish_interval=70)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 257))
     worker.finish_all()
-    assert 69_000 < client.pttl("quantum:marketstate:BTCUSDT") <= 70_000
+    assert 1_199_000 < client.pttl("quantum:marketstate:BTCUSDT") <= 1_200_000
 
 
 def test_output_and_dead_letters_are_capped(server: EmbeddedRedis, client: redis.Redis) -> None:

@@ -25,8 +25,11 @@ from tests.support.worker_process import (
     INPUT,
     OUTPUT,
     WorkerProcess,
+    counters,
     feed,
+    published,
     wait_until,
+    wait_until_finished,
     work_through,
 )
 from worker.files.recordings import read_recording
@@ -118,6 +121,29 @@ def test_recorded_replayed_and_recorded_again_entries_are_equal(
     assert (code, "line 2: the entry 7-3 is in two files" in log) == (2, True), log
     code, log = run(server, tmp_path, *feeding, "--live", "--keep-ids")
     assert (code, f"{INPUT} has newer entries than this recording" in log) == (2, True), log
+
+
+def test_an_update_without_a_flag_is_an_update_again_when_it_is_replayed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: it closed after it was written, which its new id would hide."""
+    with WorkerProcess(server.port, tmp_path, start="replay", **small(tmp_path)) as worker:
+        worker.wait_for_log("holding 16 of 16 shards")
+        for number, one in enumerate(made_candles(("AAAUSDT",), 20)):
+            for ahead_ms, more in ((30_000, 1), (10_000, 2), (0, 0)):
+                entry_id = f"{one.close_time - ahead_ms}-{number}"
+                values = ("close", str(one.close + more), "close_time", str(one.close_time))
+                add_raw(client, INPUT, entry_id, "symbol", one.symbol, *values)
+        wait_until_finished(client, 60)
+        assert worker.terminate() == 0
+    assert counters(client) == {"unclosed": 40, "applied": 20, "emitted": 20 - FILLING}
+    assert worker.log.count("without a flag") == 1
+    path = recorded(server, tmp_path, "updates")
+    again = ("--namespace", "again", "--workers", "1")
+    code, log = run(server, tmp_path, "replay", path, *again)
+    assert (code, "applied 20, emitted 12, unclosed 40" in log) == (0, True), log
+    expected = [fields[b"record"] for fields in published(client)["AAAUSDT"]]
+    assert states_of(client, "again") == {b"AAAUSDT": expected}
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

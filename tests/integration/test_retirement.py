@@ -271,7 +271,7 @@ def test_nothing_is_retired_in_a_replay_or_if_it_is_switched_off(
 def test_a_window_never_starts_over_if_symbols_never_retire(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    worker = small_worker(server, start="replay", retire_after="never")
+    worker = small_worker(server, start="replay", retire_after="never", max_gap=10**9)
     feed(client, some_candles(SILENT, [*range(20), 10 * DAYS_30]))
     work_off(worker)
     assert int(published(client)[SILENT][-1][b"timestamp"]) > START_MS // 1_000 + 9 * DAYS_30 * 60

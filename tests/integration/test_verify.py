@@ -76,6 +76,25 @@ def test_everything_is_ok_after_real_work(server: EmbeddedRedis) -> None:
     assert text_of(findings, "recomputed") == expected
 
 
+def test_missing_candles_are_part_of_what_is_compared(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """A record of 0.1 does not have them, and is right without."""
+    candles = closing_now(made_candles(SYMBOLS, 320))
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    feed(client, [*candles[: 2 * 100], *candles[2 * 112 :]])
+    worker.finish_all()
+    record: Any = client.get(RECORD)
+    assert b'"missing":12' in record
+    assert set(verdicts(found(worker)).values()) == {"ok"}
+    client.set(RECORD, record.replace(b',"missing":12', b""))
+    assert verdicts(found(worker))["recomputed"] == "ok"
+    client.set(RECORD, record.replace(b'"missing":12', b'"missing":11'))
+    said = "missing is published as 11, but its window gives 12"
+    assert text_of(found(worker), "BTCUSDT") == said
+
+
 def test_a_window_that_is_ahead_of_its_state_is_compared_up_to_it(server: EmbeddedRedis) -> None:
     """The last state is 4 closes old, with a window that is filling and with a full one."""
     for closes in (257 + 4, 257 + 50 + 4):
@@ -221,13 +240,13 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
 def test_a_state_that_has_expired_is_not_missing(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    """With a publish interval of 1 s and 1-minute candles, hashes are expired most of the time."""
+    """The symbol had no candle for ten times what passes between two states."""
     worker = worked(server, 258, publish_interval=1)
     client.delete(STATE)
     assert verdicts(found(worker))["BTCUSDT"] == "FAIL"
-    client.hincrby(MARKS, "BTCUSDT", -11_000)
-    findings = found(worker)
-    assert "its hash has expired, after 10 s" in text_of(findings, "BTCUSDT")
+    client.hincrby(MARKS, "BTCUSDT", -601_000)
+    findings = found(worker, max_state_age_s=1_000)
+    assert "its hash has expired, after 600 s" in text_of(findings, "BTCUSDT")
     assert (verdicts(findings)["BTCUSDT"], verdicts(findings)["fresh"]) == ("skip", "ok")
 
 

@@ -8,16 +8,18 @@ from hypothesis import event, given, settings, target
 from hypothesis import strategies as st
 
 from core.state import MarketState
+from schemas.candle import Candle
 from schemas.market_state import MarketStateRecord
 from tests.support.feeding import (
     MINUTE_MS,
+    NEEDED,
     SMALL_THETA,
     T0,
     Twin,
     candle_entry,
     small_settings,
 )
-from worker.engine.changes import Entry, History
+from worker.engine.changes import Entry, History, Ignored
 from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
 from worker.settings import Settings
@@ -40,28 +42,53 @@ class Case(NamedTuple):
     entries: list[Entry]
 
 
-def entries_of(steps: Iterable[tuple[str, int, float]]) -> list[Entry]:
-    """A step of 1 is the next candle, 0 a duplicate, less than 0 a late candle, above 1 a gap; one
-    of 60 or more is a gap after which the window starts over, if symbols retire after an hour.
+class Step(NamedTuple):
+    symbol: str
+    minutes: float
+    """From the last candle: 1 is the next one, less than half the same one, less than 0 a late one,
+    more than 1 a gap. The window starts over after 60 or more if symbols retire after an hour, and
+    after more than MARKETSTATE_MAX_GAP allows.
     """
-    minutes: dict[str, int] = defaultdict(int)
+    close: float
+    later_ms: int
+    """By another feed."""
+    kind: str
+
+
+def entries_of(steps: Iterable[Step]) -> list[Entry]:
+    last_ms: dict[str, int] = defaultdict(lambda: T0)
     entries = []
-    for number, (symbol, step, close) in enumerate(steps, start=1):
-        minute = minutes[symbol] + step
-        minutes[symbol] = max(minute, minutes[symbol])
-        entries.append(candle_entry(number, symbol, T0 + minute * MINUTE_MS, close))
+    for number, (symbol, minutes, close, later_ms, kind) in enumerate(steps, start=1):
+        at_ms = last_ms[symbol] + int(minutes * MINUTE_MS)
+        entry = candle_entry(number, symbol, at_ms + later_ms, close, is_closed=kind != "update")
+        if kind == "closed":
+            last_ms[symbol] = max(at_ms, last_ms[symbol])
+        if kind == "early":
+            entry = without_flag(entry, at_ms + later_ms - 30_000)
+        entries.append(entry)
     return entries
 
 
+def without_flag(entry: Entry, written_ms: int) -> Entry:
+    payload = entry.fields[b"payload"].replace(b'"is_closed":true', b'"note":1')
+    return entry._replace(
+        fields={**entry.fields, b"payload": payload, b"written_ms": b"%d" % written_ms}
+    )
+
+
 STEPS = st.lists(
-    st.tuples(
+    st.builds(
+        Step,
         st.sampled_from(SYMBOLS),
-        st.sampled_from([1] * 24 + [0, -1, 2, 5] * 4 + [59, 60, 100]),
+        st.sampled_from([1] * 24 + [0, -1, 2, 5] * 4 + [0.47, 0.53, 8, 9, 10, 11, 59, 60, 100]),
         st.sampled_from([100.0, 100.5, 101.0, 99.0]) | st.floats(1e-3, 1e6),
+        st.sampled_from([0] * 6 + [1]),
+        st.sampled_from(["closed"] * 12 + ["update", "early"]),
     ),
     min_size=10,
     max_size=100,
 )
+MAX_GAPS = st.sampled_from([None, 0, 4, 10**9])
 HISTORIES = st.dictionaries(
     st.sampled_from(SYMBOLS),
     st.integers(0, 20).map(
@@ -77,6 +104,7 @@ CASES = st.builds(
         emit_on_regime_change=st.booleans(),
         window_size=st.sampled_from([9, 12]),
         retire_after=st.sampled_from(["1h", "never"]),
+        max_gap=MAX_GAPS,
     ),
     st.tuples(st.sampled_from([0, 0, 15]), st.just(0)),
     HISTORIES,
@@ -162,19 +190,22 @@ def test_crashes_between_batches_change_no_byte(case: Case, batches: list[Batch]
     publish_interval=st.sampled_from([60, 150, 600]),
     on_regime_change=st.booleans(),
     retire_after=st.sampled_from(["1h", "never"]),
+    max_gap=MAX_GAPS,
 )
 @settings(max_examples=100, deadline=None)
 def test_what_is_published_is_the_state_of_the_window_at_that_candle(
-    steps: list[tuple[str, int, float]],
+    steps: list[Step],
     publish_interval: int,
     on_regime_change: bool,
     retire_after: str,
+    max_gap: int | None,
 ) -> None:
     """G2, compared with the plain rules: a list of closes, and the clock of the candles."""
     chosen = small_settings(
         publish_interval=publish_interval,
         emit_on_regime_change=on_regime_change,
         retire_after=retire_after,
+        max_gap=max_gap,
     )
     case = Case(chosen, (0, 0), {}, entries_of(steps))
     pipeline, twin = Pipeline(case.settings, case.warm_until), Twin(case.settings)
@@ -182,44 +213,53 @@ def test_what_is_published_is_the_state_of_the_window_at_that_candle(
     assert [figures_of(record) for record in records] == list(by_the_plain_rules(case))
 
 
-Figures = tuple[str, int, int, float, float, float, str, str]
+Figures = tuple[str, int, int, int, float, float, float, str, str]
 
 
 def figures_of(record: MarketStateRecord) -> Figures:
     return (
-        *(record.symbol, record.close_time_ms, record.buffer_size),
+        *(record.symbol, record.close_time_ms, record.buffer_size, record.missing),
         *(record.sigma, record.mu, record.features.vr, record.regime, record.reason),
     )
 
 
 def by_the_plain_rules(case: Case) -> Iterable[Figures]:
-    last_ms: dict[str, int] = defaultdict(int)
     emitted_ms: dict[str, int] = defaultdict(int)
     emitted_regime: dict[str, str] = {}
-    closes: dict[str, list[float]] = defaultdict(list)
+    closes: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    chosen = case.settings
+    most_missing = NEEDED if chosen.max_gap is None else chosen.max_gap
     state_of = MarketState(SMALL_THETA).get_state
-    for reading in Pipeline(case.settings, (0, 0)).read(case.entries):
+    for reading in Pipeline(chosen, (0, 0)).read(case.entries):
         candle = reading.found
-        assert not isinstance(candle, Exception)
-        symbol, close_ms, close = candle.symbol, candle.close_time, candle.close  # type: ignore[union-attr]
-        if close_ms <= last_ms[symbol]:
+        if isinstance(candle, Ignored):
             continue
-        if close_ms - last_ms[symbol] >= case.settings.retire_after_ms:
-            closes[symbol], emitted_ms[symbol] = [], 0
-            emitted_regime.pop(symbol, None)
-        last_ms[symbol] = close_ms
-        closes[symbol] = [*closes[symbol], close][-case.settings.window_size :]
-        state = state_of(symbol, closes[symbol])
+        assert isinstance(candle, Candle)
+        symbol, close_ms = candle.symbol, candle.close_time
+        window = closes[symbol]
+        if window:
+            step_ms = close_ms - window[-1][0]
+            if step_ms < MINUTE_MS / 2:
+                continue
+            missing = (step_ms + MINUTE_MS // 2) // MINUTE_MS - 1
+            if step_ms >= chosen.retire_after_ms or missing > most_missing:
+                window, emitted_ms[symbol] = [], 0
+                emitted_regime.pop(symbol, None)
+        closes[symbol] = window = [*window, (close_ms, candle.close)][-chosen.window_size :]
+        state = state_of(symbol, [close for _, close in window])
         if not state:
             continue
         probs: Any = state["regime_probs"]
         regime = max(("trend", "mr", "chop"), key=lambda name: probs[name])
-        is_time = close_ms - emitted_ms[symbol] >= case.settings.publish_interval_ms
+        candles = (close_ms - emitted_ms[symbol] + MINUTE_MS // 2) // MINUTE_MS
+        is_time = candles >= chosen.publish_interval / 60
         is_another = emitted_regime.get(symbol, regime) != regime
-        if is_time or (is_another and case.settings.emit_on_regime_change):
+        if is_time or (is_another and chosen.emit_on_regime_change):
             emitted_ms[symbol], emitted_regime[symbol] = close_ms, regime
+            span_ms = close_ms - window[-NEEDED][0]
             yield (
-                *(symbol, close_ms, len(closes[symbol])),
+                *(symbol, close_ms, len(window)),
+                max(0, (span_ms + MINUTE_MS // 2) // MINUTE_MS - NEEDED + 1),
                 *(state["sigma"], state["mu"], state["features"]["vr"]),
                 *(regime, "interval" if is_time else "regime_change"),
             )

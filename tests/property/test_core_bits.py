@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
 THETAS: list[dict[str, Any]] = [
     SMALL,
     {**SMALL, "trend": {"windows": [13], "weights": [1], "method": "ols"}},
+    {**SMALL, "regime": {"window": 17, "vr_k": 17}},
     {
         "vol": {"window": 1},
         "trend": {"windows": [2], "weights": [1]},

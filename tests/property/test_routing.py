@@ -88,7 +88,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 # With a plus sign before them, names are never reserved ones.
 EXTRAS = st.dictionaries(
-    st.sampled_from(["x", "s", "k", "timestamp", "symbol "]) | TEXT.map("+".__add__),
+    st.sampled_from(["y", "s", "k", "timestamp", "symbol "]) | TEXT.map("+".__add__),
     VALUES,
     max_size=4,
 )
@@ -182,7 +182,8 @@ OWN: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "volume": st.none() | st.floats() | st.integers(0, 2**63),
         "open_time": st.none() | st.integers(-(2**63), 2**64 - 1),
         "is_closed": st.booleans(),
-        "x": st.none(),
+        "high": st.text(max_size=3) | st.booleans(),
+        "y": st.none(),
     },
 ).flatmap(lambda fields: st.permutations(list(fields.items())).map(dict))
 
@@ -278,14 +279,14 @@ def test_messagepack_that_lua_cannot_read_is_refused(
 
 
 def test_a_document_of_the_largest_size_is_routed(client: redis.Redis) -> None:
-    raw = json.dumps({"x": ""} | PLAIN).encode()
+    raw = json.dumps({"y": ""} | PLAIN).encode()
     padded = raw[:7] + b"a" * (MAX_DOCUMENT_BYTES - len(raw)) + raw[7:]
     assert misrouted([{b"payload": padded}, {b"payload": padded + b" "}], client) == []
 
 
 @pytest.mark.parametrize("depth", [15, 100, 250])
 def test_the_router_reads_the_same_nesting_as_the_decoder(client: redis.Redis, depth: int) -> None:
-    raw = b'{"x": ' + b"[" * depth + b"]" * depth + b"," + json.dumps(PLAIN).encode()[1:]
+    raw = b'{"y": ' + b"[" * depth + b"]" * depth + b"," + json.dumps(PLAIN).encode()[1:]
     assert decode_candle({b"data": raw}, T0).close_time == T0
     assert misrouted([{b"data": raw}], client) == []
 

@@ -140,6 +140,8 @@ def persistence(x: Sequence[float]) -> float:
 
 def k_sum_variance_ratio(x: Sequence[float], k: int, eps: float) -> float:
     """Return vr."""
+    if len(x) < k + 1:
+        return 1.0
     sums = [math.fsum(x[start : start + k]) for start in range(len(x) - k + 1)]
     return variance(sums) / (k * variance(x) + eps)
 

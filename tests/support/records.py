@@ -30,6 +30,7 @@ def make_record(
     sigma: float = 0.001,
     ts: float = 0.25,
     spike_proxy: float = 1.0,
+    missing: int = 0,
 ) -> MarketStateRecord:
     """The state after the `number`th 1-minute candle from the start; `buffer_size` is `number`."""
     probs = dict.fromkeys(("trend", "mr", "chop"), 0.2) | {regime: 0.6}
@@ -49,6 +50,7 @@ def make_record(
         ts_components=TsComponents(mu_abs=sigma * ts, sigma_used=sigma),
         buffer_size=number,
         theta_hash="0123456789abcdef",
+        missing=missing,
     )
 
 

@@ -12,6 +12,7 @@ import redis
 
 from schemas.candle import Candle, encode_envelope
 from tests.support.processes import PATIENCE_S, Program, environment
+from worker.engine.changes import ENDS
 
 GROUP = "marketstate"
 INPUT = "quantum:stream:market.klines"
@@ -93,8 +94,7 @@ def counters(client: redis.Redis) -> dict[str, int]:
 
 def finished(client: redis.Redis) -> int:
     """How many entries are finished, in whatever way."""
-    ends = ("applied", "ignored", "duplicate", "late", "dead", "lost")
-    return sum(count for name, count in counters(client).items() if name in ends)
+    return sum(count for name, count in counters(client).items() if name in ENDS)
 
 
 def wait_until_finished(client: redis.Redis, entries: int) -> None:

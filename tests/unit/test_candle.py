@@ -14,9 +14,11 @@ from schemas.candle import (
     MAX_DOCUMENT_BYTES,
     Candle,
     CandleRejected,
+    Update,
     decode_candle,
     encode_envelope,
 )
+from schemas.closed import FLAGS
 
 T = 1_700_000_040_000 - 1
 FULL = Candle(
@@ -99,22 +101,118 @@ def test_every_form_gives_the_same_candle(fields: dict[bytes, bytes]) -> None:
     assert decode(fields) == FULL
 
 
+VALUES: dict[bool, list[Any]] = {
+    True: [True, 1, "true", "True", "TRUE", "1"],
+    False: [False, 0, "false", "False", "FALSE", "0"],
+}
+
+
+@pytest.mark.parametrize("is_closed", VALUES)
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_candle_has_closed_if_its_flag_says_so_under_any_of_its_names(
+    flag: str, is_closed: bool
+) -> None:
+    """As JSON, as MessagePack and as a field, written long before the candle closes or after."""
+    for value in VALUES[is_closed]:
+        candle = PLAIN | {flag: value}
+        for fields in (
+            {b"payload": as_json(candle)},
+            {b"data": as_json({"stream": "s", "data": candle})},
+            {b"data": msgspec.msgpack.encode(candle)},
+            flat(**{flag: str(value).encode()}),
+        ):
+            found = decode_candle(fields, T - 30_000)
+            assert (type(found), found.is_closed) == (Candle, is_closed), (fields, value)
+
+
+def test_the_flag_of_a_kline_event_is_x() -> None:
+    event = KLINE | {"k": KLINE["k"] | {"x": False}}  # type: ignore[operator]
+    assert decode({b"data": as_json(event)}).is_closed is False
+
+
+def test_flags_that_agree_are_one_and_flags_that_contradict_each_other_are_refused() -> None:
+    assert decode(with_payload(closed=True, confirm="1", is_closed=1)).is_closed
+    for fields in (with_payload(confirm=False, is_closed=True), flat(x=b"0", final=b"TRUE")):
+        with pytest.raises(CandleRejected, match="says that the candle has closed, "):
+            decode(fields)
+
+
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+
+
 @pytest.mark.parametrize(
-    ("fields", "is_closed"),
+    ("interval_ms", "max_ahead_ms", "ahead_ms", "is_update"),
     [
-        (with_payload(is_closed=False), False),
-        (with_payload(is_closed=True), True),
-        (with_payload(), True),
-        (flat(is_closed=b"false"), False),
-        (flat(is_closed=b"0"), False),
-        (flat(is_closed=b"1"), True),
-        ({b"data": as_json(KLINE | {"k": KLINE["k"] | {"x": False}})}, False),  # type: ignore[operator]
+        (MINUTE_MS, 60_000, 3_000, False),
+        (MINUTE_MS, 60_000, 3_001, True),
+        (MINUTE_MS, 60_000, 120_000, True),
+        (HOUR_MS, 60_000, 60_000, False),
+        (HOUR_MS, 60_000, 60_001, True),
+        (HOUR_MS, 60_000, HOUR_MS + 60_000, True),
+        (HOUR_MS, 0, 1, True),
+        (HOUR_MS, HOUR_MS, HOUR_MS // 20, False),
     ],
 )
-def test_a_candle_that_is_not_closed_is_read_as_such(
-    fields: dict[bytes, bytes], is_closed: bool
+def test_a_candle_without_a_flag_that_is_written_before_it_closes_is_an_update(
+    interval_ms: int, max_ahead_ms: int, ahead_ms: int, is_update: bool
 ) -> None:
-    assert is_closed is decode(fields).is_closed
+    for fields in (with_payload(), flat()):
+        found = decode_candle(fields, T - ahead_ms, max_ahead_ms, interval_ms)
+        assert (isinstance(found, Update), found.is_closed) == (is_update, not is_update)
+        flagged = fields | flat(confirm=b"1") if b"symbol" in fields else with_payload(x=True)
+        if ahead_ms <= max_ahead_ms:
+            assert decode_candle(flagged, T - ahead_ms, max_ahead_ms, interval_ms).is_closed
+
+
+def test_a_candle_without_a_flag_that_is_more_than_its_interval_ahead_has_a_wrong_time() -> None:
+    """G9: unless it is of another interval, and concerns nobody."""
+    with pytest.raises(CandleRejected, match=r"is 120 s after the entry was written"):
+        decode_candle(with_payload(), T - 120_001, 60_000, MINUTE_MS)
+    for interval in ("1h", "ONE_HOUR", "what?"):
+        fields = with_payload(interval=interval)
+        assert isinstance(decode_candle(fields, T - 120_001, 60_000, MINUTE_MS), Update)
+    with pytest.raises(CandleRejected, match=r"is 120 s after the entry was written"):
+        decode_candle(with_payload(interval="60s"), T - 120_001, 60_000, MINUTE_MS)
+
+
+def test_an_entry_that_was_written_again_says_when_it_was_written_first() -> None:
+    """G2: a recording that is fed again gives the same candles."""
+    update = with_payload() | {b"written_ms": b"%d" % (T - 30_000)}
+    assert isinstance(decode_candle(update, T + 86_400_000), Update)
+    assert decode_candle(with_payload() | {b"written_ms": b""}, T + 86_400_000).is_closed
+    with pytest.raises(CandleRejected, match="written_ms is 'noon'; expected a time in millis"):
+        decode_candle(with_payload() | {b"written_ms": b"noon"}, T)
+
+
+UNREAD: dict[str, list[Any]] = {
+    "open": [0, 0.0, -1, "", "n/a", "NaN", "inf", None, True, [1], {"a": 1}],
+    "high": ["-2", "1e999"],
+    "low": [0],
+    "volume": ["", "-", -1, None],
+    "open_time": ["", "2025-01-01", 1.5, None],
+}
+SCALARS = (int, float, str, bool, type(None))
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_cannot_be_read_beside_a_good_close_is_left_out(name: str) -> None:
+    for value in UNREAD[name]:
+        candle = PLAIN | {name: value}
+        forms = [{b"payload": as_json(candle)}, flat(**{name: str(value).encode()})]
+        if isinstance(value, SCALARS):
+            forms.append({b"data": msgspec.msgpack.encode(candle)})
+        for fields in forms:
+            found = decode(fields)
+            assert (found.symbol, found.close, found.close_time) == ("BTCUSDT", 37_001.125, T)
+
+
+@pytest.mark.parametrize("name", "tohlv")
+@pytest.mark.parametrize("value", ["", "n/a", 0, None, []])
+def test_what_cannot_be_read_beside_the_close_of_a_kline_event_is_left_out(
+    name: str, value: object
+) -> None:
+    event = KLINE | {"k": KLINE["k"] | {name: value}}  # type: ignore[operator]
+    assert decode({b"data": as_json(event)}).close == 37_001.125
 
 
 def test_messagepack_gives_a_plain_candle() -> None:
@@ -126,7 +224,7 @@ def test_numbers_may_be_strings_as_exchanges_send_them() -> None:
 
 
 def test_a_document_of_the_largest_size_is_read() -> None:
-    document = as_json(PLAIN | {"x": ""})
+    document = as_json(PLAIN | {"note": ""})
     padded = document[:-2] + b"a" * (MAX_DOCUMENT_BYTES - len(document)) + b'"}'
     assert len(padded) == MAX_DOCUMENT_BYTES
     assert decode({b"payload": padded}) == Candle(**PLAIN)
@@ -137,7 +235,7 @@ def test_a_closed_candle_may_be_ahead_of_its_entry_by_the_error_of_a_clock(
     max_ahead_ms: int,
 ) -> None:
     """G9: no more, or one bad time would make all later candles of its symbol late."""
-    ahead = with_payload(close_time=T + max_ahead_ms)
+    ahead = with_payload(close_time=T + max_ahead_ms, is_closed=True)
     assert decode_candle(ahead, T, max_ahead_ms).close_time == T + max_ahead_ms
     with pytest.raises(CandleRejected, match="s after the entry was written; a closed candle"):
         decode_candle(ahead, T - 1, max_ahead_ms)

@@ -54,8 +54,8 @@ def test_states_are_an_interval_apart_by_the_candles_clock(
 
 def test_a_gap_counts_as_time() -> None:
     settings = small_settings(publish_interval=180)
-    later = candle_entry(99, BTC, T0 + 500 * MINUTE_MS)
-    assert minutes_of(fed([*series(10), later], settings=settings).records) == [8, 500]
+    later = candle_entry(99, BTC, T0 + 18 * MINUTE_MS)
+    assert minutes_of(fed([*series(10), later], settings=settings).records) == [8, 18]
 
 
 def test_up_to_the_warm_up_boundary_windows_fill_and_nothing_is_published() -> None:

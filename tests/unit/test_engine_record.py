@@ -23,7 +23,13 @@ def state() -> State:
 def record(reason: str = "interval") -> MarketStateRecord:
     regime = regime_of(state()["regime_probs"])
     return record_of(
-        small_settings(), CANDLE, state(), regime=regime, buffer_size=NEEDED, reason=reason
+        small_settings(),
+        CANDLE,
+        state(),
+        regime=regime,
+        buffer_size=NEEDED,
+        missing=3,
+        reason=reason,
     )
 
 
@@ -37,10 +43,13 @@ def test_a_record_says_which_close_it_follows_and_why_it_was_published() -> None
     found = record("regime_change")
     assert (found.symbol, found.close, found.close_time_ms) == ("BTCUSDT", CLOSES[-1], T0)
     assert (found.interval, found.source, found.reason) == ("1m", "candles", "regime_change")
+    assert found.missing == 3
     assert found.theta_hash == small_settings().theta_hash
 
 
 def test_the_number_of_returns_follows_from_the_number_of_closes() -> None:
     settings = small_settings()
-    found = record_of(settings, CANDLE, state(), regime="chop", buffer_size=12, reason="interval")
+    found = record_of(
+        settings, CANDLE, state(), regime="chop", buffer_size=12, missing=0, reason="interval"
+    )
     assert (found.buffer_size, found.windows.returns_n) == (12, 11)

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.interval import close_time_ms, interval_ms, read_interval
-from schemas.sequence import Place, missing_between, missing_within, place
+from schemas.sequence import Place, missing_between, missing_within, place, shortest_gap_ms
 from schemas.times import time_ms
 
 HOUR_MS = 3_600_000
@@ -157,3 +157,13 @@ def test_missing_candles_of_a_window_are_counted_from_its_ends() -> None:
     assert missing_within(first_ms, first_ms + 256 * HOUR_MS + 1, 257, HOUR_MS) == 0
     assert missing_within(first_ms, first_ms + 259 * HOUR_MS, 257, HOUR_MS) == 3
     assert missing_within(first_ms, first_ms + 255 * HOUR_MS, 257, HOUR_MS) == 0
+
+
+@pytest.mark.parametrize("interval_ms", [1_000, 60_000, 604_800_000])
+@pytest.mark.parametrize("missing", [0, 1, 2, 257])
+def test_the_shortest_gap_is_that_from_which_on_so_many_candles_are_missing(
+    missing: int, interval_ms: int
+) -> None:
+    gap_ms = shortest_gap_ms(missing, interval_ms)
+    assert missing_between(0, gap_ms, interval_ms) == missing
+    assert missing == 0 or missing_between(0, gap_ms - 1, interval_ms) == missing - 1

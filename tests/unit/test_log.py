@@ -147,3 +147,17 @@ def test_no_warning_of_ours_is_of_every_kind() -> None:
         if isinstance(node.args[0], ast.Constant) and node.args[0].value == "%s"
     ]
     assert found == []
+
+
+def test_what_is_told_once_is_not_told_again_and_a_flood_of_it_is_summed_up(lines: Lines) -> None:
+    def tell(about: str) -> None:
+        log.warning("ignored: %s", about, extra={"kind": "ignored", "once": about})
+
+    for _ in range(3):
+        tell("5m")
+        lines.now_s += 2 * Repeats.MINUTE_S
+    assert lines.new() == ["WARNING ignored: 5m"]
+    for number in range(Repeats.MOST_TOLD + Repeats.FEW):
+        tell(f"{number} mins")
+    assert len(lines.new()) == Repeats.FEW
+    assert len(lines.repeats._told) == Repeats.MOST_TOLD, "what is remembered is bounded"

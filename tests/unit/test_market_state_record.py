@@ -80,6 +80,17 @@ def test_the_journal_line_is_exactly_as_specified() -> None:
     assert journal_line(RECORD) == expected
 
 
+def test_the_journal_line_says_how_many_candles_are_missing_if_any_are() -> None:
+    line = journal_line(msgspec.structs.replace(RECORD, missing=12))
+    assert line == f"{journal_line(RECORD)} missing=12"
+
+
+def test_a_record_from_before_missing_candles_were_counted_is_read() -> None:
+    old = encode_record(RECORD).replace(',"missing":0', "")
+    assert '"missing"' not in old
+    assert decode_market_state({"record": old}) == RECORD
+
+
 @pytest.mark.parametrize(("regime", "shown"), [("trend", "37.2%"), ("mr", "7.6%")])
 def test_the_journal_line_shows_the_probability_of_its_regime(regime: str, shown: str) -> None:
     line = journal_line(msgspec.structs.replace(RECORD, regime=regime))

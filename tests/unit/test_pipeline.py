@@ -22,6 +22,7 @@ from tests.support.feeding import (
     series,
     small_settings,
 )
+from worker.engine import changes as changes_module
 from worker.engine.changes import Changes, Damaged, Entry, Memory
 from worker.engine.mark import Mark
 from worker.engine.pipeline import Pipeline
@@ -64,11 +65,64 @@ def after_one(request: pytest.FixtureRequest) -> Any:
 
 
 def test_of_two_candles_with_the_same_close_time_the_first_wins(after_one: Any) -> None:
-    """G5"""
-    changes = after_one(candle_entry(2, BTC, T0, 43.5))
-    assert changes.counters == {"duplicate": 1}
-    assert list(changes.finished.values()) == [[b"2-0"]]
-    assert all(43.5 not in change.closes for change in changes.symbols.values())
+    """G5: the same close, as from two feeds, or another one, as from an exchange that revises."""
+    for after_ms in (0, 1, -1, MINUTE_MS // 2 - 1, 1 - MINUTE_MS // 2):
+        for close, end in ((42.5, "duplicate"), (43.5, "revised")):
+            changes = after_one(candle_entry(2, BTC, T0 + after_ms, close))
+            assert (changes.counters, changes.warnings) == ({end: 1}, [])
+            assert list(changes.finished.values()) == [[b"2-0"]]
+            assert all(43.5 not in change.closes for change in changes.symbols.values())
+
+
+def test_two_feeds_of_which_one_closes_a_millisecond_later_give_each_candle_once() -> None:
+    """300 candles, not 600: sigma was 12 % off. A state follows each, whichever feed was first."""
+    feeds = [
+        candle_entry(2 * i + n, BTC, T0 + i * MINUTE_MS + (n + i) % 2, close)
+        for i, close in enumerate(closes(300), start=1)
+        for n in (0, 1)
+    ]
+    changes = fed(feeds)
+    assert changes.counters == {"applied": 300, "duplicate": 300, "emitted": 292}
+    assert changes.symbols[BTC].closes == closes(300)
+    one = fed(series(300))
+    assert [record.sigma for record in changes.records] == [record.sigma for record in one.records]
+    assert {record.missing for record in changes.records} == {0}
+
+
+def test_a_candle_half_an_interval_later_is_another_one() -> None:
+    """A real outage left one of 0.53 intervals."""
+    for after_ms in (MINUTE_MS // 2, 31_800):
+        changes = fed([candle_entry(1, BTC, T0), candle_entry(2, BTC, T0 + after_ms)])
+        assert changes.counters == {"applied": 2}
+
+
+def test_a_revised_candle_is_told_once_per_symbol_and_hour() -> None:
+    twice = [
+        candle_entry(2 * i + n, symbol, T0 + i * MINUTE_MS, 100.0 + i + n)
+        for i in range(1, 70)
+        for symbol in (BTC, "ETHUSDT")
+        for n in (0, 1)
+    ]
+    changes = fed(twice)
+    assert changes.counters["revised"] == 138
+    told = sorted(changes.told_once.items())
+    assert [about.split()[:2] for about, _ in told] == [["revised", BTC]] * 2 + [
+        ["revised", "ETHUSDT"]
+    ] * 2
+    assert told[0][1] == (
+        "revised",
+        "BTCUSDT: entry 3-0 has the close 102.0 for the candle of 2023-11-14 22:14:59 UTC, which "
+        "came with 101.0 before: the first one stays. Others of this hour are only counted "
+        "(revised)",
+    )
+
+
+def test_a_close_that_is_not_known_any_more_cannot_be_revised() -> None:
+    """The window was lost, and its last state is remembered."""
+    memory = Memory(Window(12), Mark(T0), ([], []))
+    pipeline = Pipeline(small_settings(), FROM_THE_START)
+    readings = pipeline.read([candle_entry(1, BTC, T0, 43.5)])
+    assert pipeline.advance(readings, lambda *_: memory, {}).counters == {"duplicate": 1}
 
 
 def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
@@ -93,7 +147,7 @@ def test_a_candle_further_ahead_of_its_entry_than_the_setting_allows_is_a_dead_l
     assert (changes.counters, changes.symbols) == ({"dead": 1}, {})
 
 
-@pytest.mark.parametrize("minutes", [2, 3, 1_000])
+@pytest.mark.parametrize("minutes", [2, 3, NEEDED + 1])
 def test_a_candle_after_a_gap_is_applied_and_the_gap_logged(after_one: Any, minutes: int) -> None:
     """G5"""
     changes = after_one(candle_entry(2, BTC, T0 + minutes * MINUTE_MS, 43.5))
@@ -111,16 +165,16 @@ def test_the_next_candle_is_not_a_gap(after_one: Any) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        candle_entry(1, BTC, T0, is_closed=False),
         candle_entry(1, BTC, T0, interval="5m"),
+        candle_entry(1, BTC, T0, interval="5m", is_closed=False),
         *(candle_entry(1, BTC, T0, interval=text) for text in ("1m\n", "1m\r\n", "1m ", "1m\0")),
         candle_entry(1, BTC, T0, interval="١m"),
         candle_entry(1, BTC, T0, interval="9" * 5_000 + "m"),
         candle_entry(1, "DOGEUSDT", T0),
     ],
     ids=[
-        "not closed",
         "another interval",
+        "not closed and another interval",
         "a line feed",
         "a line end",
         "a blank",
@@ -136,6 +190,47 @@ def test_a_candle_that_is_not_for_this_group_is_counted_and_finished(entry: Entr
     assert changes.counters == {"ignored": 1}
     assert changes.finished == {entry.shard: [b"1-0"]}
     assert (changes.symbols, changes.dead) == ({}, [])
+
+
+def test_candles_of_another_interval_are_told_once_and_spellings_that_cannot_be_read_apart() -> (
+    None
+):
+    intervals = ["5m", "300s", "FIVE_MINUTE", "5m", "60", "60", "what?", "1m", "PT1M", "1min"]
+    changes = fed([candle_entry(i, BTC, T0 + i, interval=v) for i, v in enumerate(intervals)])
+    assert changes.counters == {"ignored": 7, "applied": 1, "duplicate": 2}
+    ours = "this group has MARKETSTATE_CANDLE_INTERVAL=1m"
+    assert [text for _, text in changes.told_once.values()] == [
+        f"candles of 5m are ignored: {ours}",
+        f"candles of 300s are ignored: {ours}",
+        *(
+            f"candles of {text!r} are ignored, which is an interval that cannot be read: write it "
+            f"like 1m or 4h; {ours}"
+            for text in ("60", "what?")
+        ),
+    ]
+
+
+def early(number: int, before_close_ms: int, **flags: bytes) -> Entry:
+    """A candle in fields, written so long before it closes."""
+    fields = {b"symbol": BTC.encode(), b"close": b"%d" % number, b"close_time": b"%d" % T0}
+    fields |= {name.encode(): value for name, value in flags.items()}
+    return Entry(shard_of(BTC, 4), b"%d-%d" % (T0 - before_close_ms, number), fields)
+
+
+@pytest.mark.parametrize("flag", [None, "closed", "confirm", "x", "is_closed"])
+def test_of_the_updates_of_a_candle_the_last_one_is_the_close(flag: str | None) -> None:
+    """Four updates of an hour, by flag or by the time of writing: the first one was taken."""
+    minutes = (45, 30, 15, 0)
+    updates = [
+        early(i, minute * MINUTE_MS, **({} if flag is None else {flag: b"%d" % (minute == 0)}))
+        for i, minute in enumerate(minutes, start=91)
+    ]
+    changes = fed(updates, settings=small_settings(candle_interval="1h"))
+    assert changes.counters == {"unclosed": 3, "applied": 1}
+    assert changes.symbols[BTC].closes == [94.0]
+    told = [text for _, text in changes.told_once.values()]
+    assert len(told) == (flag is None)
+    assert all("give each candle one of is_closed, isClosed, closed, confirm" in t for t in told)
 
 
 class Unreadable(dict[bytes, bytes]):
@@ -254,7 +349,7 @@ def test_a_window_starts_over_after_a_gap_as_long_as_symbols_have_until_they_ret
     cut: int,
 ) -> None:
     """G2: in one batch or two; both windows have their states, and the second is like a first."""
-    settings = small_settings(retire_after="1h", publish_interval=604_800)
+    settings = small_settings(retire_after="1h", publish_interval=604_800, max_gap=10**9)
     entries = [*series(12), *series(12, first=11 + HOUR)]
     pipeline, twin = Pipeline(settings, FROM_THE_START), Twin(settings)
     for batch in (entries[:cut], entries[cut:]):
@@ -273,9 +368,52 @@ def test_a_window_starts_over_after_a_gap_as_long_as_symbols_have_until_they_ret
 
 
 def test_a_shorter_gap_starts_nothing_over() -> None:
-    settings = small_settings(retire_after="1h")
+    settings = small_settings(retire_after="1h", max_gap=10**9)
     changes = fed(series(12), series(1, first=10 + HOUR), settings=settings)
     assert changes.counters == {"applied": 1, "emitted": 1, "gap": 1}
+    assert [record.missing for record in changes.records] == [58]
+
+
+@pytest.mark.parametrize("cut", [0, 12, 13, 20])
+@pytest.mark.parametrize(("max_gap", "missing"), [(None, NEEDED + 1), (3, 4), (0, 1)])
+def test_a_window_starts_over_after_more_missing_candles_than_allowed(
+    cut: int, max_gap: int | None, missing: int
+) -> None:
+    """Prices of another life are no history: 437 missing hours, and another coin behind them."""
+    settings = small_settings(max_gap=max_gap, publish_interval=604_800)
+    entries = [*series(12), *series(12, first=12 + missing)]
+    pipeline, twin = Pipeline(settings, FROM_THE_START), Twin(settings)
+    warnings = []
+    for batch in (entries[:cut], entries[cut:]):
+        changes = twin.advance(pipeline, batch)
+        twin.commit(changes)
+        twin.move(changes)
+        warnings += texts(changes)
+    assert twin.counters == {"applied": 24, "emitted": 2, "gap": 1, "restarted": 1}
+    alone = fed(series(12, first=12 + missing), settings=settings)
+    assert twin.records[BTC][1:] == [encode_record(record) for record in alone.records]
+    (text,) = warnings
+    minute = 25 + missing
+    assert text == (
+        f"BTCUSDT: {missing} candles are missing between 2023-11-14 22:24:59 and 2023-11-14 22:"
+        f"{minute}:59 UTC, and MARKETSTATE_MAX_GAP allows {settings.most_missing}: its window "
+        "starts over"
+    )
+
+
+def test_as_many_missing_candles_as_allowed_start_nothing_over() -> None:
+    """They stay in the record until they leave the window of the calculation."""
+    entries = [*series(12), *series(NEEDED + 1, first=12 + NEEDED)]
+    changes = fed(entries)
+    assert changes.counters == {"applied": 22, "emitted": 14, "gap": 1}
+    assert [record.missing for record in changes.records] == [0] * 4 + [NEEDED] * 8 + [0] * 2
+
+
+def test_a_cache_is_used_from_its_last_long_gap_on() -> None:
+    times_ms = [T0 - i * MINUTE_MS for i in (100, 99, 80, 70, 6, 5, 4, 3, 2)]
+    changes = fed(series(1), histories={BTC: (times_ms, closes(9))})
+    assert changes.symbols[BTC].closes == [*closes(5, first=4), *closes(1)]
+    assert changes.counters == {"applied": 1, "gap": 1}
 
 
 @pytest.mark.parametrize(("newest_ago", "length"), [(HOUR - 1, 6), (HOUR, 1)])
@@ -285,11 +423,22 @@ def test_closes_from_a_cache_that_end_as_long_before_are_of_no_use(
     """G2: as closes from the stream would not be."""
     times_ms = [T0 - (newest_ago + i) * MINUTE_MS for i in reversed(range(5))]
     histories = {BTC: (times_ms, closes(5))}
-    changes = fed(series(1), settings=small_settings(retire_after="1h"), histories=histories)
+    settings = small_settings(retire_after="1h", max_gap=10**9)
+    changes = fed(series(1), settings=settings, histories=histories)
     assert changes.symbols[BTC].length == length
 
 
-ENDS = ("applied", "ignored", "duplicate", "late", "dead", "lost")
+def test_the_same_candle_once_more_does_not_hide_that_a_window_starts_over() -> None:
+    """G2: closes before it are looked up for the candle with which it does, in any batching."""
+    settings = small_settings()
+    pipeline, over_ms = Pipeline(settings, FROM_THE_START), T0 + int(settings.starts_over_after_ms)
+    times_ms = (T0, T0 + MINUTE_MS // 2 - 1, over_ms)
+    readings = pipeline.read([candle_entry(i, BTC, ms) for i, ms in enumerate(times_ms)])
+    found = pipeline.beginnings(readings, lambda *_: None)
+    assert [candle.close_time for candle in found] == [T0, over_ms]
+
+
+ENDS = ("applied", "ignored", "unclosed", "duplicate", "revised", "late", "dead", "lost")
 ANY_ENTRIES = st.lists(
     st.one_of(
         st.builds(
@@ -367,3 +516,7 @@ def test_a_symbol_that_is_no_longer_wanted_is_not_overdue() -> None:
     pipeline = Pipeline(settings, warm_until=(0, 0))
     changes = pipeline.overdue(waiting(3, published_ms=T0), T0 + MINUTE_MS, 16)
     assert [record.symbol for record in changes.records] == ["SYM1USDT"]
+
+
+def test_the_ends_of_an_entry_are_one_list() -> None:
+    assert sorted(ENDS) == sorted(changes_module.ENDS)

@@ -56,6 +56,7 @@ DEFAULTS = {
     "batch": 500,
     "max_pending": 10_000,
     "retire_after": "30d",
+    "max_gap": None,
     "max_symbols": 100_000,
     "worker_id": f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:48]}-{os.getpid()}",
     "log_level": "INFO",
@@ -131,6 +132,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "batch": ("0", "-1", "2001", "1.5", "all"),
     "max_pending": ("0", "-1", "10000001", "1.5", "all"),
     "retire_after": ("30", "0d", "-1d", "1.5d", "30 d", "1M", "10000d", "Never"),
+    "max_gap": ("-1", "1000000001", "1.5", "never", "1h"),
     "max_symbols": ("0", "-1", "10000001", "1.5", "all"),
     "worker_id": ("a b", "a:b", "a" * 129, "é", "a/b", "a\nb"),
     "log_level": ("debug", "TRACE", "20"),
@@ -270,8 +272,41 @@ def test_durations_in_ms() -> None:
     assert (found.publish_interval_ms, found.lease_ms) == (90_000, 1_500)
 
 
-def test_a_published_hash_outlives_ten_publish_intervals() -> None:
-    assert settings(publish_interval="90").state_ttl_s == 900
+@pytest.mark.parametrize(
+    ("candle_interval", "publish_interval", "ttl_s"),
+    [
+        ("1m", "60", 600),
+        ("1m", "90", 1_200),
+        ("1s", "90", 900),
+        ("1h", "60", 36_000),
+        ("4h", "14401", 288_000),
+        ("1w", "1", 6_048_000),
+    ],
+)
+def test_a_published_hash_expires_after_ten_times_what_passes_between_two_states(
+    candle_interval: str, publish_interval: str, ttl_s: int
+) -> None:
+    """At 1h candles it was gone for 50 minutes of every hour."""
+    found = settings(candle_interval=candle_interval, publish_interval=publish_interval)
+    assert found.state_ttl_s == ttl_s
+
+
+@pytest.mark.parametrize(
+    ("given", "minutes"),
+    [
+        ({}, 257 + 2),
+        ({"max_gap": "0"}, 2),
+        ({"max_gap": "5"}, 7),
+        ({"max_gap": "5", "retire_after": "5m"}, 5.5),
+        ({"max_gap": "1000000000"}, 43_200.5),
+        ({"candle_interval": "1h"}, 259 * 60 - 29.5),
+    ],
+)
+def test_a_window_starts_over_after_a_gap_of_more_candles_than_may_be_missing(
+    given: dict[str, str], minutes: float
+) -> None:
+    """Half a candle less is enough, as in all comparisons of close times."""
+    assert settings(**given).starts_over_after_ms == (minutes - 0.5) * 60_000
 
 
 def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.theta import DEFAULT_THETA
+from worker.engine.group import shared_settings
 from worker.errors import ConfigurationError
 from worker.setting_files import MAX_BYTES
 from worker.settings import PREFIX, Settings, settings_from
@@ -162,3 +163,9 @@ def test_a_replay_starts_windows_over_but_retires_no_symbol() -> None:
     assert (replay.retire_after_ms, replay.forgets_symbols) == (30 * 86_400_000, False)
     assert settings().forgets_symbols
     assert not settings(retire_after="never").forgets_symbols
+
+
+def test_all_workers_of_a_group_must_agree_on_the_maximum_gap() -> None:
+    """G2. As many as theta needs is the same, whether it is given or not."""
+    assert shared_settings(settings(max_gap="257")) == shared_settings(settings())
+    assert shared_settings(settings(max_gap="256")) == f"{shared_settings(settings())} max_gap=256"

@@ -81,6 +81,19 @@ def test_a_screen_shows_every_number_of_a_market() -> None:
     assert "mr 1" in lines[2]
 
 
+def test_missing_candles_are_shown_where_there_are_any_whatever_the_width() -> None:
+    some = markets_of(make_record("AAA", 0), make_record("BBB", 0, missing=437))
+    for width in (120, 80, 60):
+        lines = drawn(view_of(some), size=(width, 24))
+        assert "missing" in lines[3].split()
+        assert ("437" in lines[4], "437" in lines[5].split()) == (False, True)
+    assert "missing" not in drawn(view_of(markets_of(make_record("AAA", 0))))[3]
+    look = Look()
+    for _ in range([column.name for column in COLUMNS].index("missing")):
+        look.press("s", 10)
+    assert "BBB" in drawn(view_of(some), look)[4]
+
+
 @pytest.mark.parametrize("width", [300, 120, 80, 60, 40, 20, 5, 1])
 @pytest.mark.parametrize("height", [60, 24, 6, 5, 1])
 def test_a_screen_fits_into_its_terminal(width: int, height: int) -> None:

@@ -5,9 +5,7 @@ They go by the same settings as a worker, so that they show what a worker would 
 
 from collections.abc import Callable
 
-from core.theta import minimum_length
 from schemas.interval import interval_ms
-from schemas.sequence import missing_between
 from worker.settings import Settings
 
 StartsOver = Callable[[int, int], bool]
@@ -15,14 +13,5 @@ StartsOver = Callable[[int, int], bool]
 
 
 def starting_over(settings: Settings, interval: str) -> StartsOver:
-    step_ms = interval_ms(interval) or 1
-    most = minimum_length(settings.theta)
-    retire_after_ms = settings.retire_after_ms
-
-    def starts_over(last_ms: int, close_time_ms: int) -> bool:
-        return (
-            missing_between(last_ms, close_time_ms, step_ms) > most
-            or close_time_ms - last_ms >= retire_after_ms
-        )
-
-    return starts_over
+    after_ms = settings.starts_over_after_ms_of(interval_ms(interval) or 1)
+    return lambda last_ms, close_time_ms: close_time_ms - last_ms >= after_ms

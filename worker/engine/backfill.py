@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import redis
 
-from core.theta import minimum_length
 from schemas.candle import Candle
 from schemas.sequence import Place, place
 from worker.engine.cache_lists import NotConfirmed, closes_of_list
@@ -53,7 +52,7 @@ class Backfill:
         self._waiting: set[str] = set()
         """Those of them that were told before."""
         self._wanted = Wanted(
-            settings.candle_interval_ms, settings.window_size, minimum_length(settings.theta)
+            settings.candle_interval_ms, settings.window_size, settings.most_missing
         )
 
     def histories(

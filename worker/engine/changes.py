@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.window import Window
 from schemas.candle import Candle, CandleRejected
@@ -45,6 +45,13 @@ class Ignored(NamedTuple):
 
 class Lost(NamedTuple):
     """An entry that was trimmed after it had been routed."""
+
+
+ENDS: Final = (
+    *("applied", "duplicate", "revised", "late"),
+    *("ignored", "unclosed", "dead", "lost"),
+)
+"""The counters of which every entry has exactly one."""
 
 
 class Reading(NamedTuple):
@@ -108,6 +115,17 @@ class SymbolChange:
     def length(self) -> int:
         return len(self.before) + len(self.closes)
 
+    @property
+    def last_close(self) -> float | None:
+        """The close at `last_close_time_ms`; None if it is not known any more."""
+        if self.closes:
+            at_ms, close = self.close_times_ms[-1], self.closes[-1]
+        elif self.before:
+            at_ms, close = self.before.last_close_time_ms, float(self.before.closes()[-1])
+        else:
+            return None
+        return close if at_ms == self.last_close_time_ms else None
+
 
 class DeadLetter(NamedTuple):
     entry: Entry
@@ -129,6 +147,8 @@ class Changes:
     counters: Counter[str] = field(default_factory=Counter)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     """The counter that each belongs to, and its text."""
+    told_once: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The same, of what is logged only the first time; by what it is about."""
     errors: list[str] = field(default_factory=list)
 
     def count(self, counter: str, warning: str | None = None) -> None:
@@ -136,6 +156,9 @@ class Changes:
         self.counters[counter] += 1
         if warning:
             self.warnings.append((counter, warning))
+
+    def tell_once(self, counter: str, about: str, warning: str) -> None:
+        self.told_once.setdefault(about, (counter, warning))
 
     def reject(self, entry: Entry, error: str) -> None:
         self.counters["dead"] += 1

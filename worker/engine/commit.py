@@ -47,6 +47,8 @@ class Commit:
         self._shards.move(changes, commit_id, committed_ms)  # 2
         for counter, warning in changes.warnings:  # 3
             log.warning(warning, extra={"kind": counter})
+        for about, (counter, warning) in changes.told_once.items():
+            log.warning(warning, extra={"kind": counter, "once": about})
         for error in changes.errors:
             log.error(error, extra={"kind": "internal error"})
         if changes.records and log.isEnabledFor(logging.INFO):

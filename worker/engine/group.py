@@ -1,5 +1,8 @@
 """Joins the consumer group: creates it and its internal keys, or checks that our settings match."""
 
+from typing import Any
+
+from core.theta import minimum_length
 from schemas.entry_id import parse_entry_id
 from worker.engine.counters import is_number
 from worker.errors import (
@@ -75,25 +78,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
                 f"choose another {PREFIX}GROUP; or, if {keys.meta} or its field settings was "
                 f"deleted, {SEE_GROUP_GONE}"
             )
-        case "fixed", name, found if not found or (name == "shards" and not is_number(found)):
-            raise RedisUnusable(
-                f"the field {name} of {keys.meta} is {repr(found) if found else 'gone'}; this "
-                f"worker has {fixed[name]!r}: if the group was created with that, set the field to "
-                f"it (HSET); {SEE_GROUP_GONE}"
-            )
-        case "fixed", "input_stream", found:
-            raise other_stream(keys, found)
-        case "fixed", "shards", found:
-            raise ShardCountMismatch(
-                f"{PREFIX}SHARDS is {settings.shards}, but the group {keys.group!r} was created "
-                f"with {found}; set it to {found}, or choose another {PREFIX}GROUP and "
-                "other output keys"
-            )
         case "fixed", name, found:
-            raise ConfigurationMismatch(
-                f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "
-                f"{fixed[name]!r}; change it back, or choose another {PREFIX}GROUP"
-            )
+            raise _differs_from_the_group(keys, name, found, fixed[name])
         case "damaged", name, found:
             raise RedisUnusable(
                 f"the field {name} of {keys.meta} is {found!r} and not an entry id; set it with "
@@ -105,6 +91,30 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             raise settings_differ(settings, found, f"stop {other!r} and all others first")
         case _:
             raise AssertionError(f"setup.lua answered {reply!r}")
+
+
+def _differs_from_the_group(
+    keys: Keys, name: str, found: str, ours: object
+) -> RedisUnusable | ConfigurationMismatch | ShardCountMismatch:
+    """What was settled when the group was created is different, gone or damaged."""
+    if not found or (name == "shards" and not is_number(found)):
+        return RedisUnusable(
+            f"the field {name} of {keys.meta} is {repr(found) if found else 'gone'}; this "
+            f"worker has {ours!r}: if the group was created with that, set the field to "
+            f"it (HSET); {SEE_GROUP_GONE}"
+        )
+    if name == "input_stream":
+        return other_stream(keys, found)
+    if name == "shards":
+        return ShardCountMismatch(
+            f"{PREFIX}SHARDS is {ours}, but the group {keys.group!r} was created "
+            f"with {found}; set it to {found}, or choose another {PREFIX}GROUP and "
+            "other output keys"
+        )
+    return ConfigurationMismatch(
+        f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "
+        f"{ours!r}; change it back, or choose another {PREFIX}GROUP"
+    )
 
 
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:
@@ -146,13 +156,15 @@ def shared_settings(settings: Settings) -> str:
     Settings that were added later are included only if they differ from their default, so that a
     new version can join a group that the previous version created.
     """
-    later = {
+    later: dict[str, Any] = {
         "rate_clock": "candle",
         "emit_on_regime_change": False,
         "max_ahead": 60,
         "retire_after": "30d",
     }
     found = {name: getattr(settings, name) for name in later}
+    if settings.most_missing != minimum_length(settings.theta):
+        later["max_gap"], found["max_gap"] = None, settings.most_missing
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
         f"publish_interval={settings.publish_interval} window_size={settings.window_size} "

@@ -5,17 +5,13 @@ writes them, not before.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
+from typing import Final
 
-import numpy as np
-
-from core.regime import regime_of
-from core.state import MarketState, State
 from core.window import Window
-from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.interval import interval_ms
+from schemas.candle import Candle, CandleRejected
+from schemas.sequence import Place, missing_between, place
 from worker.engine.changes import (
     Changes,
     Damaged,
@@ -30,19 +26,13 @@ from worker.engine.changes import (
     SymbolChange,
     Unforeseen,
 )
+from worker.engine.emission import Close, Emission
 from worker.engine.mark import Mark
-from worker.engine.record import record_of
-from worker.keys import shard_of
+from worker.engine.reading import Reader
+from worker.engine.utc import utc
 from worker.settings import PREFIX, Settings
 
-
-class _Close(NamedTuple):
-    """A close after which there is a state to publish, if it is due."""
-
-    candle: Candle
-    change: SymbolChange
-    length: int
-    """Closes up to this one."""
+_HOUR_MS: Final = 3_600_000
 
 
 class Pipeline:
@@ -51,17 +41,15 @@ class Pipeline:
     def __init__(self, settings: Settings, warm_until: tuple[int, int]) -> None:
         """Up to the entry id `warm_until`, candles fill windows and emit nothing."""
         self._settings = settings
-        self._wanted = settings.wanted_symbols
-        self._market_state = MarketState.of_merged(settings.theta)
+        self._reader = Reader(settings)
+        self._emission = Emission(settings)
         self._warm_until = warm_until
         # Needed for every candle.
-        self._needed = self._market_state.minimum_length
+        self._needed = self._emission.needed
         self._interval_ms = settings.candle_interval_ms
-        self._publish_interval_ms = settings.publish_interval_ms
         self._by_wall_clock = settings.rate_clock == "wall"
-        self._on_regime_change = settings.emit_on_regime_change
-        self._max_ahead_ms = settings.max_ahead_ms
         self._retire_after_ms = settings.retire_after_ms
+        self._starts_over_after_ms = settings.starts_over_after_ms
         self._no_room = (
             f"its symbol is new, and the group has {settings.max_symbols} symbols, as many as "
             f"{PREFIX}MAX_SYMBOLS allows"
@@ -69,8 +57,7 @@ class Pipeline:
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """What each entry is, in stream order."""
-        in_order = sorted(((entry.order, entry) for entry in entries), key=itemgetter(0))
-        return [Reading(entry, order, self._found(entry, order[0])) for order, entry in in_order]
+        return self._reader.read(entries)
 
     def beginnings(
         self, readings: Iterable[Reading], memory: MemoryOf, room: float = math.inf
@@ -97,10 +84,11 @@ class Pipeline:
                     incomplete.add(symbol)
                 last_ms[symbol] = self._unchanged(entry.shard, known).last_close_time_ms
             last = last_ms[symbol]
-            if self._begins(last, close_time_ms) or (symbol in incomplete and close_time_ms > last):
-                yield candle
-                incomplete.discard(symbol)
-            last_ms[symbol] = max(last, close_time_ms)
+            if place(last, close_time_ms, self._interval_ms) is Place.NEXT:
+                if symbol in incomplete or self._begins(last, close_time_ms):
+                    yield candle
+                    incomplete.discard(symbol)
+                last_ms[symbol] = close_time_ms
 
     def advance(
         self,
@@ -115,8 +103,7 @@ class Pipeline:
         `now_ms` is the time of Redis's clock, for `rate_clock=wall`.
         """
         changes = Changes()
-        closes: list[_Close] = []
-        lost_windows: list[str] = []
+        closes: list[Close] = []
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
@@ -130,15 +117,15 @@ class Pipeline:
                         room -= known is None
                         change = self._unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
-                        if known and known.lost_its_window:
-                            lost_windows.append(symbol)
                     change = self._with_older_closes(found, change, changes, histories)
                     if self._apply(found, change, changes, entry) and (
                         change.length >= self._needed and order > self._warm_until
                     ):
-                        closes.append(_Close(found, change, change.length))
-                case Ignored():
-                    changes.count("ignored")
+                        closes.append(Close(found, change, change.length))
+                case Ignored(counter, why):
+                    changes.count(counter)
+                    if why:
+                        changes.tell_once(counter, why, why)
                 case Lost():
                     changes.count("lost", f"{entry} was trimmed before it was finished: lost")
                 case CandleRejected():
@@ -146,9 +133,7 @@ class Pipeline:
         for symbol, change in [item for item in changes.symbols.items() if not item[1].closes]:
             changes.passed_over.append((change.shard, symbol))
             del changes.symbols[symbol]
-        for _ in filter(changes.symbols.__contains__, lost_windows):
-            changes.count("window_lost")
-        self._emit(closes, changes, now_ms)
+        self._emission.emit(closes, changes, now_ms)
         return changes
 
     def overdue(
@@ -158,12 +143,12 @@ class Pipeline:
         whose interval was not over when that close came. At most `most` symbols at once.
         """
         changes = Changes()
-        closes: list[_Close] = []
+        closes: list[Close] = []
         for shard, symbol, known in remembered:
             if len(closes) == most:
                 break
             window, mark = known.window, known.mark
-            if self.is_waiting(symbol, known) and self._is_due(mark, 0, now_ms):
+            if self.is_waiting(symbol, known) and self._emission.is_due(mark, 0, now_ms):
                 newest = Candle(
                     symbol=symbol,
                     close=float(window.closes()[-1]),
@@ -171,8 +156,8 @@ class Pipeline:
                 )
                 changes.symbols[symbol] = SymbolChange(shard, window, mark)
                 changes.finished.setdefault(shard, [])
-                closes.append(_Close(newest, changes.symbols[symbol], len(window)))
-        self._emit(closes, changes, now_ms)
+                closes.append(Close(newest, changes.symbols[symbol], len(window)))
+        self._emission.emit(closes, changes, now_ms)
         return changes
 
     def is_waiting(self, symbol: str, known: Memory) -> bool:
@@ -183,46 +168,8 @@ class Pipeline:
             and mark.published_ms > 0
             and window.last_close_time_ms > mark.close_time_ms
             and len(window) >= self._needed
-            and self._is_wanted(symbol)
+            and self._reader.is_wanted(symbol)
         )
-
-    def _found(self, entry: Entry, entry_ms: int) -> Candle | Ignored | Lost | CandleRejected:
-        if not entry.fields:
-            return Lost()
-        try:
-            return self._read(entry, entry_ms)
-        except CandleRejected as error:
-            return error
-        except Exception as error:
-            # Nobody knows what it is, so it costs this entry and nothing else (G9).
-            text = f"{type(error).__name__}: {str(error)[:200]!r}"
-            return Unforeseen(f"internal error: {text}; please report it")
-
-    def _read(self, entry: Entry, entry_ms: int) -> Candle | Ignored:
-        candle = decode_candle(entry.fields, entry_ms, self._max_ahead_ms)
-        if not self._is_wanted(candle.symbol):
-            return Ignored()
-        if not self._is_of_our_interval(candle):
-            ours = f"this group has {PREFIX}CANDLE_INTERVAL={self._settings.candle_interval}"
-            return Ignored(why=f"candles of {candle.interval} are ignored: {ours}")
-        if not candle.is_closed:
-            return Ignored("unclosed")
-        shard = shard_of(candle.symbol, self._settings.shards)
-        if shard != entry.shard:
-            raise CandleRejected(
-                f"symbol {candle.symbol!r} belongs to shard {shard}, but the entry was routed to "
-                f"shard {entry.shard}: does it name more than one symbol?"
-            )
-        return candle
-
-    def _is_wanted(self, symbol: str) -> bool:
-        return self._wanted is None or symbol in self._wanted
-
-    def _is_of_our_interval(self, candle: Candle) -> bool:
-        """An entry that names no interval is of ours; `60s` is `1m`."""
-        if candle.interval is None:
-            return True
-        return interval_ms(candle.interval) == self._interval_ms
 
     def _unchanged(self, shard: int, known: Memory | None) -> SymbolChange:
         known = known or Memory(Window(self._settings.window_size))
@@ -233,11 +180,12 @@ class Pipeline:
         )
 
     def _begins(self, last_close_time_ms: int, close_time_ms: int) -> bool:
-        """Whether a window begins with this candle: it is the first one, or the symbol may have
-        been retired before it. So nothing that is published depends on when that happened.
+        """Whether a window begins with this candle: it is the first one, so many are missing before
+        it that older closes are no history, or the symbol may have been retired. So nothing that is
+        published depends on when that happened.
         """
         gap_ms = close_time_ms - last_close_time_ms
-        return not last_close_time_ms or gap_ms >= self._retire_after_ms
+        return not last_close_time_ms or gap_ms >= self._starts_over_after_ms
 
     def _with_older_closes(
         self, candle: Candle, change: SymbolChange, changes: Changes, histories: Histories
@@ -258,15 +206,10 @@ class Pipeline:
         self, candle: Candle, before: SymbolChange, changes: Changes, histories: Histories
     ) -> SymbolChange:
         """The window that begins with this candle, and with the closes before it from a cache."""
-        times_ms, closes = histories.get((candle.symbol, candle.close_time), ((), ()))
-        if times_ms and self._begins(times_ms[-1], candle.close_time):
-            times_ms, closes = (), ()
+        history = histories.get((candle.symbol, candle.close_time), ((), ()))
+        times_ms, closes = self._after_gaps(history, candle)
         if last_ms := before.last_close_time_ms:
-            text = (
-                f"{candle.symbol}: no candle between {last_ms} and {candle.close_time}, which is "
-                f"{self._settings.retire_after} or longer: its window starts over"
-            )
-            changes.warnings.append(("starts over", text))
+            self._tell_of_start_over(candle, last_ms, changes, is_gap=not times_ms)
         return SymbolChange(
             before.shard,
             Window(self._settings.window_size),
@@ -276,6 +219,36 @@ class Pipeline:
             times_ms[-1] if times_ms else 0,
             starts_anew=last_ms > 0,
         )
+
+    def _tell_of_start_over(
+        self, candle: Candle, last_ms: int, changes: Changes, *, is_gap: bool
+    ) -> None:
+        between = f"between {utc(last_ms)} and {utc(candle.close_time)} UTC"
+        if candle.close_time - last_ms >= self._retire_after_ms:
+            # Not counted: if the symbol was retired, nobody knows of the gap.
+            text = (
+                f"{candle.symbol}: no candle {between}, which is {self._settings.retire_after} or "
+                "longer: its window starts over"
+            )
+            changes.warnings.append(("starts over", text))
+            return
+        missing = missing_between(last_ms, candle.close_time, self._interval_ms)
+        changes.count(
+            "restarted",
+            f"{candle.symbol}: {missing} candles are missing {between}, and {PREFIX}MAX_GAP allows "
+            f"{self._settings.most_missing}: its window starts over",
+        )
+        if is_gap:
+            changes.count("gap")
+
+    def _after_gaps(self, history: History, candle: Candle) -> History:
+        """The part of a history, up to this candle, that is in one piece."""
+        times_ms, closes = history
+        begin = 0
+        for i, (before_ms, after_ms) in enumerate(pairwise(chain(times_ms, [candle.close_time]))):
+            if self._begins(before_ms, after_ms):
+                begin = i + 1
+        return times_ms[begin:], closes[begin:]
 
     def _completed(
         self, candle: Candle, change: SymbolChange, histories: Histories
@@ -289,16 +262,27 @@ class Pipeline:
             # Nothing can go in front of the closes that are left, so all are written again.
             history = self._joined(history, change.left)
             window, starts_anew = Window(self._settings.window_size), True
-        times_ms, closes = history
+        times_ms, closes = self._after_gaps(history, candle)
+        if not times_ms:
+            return change
         last_ms = max(times_ms[-1], change.mark.close_time_ms)
         return SymbolChange(
-            change.shard, window, change.mark, [*times_ms], [*closes], last_ms, starts_anew
+            change.shard,
+            window,
+            change.mark,
+            [*times_ms],
+            [*closes],
+            last_ms,
+            starts_anew,
+            change.left,
         )
 
     def _joined(self, history: History, left: History) -> History:
         """Those of `history` that are older than what is left, and what is left."""
-        newest_ms = left[0][0] - self._interval_ms // 2
-        older_n = sum(time_ms <= newest_ms for time_ms in history[0])
+        first_ms = left[0][0]
+        older_n = sum(
+            place(time_ms, first_ms, self._interval_ms) is Place.NEXT for time_ms in history[0]
+        )
         return [*history[0][:older_n], *left[0]], [*history[1][:older_n], *left[1]]
 
     def _refuse(self, known: Damaged | None, entry: Entry, changes: Changes) -> None:
@@ -319,97 +303,56 @@ class Pipeline:
 
     def _apply(self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry) -> bool:
         """Add the candle, unless the symbol is already past it."""
-        last_ms = change.last_close_time_ms
-        if candle.close_time == last_ms:
-            changes.count("duplicate")
+        close_time_ms = candle.close_time
+        is_next = close_time_ms - change.last_close_time_ms == self._interval_ms
+        if not is_next and not self._is_later(candle, change, changes, entry):
             return False
-        if candle.close_time < last_ms:
-            changes.count(
-                "late",
-                f"{candle.symbol}: {entry} is late: close time {candle.close_time} "
-                f"comes after {last_ms}",
-            )
-            return False
-        missing = (candle.close_time - last_ms) // self._interval_ms - 1
-        if missing > 0 and last_ms > 0:
-            changes.count(
-                "gap",
-                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
-                f"and {candle.close_time}",
-            )
-        change.last_close_time_ms = candle.close_time
-        change.close_times_ms.append(candle.close_time)
+        if change.left is not None:
+            if change.mark.close_time_ms:
+                changes.count("window_lost")
+            change.left = None
+        change.last_close_time_ms = close_time_ms
+        change.close_times_ms.append(close_time_ms)
         change.closes.append(candle.close)
         changes.count("applied")
         return True
 
-    def _is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
-        if not self._by_wall_clock:
-            return close_time_ms - mark.close_time_ms >= self._publish_interval_ms
-        # A time in the future (a clock set back, a failover) would block the symbol for long, so
-        # only the distance counts.
-        return abs(now_ms - mark.published_ms) >= self._publish_interval_ms
-
-    def _emit(self, closes: Sequence[_Close], changes: Changes, now_ms: int) -> None:
-        """Publish the states that are due; each moves the mark of its symbol.
-
-        By the wall clock at most one state per symbol can be due, and the newest wins.
-        """
-        if self._by_wall_clock:
-            closes = list({close.candle.symbol: close for close in closes}.values())
-        if not self._on_regime_change:
-            # The states of the others are not needed, so they are not calculated.
-            closes = self._take_due(closes, now_ms)
-        for close, state in zip(closes, self._states(closes), strict=True):
-            regime = regime_of(state["regime_probs"])
-            reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
-            if reason is None:
-                continue
-            close.change.mark = Mark(close.candle.close_time, regime)
-            changes.records.append(
-                record_of(
-                    self._settings,
-                    close.candle,
-                    state,
-                    regime=regime,
-                    buffer_size=min(close.length, self._settings.window_size),
-                    reason=reason,
-                )
+    def _is_later(
+        self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry
+    ) -> bool:
+        """Whether a candle that is not exactly the next one is to be added; counts what it is."""
+        last_ms, close_time_ms = change.last_close_time_ms, candle.close_time
+        where = place(last_ms, close_time_ms, self._interval_ms)
+        if where is Place.SAME:
+            self._pass_over(candle, change, changes, entry)
+        elif where is Place.BEFORE:
+            changes.count(
+                "late",
+                f"{candle.symbol}: {entry} is late: close time {close_time_ms} "
+                f"comes after {last_ms}",
             )
-            changes.count("emitted")
+        elif last_ms and (missing := missing_between(last_ms, close_time_ms, self._interval_ms)):
+            changes.count(
+                "gap",
+                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
+                f"and {close_time_ms}",
+            )
+        return where is Place.NEXT
 
-    def _take_due(self, closes: Iterable[_Close], now_ms: int) -> list[_Close]:
-        """Those that are due by the interval. Each moves the mark: the next counts from there."""
-        due = []
-        for close in closes:
-            close_time_ms = close.candle.close_time
-            if self._is_due(close.change.mark, close_time_ms, now_ms):
-                close.change.mark = Mark(close_time_ms)
-                due.append(close)
-        return due
-
-    def _reason(self, close: _Close, regime: str, now_ms: int) -> str | None:
-        """Why the state after this close is published; None if it is not."""
-        mark = close.change.mark
-        if self._is_due(mark, close.candle.close_time, now_ms):
-            return "interval"
-        return None if mark.regime in ("", regime) else "regime_change"
-
-    def _states(self, closes: Sequence[_Close]) -> list[State]:
-        """The states after these closes, calculated many at a time, to the same bits as one by
-        one. A state depends only on as many of the last closes as theta needs, so windows of any
-        length go into one array.
-        """
-        if not closes:
-            return []
-        # By identity: a symbol whose window starts over has two changes.
-        by_id = {id(close.change): close.change for close in closes}
-        prices = {
-            key: np.concatenate([change.before.closes(), change.closes])
-            for key, change in by_id.items()
-        }
-        windows = np.stack(
-            [prices[id(change)][length - self._needed : length] for _, change, length in closes]
+    def _pass_over(
+        self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry
+    ) -> None:
+        """Count the last candle, which has come once more."""
+        known = change.last_close
+        if known is None or known == candle.close:
+            changes.count("duplicate")
+            return
+        changes.count("revised")
+        last_ms = change.last_close_time_ms
+        changes.tell_once(
+            "revised",
+            f"revised {candle.symbol} {last_ms // _HOUR_MS}",
+            f"{candle.symbol}: {entry} has the close {candle.close!r} for the candle of "
+            f"{utc(last_ms)} UTC, which came with {known!r} before: the first one stays. Others of "
+            "this hour are only counted (revised)",
         )
-        states = self._market_state.get_states(windows)
-        return [state for state in states if state is not None]

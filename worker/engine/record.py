@@ -15,9 +15,11 @@ def record_of(
     *,
     regime: str,
     buffer_size: int,
+    missing: int,
     reason: str,
 ) -> MarketStateRecord:
-    """The record of `state`, which is the state after `candle` with `buffer_size` closes available.
+    """The record of `state`, which is the state after `candle` with `buffer_size` closes available,
+    and with so many candles missing among those that it was calculated from.
 
     State and record use the same names, so the numbers are copied unchanged.
     """
@@ -35,6 +37,7 @@ def record_of(
             "buffer_size": buffer_size,
             "theta_hash": settings.theta_hash,
             "reason": reason,
+            "missing": missing,
         },
         MarketStateRecord,
     )

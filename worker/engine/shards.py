@@ -60,6 +60,7 @@ class Shards:
         self._leases: dict[int, str] = {}
         """Our tokens, also of shards that are still being loaded."""
         self._held: dict[int, Shard] = {}
+        self._starts_over_after_ms = settings.starts_over_after_ms
         self._longest_load_s = settings.lease_seconds / KEEPS_PER_LEASE
         self._load_size = BatchSize(LARGEST_LOAD, self._longest_load_s, FIRST_LOAD)
         self._symbols_of_group = 0
@@ -103,7 +104,7 @@ class Shards:
                 or known.left is not None
                 or reading.found.symbol in unconfirmed
                 or reading.found.close_time - known.window.last_close_time_ms
-                >= self._settings.retire_after_ms
+                >= self._starts_over_after_ms
             )
         ]
 

@@ -132,13 +132,19 @@ BREAKAGES: Final = {
         ["consumer deleted at once"],
         times=1,
     ),
+    # Close times are compared exactly: a candle of another feed is a new one.
+    "two feeds": Breakage(
+        [Edit("schemas/sequence.py", "if 2 * abs(after_ms) < interval_ms:", "if after_ms == 0:")],
+        ["kill"],
+        times=1,
+    ),
     # A symbol that comes back so late goes on with its old window, unless it happens to be retired
     # already: states are published or not as the retirement comes first or not.
     "retirement": Breakage(
         [
             Edit(
                 "worker/engine/pipeline.py",
-                "return not last_close_time_ms or gap_ms >= self._retire_after_ms",
+                "return not last_close_time_ms or gap_ms >= self._starts_over_after_ms",
                 "return not last_close_time_ms",
             )
         ],

@@ -17,8 +17,11 @@ from tests.fault.chaos.expected import MOST_BYTES, QUARANTINED, Expected, Symbol
 from tests.fault.chaos.history import Entry, History, digests
 from tests.fault.chaos.names import INPUT
 
-ENDS: Final = ("applied", "duplicate", "late", "ignored", "dead", "lost")
-COUNTERS: Final = (*ENDS, "emitted", "gap", "quarantined", "window_lost")
+ENDS: Final = (
+    *("applied", "duplicate", "revised", "late"),
+    *("ignored", "unclosed", "dead", "lost"),
+)
+COUNTERS: Final = (*ENDS, "emitted", "gap", "restarted", "quarantined", "window_lost")
 DEAD_FIELDS: Final = ("error", "source_stream", "source_id")
 MOST_FIELDS: Final = 100
 FEW_OUTPUTS: Final = 5_000

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from tests.fault.chaos.expected import Due, Symbol
+from tests.fault.chaos.expected import Due, Symbol, needed_closes
 from tests.fault.chaos.history import Entry
 from tests.support.oracle import oracle_state
 
@@ -159,6 +159,8 @@ def expected_record(symbol: Published, due: Due) -> dict[str, Any]:
     state = oracle_state(closes, settings["theta"])
     assert state is not None, "a state is only due after enough closes"
     probs = state["regime_probs"]
+    needed, interval_ms = needed_closes(settings["theta"]), settings["interval_ms"]
+    span_ms = window[-1].close_time_ms - window[-needed].close_time_ms
     return {
         "schema": 1,
         "symbol": symbol.name,
@@ -171,6 +173,7 @@ def expected_record(symbol: Published, due: Due) -> dict[str, Any]:
         "buffer_size": len(closes),
         "theta_hash": theta_hash(settings["theta"]),
         "reason": "interval",
+        "missing": max(0, (span_ms + interval_ms // 2) // interval_ms + 1 - needed),
     }
 
 

@@ -26,20 +26,48 @@ SYMBOLS: Final = (*(f"COIN{i:02d}USDT" for i in range(38)), "BTCUSDT", "币安�
 assert UNTOUCHED_SHARD not in map(shard_of, SYMBOLS)
 
 WHAT_COMES: Final = {
-    "candle": 880,
+    "candle": 830,
+    "a millisecond later": 10,
+    "a millisecond earlier": 10,
     "after a gap": 10,
+    "after a long gap": 4,
     "half a minute later": 10,
+    "with nonsense beside the close": 10,
     "duplicate": 20,
+    "revised": 15,
     "late": 20,
     "not closed": 20,
+    "without a flag": 10,
     "another interval": 10,
     "bad": 30,
 }
 STEPS_MS: Final = {
     "candle": [MINUTE_MS],
     "after a gap": [MINUTE_MS * minutes for minutes in range(2, 7)],
+    "after a long gap": [MINUTE_MS * minutes for minutes in (18, 19, 20, 40, 59, 60, 61)],
     "half a minute later": [MINUTE_MS // 2],
+    # From another feed.
+    "a millisecond later": [MINUTE_MS + 1],
+    "a millisecond earlier": [MINUTE_MS - 1],
+    "with nonsense beside the close": [MINUTE_MS],
 }
+SAME_CANDLE_MS: Final = (0, 0, 1, -1, 29_999, -29_999)
+"""How much later its close time may be when a candle comes again."""
+FLAGS: Final = (
+    *("is_closed", "isClosed", "closed", "confirm", "x"),
+    *("is_final", "isFinal", "final", "complete"),
+)
+SPELLINGS: Final[dict[bool, list[Any]]] = {
+    True: [True, 1, "true", "True", "1"],
+    False: [False, 0, "FALSE", "false", "0"],
+}
+NONSENSE: Final[tuple[dict[str, Any], ...]] = (
+    {"open": 0.0},
+    {"high": -2.0},
+    {"low": "n/a"},
+    {"volume": ""},
+    {"open_time": "yesterday"},
+)
 
 
 def entries(seed: int, count: int, first_close_ms: int) -> list[Fields]:
@@ -65,6 +93,8 @@ class _Market:
         if what == "bad":
             return self.rng.choice(BAD)(self._candle(self.last_close_ms + MINUTE_MS))
         candle = self._next(what) if what in STEPS_MS else self._other(what)
+        if what == "without a flag":
+            return self.rng.choice([_flat, _own])(candle, self.rng)
         return _in_some_form(candle, self.rng)
 
     def _next(self, what: str) -> dict[str, Any]:
@@ -72,18 +102,27 @@ class _Market:
         # Ticks and unchanged prices give ties, whose signs must be right too.
         if self.rng.random() < 0.8:
             self.price = round(max(1.0, self.price * (1 + self.rng.gauss(0, 0.002))), 2)
-        return self._candle(self.last_close_ms) | {"close": self.price}
+        candle = self._candle(self.last_close_ms) | {"close": self.price}
+        if what == "with nonsense beside the close":
+            candle |= self.rng.choice(NONSENSE)
+        return candle
 
     def _other(self, what: str) -> dict[str, Any]:
         match what:
-            case "duplicate":
-                return self._candle(self.last_close_ms)
+            case "duplicate" | "revised":
+                candle = self._candle(self.last_close_ms + self.rng.choice(SAME_CANDLE_MS))
+                return candle | ({"close": self.price} if what == "duplicate" else {})
             case "late":
                 return self._candle(self.last_close_ms - MINUTE_MS * self.rng.randint(1, 30))
             case "not closed":
                 return self._candle(self.last_close_ms + MINUTE_MS) | {"is_closed": False}
+            case "without a flag":
+                candle = self._candle(self.last_close_ms + MINUTE_MS)
+                del candle["is_closed"]
+                return candle
             case _:
-                return self._candle(self.last_close_ms + MINUTE_MS) | {"interval": "5m"}
+                intervals = {"interval": self.rng.choice(["5m", "1H", "60", "ONE_DAY"])}
+                return self._candle(self.last_close_ms + MINUTE_MS) | intervals
 
     def _candle(self, close_time_ms: int) -> dict[str, Any]:
         """Its close differs from the last one, so that a duplicate that wins is detected."""
@@ -108,7 +147,15 @@ def new_candle(symbol: str, close_time_ms: int, price: float = 100.0) -> dict[st
 
 def _in_some_form(candle: dict[str, Any], rng: random.Random) -> Fields:
     (form,) = rng.choices([_envelope, _flat, _kline_event, _own], [70, 10, 10, 10])
+    if form is not _kline_event and rng.random() < 0.3:
+        candle = _with_another_flag(candle, rng)
     return form(candle, rng)
+
+
+def _with_another_flag(candle: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    spelled = rng.choice(SPELLINGS[candle["is_closed"]])
+    rest = {name: value for name, value in candle.items() if name != "is_closed"}
+    return rest | {rng.choice(FLAGS): spelled}
 
 
 def _envelope(candle: dict[str, Any], rng: random.Random) -> Fields:
@@ -182,7 +229,8 @@ BAD: Final[list[Callable[[dict[str, Any]], Fields]]] = [
     _bad_document(close=-1.5),
     _bad_document(close=float("nan")),
     _bad_document(close="much"),
-    _bad_document(high=-2.0),
+    _bad_document(confirm=False),
+    _bad_document(final="perhaps"),
     _bad_document(close_time=None),
     _bad_document(close_time=1_746_373_200),
     _bad_document(close_time=4_000_000_000_000),

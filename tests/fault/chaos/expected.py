@@ -21,6 +21,11 @@ MOST_BYTES: Final = 65_536
 MOST_NESTED: Final = 256
 MOST_CHARACTERS: Final = 64
 QUARANTINED: Final = "quarantined: "
+FLAGS: Final = (
+    *("is_closed", "isClosed", "closed", "confirm", "x"),
+    *("is_final", "isFinal", "final", "complete"),
+)
+FLAG_VALUES: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Close(NamedTuple):
@@ -50,6 +55,12 @@ class Symbol:
     mark_ms: int = 0
     """The close time of the last state."""
     lost_its_window: bool = False
+
+    @property
+    def last_close(self) -> float | None:
+        """The close at `last_ms`; None if the window that has it was removed."""
+        has_it = self.first < len(self.closes) and self.closes[-1].close_time_ms == self.last_ms
+        return self.closes[-1].close if has_it else None
 
 
 @dataclass
@@ -104,8 +115,8 @@ class _Reader:
         if found == "dead":
             self._expected.dead[entry_id] = fields
             counters["dead"] += 1
-        elif found == "ignored":
-            counters["ignored"] += 1
+        elif isinstance(found, str):
+            counters[found] += 1
         elif found.symbol in self._taken and found.symbol not in self._history.windows:
             counters["lost"] += 1
         elif entry_id in self._set_aside:
@@ -119,24 +130,38 @@ class _Reader:
         symbols, counters = self._expected.symbols, self._expected.counters
         symbol = symbols.get(close.symbol) or Symbol()
         self._begin_anew(close.symbol, symbol, until=entry_id)
-        if 0 < symbol.last_ms <= close.close_time_ms - self._settings["retire_after_ms"]:
-            _forget(symbol)
-        step_ms = close.close_time_ms - symbol.last_ms
-        if step_ms <= 0:
-            counters["late" if step_ms else "duplicate"] += 1
+        step_ms, interval_ms = close.close_time_ms - symbol.last_ms, self._settings["interval_ms"]
+        if symbol.last_ms and abs(step_ms) < interval_ms / 2:
+            known = symbol.last_close
+            counters["duplicate" if known in (None, close.close) else "revised"] += 1
             return
-        counters["gap"] += symbol.last_ms > 0 and step_ms >= 2 * self._settings["interval_ms"]
+        if step_ms < 0:
+            counters["late"] += 1
+            return
+        if symbol.last_ms and step_ms >= self._settings["retire_after_ms"]:
+            _forget(symbol)
+        elif symbol.last_ms and (missing := self._candles(step_ms) - 1) > 0:
+            counters["gap"] += 1
+            if missing > self._needed:
+                counters["restarted"] += 1
+                _forget(symbol)
         counters["window_lost"] += symbol.lost_its_window
         counters["applied"] += 1
         symbol.lost_its_window = False
         symbol.closes.append(close)
         symbol.last_ms = close.close_time_ms
         symbols[close.symbol] = symbol
-        is_due = close.close_time_ms - symbol.mark_ms >= self._settings["publish_interval_ms"]
+        candles = self._candles(close.close_time_ms - symbol.mark_ms)
+        is_due = candles * interval_ms >= self._settings["publish_interval_ms"]
         if is_due and len(symbol.closes) - symbol.first >= self._needed:
             symbol.due.append(Due(len(symbol.closes) - 1, symbol.first))
             symbol.mark_ms = close.close_time_ms
             counters["emitted"] += 1
+
+    def _candles(self, ms: int) -> int:
+        """How many intervals these are: of two feeds, one may be a little later."""
+        interval_ms: int = self._settings["interval_ms"]
+        return (ms + interval_ms // 2) // interval_ms
 
     def _begin_anew(self, name: str, symbol: Symbol, until: tuple[int, int] | None) -> None:
         """What has happened to the symbol before this entry, or before the end."""
@@ -146,7 +171,7 @@ class _Reader:
 
 
 def _forget(symbol: Symbol) -> None:
-    """It may have been retired by now, so it is a new one in any case."""
+    """It may have been retired by now, or its prices are no history, so it is a new one."""
     symbol.first = len(symbol.closes)
     symbol.last_ms = symbol.mark_ms = 0
     symbol.lost_its_window = False
@@ -174,7 +199,7 @@ def needed_closes(theta: dict[str, Any]) -> int:
 
 def reading(
     entry_id: str, fields: dict[str, str], settings: dict[str, Any]
-) -> Close | Literal["dead", "ignored"]:
+) -> Close | Literal["dead", "ignored", "unclosed"]:
     """What one entry is. It is dead if it cannot be read."""
     try:
         candle = _candle(fields)
@@ -183,24 +208,38 @@ def reading(
             float(candle["close"]),
             candle["close_time"],
         )
-        prices = [float(candle[name]) for name in ("open", "high", "low") if name in candle]
         close_time_ms = int(close_time_ms)
+        flags = {FLAG_VALUES[str(candle[name]).lower()] for name in FLAGS if name in candle}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "dead"
     can_be_true = (
         _is_a_name(symbol)
-        and all(math.isfinite(price) and price > 0 for price in (close, *prices))
+        and math.isfinite(close)
+        and close > 0
         and YEAR_2000_MS <= close_time_ms <= YEAR_2100_MS
+        and len(flags) < 2
     )
     if not can_be_true:
         return "dead"
-    if str(candle.get("is_closed", True)).lower() != "true":
-        return "ignored"
-    if close_time_ms > id_of(entry_id)[0] + settings["max_ahead_ms"]:
+    is_ours = candle.get("interval", settings["interval"]) == settings["interval"]
+    is_closed = _has_closed(close_time_ms - id_of(entry_id)[0], flags, is_ours, settings)
+    if is_closed is None:
         return "dead"
-    if candle.get("interval", settings["interval"]) != settings["interval"]:
+    if not is_ours:
         return "ignored"
-    return Close(symbol, close_time_ms, close)
+    return Close(symbol, close_time_ms, close) if is_closed else "unclosed"
+
+
+def _has_closed(
+    ahead_ms: int, flags: set[bool], is_ours: bool, settings: dict[str, Any]
+) -> bool | None:
+    """None if a closed candle cannot be so far ahead of its entry."""
+    most_ms = settings["max_ahead_ms"]
+    if False in flags:
+        return False
+    if not flags and ahead_ms > min(most_ms, settings["interval_ms"] / 20):
+        return False if not is_ours or ahead_ms <= settings["interval_ms"] + most_ms else None
+    return True if ahead_ms <= most_ms else None
 
 
 def _is_a_name(symbol: object) -> bool:
@@ -223,7 +262,7 @@ def _candle(fields: dict[str, str]) -> dict[str, Any]:
         return document
     kline = document["k"]
     names = {"o": "open", "h": "high", "l": "low", "c": "close", "T": "close_time"}
-    names |= {"i": "interval", "x": "is_closed"}
+    names |= {"i": "interval", "x": "x"}
     return {"symbol": document["s"]} | {names[k]: v for k, v in kline.items() if k in names}
 
 

@@ -17,6 +17,7 @@ EXTRA_NAMES: Final = (
     *("symbol", "close", "close_time", "interval", "e", "s", "k", "data", "payload", "stream", "x"),
     *("Symbol", "symbol ", "symbol\\u0000", "s\\u0079mbol", "\\u0073", "\\u0065", "d\\u0061ta", ""),
     *("\\ud800", "\x00", "e\\u0000", "é", "💰", "is_closed", "open_time", "timestamp"),
+    *("closed", "confirm", "final", "c\\u006cosed", "open", "volume"),
 )
 
 

@@ -10,6 +10,7 @@ from tests.fault.fuzz.documents import (
     messagepack_document,
     with_other_bytes,
 )
+from tests.support.candles import MINUTE_MS, START_MS
 
 OddEntry = list[bytes]
 """Name, value, name, value, ... as XADD takes them; a name may come twice."""
@@ -35,9 +36,18 @@ def odd_entry(rng: Random, minute: int) -> OddEntry:
         entry = _with_document(rng, rng.randbytes(rng.randrange(60)))
     else:
         entry = _large(rng, minute)
+    if rng.random() < 0.1:
+        entry += [b"written_ms", _time_of_writing(rng, minute)]
     while rng.random() < 0.05:
         _mutate(rng, entry)
     return entry or [b"x", b""]
+
+
+def _time_of_writing(rng: Random, minute: int) -> bytes:
+    """Around the time when the candle closes."""
+    if rng.random() < 0.05:
+        return rng.choice((b"", b"now", b"-1", b"1e12", b"0", b"9" * 15, b"9" * 400))
+    return b"%d" % (START_MS + MINUTE_MS * minute + rng.randrange(-200_000, 5_000))
 
 
 def _with_document(rng: Random, raw: bytes) -> OddEntry:

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.interval import interval_ms
+from schemas.interval import is_of_length
 from tests.support.candles import MINUTE_MS
+from tests.support.feeding import NEEDED
 from tests.support.small_workers import WINDOW_SIZE
 
 RETIRE_AFTER_MS: Final = 30 * 86_400_000
 """The default of MARKETSTATE_RETIRE_AFTER."""
+MAX_GAP: Final = NEEDED
+"""The default of MARKETSTATE_MAX_GAP."""
 
 Window = deque[tuple[int, float]]
 
@@ -37,15 +40,20 @@ class Model:
         return end
 
     def _end(self, candle: Candle) -> str:
-        is_ours = candle.interval is None or interval_ms(candle.interval) == MINUTE_MS
-        if not candle.is_closed or not is_ours:
+        if candle.interval is not None and not is_of_length(candle.interval, MINUTE_MS):
             return "ignored"
+        if not candle.is_closed:
+            return "unclosed"
         window = self.windows[candle.symbol]
-        last_ms = window[-1][0] if window else 0
-        if candle.close_time <= last_ms:
-            return "duplicate" if candle.close_time == last_ms else "late"
-        if candle.close_time - last_ms >= RETIRE_AFTER_MS:
-            # The symbol may have been retired meanwhile, so its window starts over.
-            window.clear()
+        if window:
+            last_ms, last_close = window[-1]
+            after_ms = candle.close_time - last_ms
+            if abs(after_ms) < MINUTE_MS / 2:
+                return "duplicate" if candle.close == last_close else "revised"
+            if after_ms < 0:
+                return "late"
+            if after_ms >= RETIRE_AFTER_MS or round(after_ms / MINUTE_MS) - 1 > MAX_GAP:
+                # The symbol may have been retired meanwhile, or older prices are no history.
+                window.clear()
         window.append((candle.close_time, candle.close))
         return "applied"

@@ -15,7 +15,10 @@ from worker.log import log
 
 # Many, so that two symbols seldom share a shard by accident: routing to the wrong one would show.
 SHARDS: Final = 256
-ENDS: Final = ("applied", "duplicate", "late", "ignored", "dead", "lost", "quarantined")
+ENDS: Final = (
+    *("applied", "duplicate", "revised", "late", "ignored", "unclosed"),
+    *("dead", "lost", "quarantined"),
+)
 # What no entry may cause: the router's symbol is not the reader's, or an exception of our own.
 FORBIDDEN: Final = (b"belongs to shard", b"internal error")
 

@@ -52,6 +52,16 @@ INTERVALS: Final = (
 )
 CLOSES: Final = (100.0, 100.5, 99.25, 1e-9, 37_001.125, 5e-324, 1.7976931348623157e308)
 
+FLAGS: Final = (
+    *("is_closed", "isClosed", "closed", "confirm", "x"),
+    *("is_final", "isFinal", "final", "complete"),
+)
+CLOSED: Final = (True, True, True, 1, "true", "True", "TRUE", "1")
+NOT_CLOSED: Final = (False, False, False, 0, "false", "False", "FALSE", "0")
+PRICES: Final = ("open", "high", "low", "volume", "open_time")
+# What may stand beside a good close.
+BESIDE: Final = (0, 0.0, -1, "", "n/a", None, True, 1e308)
+
 
 def symbol(rng: Random) -> str:
     chance = rng.random()
@@ -66,13 +76,15 @@ def close_time_ms(rng: Random, minute: int) -> int:
     """Mostly a little later than the one before, so that candles are applied."""
     chance = rng.random()
     if chance < 0.9:
-        return START_MS - 1 + MINUTE_MS * (minute + rng.randrange(-2, 3))
+        # Of two feeds, or after an outage.
+        later_ms = rng.choice((0, 0, 0, 0, 0, 0, 1, -1, 28_200, 31_800))
+        return START_MS - 1 + MINUTE_MS * (minute + rng.randrange(-2, 3)) + later_ms
     return rng.choice((0, -1, 10**9, 1_746_373_259, 10**15, 10**18, 2**53, 2**63, 2**64, -(2**63)))
 
 
 def candle(rng: Random, minute: int) -> dict[str, Any]:
     """A candle that is almost always right."""
-    close = rng.choice(CLOSES) if rng.random() < 0.1 else round(rng.uniform(1, 1_000), 3)
+    close = rng.choice(CLOSES) if rng.random() < 0.4 else round(rng.uniform(1, 1_000), 3)
     time_ms = close_time_ms(rng, minute)
     found = {"symbol": symbol(rng), "close": close, "close_time": time_ms, "interval": "1m"}
     if rng.random() < 0.04:
@@ -80,8 +92,18 @@ def candle(rng: Random, minute: int) -> dict[str, Any]:
     if rng.random() < 0.5:
         found |= {"open": close, "high": close, "low": close, "volume": 1.0}
     if rng.random() < 0.3:
-        found |= {"is_closed": rng.random() < 0.9, "open_time": time_ms - 59_999}
+        found |= {flag(rng): closed(rng), "open_time": time_ms - 59_999}
+    if rng.random() < 0.02:
+        found |= {rng.choice(PRICES): rng.choice(BESIDE), flag(rng): closed(rng)}
     return found
+
+
+def flag(rng: Random) -> str:
+    return "is_closed" if rng.random() < 0.5 else rng.choice(FLAGS)
+
+
+def closed(rng: Random) -> Any:
+    return rng.choice(CLOSED if rng.random() < 0.9 else NOT_CLOSED)
 
 
 def kline_event(rng: Random, minute: int) -> dict[str, Any]:

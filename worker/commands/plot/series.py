@@ -129,7 +129,7 @@ def _published(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
     times_ms = np.array([record.close_time_ms for record in records], np.int64)
     step_ms = usual_step_ms(times_ms)
     closed = closed_hours(times_ms, step_ms)
-    missing = np.array([getattr(record, "missing", 0) for record in records], np.int64)
+    missing = np.array([record.missing for record in records], np.int64)
     if len(closed.starts_ms):
         # A record counts what does not trade at night as missing, too.
         windows = records[-1].windows

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.candle import encode_envelope
+from schemas.candle import WRITTEN_MS, CandleRejected, decode_candle, encode_envelope
 from schemas.interval import interval_ms
+from schemas.recording import RecordedEntry
 from worker.errors import ConfigurationError
 from worker.files.bad_lines import OnBad
 from worker.files.candles.names import each_file, is_candle_file
@@ -86,8 +87,24 @@ class Sources:
                 on_bad(where, f"{len(entry.fields) // 2:,} fields; {MAX_STRINGS // 2:,} at most")
                 continue
             last = entry.order
-            entry_id = entry.id.encode() if self._keep_ids else b"*"
-            yield Item(last[0], packed([entry_id, *entry.fields]))
+            if self._keep_ids:
+                yield Item(last[0], packed([entry.id.encode(), *entry.fields]))
+            else:
+                yield Item(last[0], packed([b"*", *entry.fields, *_when_written(entry)]))
+
+
+def _when_written(entry: RecordedEntry) -> Iterator[bytes]:
+    """A field for an entry that was written before its candle closed. If the candle has no flag, it
+    is an update, which its new id would hide.
+    """
+    fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
+    name, written_ms = WRITTEN_MS.encode(), entry.order[0]
+    try:
+        candle = decode_candle(fields, entry_ms=0)
+    except CandleRejected:
+        return
+    if candle.close_time > written_ms and name not in fields:
+        yield from (name, b"%d" % written_ms)
 
 
 def _candles(files: CandleFiles, findings: Findings) -> Iterator[Item]:

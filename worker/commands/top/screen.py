@@ -63,7 +63,8 @@ class Screen:
         """`size` is (columns, lines)."""
         width, height = size
         rows, found = look.chosen(view.markets.values(), rows_on(height))
-        columns, bar = _layout(width)
+        some_are_missing = any(market.record.missing for market in view.markets.values())
+        columns, bar = _layout(width, some_are_missing=some_are_missing)
         body = [self._row(market, columns, bar, now_ms) for market in rows]
         if not body:
             body = [Text(self._why_empty(view), style="italic")]
@@ -168,9 +169,9 @@ def _in_figures(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:.0f}"
 
 
-def _layout(width: int) -> tuple[list[Column], int]:
-    """The columns that fit, and the width of the bar."""
-    columns = list(COLUMNS)
+def _layout(width: int, *, some_are_missing: bool) -> tuple[list[Column], int]:
+    """The columns that fit, and the width of the bar. Candles are seldom missing."""
+    columns = [column for column in COLUMNS if column.name != "missing" or some_are_missing]
     for name in ("", *_DISPENSABLE):
         columns = [column for column in columns if column.name != name]
         room = width - sum(column.width + 2 for column in columns)

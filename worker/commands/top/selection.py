@@ -56,6 +56,12 @@ COLUMNS: Final = (
         lambda m: m.held_ms,
     ),
     Column(
+        "missing",
+        7,
+        lambda m, _: str(m.record.missing or ""),
+        lambda m: m.record.missing,
+    ),
+    Column(
         "age",
         5,
         lambda m, now_ms: brief_duration((now_ms - m.record.close_time_ms) / 1_000),

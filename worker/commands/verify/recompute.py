@@ -14,6 +14,7 @@ from core.regime import regime_of
 from core.state import MarketState
 from schemas.candle import Candle
 from schemas.market_state import MarketStateRecord, UnknownRecord, encode_record
+from schemas.sequence import missing_within
 from worker.commands.durations import brief_duration
 from worker.engine import window_codec
 from worker.engine.published import Published
@@ -138,10 +139,10 @@ class Judge:
         is_full = len(times_ms) >= self._settings.window_size
         buffer_size = max(at_hand, record.buffer_size) if is_full else at_hand
         try:
-            expected = self._record(record, closes[:at_hand], buffer_size)
+            expected = self._record(record, times_ms[:at_hand], closes[:at_hand], buffer_size)
         except ValueError as error:
             return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
-        if encode_record(expected).encode() == held.published.encoded:
+        if held.published.encoded in _encodings(expected):
             return Judgement(RECOMPUTED, "ok")
         return Judgement(RECOMPUTED, "FAIL", _first_difference(record, expected))
 
@@ -170,8 +171,9 @@ class Judge:
         return Judgement(RECOMPUTED, verdict, text)
 
     def _record(
-        self, published: MarketStateRecord, closes: Any, buffer_size: int
+        self, published: MarketStateRecord, times_ms: list[int], closes: Any, buffer_size: int
     ) -> MarketStateRecord:
+        needed = self._market_state.minimum_length
         state = self._market_state.get_state(published.symbol, closes)
         assert state is not None, "there are as many closes as theta needs"
         candle = Candle(
@@ -183,8 +185,18 @@ class Judge:
             state,
             regime=regime_of(state["regime_probs"]),
             buffer_size=buffer_size,
+            missing=missing_within(
+                times_ms[-needed], times_ms[-1], needed, self._settings.candle_interval_ms
+            ),
             reason=published.reason,
         )
+
+
+def _encodings(record: MarketStateRecord) -> tuple[bytes, bytes]:
+    """As this version publishes it, and as 0.1 did, which did not count missing candles."""
+    text = encode_record(record)
+    before = text.removesuffix(f',"missing":{record.missing}}}') + "}"
+    return text.encode(), before.encode()
 
 
 def _first_difference(published: MarketStateRecord, expected: MarketStateRecord) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from schemas.closed import FLAGS
 from worker.errors import FileUnusable
 from worker.files.candles.said import Said
 
@@ -25,7 +26,7 @@ _NAMES: Final = {
     "volume": "volume",
     "symbol": "symbol pair ticker instrument",
     "interval": "interval timeframe",
-    FLAG: "isclosed closed confirm x isfinal final complete",
+    FLAG: " ".join(FLAGS).replace("_", "").lower(),
 }
 _ROLES: Final = {name: role for role, names in _NAMES.items() for name in names.split()}
 # More than one column may have these: they are compared with each other.

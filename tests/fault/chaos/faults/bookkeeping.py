@@ -30,7 +30,7 @@ def bookkeeping_damaged(stage: Stage, rng: random.Random) -> Steps:
 
 def _counter(stage: Stage, rng: random.Random) -> Steps:
     """It starts again at 0; what it was is noted for the checker."""
-    name = rng.choice(["applied", "emitted", "duplicate", "late", "ignored", "dead", "gap"])
+    name = rng.choice(["applied", "emitted", "revised", "late", "unclosed", "dead", "gap"])
     kept = f"{name}.damaged"
     master = stage.cluster.master
     master.command("HDEL", COUNTERS_KEY, kept)

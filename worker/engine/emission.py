@@ -1,0 +1,124 @@
+"""When a state is published, and what is calculated for it.
+
+Pure, like the pipeline. By the candles' own clock, what is published depends on close times alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from core.regime import regime_of
+from core.state import MarketState, State
+from schemas.candle import Candle
+from schemas.sequence import missing_within
+from worker.engine.changes import Changes, SymbolChange
+from worker.engine.mark import Mark
+from worker.engine.record import record_of
+from worker.settings import Settings
+
+
+class Close(NamedTuple):
+    """A close after which there is a state to publish, if it is due."""
+
+    candle: Candle
+    change: SymbolChange
+    length: int
+    """Closes up to this one."""
+
+
+class Emission:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._market_state = MarketState.of_merged(settings.theta)
+        self.needed = self._market_state.minimum_length
+        self._interval_ms = settings.candle_interval_ms
+        self._publish_interval_ms = settings.publish_interval_ms
+        # Of two feeds, one may give a close time a millisecond earlier than the other.
+        self._due_after_ms = settings.state_step_ms - self._interval_ms // 2
+        self._by_wall_clock = settings.rate_clock == "wall"
+        self._on_regime_change = settings.emit_on_regime_change
+
+    def is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
+        if not self._by_wall_clock:
+            return close_time_ms - mark.close_time_ms >= self._due_after_ms
+        # A time in the future (a clock set back, a failover) would block the symbol for long, so
+        # only the distance counts.
+        return abs(now_ms - mark.published_ms) >= self._publish_interval_ms
+
+    def emit(self, closes: Sequence[Close], changes: Changes, now_ms: int) -> None:
+        """Publish the states that are due; each moves the mark of its symbol.
+
+        By the wall clock at most one state per symbol can be due, and the newest wins.
+        """
+        if self._by_wall_clock:
+            closes = list({close.candle.symbol: close for close in closes}.values())
+        if not self._on_regime_change:
+            # The states of the others are not needed, so they are not calculated.
+            closes = self._take_due(closes, now_ms)
+        for close, state in zip(closes, self._states(closes), strict=True):
+            regime = regime_of(state["regime_probs"])
+            reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
+            if reason is None:
+                continue
+            close.change.mark = Mark(close.candle.close_time, regime)
+            changes.records.append(
+                record_of(
+                    self._settings,
+                    close.candle,
+                    state,
+                    regime=regime,
+                    buffer_size=min(close.length, self._settings.window_size),
+                    missing=self._missing_before(close),
+                    reason=reason,
+                )
+            )
+            changes.count("emitted")
+
+    def _missing_before(self, close: Close) -> int:
+        """Candles that are missing among the closes that a state is calculated from."""
+        change, first = close.change, close.length - self.needed
+        kept_n = len(change.before)
+        first_ms = (
+            change.before.close_time_ms(first)
+            if first < kept_n
+            else change.close_times_ms[first - kept_n]
+        )
+        last_ms = close.candle.close_time
+        return missing_within(first_ms, last_ms, self.needed, self._interval_ms)
+
+    def _take_due(self, closes: Iterable[Close], now_ms: int) -> list[Close]:
+        """Those that are due by the interval. Each moves the mark: the next counts from there."""
+        due = []
+        for close in closes:
+            close_time_ms = close.candle.close_time
+            if self.is_due(close.change.mark, close_time_ms, now_ms):
+                close.change.mark = Mark(close_time_ms)
+                due.append(close)
+        return due
+
+    def _reason(self, close: Close, regime: str, now_ms: int) -> str | None:
+        """Why the state after this close is published; None if it is not."""
+        mark = close.change.mark
+        if self.is_due(mark, close.candle.close_time, now_ms):
+            return "interval"
+        return None if mark.regime in ("", regime) else "regime_change"
+
+    def _states(self, closes: Sequence[Close]) -> list[State]:
+        """The states after these closes, calculated many at a time, to the same bits as one by
+        one. A state depends only on as many of the last closes as theta needs, so windows of any
+        length go into one array.
+        """
+        if not closes:
+            return []
+        # By identity: a symbol whose window starts over has two changes.
+        by_id = {id(close.change): close.change for close in closes}
+        prices = {
+            key: np.concatenate([change.before.closes(), change.closes])
+            for key, change in by_id.items()
+        }
+        windows = np.stack(
+            [prices[id(change)][length - self.needed : length] for _, change, length in closes]
+        )
+        states = self._market_state.get_states(windows)
+        return [state for state in states if state is not None]
