@@ -5,7 +5,9 @@ An entry is a map of fields. The fields alone determine its form:
 1. `payload` (or `data`) holds the upstream publisher's JSON candle;
 2. neither field exists: `symbol`, `close`, `close_time` and the rest are fields of the entry;
 3. `payload` or `data` holds a raw Binance kline event, alone or in the combined-stream wrapper;
-4. `payload` or `data` holds our own `Candle` as JSON or MessagePack.
+4. `payload` or `data` holds our own `Candle` as JSON or MessagePack;
+5. neither field exists, and the candle has `start`, `stop` and `closed`: see
+   `schemas/cryptofeed.py`.
 
 `worker/lua/symbol.lua` finds the symbol by the same rules; change both together. The bytes are
 untrusted: their size is checked before they are parsed, and every error becomes a
@@ -21,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from schemas.cryptofeed import in_our_names, is_of_cryptofeed
 from schemas.times import EARLIEST_MS, LATEST_MS
 
 MAX_DOCUMENT_BYTES: Final = 65_536
@@ -111,7 +114,7 @@ def decode_candle(
     if name in fields:
         candle = _decode_document(name.decode(), fields[name])
     else:
-        candle = _decode_flat(fields)
+        candle = _decode_flat(_in_our_names(fields))
     check_candle(candle, entry_ms, max_ahead_ms)
     return candle
 
@@ -198,6 +201,15 @@ def _from_kline_event(event: _KlineEvent) -> Candle:
     if event.event != "kline":
         raise CandleRejected(f"event 'e' is {event.event[:40]!r}; expected 'kline'")
     return Candle(symbol=event.symbol, **msgspec.structs.asdict(event.kline))
+
+
+def _in_our_names(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    if not is_of_cryptofeed(fields):
+        return fields
+    try:
+        return in_our_names(fields)
+    except ValueError as error:
+        raise CandleRejected(f"the fields of cryptofeed are not a candle: {error}") from None
 
 
 def _decode_flat(fields: Mapping[bytes, bytes]) -> Candle:

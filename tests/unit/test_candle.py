@@ -17,6 +17,7 @@ from schemas.candle import (
     decode_candle,
     encode_envelope,
 )
+from tests.support.candles import as_cryptofeed
 
 T = 1_700_000_040_000 - 1
 FULL = Candle(
@@ -74,6 +75,7 @@ FORMS: dict[str, dict[bytes, bytes]] = {
     "the upstream publisher's envelope": ENVELOPE,
     "an envelope without an event type": {b"payload": ENVELOPE[b"payload"]},
     "flat fields": bytes_of({name: str(value) for name, value in BUILTINS.items()}),
+    "cryptofeed": bytes_of(as_cryptofeed(FULL)),
     "flat fields with unknown ones": bytes_of(
         {name: str(value) for name, value in BUILTINS.items()}
     )
