@@ -5,7 +5,9 @@ An entry is a map of fields. The fields alone determine its form:
 1. `payload` (or `data`) holds the upstream publisher's JSON candle;
 2. neither field exists: `symbol`, `close`, `close_time` and the rest are fields of the entry;
 3. `payload` or `data` holds a raw Binance kline event, alone or in the combined-stream wrapper;
-4. `payload` or `data` holds our own `Candle` as JSON or MessagePack.
+4. `payload` or `data` holds our own `Candle` as JSON or MessagePack;
+5. neither field exists, and the candle has `start`, `stop` and `closed`: see
+   `schemas/cryptofeed.py`.
 
 Only symbol, close, close time, interval and the flags of `schemas/closed.py` count. What cannot be
 read of the other fields is left out, and costs nobody a good close.
@@ -27,6 +29,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, astuple
 
 from schemas.closed import FLAGS, closed_by_flags, is_early
+from schemas.cryptofeed import in_our_names, is_of_cryptofeed
 from schemas.interval import is_of_length
 from schemas.times import EARLIEST_MS, LATEST_MS
 
@@ -170,7 +173,7 @@ def decode_candle(
     if name in fields:
         found = _decode_document(name.decode(), fields[name])
     else:
-        found = _decode_flat(fields)
+        found = _decode_flat(_in_our_names(fields))
     candle = _candle(found, entry_ms, max_ahead_ms, interval_ms)
     check_candle(candle, entry_ms, max_ahead_ms)
     return candle
@@ -326,6 +329,15 @@ def _decode_own(raw: bytes, where: str) -> Any:
 def _whole(found: Any) -> Any:
     """Without the optional fields."""
     return _Whole(*astuple(found)[: _FLAGS_AT.stop])
+
+
+def _in_our_names(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    if not is_of_cryptofeed(fields):
+        return fields
+    try:
+        return in_our_names(fields)
+    except ValueError as error:
+        raise CandleRejected(f"the fields of cryptofeed are not a candle: {error}") from None
 
 
 def _decode_flat(fields: Mapping[bytes, bytes]) -> Any:

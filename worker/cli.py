@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),
     "state": ("state", "calculate and explain the state of a price file; needs no Redis"),
     "record": ("record", "write the entries of a stream to a file"),
+    "gather": ("gather.command", "append the candles of many streams to the one of the workers"),
     "replay": ("replay.command", "feed recordings or candle files, separate from the live system"),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }

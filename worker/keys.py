@@ -8,6 +8,7 @@ from functools import lru_cache
 from schemas.market_state import record_key
 
 INTAKE = "intake"
+GATHERER = "gatherer"
 # More symbols than any market has. The input is untrusted, so the cache must be bounded.
 CACHED_SYMBOLS = 65_536
 
@@ -132,3 +133,24 @@ class Keys:
             (self.window(symbol), self.state(symbol), self.record(symbol)) for symbol in symbols
         ]
         return [*of_group, *(key for some in (*of_shards, *of_symbols) for key in some)]
+
+
+@dataclass(frozen=True)
+class GatherKeys:
+    """The keys of one `marketstate gather`, which reads every stream through this group."""
+
+    group: str
+
+    @property
+    def owner(self) -> str:
+        """Which process gathers: the last one that was started."""
+        return f"quantum:marketstate-gather:{self.group}:owner"
+
+    @property
+    def counters(self) -> str:
+        return f"quantum:marketstate-gather:{self.group}:counters"
+
+    @property
+    def exchanges(self) -> str:
+        """Hash: symbol -> the exchange of which its candles are gathered."""
+        return f"quantum:marketstate-gather:{self.group}:exchanges"

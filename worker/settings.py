@@ -27,6 +27,7 @@ from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
+DEFAULT_INPUT_STREAM: Final = "quantum:stream:market.klines"
 _SECRETS: Final = ("redis_password", "redis_url")
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
@@ -36,6 +37,7 @@ _NEVER_READ: Final = {
     "THETA_OVERRIDE": "no version has ever read it: put the parameters to override into a JSON "
     f"file, and name that in {PREFIX}THETA_FILE"
 }
+_SEVERAL: Final = frozenset("*?[,")
 
 Name = Annotated[
     str,
@@ -84,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             description="a URL that starts with redis://, rediss://, unix:// or redis+sentinel://",
         ),
     ] = ""
-    input_stream: Name = "quantum:stream:market.klines"
+    input_stream: Name = DEFAULT_INPUT_STREAM
     max_ahead: Annotated[int, Meta(ge=0, le=604_800, description="whole seconds, 0 to 604800")] = 60
     group: Name = "marketstate"
     output_prefix: Name = "quantum:marketstate:"
@@ -217,6 +219,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return None if self.symbols.lower() == "all" else frozenset(_items(self.symbols))
 
     @property
+    def input_streams(self) -> list[str]:
+        """The streams and patterns that `gather` reads; otherwise there is one stream."""
+        return _items(self.input_stream)
+
+    @property
     def backfill_patterns(self) -> tuple[str, ...]:
         return () if self.backfill_keys == "none" else tuple(_items(self.backfill_keys))
 
@@ -246,12 +253,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def settings_from(
-    environ: Mapping[str, str] = os.environ, *, namespace: str | None = None
+    environ: Mapping[str, str] = os.environ,
+    *,
+    namespace: str | None = None,
+    several_inputs: bool = False,
 ) -> Settings:
     """Read and check all `MARKETSTATE_*` variables; an empty variable counts as not set.
 
-    `namespace` takes precedence over `MARKETSTATE_REPLAY_NAMESPACE`. Raises ConfigurationError,
-    which names the variable, its value and what is allowed.
+    `namespace` takes precedence over `MARKETSTATE_REPLAY_NAMESPACE`. Only with `several_inputs` may
+    the input stream be a pattern or a list. Raises ConfigurationError, which names the variable,
+    its value and what is allowed.
     """
     given = {
         name.removeprefix(PREFIX): value.strip()
@@ -275,6 +286,12 @@ def settings_from(
     theta = theta_from(f"{PREFIX}THETA_FILE", path) if path else merged_theta()
     settings = Settings(**values, theta=theta)
     _check_together(settings)
+    if not several_inputs and _SEVERAL & set(settings.input_stream):
+        raise ConfigurationError(
+            f"{PREFIX}INPUT_STREAM is {settings.input_stream!r}, a pattern or a list: only "
+            "`marketstate gather` reads several streams, and appends them to one; "
+            "see worker/commands/README.md, Gathering"
+        )
     return settings
 
 

@@ -206,6 +206,23 @@ def test_flat_fields_go_to_the_shard_of_their_symbol(
     assert misrouted(entries, client) == []
 
 
+@st.composite
+def of_cryptofeed(draw: st.DrawFn) -> Fields:
+    fields = {"symbol": draw(SYMBOLS), "close": "1.5", "interval": "1m", "closed": "True"}
+    fields |= {"start": str((T0 - 59_999) / 1_000), "stop": str(T0 / 1_000)}
+    extras = draw(st.dictionaries(TEXT, TEXT, max_size=3))
+    return {name.encode(): value.encode() for name, value in (extras | fields).items()}
+
+
+@given(entries=st.lists(of_cryptofeed(), min_size=5, max_size=40))
+@with_redis
+def test_cryptofeeds_candles_go_to_the_shard_of_their_symbol(
+    client: redis.Redis, entries: list[Fields]
+) -> None:
+    """G1"""
+    assert misrouted(entries, client) == []
+
+
 @given(
     entries=st.lists(
         in_field(spoilt(json_text()) | spoilt(OWN.map(msgspec.msgpack.encode))),

@@ -144,9 +144,30 @@ def as_own(one: Candle) -> dict[str, bytes]:
     return {"data": codec.encode(one)}
 
 
+def as_cryptofeed(one: Candle) -> dict[str, str]:
+    """As its Redis stream back end writes what an exchange says of a candle; `stop` is the next
+    open for every second one.
+    """
+    assert one.open_time is not None
+    stop_ms = one.close_time + (one.close_time // MINUTE_MS % 2)
+    return {
+        "exchange": "BINANCE",
+        "symbol": one.symbol,
+        "start": repr(one.open_time / 1_000),
+        "stop": repr(stop_ms / 1_000),
+        "interval": str(one.interval),
+        "trades": "None",
+        **{name: repr(getattr(one, name)) for name in ("open", "close", "high", "low", "volume")},
+        "closed": str(one.is_closed),
+        "timestamp": repr((one.close_time + 21) / 1_000),
+        "receipt_timestamp": repr((one.close_time + 82) / 1_000),
+    }
+
+
 FORMS: Final[dict[str, Any]] = {
     "envelope": as_envelope,
     "flat": as_flat,
     "kline event": as_kline_event,
     "own": as_own,
+    "cryptofeed": as_cryptofeed,
 }

@@ -109,11 +109,11 @@ def test_no_key_and_no_setting_is_a_word_of_trading() -> None:
 
 def test_only_the_commit_adds_to_an_output_and_nothing_goes_to_a_channel() -> None:
     """G7: outputs leave the worker as commands of a commit, which one module lists. Scripts only
-    wake other workers, except the one that feeds recorded entries to an input stream.
+    wake other workers, except those that feed recorded or gathered entries to an input stream.
     """
     commands = {path.name: set(_commands(path.read_text())) for path in SCRIPTS}
     adding = [name for name, used in commands.items() if "XADD" in used]
-    assert adding == ["carry_out.lua", "feed.lua"]
+    assert adding == ["carry_out.lua", "feed.lua", "gather_write.lua"]
     assert [path.name for path in SOURCES if '"XADD"' in path.read_text()] == ["plan.py"]
     assert [name for name, used in commands.items() if used & {"PUBLISH", "SPUBLISH"}] == []
 

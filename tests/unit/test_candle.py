@@ -19,6 +19,7 @@ from schemas.candle import (
     encode_envelope,
 )
 from schemas.closed import FLAGS
+from tests.support.candles import as_cryptofeed
 
 T = 1_700_000_040_000 - 1
 FULL = Candle(
@@ -76,6 +77,7 @@ FORMS: dict[str, dict[bytes, bytes]] = {
     "the upstream publisher's envelope": ENVELOPE,
     "an envelope without an event type": {b"payload": ENVELOPE[b"payload"]},
     "flat fields": bytes_of({name: str(value) for name, value in BUILTINS.items()}),
+    "cryptofeed": bytes_of(as_cryptofeed(FULL)),
     "flat fields with unknown ones": bytes_of(
         {name: str(value) for name, value in BUILTINS.items()}
     )

@@ -99,6 +99,15 @@ def test_streams_must_differ(given: dict[str, str]) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["candles-*", "a,b", "candle?", "[ab]"])
+def test_only_gather_reads_several_streams(name: str) -> None:
+    assert refusal(input_stream=name).startswith(
+        f"MARKETSTATE_INPUT_STREAM is {name!r}, a pattern or a list: only `marketstate gather` "
+    )
+    given = {"MARKETSTATE_INPUT_STREAM": name}
+    assert settings_from(given, several_inputs=True).input_streams == name.split(",")
+
+
 def test_the_window_must_be_as_long_as_theta_needs(tmp_path: Path) -> None:
     found = refusal(window_size="256")
     assert found.startswith("MARKETSTATE_WINDOW_SIZE is 256; allowed: at least 257, the longest ")

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 from schemas.candle import CandleRejected, check_symbol
@@ -39,6 +40,22 @@ def positive(text: str) -> float:
     if value == 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be above 0")
     return value
+
+
+def moment(text: str) -> str:
+    """An id for XRANGE. A time becomes its millisecond."""
+    if re.fullmatch(r"\d{1,20}(-\d{1,20})?", text):
+        return text
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be an entry id such as 1746373260000-0 or a time such as "
+            "2026-11-24T15:40"
+        ) from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return str(max(0, int(time.timestamp() * 1_000)))
 
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:

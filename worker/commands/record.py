@@ -5,8 +5,6 @@ is completed and closed; `--resume` continues after its last entry.
 """
 
 import argparse
-import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +12,7 @@ import redis
 
 from schemas.entry_id import entry_time_ms, parse_entry_id
 from schemas.recording import RecordedEntry
-from worker.commands.options import add_namespace
+from worker.commands.options import add_namespace, moment
 from worker.engine.utc import utc
 from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
 from worker.files.recordings import RecordingWriter
@@ -39,9 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="input (the default), output, dead, or the key of any stream",
     )
     when = "an entry id, or a time such as 2026-11-24 or 2026-11-24T15:40 (UTC)"
-    parser.add_argument("--from", type=_moment, dest="first", metavar="WHEN", help=when)
+    parser.add_argument("--from", type=moment, dest="first", metavar="WHEN", help=when)
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("--to", type=_moment, dest="last", metavar="WHEN", help=when)
+    end.add_argument("--to", type=moment, dest="last", metavar="WHEN", help=when)
     end.add_argument("--follow", action="store_true", help="wait for new entries until a signal")
     parser.add_argument(
         "--resume", action="store_true", help="continue after the last entry of FILE, if it exists"
@@ -120,22 +118,6 @@ def _stream(text: str, settings: Settings) -> str:
         "dead": settings.dead_stream,
     }
     return named.get(text, text)
-
-
-def _moment(text: str) -> str:
-    """An id for XRANGE. A time becomes its millisecond."""
-    if re.fullmatch(r"\d{1,20}(-\d{1,20})?", text):
-        return text
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be an entry id such as 1746373260000-0 or a time such as "
-            "2026-11-24T15:40"
-        ) from None
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return str(max(0, int(time.timestamp() * 1_000)))
 
 
 def _in_words(moment: str) -> str:

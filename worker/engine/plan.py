@@ -19,7 +19,7 @@ from schemas.market_state import (
     stream_fields,
 )
 from worker.engine import window_codec
-from worker.engine.changes import Changes, DeadLetter, SymbolChange
+from worker.engine.changes import Changes, Entry, SymbolChange
 from worker.keys import Keys, shard_name
 from worker.settings import Settings
 
@@ -72,7 +72,8 @@ def commands_of(changes: Changes, settings: Settings) -> list[Command]:
     commands = [*_of_symbols(changes, latest, settings), *_of_retired(changes)]
     commands += [[*to_output, *_flat_fields(stream_fields(*each))] for each in encoded]
     commands += [
-        [*to_dead, *_binary(_dead_fields(letter, settings.keys.input))] for letter in changes.dead
+        [*to_dead, *binary(dead_fields(*letter, source_stream=settings.keys.input))]
+        for letter in changes.dead
     ]
     commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
     commands += _of_shards(changes, short_marks=not settings.marks_are_long)
@@ -140,13 +141,15 @@ def _split(command: Command, arguments: list[Any]) -> Iterator[Command]:
 
 
 def _packed(change: SymbolChange) -> list[msgspec.Raw]:
-    return _binary(window_codec.pack(zip(change.close_times_ms, change.closes, strict=True)))
+    return binary(window_codec.pack(zip(change.close_times_ms, change.closes, strict=True)))
 
 
-def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
-    """The original fields first: in a reader's dict, ours then replace originals of that name."""
-    error, cut = letter.error, False
-    for i, (name, value) in enumerate(letter.entry.fields.items()):
+def dead_fields(entry: Entry, error: str, *, source_stream: str) -> Iterator[bytes]:
+    """The fields of a dead letter. The original ones come first: in a reader's dict, ours then
+    replace originals of that name.
+    """
+    cut = False
+    for i, (name, value) in enumerate(entry.fields.items()):
         cut |= i >= MAX_DEAD_FIELDS or len(name) + len(value) > MAX_DOCUMENT_BYTES
         if i < MAX_DEAD_FIELDS:
             yield name[:MAX_DOCUMENT_BYTES]
@@ -155,10 +158,10 @@ def _dead_fields(letter: DeadLetter, source_stream: str) -> Iterator[bytes]:
         error += f" (cut here to {MAX_DEAD_FIELDS} fields of {MAX_DOCUMENT_BYTES:,} bytes)"
     yield from (b"error", error.encode())
     yield from (b"source_stream", source_stream.encode())
-    yield from (b"source_id", letter.entry.id)
+    yield from (b"source_id", entry.id)
 
 
-def _binary(strings: Iterable[bytes]) -> list[msgspec.Raw]:
+def binary(strings: Iterable[bytes]) -> list[msgspec.Raw]:
     """Each as a MessagePack string: the reader inside Redis does not know MessagePack's own type
     for bytes, and accepts any bytes as a string.
     """

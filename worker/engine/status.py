@@ -236,6 +236,19 @@ def unread(client: Client, keys: Keys, group: Mapping[str, Any], most: int) -> U
     return Unread(count, not ended, first_id)
 
 
+def unfinished(client: Client, keys: Keys, most: float) -> tuple[int, bool] | None:
+    """How many entries the group has not finished, and whether there may be more: it counts only
+    until they exceed `most`. None if the stream has no such group.
+    """
+    groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
+    for group in groups:
+        if group["name"] == keys.group.encode():
+            pending = int(group["pending"])
+            waiting = unread(client, keys, group, max(0, int(most) + 1 - pending))
+            return waiting.entries + pending, waiting.at_least
+    return None
+
+
 def _workers(
     members: Mapping[bytes, bytes], shards: list[ShardStatus], now_ms: float
 ) -> Iterator[WorkerStatus]:

@@ -35,3 +35,5 @@ class Scripts:
         self.complete = script("integer", "clock", "carry_out", "complete")
         self.unread = script("integer", "steps", "unread")
         self.feed = script("stream", "feed")
+        self.gather_read = script("integer", "steps", "gather_read")
+        self.gather_write = script("integer", "gather_write")

@@ -26,8 +26,10 @@ def odd_entry(rng: Random, minute: int) -> OddEntry:
     chance = rng.random()
     if chance < 0.35:
         entry = _with_document(rng, json_document(rng, minute))
-    elif chance < 0.55:
+    elif chance < 0.5:
         entry = _flat(rng, minute)
+    elif chance < 0.6:
+        entry = _of_cryptofeed(rng, minute)
     elif chance < 0.75:
         entry = _envelope(rng, minute)
     elif chance < 0.93:
@@ -72,6 +74,25 @@ def _flat(rng: Random, minute: int) -> OddEntry:
         raw = text.encode(errors="surrogatepass")
         entry += [name.encode(), with_other_bytes(rng, raw) if rng.random() < 0.02 else raw]
     return entry
+
+
+def _of_cryptofeed(rng: Random, minute: int) -> OddEntry:
+    flat = _flat(rng, minute)
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    close_time = fields.pop(b"close_time", b"")
+    fields.pop(b"open_time", None)
+    if rng.random() < 0.9 and close_time.isdigit():
+        start_s = (int(close_time) - 59_999) / 1_000
+        stop_s = start_s + rng.choice((59.999, 60.0, 59.0, 59.9, 60.0, 58.0, 3_600.0))
+        close_time = repr(stop_s).encode()
+        fields[b"start"] = repr(start_s).encode()
+    else:
+        fields[b"start"] = values.any_value(rng).encode(errors="surrogatepass")
+    fields[b"stop"] = close_time
+    closed = rng.choice((b"True", b"True", b"True", b"False", b"None", b"1"))
+    fields |= {b"closed": closed, b"trades": b"None", b"exchange": b"BINANCE"}
+    fields.pop(b"is_closed", None)
+    return [part for pair in fields.items() for part in pair]
 
 
 def _large(rng: Random, minute: int) -> OddEntry:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import redis
 
 from worker.commands.replay.sources import Item
-from worker.engine.status import in_words, unread
+from worker.engine.status import in_words, unfinished
 from worker.errors import ConfigurationError, RedisUnusable
 from worker.settings import Settings
 from worker.stop import Stop
@@ -126,18 +126,10 @@ class ReplayFeeder:
         self.waited_s += time.monotonic() - began_s
 
     def _backlog(self, client: Client, most: float) -> tuple[int, bool]:
-        """How many entries the group has not finished, and whether there may be more: it counts
-        only until they exceed `most`. Without a group, all of the stream.
-        """
-        keys = self._keys
-        groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
-        for group in groups:
-            if group["name"] == keys.group.encode():
-                pending = int(group["pending"])
-                waiting = unread(client, keys, group, max(0, int(most) + 1 - pending))
-                return waiting.entries + pending, waiting.at_least
-        length: Any = client.xlen(keys.input)
-        return int(length), False
+        """As `unfinished`; without a group, all of the stream."""
+        found = unfinished(client, self._keys, most)
+        length: Any = client.xlen(self._keys.input) if found is None else 0
+        return found or (int(length), False)
 
     def _send(self, before: str, after: str, blob: bytes) -> None:
         reply: Any = self._feed_script(

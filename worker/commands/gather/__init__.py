@@ -1,0 +1,1 @@
+"""`marketstate gather`: brings the candles of many streams into the one that workers read."""

@@ -1,0 +1,201 @@
+"""`marketstate gather`: appends the candles of many streams to the one that workers read.
+
+Each stream is read through a group of its own. Candles are appended and their entries acknowledged
+in one step, so a crash neither loses nor repeats one.
+"""
+
+import argparse
+import math
+import time
+from collections import Counter
+from typing import Final
+
+import redis
+
+from worker.commands.gather.session import ENTRIES_AT_ONCE, Plan, Session
+from worker.commands.gather.sources import Sources, refuse_own
+from worker.commands.gather.taken import ENDS, GATHERED
+from worker.commands.options import amount, moment
+from worker.errors import ConfigurationError
+from worker.log import configure, log, repeats
+from worker.settings import DEFAULT_INPUT_STREAM, Settings, settings_from, under_journal
+from worker.stop import Stop
+from worker.store import connection
+from worker.store.outage import Outage
+from worker.store.refusal import is_transient
+
+TELL_EVERY_S: Final = 60.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "streams",
+        nargs="*",
+        metavar="STREAM",
+        help="a key, or a pattern such as 'candles-BINANCE-*'; default: MARKETSTATE_INPUT_STREAM, "
+        "separated by commas",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="STREAM",
+        help="append to this stream; default: MARKETSTATE_INPUT_STREAM if STREAMs are given, else "
+        "its default",
+    )
+    parser.add_argument(
+        "--updates",
+        action="store_true",
+        help="the streams have updates of running candles: the last one before the next candle "
+        "begins is the close, whatever their flags say",
+    )
+    parser.add_argument(
+        "--max-silence",
+        type=amount,
+        metavar="S",
+        help="with --updates: leave out a candle whose last update was written more than S seconds "
+        "before its end; default: a twentieth of its interval; inf: use it",
+    )
+    parser.add_argument(
+        "--exchange",
+        metavar="NAME",
+        help="leave out entries whose field `exchange` has another name",
+    )
+    parser.add_argument(
+        "--from",
+        type=moment,
+        dest="start",
+        default="0",
+        metavar="WHEN",
+        help="begin new groups after this entry id or time (UTC); default: with all there is",
+    )
+    parser.add_argument(
+        "--group", metavar="NAME", help="read through this group; default: MARKETSTATE_GROUP-gather"
+    )
+    parser.add_argument(
+        "--max-length",
+        type=amount,
+        default=100_000,
+        metavar="N",
+        help="keep about N entries in the stream that is appended to; inf: all; default: 100000",
+    )
+    parser.add_argument(
+        "--max-backlog",
+        type=amount,
+        default=10_000,
+        metavar="N",
+        help="wait while the workers have more than N unfinished entries; inf: never wait; "
+        "default: 10000",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    settings = settings_from(several_inputs=not options.streams)
+    configure("INFO", for_journal=under_journal())
+    names, plan = _planned(options, settings)
+    group = options.group or f"{settings.group}-gather"
+    stop = Stop()
+    stop.listen()
+    gatherer = Gatherer(settings, plan, Sources(names, group, options.start), stop)
+    log.info(
+        "gathering %s into %s through the group %s, %s",
+        ", ".join(names),
+        plan.target,
+        group,
+        "closing a candle when the next one begins" if plan.updates else "closed candles only",
+    )
+    gatherer.run()
+    return 0
+
+
+def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str], Plan]:
+    """The streams to gather, and what is done with them. Raises ConfigurationError."""
+    if settings.replay_namespace:
+        raise ConfigurationError(
+            "MARKETSTATE_REPLAY_NAMESPACE is set: gather has nothing to do with replays"
+        )
+    if settings.source == "synthetic":
+        raise ConfigurationError(
+            "MARKETSTATE_SOURCE is synthetic: the workers would not read what is gathered"
+        )
+    if options.max_silence is not None and not options.updates:
+        raise ConfigurationError("--max-silence needs --updates")
+    names = options.streams or settings.input_streams
+    target = options.to or (settings.input_stream if options.streams else DEFAULT_INPUT_STREAM)
+    if options.max_backlog < ENTRIES_AT_ONCE:
+        raise ConfigurationError(f"--max-backlog must be at least {ENTRIES_AT_ONCE}")
+    if options.max_length < 2 * options.max_backlog and options.max_length < math.inf:
+        raise ConfigurationError(
+            f"--max-length must be at least twice --max-backlog, so at least "
+            f"{2 * options.max_backlog:.0f}: else entries could be trimmed before workers read them"
+        )
+    keys = settings.keys
+    refuse_own(
+        names,
+        {
+            target: "the stream to append to",
+            settings.dead_stream: "the stream of dead letters",
+            settings.output_stream: "the stream of states",
+            keys.notices: "a stream of the workers",
+            keys.handed_over: "a stream of the workers",
+        },
+    )
+    plan = Plan(
+        target,
+        options.updates,
+        options.max_silence,
+        options.exchange,
+        options.max_length,
+        options.max_backlog,
+    )
+    return names, plan
+
+
+class Gatherer:
+    """Begins a new session whenever Redis was away, and says what has been gathered."""
+
+    def __init__(self, settings: Settings, plan: Plan, sources: Sources, stop: Stop) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._sources = sources
+        self._stop = stop
+        self._counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        self._tell_s = time.monotonic() + TELL_EVERY_S
+
+    def run(self) -> None:
+        """Until a signal. Raises WorkerError for what waiting cannot fix."""
+        outage = Outage(self._settings, log.warning)
+        try:
+            session = self._begin()
+            if not self._sources.streams:
+                log.warning("no such stream yet; waiting for one")
+            while not self._stop.requested:
+                try:
+                    session.work(self._stop)
+                    self._tell()
+                except redis.RedisError as error:
+                    if not is_transient(error):
+                        raise
+                    outage.note(error)
+                    session = connection.retry_transient(self._begin, self._stop, outage.note)
+                    outage.end()
+        except redis.RedisError as error:
+            if not self._stop.requested:
+                raise connection.unusable(error, self._settings) from error
+        finally:
+            repeats.tell(at_once=True)
+            log.info("in all: %s", _in_words(self._counts))
+
+    def _begin(self) -> Session:
+        return Session(self._settings, self._plan, self._sources, self._counts)
+
+    def _tell(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._tell_s:
+            since = self._counts - self._told
+            log.info("%s streams: %s", f"{len(self._sources.streams):,}", _in_words(since))
+            self._told, self._tell_s = self._counts.copy(), now_s + TELL_EVERY_S
+
+
+def _in_words(counts: Counter[str]) -> str:
+    """Each end that occurred, and `gathered` in any case."""
+    return ", ".join(f"{end} {counts[end]:,}" for end in ENDS if counts[end] or end == GATHERED)
