@@ -236,6 +236,7 @@ def test_a_gap_is_told_and_a_long_one_starts_the_window_over(
     ) in told
     (series,) = from_files([path], NOTHING, Findings(allow_gaps=True), HOURLY, 9_999).values()
     assert len(series.times_ms) == 400 - 256
+    assert "2025-01-23 09:59:59 UTC: the states start over\n" in capsys.readouterr().err
     short = written(tmp_path, times_and_closes([*other_coin, *after[:256]]))
     assert "has 256 prices after its last long gap; a state needs 257" in refused(capsys, short)
 

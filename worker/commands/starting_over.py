@@ -8,10 +8,15 @@ from collections.abc import Callable
 from core.theta import minimum_length
 from schemas.interval import interval_ms
 from schemas.sequence import missing_between
+from worker.engine.utc import utc
 from worker.settings import Settings
 
 StartsOver = Callable[[int, int], bool]
 """Whether the window starts over between two close times that follow each other [ms]."""
+
+
+def long_gap(symbol: str, last_ms: int, close_time_ms: int) -> str:
+    return f"no candle of {symbol} closed between {utc(last_ms)} and {utc(close_time_ms)} UTC"
 
 
 def starting_over(settings: Settings, interval: str) -> StartsOver:
