@@ -25,9 +25,8 @@ def starting_over(settings: Settings, interval: str) -> StartsOver:
     retire_after_ms = settings.retire_after_ms
 
     def starts_over(last_ms: int, close_time_ms: int) -> bool:
-        return (
-            missing_between(last_ms, close_time_ms, step_ms) > most
-            or close_time_ms - last_ms >= retire_after_ms
-        )
+        missing = missing_between(last_ms, close_time_ms, step_ms)
+        # Candles of a month are further apart than a worker waits for the next one.
+        return missing > most or (missing > 0 and close_time_ms - last_ms >= retire_after_ms)
 
     return starts_over
