@@ -15,7 +15,7 @@ _UNITS_MS: Final = {
     "h": 3_600_000,
     "d": 86_400_000,
     "w": 604_800_000,
-    "M": 30 * 86_400_000,
+    "M": 2_629_746_000,
 }
 _SPELLED: Final = {
     "s": "s sec secs second seconds",
@@ -40,7 +40,7 @@ _MAX_CHARACTERS: Final = 20
 def interval_ms(text: str) -> int | None:
     """The length of a candle interval such as `1m`; None if the text is not an interval.
 
-    A month counts as 30 days: its candles are 28 to 31 days apart.
+    A month counts as its average, 30.44 days, so that many in a row can be counted.
     """
     if not _INTERVAL.fullmatch(text):
         return None

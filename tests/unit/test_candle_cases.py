@@ -236,6 +236,7 @@ def test_a_gap_is_told_and_a_long_one_starts_the_window_over(
     ) in told
     (series,) = from_files([path], NOTHING, Findings(allow_gaps=True), HOURLY, 9_999).values()
     assert len(series.times_ms) == 400 - 256
+    assert "2025-01-23 09:59:59 UTC: the states start over\n" in capsys.readouterr().err
     short = written(tmp_path, times_and_closes([*other_coin, *after[:256]]))
     assert "has 256 prices after its last long gap; a state needs 257" in refused(capsys, short)
 
@@ -250,6 +251,37 @@ def test_a_gap_after_which_a_worker_forgets_a_symbol_starts_the_window_over(
     assert state(capsys, path)[0]["prices"] == 290
     monkeypatch.setenv("MARKETSTATE_RETIRE_AFTER", "never")
     assert state(capsys, path)[0]["prices"] == 350
+
+
+def test_candles_of_months_follow_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They differ in length, and are as far apart as MARKETSTATE_RETIRE_AFTER."""
+    months = [(2000 + i // 12, i % 12 + 1) for i in range(300)]
+    rows = [
+        f"{year}-{month:02}-01,{one.close}"
+        for (year, month), one in zip(months, CANDLES, strict=True)
+    ]
+    path = written(tmp_path, "\n".join(["open_time,close", *rows]), "BTCUSDT-1M.csv")
+    found, told = state(capsys, path)
+    assert (found["sigma"], found["prices"], found["missing"]) == (sigma_of(CLOSES), 300, 0)
+    assert told == ""
+
+
+def test_what_a_file_holds_cannot_move_the_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in (
+        "time,\x1b[2Jx\n1,2\n",
+        "\x1b[2J\n1,2\n",
+        f"open_time,close,symbol\n{CANDLES[0].open_time},1,\x1b[2J\n",
+        f"open_time,close\n{CANDLES[0].open_time},\x1b[2J\n",
+        "open_time,close\n\x1b[2J,1\n",
+        "time,close\n2025-01-01\x1b00:00,1\n",
+        "1,2,\x1b[2J\n",
+    ):
+        error = refused(capsys, written(tmp_path, text))
+        assert error.rstrip("\n").isprintable(), error
 
 
 def test_a_short_gap_is_told_and_counted_within_the_window_alone(

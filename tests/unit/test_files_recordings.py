@@ -83,13 +83,14 @@ def test_broken_lines_are_refused_or_counted(
         2: (b"text\n", "not an entry"),
         5: (LINES[2], "entry 2-0 comes after 3-0"),
         9: (b"x" * 350 + b"\n", "it has more than 100 bytes"),
+        12: (LINES[10], "entry 10-0 comes twice"),
     }
     lines = list(LINES)
     for line, (content, _) in broken.items():
         lines[line - 1] = content
     path = written(tmp_path / "a.jsonl.gz", lines)
     skipped = Skipped()
-    assert len(list(read_recording(path, skipped))) == len(ENTRIES) - 3
+    assert len(list(read_recording(path, skipped))) == len(ENTRIES) - 4
     report = "\n".join(skipped.report())
     for line, (_, says) in broken.items():
         assert f"{path}, line {line}: {says}" in report

@@ -63,8 +63,15 @@ def test_a_candle_closes_with_the_last_millisecond_of_its_interval(
     assert close_time_ms(time_ms(opened), interval) == time_ms(closes)
 
 
-def test_a_month_counts_as_thirty_days() -> None:
-    assert interval_ms("1M") == 30 * 24 * HOUR_MS
+def test_a_month_counts_as_its_average_so_that_many_can_be_counted() -> None:
+    month_ms = interval_ms("1M") or 0
+    assert 12 * month_ms == 365.2425 * 24 * HOUR_MS
+    starts_ms = [
+        time_ms(f"{year}-{month:02}-01") for year in range(2000, 2060) for month in range(1, 13)
+    ]
+    for count in (1, 2, 12, 255, 700):
+        spans = zip(starts_ms, starts_ms[count:], strict=False)
+        assert {round((end - start) / month_ms) for start, end in spans} == {count}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ def read_recording(path: Path, on_bad: OnBad = refuse) -> Iterator[ReadEntry]:
                 on_bad(where, str(error))
                 continue
             if entry.order <= last:
-                on_bad(where, f"entry {entry.id} comes after {last[0]}-{last[1]}")
+                comes = "twice" if entry.order == last else f"after {last[0]}-{last[1]}"
+                on_bad(where, f"entry {entry.id} comes {comes}")
                 continue
             last = entry.order
             yield ReadEntry(entry, number)

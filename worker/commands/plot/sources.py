@@ -18,7 +18,7 @@ from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place
 from worker.commands.markets import entries_after, readable
 from worker.commands.plot.series import Series, of_candles, of_records
-from worker.commands.starting_over import starting_over
+from worker.commands.starting_over import StartsOver, long_gap, starting_over
 from worker.errors import ConfigurationError
 from worker.files.candles.following import Following, ReadCandle
 from worker.files.candles.names import each_file, is_candle_file
@@ -58,11 +58,26 @@ def from_files(
     for path in recordings:
         _add(_from_recording(path, settings, last), found, path)
     starts_over = starting_over(settings, candle_files.interval)
-    candles = (read.candle for read in candle_files.read(findings))
+    read = (each.candle for each in candle_files.read(findings))
+    candles = _noting_what_starts_over(read, starts_over, findings)
     calculated = of_candles(candles, settings.theta, last, starts_over)
     _tell(findings)
     _add(calculated, found, "the candle files")
     return found
+
+
+def _noting_what_starts_over(
+    candles: Iterable[Candle], starts_over: StartsOver, findings: Findings
+) -> Iterator[Candle]:
+    last_ms: dict[str, int] = {}
+    for candle in candles:
+        before_ms = last_ms.get(candle.symbol)
+        if before_ms is not None and starts_over(before_ms, candle.close_time):
+            findings.notes.append(
+                f"{long_gap(candle.symbol, before_ms, candle.close_time)}: the states start over"
+            )
+        last_ms[candle.symbol] = candle.close_time
+        yield candle
 
 
 def _add(new: dict[str, Series], found: dict[str, Series], source: Path | str) -> None:
@@ -89,6 +104,7 @@ def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Seri
     else:
         candles = _candles(entries, str(path), settings, findings)
         starts_over = starting_over(settings, settings.candle_interval)
+        candles = _noting_what_starts_over(candles, starts_over, findings)
         found = of_candles(candles, settings.theta, last, starts_over)
     _tell(findings)
     return found

@@ -44,6 +44,7 @@ _WITHOUT_NAMES: Final = {
     6: (TIME, *PLAIN_COLUMNS[1:]),
     12: BINANCE_COLUMNS,
 }
+_MOST_SHOWN: Final = 40
 _ADVICE: Final = (
     "say what the columns are, such as --columns time,open,close,high,low,volume, with - for one "
     "that is not used"
@@ -64,6 +65,12 @@ class Columns(NamedTuple):
         return [i for i, found in enumerate(self.roles) if found == role]
 
 
+def shown(cell: str) -> str:
+    """Safe to print: a cell may be long, and hold characters that move the cursor."""
+    text = cell[:_MOST_SHOWN]
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def role_of(name: str) -> str | None:
     key = re.sub("[^a-z0-9]", "", name.lower())
     return _ROLES.get(key) or _ROLES.get(_UNIT.sub("", key))
@@ -76,7 +83,7 @@ def is_data(cells: Sequence[str]) -> bool:
 
 def named(cells: Sequence[str], said: Said, where: str) -> Columns:
     """From a line of names. Raises FileUnusable if it does not fit."""
-    columns = Columns(tuple(cells), tuple(map(role_of, cells)), have_names=True)
+    columns = Columns(tuple(map(shown, cells)), tuple(map(role_of, cells)), have_names=True)
     if not said.columns:
         _refuse_unusable(columns, where)
         return columns
@@ -110,7 +117,7 @@ def without_names(cells: Sequence[str], said: Said, where: str) -> Columns:
 def show(columns: Columns, cells: Sequence[str]) -> str:
     """The columns of a row and what they are taken for, with the advice to say what they are."""
     taken = ", ".join(
-        f"{name} {cell[:40]}" for name, cell in zip(columns.shown, cells, strict=True) if name
+        f"{name} {shown(cell)}" for name, cell in zip(columns.shown, cells, strict=True) if name
     )
     return f"taken as {taken}; {_ADVICE}"
 
@@ -128,7 +135,7 @@ def _said(said: Said, count: int, where: str) -> Columns:
 
 
 def _refuse_unusable(columns: Columns, where: str) -> None:
-    listed = ", ".join(name[:40] for name in columns.shown)
+    listed = ", ".join(columns.shown)
     lacks = [] if "close" in columns.roles else ["close"]
     if not {*_TIMES, TIME} & set(columns.roles):
         lacks.append("open_time, close_time or time")

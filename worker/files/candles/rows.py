@@ -11,7 +11,7 @@ from schemas.interval import close_time_ms, interval_ms, read_interval
 from schemas.symbol import plain
 from schemas.times import time_ms
 from worker.errors import FileUnusable
-from worker.files.candles.columns import FLAG, Columns
+from worker.files.candles.columns import FLAG, Columns, shown
 from worker.files.candles.table import Row
 from worker.files.candles.timing import Timing
 
@@ -64,7 +64,7 @@ class RowReader:
         self._intervals = columns.first("interval")
 
     def time_as_written(self, row: Row) -> str:
-        return f"{self._when.name} {row.cells[self._when.column][:40]}"
+        return f"{self._when.name} {shown(row.cells[self._when.column])}"
 
     def read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
         """Raises FileUnusable if a row belongs to another series."""
@@ -120,14 +120,14 @@ class RowReader:
             cell = row.cells[self._symbols]
             if cell and not _same_symbol(cell, self._symbol):
                 raise FileUnusable(
-                    f"{where}: {self._shown[self._symbols]} is {cell[:80]}, but the name or "
+                    f"{where}: {self._shown[self._symbols]} is {shown(cell)}, but the name or "
                     f"--symbol says {self._symbol}; a file holds one symbol"
                 )
         if self._intervals is not None:
             cell = row.cells[self._intervals]
             if cell and not _same_interval(cell, self._interval):
                 raise FileUnusable(
-                    f"{where}: {self._shown[self._intervals]} is {cell[:40]}, but the name or "
+                    f"{where}: {self._shown[self._intervals]} is {shown(cell)}, but the name or "
                     f"--interval says {self._interval}"
                 )
 

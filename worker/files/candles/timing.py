@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from schemas.interval import interval_ms
 from schemas.times import are_close_times, time_ms
 from worker.errors import FileUnusable
-from worker.files.candles.columns import TIME, Columns
+from worker.files.candles.columns import TIME, Columns, shown
 from worker.files.candles.said import Said
 from worker.files.candles.table import Row
 
@@ -121,4 +121,4 @@ def _readable(sample: Sequence[Row], column: int) -> list[int]:
 
 
 def _first(sample: Sequence[Row], column: int) -> str:
-    return sample[0].cells[column][:40] if sample else ""
+    return shown(sample[0].cells[column]) if sample else ""
