@@ -14,7 +14,7 @@ StartsOver = Callable[[int, int], bool]
 """Whether the window starts over between two close times that follow each other [ms]."""
 
 
-def long_gap(symbol: str, last_ms: int, close_time_ms: int) -> str:
+def gap_in_words(symbol: str, last_ms: int, close_time_ms: int) -> str:
     return f"no candle of {symbol} closed between {utc(last_ms)} and {utc(close_time_ms)} UTC"
 
 

@@ -16,7 +16,7 @@ from core.state import MarketState, State
 from schemas.interval import interval_ms
 from schemas.sequence import missing_within
 from worker.commands.options import add_candle_files, said
-from worker.commands.starting_over import StartsOver, long_gap, starting_over
+from worker.commands.starting_over import StartsOver, gap_in_words, starting_over
 from worker.commands.state_in_words import reading
 from worker.engine.synthetic import CANDLES_AT_START, price
 from worker.engine.utc import utc
@@ -94,10 +94,8 @@ def _since_the_last_long_gap(prices: Prices, starts_over: StartsOver, findings: 
         return prices
     i = begins[-1]
     findings.restarted = True
-    findings.notes.append(
-        f"{long_gap(prices.symbol, times_ms[i - 1], times_ms[i])}: the {i:,} prices before that "
-        "long gap do not count"
-    )
+    gap = gap_in_words(prices.symbol, times_ms[i - 1], times_ms[i])
+    findings.notes.append(f"{gap}: the {i:,} prices before that long gap do not count")
     return prices._replace(closes=prices.closes[i:], times_ms=times_ms[i:])
 
 

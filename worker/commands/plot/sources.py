@@ -18,7 +18,7 @@ from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place
 from worker.commands.markets import entries_after, readable
 from worker.commands.plot.series import Series, of_candles, of_records
-from worker.commands.starting_over import StartsOver, long_gap, starting_over
+from worker.commands.starting_over import StartsOver, gap_in_words, starting_over
 from worker.errors import ConfigurationError
 from worker.files.candles.following import Following, ReadCandle
 from worker.files.candles.names import each_file, is_candle_file
@@ -73,9 +73,8 @@ def _noting_what_starts_over(
     for candle in candles:
         before_ms = last_ms.get(candle.symbol)
         if before_ms is not None and starts_over(before_ms, candle.close_time):
-            findings.notes.append(
-                f"{long_gap(candle.symbol, before_ms, candle.close_time)}: the states start over"
-            )
+            gap = gap_in_words(candle.symbol, before_ms, candle.close_time)
+            findings.notes.append(f"{gap}: the states start over")
         last_ms[candle.symbol] = candle.close_time
         yield candle
 
