@@ -81,7 +81,7 @@ def _of_cryptofeed(rng: Random, minute: int) -> OddEntry:
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     close_time = fields.pop(b"close_time", b"")
     fields.pop(b"open_time", None)
-    if rng.random() < 0.9 and close_time.isdigit():
+    if rng.random() < 0.9 and close_time.isdigit() and len(close_time) < 20:
         start_s = (int(close_time) - 59_999) / 1_000
         stop_s = start_s + rng.choice((59.999, 60.0, 59.0, 59.9, 60.0, 58.0, 3_600.0))
         close_time = repr(stop_s).encode()
