@@ -9,6 +9,7 @@ import redis
 from tests.support.processes import give_children_the_default_signals
 from tests.support.service_manager import Manager
 from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
+from worker.log import log
 
 SERVERS = {
     "installed": installed_server(),
@@ -35,6 +36,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def default_signals() -> None:
     give_children_the_default_signals()
+
+
+@pytest.fixture(autouse=True)
+def log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in the process of the tests configures the log for good."""
+    monkeypatch.setattr(log, "filters", [*log.filters])
+    monkeypatch.setattr(log, "handlers", [*log.handlers])
+    monkeypatch.setattr(log, "level", log.level)
+    monkeypatch.setattr(log, "propagate", log.propagate)
 
 
 @pytest.fixture(scope="session")
