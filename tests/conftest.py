@@ -39,12 +39,12 @@ def default_signals() -> None:
 
 
 @pytest.fixture(autouse=True)
-def log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def log_as_before() -> Iterator[None]:
     """A command that runs in the process of the tests configures the log for good."""
-    monkeypatch.setattr(log, "filters", [*log.filters])
-    monkeypatch.setattr(log, "handlers", [*log.handlers])
-    monkeypatch.setattr(log, "level", log.level)
-    monkeypatch.setattr(log, "propagate", log.propagate)
+    level, before = log.level, (log.filters, log.handlers, log.propagate)
+    yield
+    log.filters, log.handlers, log.propagate = before
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")
