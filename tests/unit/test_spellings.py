@@ -13,8 +13,10 @@ import pytest
 from core.state import MarketState
 from core.theta import merged_theta
 from schemas.candle import decode_candle
+from schemas.closed import FLAGS
+from schemas.interval import is_of_length
 from tests.support.candles import FORMS
-from tests.support.spellings import CANDLES, CLOSES, SPELLINGS, SYMBOL, Spelling, write
+from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, SPELLINGS, SYMBOL, Spelling, write
 from worker.cli import main
 from worker.commands.options import add_candle_files, said
 from worker.commands.plot.series import NUMBERS
@@ -120,3 +122,31 @@ def test_the_forms_of_the_stream_give_the_same_state(form: str) -> None:
         }
         closes.append(decode_candle(fields, one.close_time).close)
     assert MarketState(merged_theta()).get_state(SYMBOL, closes) == EXPECTED
+
+
+FLAT = {
+    **{f"flag {flag}": {flag: "true"} for flag in FLAGS},
+    "flag 1": {"closed": "1"},
+    "flag True": {"x": "True"},
+    **{f"interval {text}": {"interval": text} for text in ("1H", "1hour", "ONE_HOUR", "PT1H")},
+    "open 0": {"open": "0.0"},
+    "volume empty": {"volume": ""},
+}
+
+
+@pytest.mark.parametrize("added", FLAT.values(), ids=FLAT)
+def test_spellings_of_an_entry_give_the_same_state_and_updates_do_not_count(
+    added: dict[str, str],
+) -> None:
+    closes = []
+    for one in CANDLES:
+        fields = {"symbol": SYMBOL, "close": str(one.close), "close_time": str(one.close_time)}
+        early_ms = one.close_time - HOUR_MS // 2
+        whole = {name.encode(): text.encode() for name, text in (fields | added).items()}
+        flag = next((name for name in added if name in FLAGS), None)
+        update = {b"close": b"50000"} | ({flag.encode(): b"false"} if flag else {})
+        for entry, entry_ms in ((whole | update, early_ms), (whole, one.close_time)):
+            found = decode_candle(entry, entry_ms, interval_ms=HOUR_MS)
+            closes += [found.close] if found.is_closed else []
+            assert is_of_length(found.interval or "1h", HOUR_MS)
+    assert MarketState().get_state(SYMBOL, closes) == EXPECTED

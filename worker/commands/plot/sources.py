@@ -13,7 +13,7 @@ import redis
 
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
-from schemas.interval import interval_ms
+from schemas.interval import is_of_length
 from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place
 from worker.commands.markets import entries_after, readable
@@ -129,15 +129,15 @@ def _candles(
 ) -> Iterator[Candle]:
     """The candles that a worker with these settings would apply."""
     following = Following(settings.candle_interval, findings)
+    ours = settings.candle_interval_ms
     for entry_id, fields in entries:
         where = f"{path}, entry {entry_id.decode()}"
         try:
-            candle = decode_candle(fields, entry_time_ms(entry_id), settings.max_ahead_ms)
+            candle = decode_candle(fields, entry_time_ms(entry_id), settings.max_ahead_ms, ours)
         except CandleRejected as error:
             findings.bad(where, str(error))
             continue
-        ours = settings.candle_interval_ms
-        if candle.interval is not None and interval_ms(candle.interval) != ours:
+        if candle.interval is not None and not is_of_length(candle.interval, ours):
             continue
         read = ReadCandle(candle, where, f"close_time {candle.close_time}")
         if not candle.is_closed:
