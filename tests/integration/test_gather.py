@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.support.candles import START_MS, as_cryptofeed, candle, expected_by_oracle, made_candles
-from tests.support.gathering import GROUP, SteppedGatherer, add, counted, gathered, pending
+from tests.support.gathering import GROUP, SteppedGatherer, add, counted, gathered, id_at, pending
 from tests.support.replaying import run
 from tests.support.worker_process import (
     DEAD,
@@ -207,6 +207,21 @@ def test_a_feed_that_never_says_that_a_candle_has_closed_is_told(
         "A: nothing in wrong says that the candle of 2025-05-04 15:40:59 UTC has closed; if "
     )
     assert (len(gathered(client)), counted(client)) == (3, {"gathered": 3, "unclosed": 12})
+
+
+@pytest.mark.parametrize(("interval", "length_s"), [("1m", 60), ("1h", 3_600)])
+def test_a_candle_without_a_flag_has_closed_if_it_was_written_after_its_close(
+    interval: str, length_s: int, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """By the time of its own entry, whenever it is gathered."""
+    close_time = START_MS + length_s * 1_000 - 1
+    for early_s, close in ((length_s - 10, 9.5), (length_s / 19, 8.5), (length_s / 100, 1.5)):
+        fields = {"symbol": "A", "close": str(close), "close_time": str(close_time)}
+        add(client, "mine", fields, id_at(close_time - early_s * 1_000))
+    given = {"MARKETSTATE_CANDLE_INTERVAL": interval}
+    SteppedGatherer(server, "mine", settings=given).work()
+    assert [each.close for each in gathered(client)] == [1.5]
+    assert counted(client) == {"gathered": 1, "unclosed": 2}
 
 
 @pytest.mark.parametrize("updates", [False, True])
