@@ -327,6 +327,28 @@ def test_an_outage_of_redis_is_waited_for(any_server_binary: Path, tmp_path: Pat
             assert gatherer.terminate() == 0, gatherer.log
 
 
+def test_a_full_redis_is_waited_for(any_server_binary: Path, tmp_path: Path) -> None:
+    """At the start, and later."""
+    candles = made_candles(("A",), 20)
+    with EmbeddedRedis(any_server_binary) as server, server.client() as client:
+        feed_fields(client, map(as_cryptofeed, candles[:10]), "mine")
+        client.config_set("maxmemory", "1")
+        with WorkerProcess(server.port, tmp_path, "gather", "mine") as gatherer:
+            gatherer.wait_for_log("waiting for Redis at ")
+            client.config_set("maxmemory", "0")
+            wait_until(lambda: client.xlen(INPUT) == 10, "all are gathered")
+            with client.pipeline() as together:
+                for one in candles[10:]:
+                    together.xadd("mine", as_cryptofeed(one))
+                together.config_set("maxmemory", "1")
+                together.execute()
+            gatherer.wait_for_log("lost Redis at ")
+            client.config_set("maxmemory", "0")
+            wait_until(lambda: client.xlen(INPUT) == 20, "it goes on")
+            assert gatherer.terminate() == 0, gatherer.log
+        assert gathered(client) == candles
+
+
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
