@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.support.candles import START_MS, as_cryptofeed, candle, expected_by_oracle, made_candles
-from tests.support.gathering import GROUP, SteppedGatherer, add, counted, gathered, pending
+from tests.support.gathering import GROUP, SteppedGatherer, add, counted, gathered, id_at, pending
 from tests.support.replaying import run
 from tests.support.worker_process import (
     DEAD,
@@ -209,6 +209,21 @@ def test_a_feed_that_never_says_that_a_candle_has_closed_is_told(
     assert (len(gathered(client)), counted(client)) == (3, {"gathered": 3, "unclosed": 12})
 
 
+@pytest.mark.parametrize(("interval", "length_s"), [("1m", 60), ("1h", 3_600)])
+def test_a_candle_without_a_flag_has_closed_if_it_was_written_after_its_close(
+    interval: str, length_s: int, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """By the time of its own entry, whenever it is gathered."""
+    close_time = START_MS + length_s * 1_000 - 1
+    for early_s, close in ((length_s - 10, 9.5), (length_s / 19, 8.5), (length_s / 100, 1.5)):
+        fields = {"symbol": "A", "close": str(close), "close_time": str(close_time)}
+        add(client, "mine", fields, id_at(close_time - early_s * 1_000))
+    given = {"MARKETSTATE_CANDLE_INTERVAL": interval}
+    SteppedGatherer(server, "mine", settings=given).work()
+    assert [each.close for each in gathered(client)] == [1.5]
+    assert counted(client) == {"gathered": 1, "unclosed": 2}
+
+
 @pytest.mark.parametrize("updates", [False, True])
 def test_what_is_remembered_of_symbols_is_bounded(
     updates: bool, server: EmbeddedRedis, client: redis.Redis
@@ -310,6 +325,28 @@ def test_an_outage_of_redis_is_waited_for(any_server_binary: Path, tmp_path: Pat
                 wait_until(lambda: client.xlen(INPUT) == 20, "it goes on")
                 assert gathered(client) == candles
             assert gatherer.terminate() == 0, gatherer.log
+
+
+def test_a_full_redis_is_waited_for(any_server_binary: Path, tmp_path: Path) -> None:
+    """At the start, and later."""
+    candles = made_candles(("A",), 20)
+    with EmbeddedRedis(any_server_binary) as server, server.client() as client:
+        feed_fields(client, map(as_cryptofeed, candles[:10]), "mine")
+        client.config_set("maxmemory", "1")
+        with WorkerProcess(server.port, tmp_path, "gather", "mine") as gatherer:
+            gatherer.wait_for_log("waiting for Redis at ")
+            client.config_set("maxmemory", "0")
+            wait_until(lambda: client.xlen(INPUT) == 10, "all are gathered")
+            with client.pipeline() as together:
+                for one in candles[10:]:
+                    together.xadd("mine", as_cryptofeed(one))
+                together.config_set("maxmemory", "1")
+                together.execute()
+            gatherer.wait_for_log("lost Redis at ")
+            client.config_set("maxmemory", "0")
+            wait_until(lambda: client.xlen(INPUT) == 20, "it goes on")
+            assert gatherer.terminate() == 0, gatherer.log
+        assert gathered(client) == candles
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from worker.settings import DEFAULT_INPUT_STREAM, Settings, settings_from, under
 from worker.stop import Stop
 from worker.store import connection
 from worker.store.outage import Outage
-from worker.store.refusal import is_transient
+from worker.store.refusal import is_transient, refuses_for_now
 
 TELL_EVERY_S: Final = 60.0
 
@@ -163,9 +163,9 @@ class Gatherer:
 
     def run(self) -> None:
         """Until a signal. Raises WorkerError for what waiting cannot fix."""
-        outage = Outage(self._settings, log.warning)
         try:
-            session = self._begin()
+            session = self._enter()
+            outage = Outage(self._settings, log.warning)
             if not self._sources.streams:
                 log.warning("no such stream yet; waiting for one")
             while not self._stop.requested:
@@ -184,6 +184,13 @@ class Gatherer:
         finally:
             repeats.tell(at_once=True)
             log.info("in all: %s", _in_words(self._counts))
+
+    def _enter(self) -> Session:
+        """Fails at once if Redis is away, but waits while it is full or loads its data."""
+        outage = Outage(self._settings, log.warning, begins="waiting for Redis")
+        session = connection.retry_transient(self._begin, self._stop, outage.note, refuses_for_now)
+        outage.end()
+        return session
 
     def _begin(self) -> Session:
         return Session(self._settings, self._plan, self._sources, self._counts)

@@ -32,6 +32,7 @@ class Judge:
     ) -> None:
         """Without `closing`, candles must say or show that they have closed."""
         self._max_ahead_ms = settings.max_ahead_ms
+        self._interval_ms = settings.candle_interval_ms
         self._max_symbols = settings.max_symbols
         self._closing = closing
         self._only = only_exchange.lower() if only_exchange else None
@@ -77,7 +78,9 @@ class Judge:
         if self._closing is not None:
             return self._closing.read(taken, fields)
         try:
-            return decode_candle(fields, taken.written_ms or 0, self._max_ahead_ms)
+            return decode_candle(
+                fields, taken.written_ms or 0, self._max_ahead_ms, self._interval_ms
+            )
         except CandleRejected as error:
             hint = _USE_UPDATES if b"timestamp" in fields and b"close_time" not in fields else ""
             raise CandleRejected(f"{error}{hint}") from None
