@@ -112,7 +112,7 @@ def test_entries_that_were_taken_away_and_trimmed_while_in_hand_end_once(
     feed(counting, made_candles(("BTCUSDT",), 10 + more)[10:])
     other.fetch()
     assert ends(counting) == {"lost": 10}
-    with pytest.raises(RolledBack, match="is not pending for shard-"):
+    with pytest.raises(RolledBack, match="is not there, or not routed yet"):
         holder.apply(in_hand)
     holder.shards.release()
     other.shards.release()

@@ -119,7 +119,7 @@ def test_a_long_stream_is_looked_through_in_slices_and_leases_are_kept_in_betwee
     assert [reading.entry.shard for reading in worker.fetch()] == [shard_of("BTCUSDT", 16)] * 20
     assert len(keeps) == 4
     worker.finish_all()
-    assert counters(client) == {"applied": 20, "ignored": 3 * IN_A_SLICE}
+    assert counters(client) == {"applied": 20, "unclosed": 3 * IN_A_SLICE}
     assert not client.hexists(META, "restoring")
 
 
@@ -146,7 +146,7 @@ def test_nothing_newer_is_routed_during_a_restoration_and_another_worker_can_fin
     other = SteppedWorker(server, "two")
     other.fetch()
     worker.finish_all()
-    assert counters(client) == {"applied": 41, "ignored": 2 * IN_A_SLICE}
+    assert counters(client) == {"applied": 41, "unclosed": 2 * IN_A_SLICE}
 
 
 def test_entries_that_are_taken_away_behind_a_slice_are_looked_for_again(
@@ -165,7 +165,7 @@ def test_entries_that_are_taken_away_behind_a_slice_are_looked_for_again(
 
     monkeypatch.setattr(worker.shards, "keep", takes_away_once)
     worker.finish_all()
-    assert counters(client) == {"applied": 20, "ignored": 3 * IN_A_SLICE}
+    assert counters(client) == {"applied": 20, "unclosed": 3 * IN_A_SLICE}
 
 
 def test_damaged_progress_of_a_restoration_is_ignored(

@@ -44,7 +44,7 @@ def fail_for(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
             raise ZeroDivisionError("nobody has thought of this")
         return right(settings, candle, *rest, **more)
 
-    monkeypatch.setattr("worker.engine.pipeline.record_of", wrong)
+    monkeypatch.setattr("worker.engine.emission.record_of", wrong)
 
 
 def test_a_calculation_that_fails_for_a_symbol_sets_it_aside_and_costs_no_other(

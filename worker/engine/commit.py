@@ -100,11 +100,10 @@ class Commit:
                     f"{found.decode(errors='replace') or 'none'} there, not the one that this "
                     "worker made or loaded"
                 )
-            case [b"not pending", index, entry_id]:
+            case [b"gone", index, entry_id]:
                 raise RolledBack(
-                    "it is back at older data, or another program has taken entries: "
-                    f"{entry_id.decode()} is not pending for "
-                    f"{shard_name(list(changes.finished)[index])} there"
+                    f"it is back at older data: entry {entry_id.decode()} of "
+                    f"{shard_name(list(changes.finished)[index])} is not there, or not routed yet"
                 )
             case [b"damaged", *found]:
                 symbols = list(changes.symbols)

@@ -12,7 +12,7 @@
 --   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
 -- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
 --         {'lease lost', index in shards, ...}, {'rolled back', index in shards, commit found},
---         {'not pending', index in shards, entry id}, {'wrong type', key, its type},
+--         {'gone', index in shards, entry id}, {'wrong type', key, its type},
 --         {'full', stream, its last id},
 --         {'damaged', {index of the symbol, key of that symbol, its type}, ...}
 --      or {'broken off', failure}.
@@ -78,15 +78,20 @@ if #damaged > 1 then return damaged end
 
 -- 3. Redis must have what the worker believes it has. It can go back to older data without breaking
 --    the connection, for example when a replica that is behind is copied over its master. If no
---    commit was lost, the last entries may be: Redis does not have them yet, or has not routed them,
---    and the worker that reads them later would process them once more.
+--    commit was lost, the last entries may be: Redis does not have them any more, or has not routed
+--    them yet, and the worker that reads them later would process them once more.
+local function is_gone(entry, consumer)
+  if #redis.call('XPENDING', input, group, entry, entry, '1', consumer) > 0 then return false end
+  -- If the consumer was deleted, the entry is there and was delivered.
+  return after(entry, group_info(input, group)['last-delivered-id'])
+    or #redis.call('XRANGE', input, entry, entry) == 0
+end
 for i, shard in ipairs(plan.shards) do
   local _, consumer, last_commit, last_entry = unpack(shard)
   local found = redis.call('HGET', commits, consumer) or ''
   if found ~= last_commit then return {'rolled back', i - 1, string.match(found, '^%w*')} end
-  if last_entry ~= '' then
-    local rows = redis.call('XPENDING', input, group, last_entry, last_entry, '1', consumer)
-    if #rows == 0 then return {'not pending', i - 1, last_entry} end
+  if last_entry ~= '' and is_gone(last_entry, consumer) then
+    return {'gone', i - 1, last_entry}
   end
 end
 

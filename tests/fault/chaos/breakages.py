@@ -49,7 +49,7 @@ BREAKAGES: Final = {
     "fencing": Breakage(
         [
             Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", ""),
-            Edit("worker/lua/commit.lua", "if found ~= shard[3] then", "if false then"),
+            Edit("worker/lua/commit.lua", "if found ~= last_commit then", "if false then"),
         ],
         ["pause", "request late"],
         times=5,
