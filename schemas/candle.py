@@ -28,9 +28,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, astuple
 
-from schemas.closed import FLAGS, closed_by_flags, is_early
+from schemas.closed import FLAGS, MAY_BE_ELSE, closed_by_flags, is_early
 from schemas.cryptofeed import in_our_names, is_of_cryptofeed
-from schemas.interval import is_of_length
+from schemas.interval import interval_ms as length_of
+from schemas.interval import read_interval
 from schemas.times import EARLIEST_MS, LATEST_MS
 
 MAX_DOCUMENT_BYTES: Final = 65_536
@@ -85,7 +86,7 @@ _OPTIONAL: Final = dict.fromkeys(("open", "high", "low", "volume"), float | None
 _NEEDED: Final = ("symbol", "close", "close_time", "interval")
 _WITH_FLAGS: Final[list[Any]] = [
     *(("symbol", str), ("close", float), ("close_time", int), ("interval", str | None, None)),
-    *((flag, bool | UnsetType, UNSET) for flag in FLAGS),
+    *((flag, Any if flag == MAY_BE_ELSE else bool | None | UnsetType, UNSET) for flag in FLAGS),
 ]
 _Bare: Final[Any] = msgspec.defstruct("_Bare", _WITH_FLAGS, frozen=True)
 """Of a candle that has optional fields which cannot be read."""
@@ -97,18 +98,19 @@ _Whole: Final[Any] = msgspec.defstruct(
 # In MessagePack without unknown fields: the reader in symbol.lua does not support all of
 # MessagePack, and after an unknown field it might not find the symbol.
 _Scalar = float | int | str | bool | None
+_SCALAR_FLAG: Final[Any] = (MAY_BE_ELSE, _Scalar | UnsetType, UNSET)
 _OwnWhole: Final[Any] = msgspec.defstruct(
-    "_OwnWhole", [], bases=(_Whole,), frozen=True, forbid_unknown_fields=True
+    "_OwnWhole", [_SCALAR_FLAG], bases=(_Whole,), frozen=True, forbid_unknown_fields=True
 )
 _OwnBare: Final[Any] = msgspec.defstruct(
     "_OwnBare",
-    [*_WITH_FLAGS, *((name, _Scalar, None) for name in _OPTIONAL)],
+    [_SCALAR_FLAG, *((name, _Scalar, None) for name in _OPTIONAL)],
+    bases=(_Bare,),
     frozen=True,
     forbid_unknown_fields=True,
 )
 _FLAGS_AT: Final = slice(len(_NEEDED), len(_NEEDED) + len(FLAGS))
-_NO_FLAGS: Final = (UNSET,) * len(FLAGS)
-_CLOSED: Final = (True, *_NO_FLAGS[1:])
+_CLOSED: Final = (True, *[UNSET] * (len(FLAGS) - 1))
 """The flags of a closed candle as the upstream publisher writes them."""
 
 
@@ -206,9 +208,11 @@ def encode_envelope(candle: Candle, *, source: str) -> dict[str, str | bytes]:
 def _candle(found: Any, entry_ms: int, max_ahead_ms: int, interval_ms: int) -> Candle:
     kind, is_closed = Candle, True
     if (flags := astuple(found)[_FLAGS_AT]) != _CLOSED:
-        is_closed = _has_closed(found, flags, entry_ms, max_ahead_ms, interval_ms)
-        if not is_closed and flags == _NO_FLAGS:
-            kind = Update
+        said = _said(flags)
+        if said is not None:
+            is_closed = said
+        elif not _may_have_closed(found, entry_ms, max_ahead_ms, interval_ms):
+            kind, is_closed = Update, False
     return kind(
         symbol=found.symbol,
         close=found.close,
@@ -223,24 +227,27 @@ def _candle(found: Any, entry_ms: int, max_ahead_ms: int, interval_ms: int) -> C
     )
 
 
-def _has_closed(
-    found: Any, flags: tuple[Any, ...], entry_ms: int, max_ahead_ms: int, interval_ms: int
-) -> bool:
+def _said(flags: tuple[Any, ...]) -> bool | None:
     named = zip(FLAGS, flags, strict=True)
     try:
-        said = closed_by_flags((name, flag) for name, flag in named if flag is not UNSET)
+        return closed_by_flags((name, flag) for name, flag in named if flag is not UNSET)
     except ValueError as error:
         raise CandleRejected(str(error)) from None
-    if said is not None:
-        return said
-    close_time: int = found.close_time
-    interval: str | None = found.interval
-    if not _has_time(entry_ms) or not is_early(close_time, entry_ms, interval_ms, max_ahead_ms):
+
+
+def _may_have_closed(found: Any, entry_ms: int, max_ahead_ms: int, interval_ms: int) -> bool:
+    """Of a candle without a flag."""
+    if not _has_time(entry_ms):
         return True
-    if interval is not None and not is_of_length(interval, interval_ms):
-        return False
-    # One that is further ahead than its interval is not an update, but has a wrong time.
-    return close_time - entry_ms > interval_ms + max_ahead_ms
+    close_time: int = found.close_time
+    length_ms: int | None = interval_ms
+    if found.interval is not None:
+        length_ms = length_of(read_interval(found.interval) or "")
+    if not is_early(close_time, entry_ms, length_ms or interval_ms, max_ahead_ms):
+        return True
+    # One that is further ahead than its interval is not an update, but has a wrong time. Of another
+    # interval, it concerns nobody.
+    return length_ms == interval_ms and close_time - entry_ms > interval_ms + max_ahead_ms
 
 
 def _has_time(entry_ms: int) -> bool:

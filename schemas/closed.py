@@ -7,22 +7,43 @@ not at all.
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 FLAGS: Final = (
     *("is_closed", "isClosed", "closed", "confirm", "x"),
     *("is_final", "isFinal", "final", "complete"),
 )
 """The names of the flag: `true`, `1`, `false` or `0` in any case, as text or not."""
+MAY_BE_ELSE: Final = "x"
+"""The one that feeds also use for something else: it is a flag only if it can be read as one."""
 
 # Of an interval: closed candles are written at most this much before their close time.
 _EARLY: Final = 20
 
 
-def closed_by_flags(flags: Iterable[tuple[str, bool]]) -> bool | None:
-    """What all flags of a candle say; None without flags.
+def flag_of(name: str, value: object) -> bool | None:
+    """What one flag says; None if it says nothing, because it is null or empty, or is not a flag.
 
-    Raises ValueError for flags that contradict each other.
+    Raises ValueError for what cannot be read.
     """
-    names = {value: name for name, value in flags}
+    try:
+        said: bool | None = msgspec.convert(
+            None if value == "" else value, bool | None, strict=False
+        )
+    except msgspec.ValidationError:
+        if name.lower() == MAY_BE_ELSE:
+            return None
+        shown = repr(value)[:40]
+        raise ValueError(f"{name} is {shown}; expected true, false, 1 or 0") from None
+    return said
+
+
+def closed_by_flags(flags: Iterable[tuple[str, object]]) -> bool | None:
+    """What all flags of a candle say; None if none says anything.
+
+    Raises ValueError for flags that contradict each other, or that cannot be read.
+    """
+    names = {said: name for name, value in flags if (said := flag_of(name, value)) is not None}
     if len(names) == 2:
         raise ValueError(f"{names[True]} says that the candle has closed, {names[False]} that not")
     return next(iter(names), None)

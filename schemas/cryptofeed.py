@@ -52,6 +52,6 @@ def in_our_names(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         )
     ours = {name: value for name, value in fields.items() if name not in _INSTEAD}
     ours |= {b"open_time": b"%d" % start_ms, b"close_time": b"%d" % end_ms}
-    if closed:
+    if closed not in (b"", b"none"):
         ours[b"is_closed"] = closed
     return ours

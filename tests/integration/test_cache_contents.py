@@ -343,7 +343,7 @@ REFUSED: dict[str, tuple[Fill, str]] = {
     ),
     "a flag that is neither true nor false": (
         pushed("LPUSH", lambda c: named(opened(c), "t", c.close, final="maybe")),
-        "'final' is 'maybe'; expected true, false, 1 or 0",
+        "final is 'maybe'; expected true, false, 1 or 0",
     ),
     "flags that contradict each other": (
         pushed("LPUSH", lambda c: named(opened(c), "t", c.close, x=True, confirm="0")),

@@ -127,6 +127,35 @@ def test_a_candle_has_closed_if_its_flag_says_so_under_any_of_its_names(
             assert (type(found), found.is_closed) == (Candle, is_closed), (fields, value)
 
 
+SAYS_NOTHING: list[tuple[str, list[Any]]] = [
+    *((flag, [None]) for flag in FLAGS),
+    ("x", ["", "12.5", "maybe", 2, -1, 0.0, 1.0]),
+]
+
+
+@pytest.mark.parametrize(("flag", "values"), SAYS_NOTHING)
+def test_what_is_null_or_an_x_that_is_no_flag_says_nothing(flag: str, values: list[Any]) -> None:
+    """A feed may have an `x` that means something else. Then the time of the entry decides."""
+    for value in values:
+        candle = PLAIN | {flag: value}
+        forms = [{b"payload": as_json(candle)}, {b"data": msgspec.msgpack.encode(candle)}]
+        if value is not None:
+            forms.append(flat(**{flag: str(value).encode()}))
+        for fields in forms:
+            assert type(decode_candle(fields, T)) is Candle
+            assert type(decode_candle(fields, T - 30_000)) is Update
+            other = fields | flat(confirm=b"0") if b"symbol" in fields else None
+            if other:
+                assert type(decode_candle(other, T - 30_000)) is Candle
+
+
+def test_an_x_in_json_may_be_anything() -> None:
+    for value in ([1, 2], {"y": True}, "true story"):
+        assert decode(with_payload(x=value)) == decode(with_payload())
+    with pytest.raises(CandleRejected, match="is not a candle"):
+        decode({b"data": msgspec.msgpack.encode(PLAIN | {"x": [1]})})
+
+
 def test_the_flag_of_a_kline_event_is_x() -> None:
     event = KLINE | {"k": KLINE["k"] | {"x": False}}  # type: ignore[operator]
     assert decode({b"data": as_json(event)}).is_closed is False
@@ -164,6 +193,14 @@ def test_a_candle_without_a_flag_that_is_written_before_it_closes_is_an_update(
         flagged = fields | flat(confirm=b"1") if b"symbol" in fields else with_payload(x=True)
         if ahead_ms <= max_ahead_ms:
             assert decode_candle(flagged, T - ahead_ms, max_ahead_ms, interval_ms).is_closed
+
+
+def test_how_early_an_update_is_goes_by_the_interval_that_it_names() -> None:
+    hourly = with_payload(interval="ONE_HOUR")
+    for of_group_ms in (MINUTE_MS, HOUR_MS):
+        for ahead_ms, found in ((60_000, Candle), (60_001, Update), (HOUR_MS, Update)):
+            decoded = decode_candle(hourly, T - ahead_ms, 60_000, of_group_ms)
+            assert type(decoded) is found, (of_group_ms, ahead_ms)
 
 
 def test_a_candle_without_a_flag_that_is_more_than_its_interval_ahead_has_a_wrong_time() -> None:

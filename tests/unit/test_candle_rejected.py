@@ -123,10 +123,12 @@ BAD: dict[str, tuple[dict[bytes, bytes], str]] = {
     "time with a fraction": (with_payload(close_time=T + 0.5), "Expected `int`, got `float`"),
     "time true": (with_payload(close_time=True), "Expected `int`, got `bool` - at `$.close_time`"),
     "time as a date": (with_payload(close_time="2023-11-14"), "Expected `int`, got `str`"),
-    "is_closed 'no'": (with_payload(is_closed="no"), "Expected `bool`, got `str` - at `$.is_cl"),
-    "closed null": (with_payload(closed=None), "Expected `bool`, got `null` - at `$.closed`"),
-    "confirm 2": (with_payload(confirm=2), "Expected `bool`, got `int` - at `$.confirm`"),
-    "flat x 'maybe'": (flat(x=b"maybe"), "Expected `bool`, got `str` - at `$.x`"),
+    "is_closed 'no'": (
+        with_payload(is_closed="no"),
+        "Expected `bool | null`, got `str` - at `$.is_cl",
+    ),
+    "confirm 2": (with_payload(confirm=2), "Expected `bool | null`, got `int` - at `$.confirm`"),
+    "flat final 'maybe'": (flat(final=b"maybe"), "Expected `bool | null`, got `str` - at `$.fi"),
     "two flags": (
         with_payload(is_closed=True, confirm=False),
         "is_closed says that the candle has closed, confirm that not",

@@ -74,6 +74,10 @@ def test_a_flag_that_is_always_true_is_refused() -> None:
     assert decoded(exchange="OKX", closed="") == decoded()
 
 
+def test_a_flag_that_is_none_says_nothing() -> None:
+    assert decoded(closed="None") == decoded(closed="") == decoded()
+
+
 def test_a_flat_candle_may_have_fields_of_these_names() -> None:
     """Only with `start` and `stop`, and without a close time, is it one of cryptofeed's."""
     fields = {b"symbol": b"A", b"close": b"1.5", b"close_time": b"%d" % ONE.close_time}

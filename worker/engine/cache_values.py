@@ -74,8 +74,7 @@ def read_value(
     for name, named in told.get("symbol", {}).items():
         if isinstance(named, str) and plain(named) != plain(symbol):
             raise ValueError(f"it has values of the symbol {named[:80]!r} ({name!r})")
-    flags = told.get("flag", {})
-    if closed_by_flags((name, _flag(name, flag)) for name, flag in flags.items()) is False:
+    if closed_by_flags(told.get("flag", {}).items()) is False:
         return LeftOut(NOT_CLOSED)
     for interval in told.get("interval", {}).values():
         if isinstance(interval, str) and not _is_interval(interval, candle_interval_ms):
@@ -114,14 +113,6 @@ def _candle_in(found: dict[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("k"), dict):
         found = {"s": found.get("s")} | found["k"]
     return found
-
-
-def _flag(name: str, flag: object) -> bool:
-    try:
-        return msgspec.convert(flag, bool, strict=False)
-    except msgspec.ValidationError:
-        text = f"{name!r} is {str(flag)[:40]!r}; expected true, false, 1 or 0"
-        raise ValueError(text) from None
 
 
 @lru_cache(maxsize=1_024)

@@ -13,7 +13,7 @@ import redis
 
 from schemas.candle import MAX_DOCUMENT_BYTES, Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
-from worker.engine.changes import Entry, Ignored, Reading
+from worker.engine.changes import ENDS, Entry, Ignored, Reading
 from worker.engine.key_health import printable
 from worker.engine.pipeline import Pipeline
 from worker.keys import shard_of
@@ -31,7 +31,7 @@ _KINDS_SHOWN: Final = 3
 _NEVER: Final = (2**63, 0)
 """All entries only fill windows, so that no state is calculated."""
 
-_OTHERS: Final = frozenset({"duplicate", "revised", "late", "ignored", "unclosed", "dead"})
+_OTHERS: Final = frozenset(ENDS) - {"applied"}
 _TICKS: Final = "look like ticks, but a worker needs candles that have closed"
 _RAW: Final = (
     "look like updates of candles; `marketstate gather --updates` makes closed ones of them"
@@ -82,7 +82,12 @@ def _of_nothing(stream: str, settings: Settings) -> Preview:
 def _routed(entry_id: bytes, fields: dict[bytes, bytes], settings: Settings) -> Entry:
     """With the shard that `route.lua` gives it."""
     try:
-        symbol = decode_candle(fields, entry_time_ms(entry_id), settings.max_ahead_ms).symbol
+        symbol = decode_candle(
+            fields,
+            entry_time_ms(entry_id),
+            settings.max_ahead_ms,
+            settings.candle_interval_ms,
+        ).symbol
         return Entry(shard_of(symbol, settings.shards), entry_id, fields)
     except Exception:  # the pipeline says what it is
         return Entry(0, entry_id, fields)

@@ -209,7 +209,10 @@ def reading(
             candle["close_time"],
         )
         close_time_ms = int(close_time_ms)
-        flags = {FLAG_VALUES[str(candle[name]).lower()] for name in FLAGS if name in candle}
+        told = {name: str(candle[name]).lower() for name in FLAGS if candle.get(name) is not None}
+        if told.get("x") not in FLAG_VALUES:
+            told.pop("x", None)
+        flags = {FLAG_VALUES[text] for text in told.values()}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "dead"
     can_be_true = (

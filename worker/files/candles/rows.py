@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.candle import Candle, CandleRejected
+from schemas.closed import flag_of
 from schemas.interval import close_time_ms, interval_ms, read_interval
 from schemas.symbol import plain
 from schemas.times import time_ms
@@ -17,8 +18,6 @@ from worker.files.candles.timing import Timing
 
 ReadRow = tuple[Row, Candle | CandleRejected]
 
-_TRUE: Final = frozenset(("true", "1"))
-_FALSE: Final = frozenset(("false", "0"))
 _NOTHING: Final = frozenset(("", "-", "null", "none", "na", "n/a"))
 
 
@@ -36,12 +35,12 @@ class Flags:
         said: dict[bool, str] = {}
         for i, name in self._columns:
             cell = row.cells[i]
-            if cell.lower() in _TRUE:
-                said[True] = f"{name} is {cell}"
-            elif cell.lower() in _FALSE:
-                said[False] = f"{name} is {cell}"
-            elif cell:
-                raise CandleRejected(f"{name} is {cell[:40]!r}; expected true or false")
+            try:
+                flag = flag_of(name, cell)
+            except ValueError as error:
+                raise CandleRejected(str(error)) from None
+            if flag is not None:
+                said[flag] = f"{name} is {cell}"
         if len(said) > 1:
             raise CandleRejected(f"{said[True]}, but {said[False]}: has it closed?")
         return said.get(False, "")
