@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 _EMPTY: NDArray[np.float64] = np.empty((2, 0))
+_SPARE: Final = 16
+"""Of the capacity: a worker keeps a window for each symbol, and a move takes a microsecond."""
 
 
 class Window:
@@ -14,8 +17,8 @@ class Window:
 
     New closes are appended to a buffer; when its end is reached, the closes still needed are moved
     to the front. So the closes are always one contiguous slice. The buffer starts with room for
-    what comes first, and doubles up to twice the capacity, because a symbol may be seen only once.
-    From then on there is one move per `capacity` closes.
+    what comes first, and doubles until it is a sixteenth longer than the capacity, because a symbol
+    may be seen only once. From then on there is a move after each sixteenth of the closes.
 
     Parameters
     ----------
@@ -98,9 +101,10 @@ class Window:
         if self._end + new_n > room_n:
             old_n = min(self._size, self._capacity - new_n)
             kept = self._buffer[:, self._end - old_n : self._end]
-            if room_n < 2 * self._capacity:
+            full_n = self._capacity + self._capacity // _SPARE + 1
+            if room_n < full_n:
                 # The first closes get just the room that they need.
-                more_n = 2 * min(old_n + new_n, self._capacity) if room_n else new_n
+                more_n = min(2 * (old_n + new_n), full_n) if room_n else new_n
                 self._buffer = np.empty((2, more_n))
             self._buffer[:, :old_n] = kept
             self._end = self._size = old_n

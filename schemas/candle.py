@@ -30,8 +30,7 @@ from msgspec.structs import asdict, astuple
 
 from schemas.closed import FLAGS, MAY_BE_ELSE, closed_by_flags, is_early
 from schemas.cryptofeed import in_our_names, is_of_cryptofeed
-from schemas.interval import interval_ms as length_of
-from schemas.interval import read_interval
+from schemas.interval import length_ms
 from schemas.times import EARLIEST_MS, LATEST_MS
 
 MAX_DOCUMENT_BYTES: Final = 65_536
@@ -240,14 +239,12 @@ def _may_have_closed(found: Any, entry_ms: int, max_ahead_ms: int, interval_ms: 
     if not _has_time(entry_ms):
         return True
     close_time: int = found.close_time
-    length_ms: int | None = interval_ms
-    if found.interval is not None:
-        length_ms = length_of(read_interval(found.interval) or "")
-    if not is_early(close_time, entry_ms, length_ms or interval_ms, max_ahead_ms):
+    its_ms = interval_ms if found.interval is None else length_ms(found.interval)
+    if not is_early(close_time, entry_ms, its_ms or interval_ms, max_ahead_ms):
         return True
     # One that is further ahead than its interval is not an update, but has a wrong time. Of another
     # interval, it concerns nobody.
-    return length_ms == interval_ms and close_time - entry_ms > interval_ms + max_ahead_ms
+    return its_ms == interval_ms and close_time - entry_ms > interval_ms + max_ahead_ms
 
 
 def _has_time(entry_ms: int) -> bool:

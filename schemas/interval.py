@@ -70,9 +70,9 @@ def read_interval(text: str) -> str | None:
 
 
 @lru_cache(maxsize=1_024)
-def is_of_length(text: str, length_ms: int) -> bool:
-    """Whether this is an interval, however it is spelled, of that length."""
-    return interval_ms(read_interval(text) or "") == length_ms
+def length_ms(text: str) -> int | None:
+    """The length of an interval, however it is spelled; None if it cannot be read."""
+    return interval_ms(read_interval(text) or "")
 
 
 def close_time_ms(open_time_ms: int, interval: str) -> int:

@@ -14,7 +14,7 @@ from core.state import MarketState
 from core.theta import merged_theta
 from schemas.candle import decode_candle
 from schemas.closed import FLAGS
-from schemas.interval import is_of_length
+from schemas.interval import length_ms
 from tests.support.candles import FORMS
 from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, SPELLINGS, SYMBOL, Spelling, write
 from worker.cli import main
@@ -148,5 +148,5 @@ def test_spellings_of_an_entry_give_the_same_state_and_updates_do_not_count(
         for entry, entry_ms in ((whole | update, early_ms), (whole, one.close_time)):
             found = decode_candle(entry, entry_ms, interval_ms=HOUR_MS)
             closes += [found.close] if found.is_closed else []
-            assert is_of_length(found.interval or "1h", HOUR_MS)
+            assert length_ms(found.interval or "1h") == HOUR_MS
     assert MarketState().get_state(SYMBOL, closes) == EXPECTED

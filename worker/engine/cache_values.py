@@ -5,14 +5,13 @@ it, `[time, open, high, low, close, volume]`. What it says about symbol and inte
 is closed, counts as in the stream.
 """
 
-from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from schemas.candle import MAX_DOCUMENT_BYTES
 from schemas.closed import FLAGS, closed_by_flags
-from schemas.interval import interval_ms, read_interval
+from schemas.interval import length_ms
 from schemas.symbol import plain
 from schemas.times import time_ms
 
@@ -77,7 +76,7 @@ def read_value(
     if closed_by_flags(told.get("flag", {}).items()) is False:
         return LeftOut(NOT_CLOSED)
     for interval in told.get("interval", {}).values():
-        if isinstance(interval, str) and not _is_interval(interval, candle_interval_ms):
+        if isinstance(interval, str) and length_ms(interval) != candle_interval_ms:
             return LeftOut(f"of the interval {interval[:20]!r}")
     ms, means = _time(told, candle_interval_ms)
     if ms is None and score is not None:
@@ -113,11 +112,6 @@ def _candle_in(found: dict[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("k"), dict):
         found = {"s": found.get("s")} | found["k"]
     return found
-
-
-@lru_cache(maxsize=1_024)
-def _is_interval(text: str, candle_interval_ms: int) -> bool:
-    return interval_ms(read_interval(text) or "") == candle_interval_ms
 
 
 def _time(told: dict[str, dict[str, Any]], candle_interval_ms: int) -> tuple[int | None, Means]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from schemas.candle import Candle, CandleRejected, Update, decode_candle
 from schemas.closed import FLAGS
-from schemas.interval import is_of_length, read_interval
+from schemas.interval import length_ms, read_interval
 from worker.engine.changes import Entry, Ignored, Lost, Reading, Unforeseen
 from worker.keys import shard_of
 from worker.settings import PREFIX, Settings
@@ -71,7 +71,7 @@ class Reader:
 
     def _is_of_our_interval(self, candle: Candle) -> bool:
         """An entry that names no interval is of ours; `60s` and `ONE_MINUTE` are `1m`."""
-        return candle.interval is None or is_of_length(candle.interval, self._interval_ms)
+        return candle.interval is None or length_ms(candle.interval) == self._interval_ms
 
     def _of_another_interval(self, text: str) -> str:
         ours = f"this group has {PREFIX}CANDLE_INTERVAL={self._settings.candle_interval}"

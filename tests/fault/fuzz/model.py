@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.interval import is_of_length
+from schemas.interval import length_ms
 from tests.support.candles import MINUTE_MS
 from tests.support.feeding import NEEDED
 from tests.support.small_workers import WINDOW_SIZE
@@ -40,7 +40,7 @@ class Model:
         return end
 
     def _end(self, candle: Candle) -> str:
-        if candle.interval is not None and not is_of_length(candle.interval, MINUTE_MS):
+        if candle.interval is not None and length_ms(candle.interval) != MINUTE_MS:
             return "ignored"
         if not candle.is_closed:
             return "unclosed"

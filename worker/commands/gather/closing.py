@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.interval import close_time_ms, interval_ms, read_interval
+from schemas.interval import close_time_ms, length_ms, read_interval
 from schemas.sequence import Place, place
 from schemas.times import time_ms
 from worker.commands.gather.taken import INCOMPLETE, LATE, SUPERSEDED, Batch, Taken, check_room
@@ -47,9 +47,8 @@ class Closing:
     def read(self, taken: Taken, fields: Mapping[bytes, bytes]) -> Candle:
         """The candle that an update is of, whatever its flag says. Raises CandleRejected."""
         candle = decode_candle(self._with_times(fields), taken.written_ms or 0, _NO_LIMIT_MS)
-        length_ms = self._length_ms(candle)
-        written_ms = taken.written_ms
-        if written_ms and candle.close_time - written_ms > length_ms + self._max_ahead_ms:
+        written_ms, its_ms = taken.written_ms, self._length_ms(candle)
+        if written_ms and candle.close_time - written_ms > its_ms + self._max_ahead_ms:
             raise CandleRejected(
                 f"the candle closes at {utc(candle.close_time)} UTC, more than an interval after "
                 f"this update was written, at {utc(written_ms)}: see the clock of its writer"
@@ -93,14 +92,13 @@ class Closing:
         return self._length_ms(candle) / _SILENCE
 
     def _length_ms(self, candle: Candle) -> int:
-        interval = read_interval(candle.interval or self._interval)
-        length_ms = interval_ms(interval) if interval else None
-        if length_ms is None:
+        its_ms = length_ms(candle.interval or self._interval)
+        if its_ms is None:
             raise CandleRejected(
                 f"interval {(candle.interval or '')[:40]!r} cannot be read, so nobody knows when "
                 "the candle ends"
             )
-        return length_ms
+        return its_ms
 
     def _with_times(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         """Without cryptofeed's flag; and with open and close time, if there is just an open time,

@@ -13,7 +13,7 @@ import redis
 
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
-from schemas.interval import is_of_length
+from schemas.interval import length_ms
 from schemas.market_state import MarketStateRecord
 from schemas.sequence import Place
 from worker.commands.markets import entries_after, readable
@@ -137,7 +137,7 @@ def _candles(
         except CandleRejected as error:
             findings.bad(where, str(error))
             continue
-        if candle.interval is not None and not is_of_length(candle.interval, ours):
+        if candle.interval is not None and length_ms(candle.interval) != ours:
             continue
         read = ReadCandle(candle, where, f"close_time {candle.close_time}")
         if not candle.is_closed:
