@@ -5,7 +5,9 @@ give the same candle another close time, such as ...999 ms and the full minute, 
 compared with half an interval to spare.
 """
 
+from collections.abc import Sequence
 from enum import Enum
+from itertools import pairwise
 
 
 class Place(Enum):
@@ -32,6 +34,17 @@ def missing_between(last_ms: int, close_time_ms: int, interval_ms: int) -> int:
 def shortest_gap_ms(missing: int, interval_ms: int) -> int:
     """The shortest time between two candles of which so many are missing between them."""
     return (missing + 1) * interval_ms - interval_ms // 2
+
+
+def start_after_gaps(times_ms: Sequence[int], until_ms: int, too_long_ms: float) -> int:
+    """The index behind the last gap of `too_long_ms` or more between these candles, up to the one
+    that closes at `until_ms`. 0 without such a gap; `len(times_ms)` if it is the last one.
+    """
+    start = 0
+    for i, (before_ms, after_ms) in enumerate(pairwise([*times_ms, until_ms]), start=1):
+        if after_ms - before_ms >= too_long_ms:
+            start = i
+    return start
 
 
 def missing_within(first_ms: int, last_ms: int, count: int, interval_ms: int) -> int:

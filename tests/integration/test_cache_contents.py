@@ -288,7 +288,7 @@ def test_what_is_older_than_a_long_gap_is_not_used(
     scored(opened, bare)(client, [*some(-40, -15), *some(25, FIRST - 1)])
     assert after_one_batch(server, client, [one(FIRST)]) == as_window(some(25, FIRST))
     assert "39 candles are missing between " in caplog.text
-    assert "more than MARKETSTATE_MAX_GAP: what is older is not used" in caplog.text
+    assert "with which a window starts over: what is older is not used" in caplog.text
 
 
 def test_prices_that_come_again_are_missing_in_a_sorted_set_and_counted(
@@ -359,7 +359,7 @@ REFUSED: dict[str, tuple[Fill, str]] = {
     ),
     "an end long before the stream": (
         scored(lambda c: opened(c) - 40 * MINUTE_MS, bare),
-        "more than MARKETSTATE_MAX_GAP",
+        "with which a window starts over",
     ),
 }
 

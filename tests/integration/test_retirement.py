@@ -336,6 +336,7 @@ def test_a_new_symbol_above_the_limit_costs_no_look_into_the_caches(
     feed(client, made_candles([f"SYM{i}" for i in range(5)], 1))
     readings = worker.fetch()
     begin = [
-        first.symbol for first in worker.pipeline.beginnings(readings, worker.shards.memory, 1)
+        first.symbol
+        for first in worker.pipeline.beginnings.candles(readings, worker.shards.memory, 1)
     ]
     assert begin == ["SYM0"]

@@ -11,7 +11,7 @@ from worker.engine.cached_closes import closes_before
 
 MINUTE_MS = 60_000
 FIRST_MS = 1_746_373_260_000 - 1
-WANTED = Wanted(MINUTE_MS, most=100, max_gap=100)
+WANTED = Wanted(MINUTE_MS, most=100, too_long_ms=100 * MINUTE_MS)
 
 
 @dataclass

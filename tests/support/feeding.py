@@ -80,7 +80,7 @@ class Twin:
         readings = pipeline.read(entries)
         histories = {
             (first.symbol, first.close_time): self._histories[first.symbol]
-            for first in pipeline.beginnings(readings, self.memory)
+            for first in pipeline.beginnings.candles(readings, self.memory)
             if first.symbol in self._histories
         }
         return pipeline.advance(readings, self.memory, histories)

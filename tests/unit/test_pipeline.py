@@ -434,7 +434,7 @@ def test_the_same_candle_once_more_does_not_hide_that_a_window_starts_over() -> 
     pipeline, over_ms = Pipeline(settings, FROM_THE_START), T0 + int(settings.starts_over_after_ms)
     times_ms = (T0, T0 + MINUTE_MS // 2 - 1, over_ms)
     readings = pipeline.read([candle_entry(i, BTC, ms) for i, ms in enumerate(times_ms)])
-    found = pipeline.beginnings(readings, lambda *_: None)
+    found = pipeline.beginnings.candles(readings, lambda *_: None)
     assert [candle.close_time for candle in found] == [T0, over_ms]
 
 

@@ -52,7 +52,7 @@ class Backfill:
         self._waiting: set[str] = set()
         """Those of them that were told before."""
         self._wanted = Wanted(
-            settings.candle_interval_ms, settings.window_size, settings.most_missing
+            settings.candle_interval_ms, settings.window_size, settings.starts_over_after_ms
         )
 
     def histories(

@@ -40,8 +40,8 @@ class Wanted(NamedTuple):
     interval_ms: int
     most: int
     """Closes that are used."""
-    max_gap: int
-    """Missing candles after which a window starts over."""
+    too_long_ms: float
+    """The shortest gap with which a window starts over."""
 
 
 def what_they_mean(means: Means, timed: Timed, stream: Stream, wanted: Wanted) -> Reading:

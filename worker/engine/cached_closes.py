@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Final, NamedTuple
 
-from schemas.sequence import Place, missing_between, place
+from schemas.sequence import Place, missing_between, place, start_after_gaps
 from worker.engine.cache_times import Stream, Wanted, step, what_they_mean
 from worker.engine.cache_values import Cached, Means
 from worker.engine.changes import History
@@ -107,22 +107,20 @@ def _in_order(
 
 def _last_part(history: History, stream: Stream, wanted: Wanted, notes: list[str]) -> Found:
     """What is after the last gap that starts a window over, and as much as is wanted."""
-    times_ms, closes = history
-    start = max(0, len(times_ms) - wanted.most)
-    missing = [
-        missing_between(before, after, wanted.interval_ms)
-        for before, after in pairwise([*times_ms[start:], stream.first_ms])
-    ]
-    long: list[int] = [i for i, n in enumerate(missing) if n > wanted.max_gap]
-    if long:
-        last = start + long[-1]
-        after_ms = times_ms[last + 1] if last + 1 < len(times_ms) else stream.first_ms
+    times_ms, closes = history[0][-wanted.most :], history[1][-wanted.most :]
+    start = start_after_gaps(times_ms, stream.first_ms, wanted.too_long_ms)
+    all_ms = [*times_ms, stream.first_ms]
+    if start:
+        before_ms, after_ms = all_ms[start - 1 : start + 1]
         text = (
-            f"{missing[long[-1]]} candles are missing between {utc(times_ms[last])} and "
-            f"{utc(after_ms)}, more than MARKETSTATE_MAX_GAP"
+            f"{missing_between(before_ms, after_ms, wanted.interval_ms)} candles are missing "
+            f"between {utc(before_ms)} and {utc(after_ms)}, with which a window starts over"
         )
-        if last + 1 == len(times_ms):
+        if start == len(times_ms):
             raise ValueError(text)
         notes.append(f"{text}: what is older is not used")
-        start, missing = last + 1, missing[long[-1] + 1 :]
-    return Found((times_ms[start:], closes[start:]), sum(missing), notes)
+    missing = sum(
+        missing_between(before, after, wanted.interval_ms)
+        for before, after in pairwise(all_ms[start:])
+    )
+    return Found((times_ms[start:], closes[start:]), missing, notes)

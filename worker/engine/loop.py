@@ -210,7 +210,7 @@ class Session:
         if not unfamiliar:
             return {}
         self.shards.look_up(unfamiliar, unconfirmed)
-        beginnings = self.pipeline.beginnings(readings, self.shards.memory, room)
+        beginnings = self.pipeline.beginnings.candles(readings, self.shards.memory, room)
         return self.backfill.histories(beginnings, readings, self.shards.memory)
 
     def _retire(self) -> bool:

@@ -5,19 +5,17 @@ writes them, not before.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from collections.abc import Iterable
 from typing import Final
 
-from core.window import Window
 from schemas.candle import Candle, CandleRejected
 from schemas.sequence import Place, missing_between, place
+from worker.engine.beginnings import Beginnings
 from worker.engine.changes import (
     Changes,
     Damaged,
     Entry,
     Histories,
-    History,
     Ignored,
     Lost,
     Memory,
@@ -27,7 +25,6 @@ from worker.engine.changes import (
     Unforeseen,
 )
 from worker.engine.emission import Close, Emission
-from worker.engine.mark import Mark
 from worker.engine.reading import Reader
 from worker.engine.utc import utc
 from worker.settings import PREFIX, Settings
@@ -42,14 +39,13 @@ class Pipeline:
         """Up to the entry id `warm_until`, candles fill windows and emit nothing."""
         self._settings = settings
         self._reader = Reader(settings)
+        self.beginnings = Beginnings(settings)
         self._emission = Emission(settings)
         self._warm_until = warm_until
         # Needed for every candle.
         self._needed = self._emission.needed
         self._interval_ms = settings.candle_interval_ms
         self._by_wall_clock = settings.rate_clock == "wall"
-        self._retire_after_ms = settings.retire_after_ms
-        self._starts_over_after_ms = settings.starts_over_after_ms
         self._no_room = (
             f"its symbol is new, and the group has {settings.max_symbols} symbols, as many as "
             f"{PREFIX}MAX_SYMBOLS allows"
@@ -58,37 +54,6 @@ class Pipeline:
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """What each entry is, in stream order."""
         return self._reader.read(entries)
-
-    def beginnings(
-        self, readings: Iterable[Reading], memory: MemoryOf, room: float = math.inf
-    ) -> Iterator[Candle]:
-        """The candles before which older closes are missing. They are the first of a new symbol, of
-        which `room` may come, the first of one whose window is not complete, and the first after
-        so long a gap that the window starts over.
-        """
-        last_ms: dict[str, int] = {}
-        incomplete: set[str] = set()
-        for entry, _, candle in readings:
-            if not isinstance(candle, Candle):
-                continue
-            symbol, close_time_ms = candle.symbol, candle.close_time
-            if symbol not in last_ms:
-                known = memory(entry.shard, symbol)
-                if isinstance(known, Damaged):
-                    continue
-                if known is None:
-                    if room <= 0:
-                        continue
-                    room -= 1
-                elif known.left is not None:
-                    incomplete.add(symbol)
-                last_ms[symbol] = self._unchanged(entry.shard, known).last_close_time_ms
-            last = last_ms[symbol]
-            if place(last, close_time_ms, self._interval_ms) is Place.NEXT:
-                if symbol in incomplete or self._begins(last, close_time_ms):
-                    yield candle
-                    incomplete.discard(symbol)
-                last_ms[symbol] = close_time_ms
 
     def advance(
         self,
@@ -115,9 +80,9 @@ class Pipeline:
                             self._refuse(known, entry, changes)
                             continue
                         room -= known is None
-                        change = self._unchanged(entry.shard, known)
+                        change = self.beginnings.unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
-                    change = self._with_older_closes(found, change, changes, histories)
+                    change = self.beginnings.change_for(found, change, changes, histories)
                     if self._apply(found, change, changes, entry) and (
                         change.length >= self._needed and order > self._warm_until
                     ):
@@ -170,120 +135,6 @@ class Pipeline:
             and len(window) >= self._needed
             and self._reader.is_wanted(symbol)
         )
-
-    def _unchanged(self, shard: int, known: Memory | None) -> SymbolChange:
-        known = known or Memory(Window(self._settings.window_size))
-        # A window that was lost must not let in again what was applied before.
-        last_ms = max(known.window.last_close_time_ms, known.mark.close_time_ms)
-        return SymbolChange(
-            shard, known.window, known.mark, last_close_time_ms=last_ms, left=known.left
-        )
-
-    def _begins(self, last_close_time_ms: int, close_time_ms: int) -> bool:
-        """Whether a window begins with this candle: it is the first one, so many are missing before
-        it that older closes are no history, or the symbol may have been retired. So nothing that is
-        published depends on when that happened.
-        """
-        gap_ms = close_time_ms - last_close_time_ms
-        return not last_close_time_ms or gap_ms >= self._starts_over_after_ms
-
-    def _with_older_closes(
-        self, candle: Candle, change: SymbolChange, changes: Changes, histories: Histories
-    ) -> SymbolChange:
-        """The change to which the candle belongs: another one, if a window begins with it, or if
-        closes that are missing before it come from a cache.
-        """
-        if self._begins(change.last_close_time_ms, candle.close_time):
-            change = self._beginning(candle, change, changes, histories)
-        elif change.left and histories:
-            change = self._completed(candle, change, histories)
-        else:
-            return change
-        changes.symbols[candle.symbol] = change
-        return change
-
-    def _beginning(
-        self, candle: Candle, before: SymbolChange, changes: Changes, histories: Histories
-    ) -> SymbolChange:
-        """The window that begins with this candle, and with the closes before it from a cache."""
-        history = histories.get((candle.symbol, candle.close_time), ((), ()))
-        times_ms, closes = self._after_gaps(history, candle)
-        if last_ms := before.last_close_time_ms:
-            self._tell_of_start_over(candle, last_ms, changes, is_gap=not times_ms)
-        return SymbolChange(
-            before.shard,
-            Window(self._settings.window_size),
-            Mark(),
-            [*times_ms],
-            [*closes],
-            times_ms[-1] if times_ms else 0,
-            starts_anew=last_ms > 0,
-        )
-
-    def _tell_of_start_over(
-        self, candle: Candle, last_ms: int, changes: Changes, *, is_gap: bool
-    ) -> None:
-        between = f"between {utc(last_ms)} and {utc(candle.close_time)} UTC"
-        if candle.close_time - last_ms >= self._retire_after_ms:
-            # Not counted: if the symbol was retired, nobody knows of the gap.
-            text = (
-                f"{candle.symbol}: no candle {between}, which is {self._settings.retire_after} or "
-                "longer: its window starts over"
-            )
-            changes.warnings.append(("starts over", text))
-            return
-        missing = missing_between(last_ms, candle.close_time, self._interval_ms)
-        changes.count(
-            "restarted",
-            f"{candle.symbol}: {missing} candles are missing {between}, and {PREFIX}MAX_GAP allows "
-            f"{self._settings.most_missing}: its window starts over",
-        )
-        if is_gap:
-            changes.count("gap")
-
-    def _after_gaps(self, history: History, candle: Candle) -> History:
-        """The part of a history, up to this candle, that is in one piece."""
-        times_ms, closes = history
-        begin = 0
-        for i, (before_ms, after_ms) in enumerate(pairwise(chain(times_ms, [candle.close_time]))):
-            if self._begins(before_ms, after_ms):
-                begin = i + 1
-        return times_ms[begin:], closes[begin:]
-
-    def _completed(
-        self, candle: Candle, change: SymbolChange, histories: Histories
-    ) -> SymbolChange:
-        """The window of which closes are missing, with those before this candle from a cache."""
-        history = histories.get((candle.symbol, candle.close_time), ((), ()))
-        if not history[0] or change.left is None:
-            return change
-        window, starts_anew = change.before, False
-        if change.left[0]:
-            # Nothing can go in front of the closes that are left, so all are written again.
-            history = self._joined(history, change.left)
-            window, starts_anew = Window(self._settings.window_size), True
-        times_ms, closes = self._after_gaps(history, candle)
-        if not times_ms:
-            return change
-        last_ms = max(times_ms[-1], change.mark.close_time_ms)
-        return SymbolChange(
-            change.shard,
-            window,
-            change.mark,
-            [*times_ms],
-            [*closes],
-            last_ms,
-            starts_anew,
-            change.left,
-        )
-
-    def _joined(self, history: History, left: History) -> History:
-        """Those of `history` that are older than what is left, and what is left."""
-        first_ms = left[0][0]
-        older_n = sum(
-            place(time_ms, first_ms, self._interval_ms) is Place.NEXT for time_ms in history[0]
-        )
-        return [*history[0][:older_n], *left[0]], [*history[1][:older_n], *left[1]]
 
     def _refuse(self, known: Damaged | None, entry: Entry, changes: Changes) -> None:
         """A candle of a symbol that is set aside, or of a new one for which there is no room."""

@@ -143,8 +143,8 @@ BREAKAGES: Final = {
     "retirement": Breakage(
         [
             Edit(
-                "worker/engine/pipeline.py",
-                "return not last_close_time_ms or gap_ms >= self._starts_over_after_ms",
+                "worker/engine/beginnings.py",
+                "return not last_close_time_ms or gap_ms >= self._too_long_ms",
                 "return not last_close_time_ms",
             )
         ],
