@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.candle import (
-    MAX_DOCUMENT_BYTES,
     Candle,
     CandleRejected,
     decode_candle,
 )
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from tests.support.feeding import T0, candle_entry
 from worker.engine.changes import Entry
 from worker.engine.group import join

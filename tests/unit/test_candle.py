@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from schemas.candle import (
     MAX_AHEAD_MS,
-    MAX_DOCUMENT_BYTES,
     Candle,
     CandleRejected,
     Update,
     decode_candle,
     encode_envelope,
 )
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.closed import FLAGS
 from tests.support.candles import as_cryptofeed
 

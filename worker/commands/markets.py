@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS, MAX_DOCUMENT_BYTES
+from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
 from worker.store.connection import Client
 from worker.store.newest import StreamEntry

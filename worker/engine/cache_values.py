@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas.candle import MAX_DOCUMENT_BYTES
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.closed import FLAGS, closed_by_flags
 from schemas.interval import length_ms
 from schemas.symbol import plain

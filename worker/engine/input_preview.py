@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import redis
 
-from schemas.candle import MAX_DOCUMENT_BYTES, Candle, CandleRejected, decode_candle
+from schemas.candle import Candle, CandleRejected, decode_candle
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.entry_id import entry_time_ms
 from worker.engine.changes import ENDS, Entry, Ignored, Reading
 from worker.engine.key_health import printable

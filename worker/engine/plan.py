@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.candle import MAX_DOCUMENT_BYTES
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.market_state import (
     MarketStateRecord,
     encode_record,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from schemas.candle import MAX_DOCUMENT_BYTES
+from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from worker.engine.changes import Entry
 from worker.engine.group import meta_gone
 from worker.keys import INTAKE, shard_name

@@ -21,7 +21,7 @@ from worker.settings import Settings
 _SILENCE: Final = 20
 _NO_LIMIT_MS: Final = 10**15
 # An entry with one of these says itself when its candle closes, in one of the forms of
-# schemas/candle.py.
+# schemas/candle_forms.py.
 _TIMES: Final = frozenset({b"close_time", b"closeTime", b"openTime", b"start", b"stop"})
 _DOCUMENTS: Final = frozenset({b"payload", b"data"})
 
