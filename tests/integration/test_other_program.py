@@ -14,8 +14,8 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import OUTPUT, WorkerProcess, feed
 from worker.commands.verify.command import verify
 from worker.engine.preflight import preflight
-from worker.engine.published import ENTRIES_LOOKED_AT
 from worker.local.redis_server import EmbeddedRedis
+from worker.store.newest import LOOKED_AT
 
 pytestmark = pytest.mark.one_redis_version
 
@@ -131,7 +131,7 @@ def test_entries_of_a_program_that_has_stopped_are_a_warning_until_they_are_far_
     add_entry(client, id=f"{newest.decode().partition('-')[0]}-999")
     (seen,) = verified(worker, max_state_age_s=0)
     assert seen.startswith("warn other program: 1 of the last ")
-    for number in range(ENTRIES_LOOKED_AT // len(SYMBOLS)):
+    for number in range(LOOKED_AT // len(SYMBOLS)):
         feed(client, candles_of(SYMBOLS, FILLED + number, FILLED + number))
         work_off(worker)
     assert (checked(worker), verified(worker)) == ([], [])

@@ -117,14 +117,15 @@ def test_a_thousand_full_windows_of_300_closes_need_less_than_6_megabytes() -> N
     assert full_bytes < 6_000_000
 
 
-def bytes_of_buffers(n: int, closes_n: int) -> int:
-    """What the buffers of `n` windows of 300 take, loaded with so many closes each."""
-    times, closes = np.arange(1, closes_n + 1), np.full(closes_n, 1.5)
+def bytes_of_buffers(n: int, closes_n: int, times: int = 1) -> int:
+    """What the buffers of `n` windows of 300 take, with so many closes added so many times."""
+    times_ms, closes = np.arange(1, closes_n + 1), np.full(closes_n, 1.5)
     windows = [Window(300) for _ in range(n)]
     tracemalloc.start()
     try:
         for window in windows:
-            window.extend(times, closes)
+            for i in range(times):
+                window.extend(times_ms + i * closes_n, closes)
         return tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -133,6 +134,7 @@ def bytes_of_buffers(n: int, closes_n: int) -> int:
 def test_a_window_takes_the_memory_that_its_closes_need() -> None:
     """A mad upstream may send a close each of as many symbols as it likes."""
     assert bytes_of_buffers(1_000, 1) < 250_000
+    assert bytes_of_buffers(1_000, 1, times=2) < 300_000
     assert bytes_of_buffers(1_000, 300) < 5_100_000
 
 

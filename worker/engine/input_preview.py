@@ -21,13 +21,9 @@ from worker.keys import shard_of
 from worker.settings import PREFIX, Settings
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
-from worker.store.newest import newest_entries
+from worker.store.newest import some_newest
 from worker.store.refusal import reason
 
-ENTRIES: Final = 100
-_PAGE: Final = 10
-# Ten entries may be that large, or more: then no further ones are read.
-_MOST_BYTES: Final = 4 * 1024 * 1024
 _KINDS_SHOWN: Final = 3
 _NEVER: Final = (2**63, 0)
 """All entries only fill windows, so that no state is calculated."""
@@ -51,7 +47,7 @@ def input_preview(client: Client, settings: Settings) -> Iterator[Preview]:
     stream = settings.keys.input
     try:
         time: Any = client.time()
-        found = newest_entries(client, stream, ENTRIES, page=_PAGE, most_bytes=_MOST_BYTES)
+        found = some_newest(client, stream)
     except redis.ResponseError as error:
         yield Preview("skip", f"cannot look at the entries of {stream}: {reason(error)}")
         return

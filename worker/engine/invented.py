@@ -16,12 +16,9 @@ from worker.engine.key_health import printable
 from worker.settings import PREFIX, Settings
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
-from worker.store.newest import StreamEntry, newest_entries
+from worker.store.newest import StreamEntry, some_newest
 
 TITLE: Final = "SYNTHETIC PRICES"
-_ENTRIES: Final = 100
-_PAGE: Final = 20
-_MOST_BYTES: Final = 2 * 1024 * 1024
 _SYMBOLS_SHOWN: Final = 5
 # As for verify: one state may be late.
 _RECENT_IN_STEPS: Final = 2
@@ -59,9 +56,7 @@ def by_published(client: Client, settings: Settings) -> Iterator[Invented]:
     """What others publish to the same keys, by the last states there."""
     try:
         time: Any = client.time()
-        entries = newest_entries(
-            client, settings.output_stream, _ENTRIES, page=_PAGE, most_bytes=_MOST_BYTES
-        )
+        entries = some_newest(client, settings.output_stream)
     except redis.RedisError:
         return
     now_ms = clock_ms(time)

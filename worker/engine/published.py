@@ -6,7 +6,7 @@ names, but without a record. `check`, `status`, `verify` and each worker at its 
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import redis
@@ -26,9 +26,9 @@ from worker.engine.key_health import SYMBOLS_SAMPLED, printable
 from worker.keys import Keys
 from worker.settings import Settings
 from worker.store.connection import Client
+from worker.store.newest import some_newest
 from worker.store.snapshot import read_together
 
-ENTRIES_LOOKED_AT: Final = 100
 _TO_DO: Final = "stop that program, or give it other keys"
 
 
@@ -94,8 +94,8 @@ class OthersEntries(NamedTuple):
 
 def others_entries(client: Client, settings: Settings) -> OthersEntries | None:
     """None if all of the last entries are states."""
-    entries: Any = client.xrevrange(settings.output_stream, count=ENTRIES_LOOKED_AT)
-    others = [(entry_id, fields) for entry_id, fields in entries if not _is_state(fields)]
+    entries = some_newest(client, settings.output_stream)
+    others = [(entry_id, fields) for entry_id, fields in entries[::-1] if not _is_state(fields)]
     if not others:
         return None
     symbols = {fields.get(b"symbol", b"").decode(errors="replace"): None for _, fields in others}

@@ -6,6 +6,10 @@ from typing import Any, Final
 from worker.store.connection import Client
 
 _PAGE: Final = 1_000
+LOOKED_AT: Final = 100
+_FEW: Final = 10
+# Ten entries may be that large, or more: then no further ones are read.
+_MOST_BYTES: Final = 4 * 1024 * 1024
 
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
 
@@ -27,6 +31,13 @@ def newest_entries(
         read_bytes += sum(_size(fields) for _, fields in entries)
         before = "(" + entries[-1][0].decode()
     return found[::-1]
+
+
+def some_newest(client: Client, stream: str) -> list[StreamEntry]:
+    """The last LOOKED_AT entries, oldest first; fewer if they are large, since anyone may have
+    written them.
+    """
+    return newest_entries(client, stream, LOOKED_AT, page=_FEW, most_bytes=_MOST_BYTES)
 
 
 def _size(fields: dict[bytes, bytes]) -> int:
