@@ -89,7 +89,7 @@ class Twin:
         """Change the twin of Redis as `commit.lua` does."""
         for symbol, change in changes.symbols.items():
             window = self._windows[symbol]
-            if change.starts_anew:
+            if change.starts_over:
                 window.clear()
             window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
             del window[: -self._settings.window_size]

@@ -109,7 +109,7 @@ class Beginnings:
             [*times_ms],
             [*closes],
             times_ms[-1] if times_ms else 0,
-            starts_anew=last_ms > 0,
+            starts_over=last_ms > 0,
         )
 
     def _tell_of_start_over(
@@ -140,11 +140,11 @@ class Beginnings:
         history = histories.get((candle.symbol, candle.close_time), ((), ()))
         if not history[0] or change.left is None:
             return change
-        window, starts_anew = change.before, False
+        window, starts_over = change.before, False
         if change.left[0]:
             # Nothing can go in front of the closes that are left, so all are written again.
             history = self._joined(history, change.left)
-            window, starts_anew = Window(self._settings.window_size), True
+            window, starts_over = Window(self._settings.window_size), True
         start = start_after_gaps(history[0], candle.close_time, self._too_long_ms)
         times_ms, closes = history[0][start:], history[1][start:]
         if not times_ms:
@@ -157,7 +157,7 @@ class Beginnings:
             [*times_ms],
             [*closes],
             last_ms,
-            starts_anew,
+            starts_over,
             change.left,
         )
 

@@ -106,7 +106,7 @@ class SymbolChange:
     closes: list[float] = field(default_factory=list)
     last_close_time_ms: int = 0
     """Only later candles are applied; 0 before the first."""
-    starts_anew: bool = False
+    starts_over: bool = False
     """What Redis has of the window is replaced."""
     left: History | None = None
     """As in `Memory`."""

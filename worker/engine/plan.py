@@ -98,7 +98,7 @@ def _of_symbols(
     first = COMMITS + 1 + 2 * len(changes.finished)
     for i, (symbol, change) in enumerate(changes.symbols.items()):
         key = first + KEYS_OF_A_SYMBOL * i
-        if change.starts_anew:
+        if change.starts_over:
             yield ["DEL", key]
         if change.closes:
             yield from _split(["RPUSH", key], _packed(change))

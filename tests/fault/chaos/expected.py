@@ -92,10 +92,10 @@ class _Reader:
             if fields.get("error", "").startswith(QUARANTINED)
         }
         self._taken = {symbol for note in history.notes for symbol in note.get("taken", ())}
-        self._anew: dict[str, list[dict[str, Any]]] = {}
+        self._starting_over: dict[str, list[dict[str, Any]]] = {}
         for note in history.notes:
-            if note["what"] in ("window anew", "mark anew"):
-                self._anew.setdefault(note["symbol"], []).append(note)
+            if note["what"] in ("window starts over", "mark starts over"):
+                self._starting_over.setdefault(note["symbol"], []).append(note)
 
     def read(self) -> Expected:
         start = id_of(self._settings["start_id"])
@@ -105,7 +105,7 @@ class _Reader:
         for note in self._history.notes:
             self._expected.sleepers.update(note.get("sleepers", ()))
         for name, symbol in self._expected.symbols.items():
-            self._begin_anew(name, symbol, until=None)
+            self._start_over(name, symbol, until=None)
         return self._expected
 
     def _take(self, entry: Entry) -> None:
@@ -129,7 +129,7 @@ class _Reader:
     def _apply(self, entry_id: tuple[int, int], close: Close) -> None:
         symbols, counters = self._expected.symbols, self._expected.counters
         symbol = symbols.get(close.symbol) or Symbol()
-        self._begin_anew(close.symbol, symbol, until=entry_id)
+        self._start_over(close.symbol, symbol, until=entry_id)
         step_ms, interval_ms = close.close_time_ms - symbol.last_ms, self._settings["interval_ms"]
         if symbol.last_ms and abs(step_ms) < interval_ms / 2:
             known = symbol.last_close
@@ -163,11 +163,11 @@ class _Reader:
         interval_ms: int = self._settings["interval_ms"]
         return (ms + interval_ms // 2) // interval_ms
 
-    def _begin_anew(self, name: str, symbol: Symbol, until: tuple[int, int] | None) -> None:
+    def _start_over(self, name: str, symbol: Symbol, until: tuple[int, int] | None) -> None:
         """What has happened to the symbol before this entry, or before the end."""
-        anew = self._anew.get(name, [])
-        while anew and (until is None or id_of(anew[0]["finished"]) < until):
-            _removed(symbol, anew.pop(0)["what"])
+        notes = self._starting_over.get(name, [])
+        while notes and (until is None or id_of(notes[0]["finished"]) < until):
+            _removed(symbol, notes.pop(0)["what"])
 
 
 def _forget(symbol: Symbol) -> None:
@@ -181,7 +181,7 @@ def _removed(symbol: Symbol, what: str) -> None:
     """Somebody has removed the window, or the emission mark. A window that is lost lets in nothing
     that is older than the last state.
     """
-    if what == "window anew":
+    if what == "window starts over":
         symbol.first = len(symbol.closes)
         symbol.last_ms = symbol.mark_ms
         symbol.lost_its_window = symbol.mark_ms > 0

@@ -81,10 +81,10 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
     with stage.client() as client:
         notes.act(client, [("EXTRA", "payload", candle)])
     yield rng.uniform(0.1, 1)
-    starts_anew = noticed and damage.key in ("window", "mark") and rng.random() < 0.5
-    stage.note(f"{symbol}: repaired, {'without what it was' if starts_anew else 'as it was'}")
+    starts_over = noticed and damage.key in ("window", "mark") and rng.random() < 0.5
+    stage.note(f"{symbol}: repaired, {'without what it was' if starts_over else 'as it was'}")
     with stage.client() as client:
-        repair(client, symbol, damage.key, starts_anew=starts_anew)
+        repair(client, symbol, damage.key, starts_over=starts_over)
     if not (yield from until_or(lambda: not _is_set_aside(stage, symbol), TIME_TO_GO_ON_S)):
         stage.complain(f"{symbol} is set aside {TIME_TO_GO_ON_S:.0f} s after its repair")
     with stage.client() as client:
@@ -99,7 +99,9 @@ def window_gone(stage: Stage, rng: random.Random) -> Steps:
     lost = stage.processes.said("windows of")
     keys = _keys(symbol)
     with stage.client() as client:
-        notes.act(client, [("DEL", keys.window), ("DEL", keys.lease)], symbol, what="window anew")
+        notes.act(
+            client, [("DEL", keys.window), ("DEL", keys.lease)], symbol, what="window starts over"
+        )
     return (yield from until_or(lambda: stage.processes.said("windows of") > lost))
 
 
@@ -115,15 +117,15 @@ def do_damage(client: redis.Redis, symbol: str, damage: Damage) -> None:
     notes.act(client, commands, symbol, what="damaged", key=damage.key)
 
 
-def repair(client: redis.Redis, symbol: str, key: str, *, starts_anew: bool = False) -> None:
-    """As it was; or without the key, so that the window, or the emission mark, starts anew."""
+def repair(client: redis.Redis, symbol: str, key: str, *, starts_over: bool = False) -> None:
+    """As it was; or without the key, so that the window, or the emission mark, starts over."""
     keys = _keys(symbol)
-    note = {"what": f"{key} anew"} if starts_anew else {"what": "repaired"}
+    note = {"what": f"{key} starts over"} if starts_over else {"what": "repaired"}
     commands: list[Command]
     if key == "mark":
-        commands = [("HDEL" if starts_anew else "BACK FIELD", keys.marks, symbol)]
+        commands = [("HDEL" if starts_over else "BACK FIELD", keys.marks, symbol)]
     else:
-        commands = [("DEL" if starts_anew else "BACK", getattr(keys, key))]
+        commands = [("DEL" if starts_over else "BACK", getattr(keys, key))]
     notes.act(client, commands, symbol, **note)
 
 
@@ -134,7 +136,7 @@ def repair_all(client: redis.Redis) -> None:
         match note:
             case {"what": "damaged", "symbol": symbol, "key": key}:
                 is_damaged[symbol] = key
-            case {"what": "repaired" | "window anew" | "mark anew", "symbol": symbol}:
+            case {"what": "repaired" | "window starts over" | "mark starts over", "symbol": symbol}:
                 is_damaged.pop(symbol, None)
     for symbol, key in is_damaged.items():
         repair(client, symbol, key)
