@@ -45,7 +45,10 @@ def closed_by_flags(flags: Iterable[tuple[str, object]]) -> bool | None:
     """
     names = {said: name for name, value in flags if (said := flag_of(name, value)) is not None}
     if len(names) == 2:
-        raise ValueError(f"{names[True]} says that the candle has closed, {names[False]} that not")
+        closed, running = names[True], names[False]
+        raise ValueError(
+            f"{closed} says that the candle has closed, but {running} says that it has not"
+        )
     return next(iter(names), None)
 
 

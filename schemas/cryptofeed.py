@@ -5,8 +5,8 @@ timestamp receipt_timestamp`: times as seconds with a fraction, `closed` as `Tru
 `None` as text. `stop` differs by exchange: the last instant of the candle, a second or a tenth
 before its end, or the next open. So the close time comes from `start` and `interval`.
 
-`closed` is right for Binance; of most exchanges it is always `False`, and of OKX and OKCoin always
-`True`.
+`closed` is right for Binance; of most exchanges it is always `False`, of some always `None`, and of
+OKX and OKCoin always `True`.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ _MOST_APART_MS: Final = 1_000
 # Of a month, whose end some of them guess.
 _MOST_APART_OF_MONTHS_MS: Final = 3 * 86_400_000
 _ALWAYS_CLOSED: Final = {b"OKX", b"OKCOIN"}
+_NOT_SAID: Final = {b"", b"none"}
 _INSTEAD: Final = {b"start", b"stop", b"closed"}
 
 
@@ -52,6 +53,6 @@ def in_our_names(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         )
     ours = {name: value for name, value in fields.items() if name not in _INSTEAD}
     ours |= {b"open_time": b"%d" % start_ms, b"close_time": b"%d" % end_ms}
-    if closed not in (b"", b"none"):
+    if closed not in _NOT_SAID:
         ours[b"is_closed"] = closed
     return ours

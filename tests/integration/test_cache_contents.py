@@ -347,7 +347,7 @@ REFUSED: dict[str, tuple[Fill, str]] = {
     ),
     "flags that contradict each other": (
         pushed("LPUSH", lambda c: named(opened(c), "t", c.close, x=True, confirm="0")),
-        "x says that the candle has closed, confirm that not",
+        "x says that the candle has closed, but confirm says that it has not",
     ),
     "scores that are not times": (
         scored(lambda c: c.close, lambda c: opened(c) / 1),

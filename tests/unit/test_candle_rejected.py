@@ -131,7 +131,7 @@ BAD: dict[str, tuple[dict[bytes, bytes], str]] = {
     "flat final 'maybe'": (flat(final=b"maybe"), "Expected `bool | null`, got `str` - at `$.fi"),
     "two flags": (
         with_payload(is_closed=True, confirm=False),
-        "is_closed says that the candle has closed, confirm that not",
+        "is_closed says that the candle has closed, but confirm says that it has not",
     ),
     "invalid UTF-8 in a used field": (
         {b"payload": as_json(PLAIN).replace(b"BTC", b"B\xffC")},

@@ -37,6 +37,14 @@ def test_the_flag_says_whether_it_has_closed(word: str, is_closed: bool) -> None
     assert decoded(closed=word).is_closed is is_closed
 
 
+def test_a_flag_that_is_none_is_no_flag() -> None:
+    """As of exchanges that say nothing; then the time at which the entry was written decides."""
+    assert decoded(closed="None") == ONE
+    fields = {name.encode(): text.encode() for name, text in as_cryptofeed(ONE).items()}
+    before = decode_candle(fields | {b"closed": b"None"}, ONE.close_time - 30_000)
+    assert before.is_closed is False
+
+
 def test_a_month_ends_when_the_next_begins() -> None:
     for stop in ("1740787199.999", "1740998000.0"):  # some exchanges take 30.44 days for a month
         found = decoded(start="1738368000.0", stop=stop, interval="1M")
@@ -72,10 +80,6 @@ def test_a_flag_that_is_always_true_is_refused() -> None:
     with pytest.raises(CandleRejected, match=r"every update of this exchange .* with --updates"):
         decoded(exchange="OKX")
     assert decoded(exchange="OKX", closed="") == decoded()
-
-
-def test_a_flag_that_is_none_says_nothing() -> None:
-    assert decoded(closed="None") == decoded(closed="") == decoded()
 
 
 def test_a_flat_candle_may_have_fields_of_these_names() -> None:
