@@ -78,7 +78,7 @@ def decode_candle(
     if event_type != b"market.klines":
         raise CandleRejected(f"event_type is {shown(event_type)}; expected 'market.klines'")
     if written := fields.get(_WRITTEN_FIELD):
-        entry_ms = _written_ms(written)
+        entry_ms = _written_ms(written, entry_ms, max_ahead_ms)
     try:
         found = found_in(fields)
     except ValueError as error:
@@ -160,10 +160,17 @@ def _has_time(entry_ms: int) -> bool:
     return EARLIEST_CLOSE_TIME_MS <= entry_ms < LATEST_CLOSE_TIME_MS
 
 
-def _written_ms(text: bytes) -> int:
+def _written_ms(text: bytes, entry_ms: int, max_ahead_ms: int) -> int:
     if not _WRITTEN.fullmatch(text):
         raise CandleRejected(f"{WRITTEN_MS} is {shown(text)}; expected a time in milliseconds")
-    return int(text)
+    written_ms = int(text)
+    # Otherwise it would let in any close time.
+    if written_ms > entry_ms + max_ahead_ms and _has_time(entry_ms):
+        raise CandleRejected(
+            f"{WRITTEN_MS} {written_ms} is {(written_ms - entry_ms) / 1_000:,.0f} s after the time "
+            "of the entry itself; it is when a copied entry was first written"
+        )
+    return written_ms
 
 
 @lru_cache(maxsize=65_536)

@@ -219,6 +219,11 @@ def test_an_entry_that_was_written_again_says_when_it_was_written_first() -> Non
     update = with_payload() | {b"written_ms": b"%d" % (T - 30_000)}
     assert isinstance(decode_candle(update, T + 86_400_000), Update)
     assert decode_candle(with_payload() | {b"written_ms": b""}, T + 86_400_000).is_closed
+    late = with_payload() | {b"written_ms": b"%d" % (T + 3_600_000)}
+    with pytest.raises(CandleRejected, match=r"written_ms .* is 3,540 s after the time of the"):
+        decode_candle(late, T + 60_000)
+    assert decode_candle(late, T + 3_540_000).is_closed
+    assert decode_candle(late, 0).is_closed
     with pytest.raises(CandleRejected, match="written_ms is 'noon'; expected a time in millis"):
         decode_candle(with_payload() | {b"written_ms": b"noon"}, T)
 
