@@ -1,5 +1,4 @@
-"""Which window a candle goes into: the one there is, one that it begins, or one with older closes
-from a cache.
+"""Which window a candle goes into: the one there is, a new one, or one with closes from a cache.
 
 A window starts over after a gap so long that older closes are no history, or that the symbol may
 have been retired. So nothing that is published depends on when that happened. Pure, like the
