@@ -355,7 +355,7 @@ def test_a_full_redis_is_waited_for(any_server_binary: Path, tmp_path: Path) -> 
         (["quantum:stream:*"], {}, "matches the stream to append to, quantum:stream:market.klines"),
         (["[mq]uantum:stream:mark?t.klines"], {}, "matches the stream to append to"),
         ([INPUT], {}, "is the stream to append to"),
-        (["a", "--to", "a"], {}, "a is the stream to append to, a"),
+        (["a", "--to", "a"], {}, "a is the stream to append to: what"),
         ([], {}, "is the stream to append to"),
         ([DEAD], {}, "is the stream of dead letters"),
         (["quantum:stream:marketstate*"], {}, "matches the stream of dead letters"),
