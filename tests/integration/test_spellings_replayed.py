@@ -70,8 +70,19 @@ def test_a_market_that_closes_is_fed_if_gaps_are_allowed(
 def test_options_for_candle_files_are_refused_where_they_would_do_nothing(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
+    recording = tmp_path / "a.jsonl"
+    recording.touch()
     refused: dict[tuple[str, ...], str] = {
-        ("replay", "a.jsonl", "--namespace", "a", "--time", "open"): "are for candle files, not re",
+        (
+            "replay",
+            str(recording),
+            "--namespace",
+            "a",
+            "--time",
+            "open",
+        ): "are for candle files",
+        ("state", "--synthetic", "trend", "--symbol", "A"): "are for files: see FILE",
+        ("demo", "--interval", "1h"): "are for files: see --file or --data",
         ("plot", "BTCUSDT", "--out", "a.png", "--skip-bad"): "are for files: see --from",
     }
     for command, says in refused.items():
