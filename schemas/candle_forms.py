@@ -23,6 +23,7 @@ from msgspec.structs import asdict, astuple
 
 from schemas.closed import FLAGS, MAY_BE_ELSE
 from schemas.cryptofeed import in_our_names, is_of_cryptofeed
+from schemas.wanted import with_what_is_wanted
 
 MAX_DOCUMENT_BYTES: Final = 65_536
 MAX_NESTED: Final = 256
@@ -144,7 +145,9 @@ def _decode_json(raw: bytes, where: str) -> Any:
         found = _decode_any_json(raw)
     except msgspec.DecodeError as error:
         hint = "; JSON has no NaN or Infinity" if _NOT_A_NUMBER.search(raw) else ""
-        raise ValueError(f"{where} is not a candle: {error}{hint}") from None
+        raise ValueError(
+            f"{where} is not a candle: {with_what_is_wanted(str(error))}{hint}"
+        ) from None
     leading = _LEADING_SYMBOL.match(raw)
     if leading and leading[1] != found.symbol.encode():
         raise ValueError(
@@ -171,10 +174,18 @@ def _decode_any_json(raw: bytes | msgspec.Raw) -> Any:
     try:
         event = msgspec.json.decode(raw, type=_KlineEvent, strict=False)
     except msgspec.ValidationError:
-        event = msgspec.json.decode(raw, type=_BareKlineEvent, strict=False)
-    if event.event != "kline":
-        raise ValueError(f"event 'e' is {event.event[:40]!r}; expected 'kline'")
+        try:
+            event = msgspec.json.decode(raw, type=_BareKlineEvent, strict=False)
+        except msgspec.ValidationError:
+            _refuse_another_event(msgspec.json.decode(shape.e))
+            raise
+    _refuse_another_event(event.event)
     return _Whole(symbol=event.symbol, **asdict(event.kline))
+
+
+def _refuse_another_event(name: Any) -> None:
+    if isinstance(name, str) and name != "kline":
+        raise ValueError(f"event 'e' is {name[:40]!r}; expected 'kline'")
 
 
 def _decode_own(raw: bytes, where: str) -> Any:
@@ -228,7 +239,9 @@ def _decode_flat(fields: Mapping[bytes, bytes]) -> Any:
         except msgspec.ValidationError:
             return _whole(msgspec.convert(known, _Bare, strict=False))
     except msgspec.ValidationError as error:
-        raise ValueError(f"flat fields are not a candle: {error}") from None
+        raise ValueError(
+            f"flat fields are not a candle: {with_what_is_wanted(str(error))}"
+        ) from None
 
 
 def shown(raw: bytes) -> str:

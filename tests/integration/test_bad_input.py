@@ -135,5 +135,5 @@ def test_candles_that_are_not_for_this_group_are_ignored_and_counted(
     assert worker.log.count("candles of 5m are ignored") == 1
     assert worker.log.count("candles of '60' are ignored, which is an interval that cannot be") == 1
     assert worker.log.count("has the close 101.0 for the candle of 2025-05-04 15:45:59 UTC") == 1
-    assert "BTCUSDT: 3 candles are missing between" in worker.log
-    assert "is late: close time" in worker.log
+    assert "BTCUSDT: candles missing between 2025-05-04 15:4" in worker.log
+    assert "is late: its candle closed at" in worker.log

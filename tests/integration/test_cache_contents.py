@@ -209,7 +209,7 @@ def test_a_close_that_may_be_the_first_candle_itself_is_left_out_and_counts_as_m
     _, closes = after_one_batch(server, client, [one(FIRST)])
     expected = [*some(FIRST - WINDOW_SIZE, FIRST - 2), one(FIRST)]
     assert closes == [each.close for each in expected]
-    assert "1 candles are missing between them; its times may be those of the open" in caplog.text
+    assert "candles missing between them: 1; its times may be those of the open" in caplog.text
 
 
 @pytest.mark.parametrize("offset_ms", [0, -MINUTE_MS], ids=["close times", "open times"])
@@ -224,7 +224,7 @@ def test_a_price_that_stays_the_same_decides_nothing(
     kept = same[1:2] if offset_ms == 0 else same[:2]
     expected = [*some(FIRST - WINDOW_SIZE + len(kept) - 2, FIRST - 2), *kept]
     assert closes == [each.close for each in expected][-WINDOW_SIZE:]
-    assert "1 candles are missing between them; its times may be" in caplog.text
+    assert "candles missing between them: 1; its times may be" in caplog.text
 
 
 def test_an_array_with_an_open_time_whose_candle_was_revised_is_not_there_twice(
@@ -270,7 +270,10 @@ def test_updates_of_the_same_candle_leave_only_that_candle_out(
     _, closes = after_one_batch(server, client, [one(FIRST)])
     expected = [each for each in some(FIRST - WINDOW_SIZE, FIRST) if each != one(25)]
     assert closes == [each.close for each in expected]
-    assert "1 candles are missing between them; 1 candles with two closes are left" in caplog.text
+    assert (
+        "candles missing between them: 1; candles with two closes, which are left out: 1"
+        in caplog.text
+    )
 
 
 def test_a_gap_in_a_cache_is_counted_and_told(
@@ -279,7 +282,10 @@ def test_a_gap_in_a_cache_is_counted_and_told(
     scored(opened, bare)(client, [*some(0, 19), *some(25, FIRST - 1)])
     expected = [*some(0, 19), *some(25, FIRST)]
     assert after_one_batch(server, client, [one(FIRST)]) == as_window(expected)
-    assert f"{WINDOW_SIZE} closes from the cache {CACHE}; 5 candles are missing" in caplog.text
+    assert (
+        f"{WINDOW_SIZE} closes from the cache {CACHE}; candles missing between them: 5"
+        in caplog.text
+    )
 
 
 def test_what_is_older_than_a_long_gap_is_not_used(
@@ -301,7 +307,7 @@ def test_prices_that_come_again_are_missing_in_a_sorted_set_and_counted(
     scored(opened, bare)(client, candles)
     expected = [each for i, each in enumerate(candles) if i not in (5, 24)] + [one(FIRST)]
     assert after_one_batch(server, client, [one(FIRST)]) == as_window(expected)
-    assert "; 1 candles are missing between them; in a sorted set, a price that" in caplog.text
+    assert "; candles missing between them: 1; in a sorted set, a price that" in caplog.text
 
 
 REFUSED: dict[str, tuple[Fill, str]] = {

@@ -51,12 +51,14 @@ def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
     data.mkdir()
     temporary.mkdir()
     for symbol in ("AAAUSDT", "BBBUSDT"):
-        write_csv(data, symbol, 260)
-    output, _ = demo(temporary, "--data", str(data)).communicate(timeout=PATIENCE_S)
+        with gzip.open(write_csv(data, symbol, 260), "at") as file:
+            file.write("not a candle\n")
+    output, _ = demo(temporary, "--data", str(data), "--skip-bad").communicate(timeout=PATIENCE_S)
     last = {match[2]: match[1] for match in re.finditer(r"^(.{19})  (\w+USDT) ", output, re.M)}
     closed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(candle("", 259, 1).close_time // 1_000))
     assert last == {"AAAUSDT": closed, "BBBUSDT": closed}, output
     assert "All candles in the files have been processed." in output
+    assert "lines or entries left out: 2" in output
     assert list(temporary.iterdir()) == []
 
 
@@ -87,7 +89,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
             "line 3: close is 'x'; expected a number",
         ),
         "candles.csv": ("close,close_time\n", "the name must give symbol and interval"),
-        "XRPUSDT-1m.csv.gz": ("plain text", "cannot read"),
+        "XRPUSDT-1m.csv.gz": ("plain text", "'plain text' is neither a candle"),
         "SOLUSDT-1m.csv": ("", "SOLUSDT-1m.csv is empty"),
         "BNBUSDT-1m.csv": ("close,close_time\n", "has no candles"),
         "LTCUSDT-1m.csv": ("close,close_time\n1\n", "line 2: found 1 columns, expected 2"),
@@ -107,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
         timeout=PATIENCE_S
     )
     assert "Traceback" not in output
-    assert "cannot read" in output
+    assert "there is no file or folder" in output
 
 
 def test_candles_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
@@ -117,5 +119,6 @@ def test_candles_of_several_files_are_merged_by_time(tmp_path: Path) -> None:
     times = [read.candle.close_time for read in files.read(Findings())]
     assert times == sorted(times)
     assert (files.interval, files.symbols) == ("1m", ["AAAUSDT", "BBBUSDT"])
+    (tmp_path / "CCCUSDT-5m.csv").touch()
     with pytest.raises(ConfigurationError, match="must have the same candle interval"):
         CandleFiles([*paths, tmp_path / "CCCUSDT-5m.csv"])

@@ -114,6 +114,44 @@ def test_several_intervals_in_one_stream_are_no_warning(client: redis.Redis) -> 
     assert "1 would be passed over: candles of 5m" in found[1][1]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (
+            30,
+            "BTCUSDT: its candle of 2025-05-04 15:41:30 UTC closed only 30 s after the one before",
+        ),
+        (
+            300,
+            "9 of them come after missing candles, such as BTCUSDT: candles missing between 2025-",
+        ),
+    ],
+)
+def test_candles_without_an_interval_that_are_not_so_far_apart_are_told(
+    seconds: int, says: str, client: redis.Redis
+) -> None:
+    first_ms = candle("BTCUSDT", 0, 100.0).close_time + 1
+    entries = [
+        {
+            "symbol": "BTCUSDT",
+            "close": f"{100 + i}",
+            "close_time": f"{first_ms + i * seconds * 1000}",
+        }
+        for i in range(10)
+    ]
+    feed_fields(client, entries)
+    summary, (verdict, text) = looked_at(client)
+    assert summary[0] == "ok"
+    assert (verdict, text.startswith(says)) == ("warn", True), text
+
+
+def test_gaps_of_candles_that_name_their_interval_are_no_other_interval(
+    client: redis.Redis,
+) -> None:
+    feed(client, [candle("BTCUSDT", 5 * i, 100.0 + i) for i in range(10)])
+    assert [verdict for verdict, _ in looked_at(client)] == ["ok"]
+
+
 def test_symbols_that_the_settings_do_not_have_are_passed_over(client: redis.Redis) -> None:
     feed(client, made_candles(("BTCUSDT",), 5))
     assert looked_at(client, symbols="btcusdt")[1] == (

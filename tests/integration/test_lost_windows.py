@@ -17,6 +17,7 @@ from worker.engine import window_codec
 from worker.engine.group import group_gone
 from worker.engine.preflight import preflight
 from worker.engine.status import read_status
+from worker.engine.utc import utc
 from worker.errors import GroupDeleted
 from worker.keys import shard_of
 from worker.local.redis_server import EmbeddedRedis
@@ -246,5 +247,6 @@ def test_the_state_after_a_loss_has_a_gap_of_its_true_length(
     feed(client, [candle("BTCUSDT", FILLED + 3, 100.0)])
     work_off(worker)
     last_ms = candle("BTCUSDT", FILLED - 1, 1.0).close_time
-    expected = f"BTCUSDT: 3 candles are missing between {last_ms} and {last_ms + 4 * MINUTE_MS}"
+    between = f"between {utc(last_ms)} and {utc(last_ms + 4 * MINUTE_MS)} UTC"
+    expected = f"BTCUSDT: candles missing {between}: 3"
     assert expected in caplog.text

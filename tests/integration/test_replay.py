@@ -283,7 +283,7 @@ def test_nothing_is_fed_if_the_files_have_bad_lines(
     code, log = run(server, tmp_path, *feeding, "--skip-bad")
     assert (code, client.xlen(stream_of("a"))) == (0, 14), log
     assert "lines or entries left out: 1\n" in log
-    assert "1 candles are missing; gaps: 1\n" in log
+    assert "candles missing: 1; gaps: 1\n" in log
     assert f"{path}, line 5: 1 candle of BBBUSDT missing between close_time" in log
 
 

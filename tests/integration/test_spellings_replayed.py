@@ -55,7 +55,7 @@ def test_a_market_that_closes_is_fed_if_gaps_are_allowed(
     assert (code, "2 candles of AAPL missing between" in log) == (2, True), log
     code, log = run(server, tmp_path, *feeding, "--allow-gaps", candle_interval="1d")
     assert (code, client.xlen(stream_of("a"))) == (0, 7), log
-    assert "2 candles are missing; gaps: 1\n" in log
+    assert "candles missing: 2; gaps: 1\n" in log
     path.write_text(path.read_text().replace(",105", ",null"))
     again = ("replay", path, "--namespace", "b", "--max-backlog", "inf")
     code, log = run(server, tmp_path, *again, "--allow-gaps", candle_interval="1d")
@@ -64,14 +64,25 @@ def test_a_market_that_closes_is_fed_if_gaps_are_allowed(
     code, log = run(server, tmp_path, *again, "--skip-bad", candle_interval="1d")
     assert (code, client.xlen(stream_of("b"))) == (0, 6), log
     assert "lines or entries left out: 1\n" in log
-    assert "3 candles are missing; gaps: 2\n" in log
+    assert "candles missing: 3; gaps: 2\n" in log
 
 
 def test_options_for_candle_files_are_refused_where_they_would_do_nothing(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
+    recording = tmp_path / "a.jsonl"
+    recording.touch()
     refused: dict[tuple[str, ...], str] = {
-        ("replay", "a.jsonl", "--namespace", "a", "--time", "open"): "are for candle files, not re",
+        (
+            "replay",
+            str(recording),
+            "--namespace",
+            "a",
+            "--time",
+            "open",
+        ): "are for candle files",
+        ("state", "--synthetic", "trend", "--symbol", "A"): "are for files: see FILE",
+        ("demo", "--interval", "1h"): "are for files: see --file or --data",
         ("plot", "BTCUSDT", "--out", "a.png", "--skip-bad"): "are for files: see --from",
     }
     for command, says in refused.items():

@@ -145,7 +145,7 @@ def test_a_window_that_is_deleted_or_cut_under_a_running_worker_fails(
 def test_symbols_whose_window_is_filling_have_no_state_to_judge(server: EmbeddedRedis) -> None:
     findings = found(worked(server, 5))
     assert set(verdicts(findings).values()) == {"ok", "skip"}
-    assert "2 more symbols have no state yet" in text_of(findings, "recomputed")
+    assert "symbols without a state yet: 2" in text_of(findings, "recomputed")
 
 
 def _another_close(client: redis.Redis) -> None:

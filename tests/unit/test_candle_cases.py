@@ -205,7 +205,7 @@ def test_markets_may_close_at_weekends_while_bad_lines_are_named(
     assert (found["prices"], found["missing"]) == (497, 105)
     assert "lines or entries left out: 3\n" in told
     assert [f"line {line}: close is 'null'" in told for line in (402, 403, 432)] == [True] * 3
-    assert "201 candles are missing; gaps: 99\n" in told
+    assert "candles missing: 201; gaps: 99\n" in told
 
     sources = Sources([path], DAILY, keep_ids=False)
     with pytest.raises(ConfigurationError, match="line 402: close is 'null'"):
@@ -229,7 +229,7 @@ def test_a_gap_is_told_and_a_long_one_starts_the_window_over(
     found, told = state(capsys, path)
     closes = [one.close for one in after]
     assert (found["sigma"], found["prices"], found["missing"]) == (sigma_of(closes), 400, 0)
-    assert "437 candles are missing; gaps: 1\n" in told
+    assert "candles missing: 437; gaps: 1\n" in told
     assert (
         "no candle of BTCUSDT closed between 2025-01-05 03:59:59 and 2025-01-23 09:59:59 UTC: "
         "the 100 prices before that long gap do not count"
@@ -292,7 +292,7 @@ def test_a_short_gap_is_told_and_counted_within_the_window_alone(
     assert main(["state", str(path)]) == 0
     output, told = capsys.readouterr()
     assert "missing 12 candles among those that the state is calculated from" in output
-    assert "17 candles are missing; gaps: 2\n" in told
+    assert "candles missing: 17; gaps: 2\n" in told
     assert "5 candles of BTCUSDT missing between open_time 1735758000000 and open_time" in told
 
 

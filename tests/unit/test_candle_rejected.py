@@ -96,7 +96,24 @@ BAD: dict[str, tuple[dict[bytes, bytes], str]] = {
     "price null": (with_payload(close=None), "Expected `float`, got `null` - at `$.close`"),
     "price true": (with_payload(close=True), "Expected `float`, got `bool` - at `$.close`"),
     "price a list": (with_payload(close=[1]), "Expected `float`, got `array` - at `$.close`"),
-    "flat price 'abc'": (flat(close=b"abc"), "flat fields are not a candle: Expected `float`"),
+    "flat price 'abc'": (
+        flat(close=b"abc"),
+        "at `$.close`; close must be a number such as 95459.2",
+    ),
+    "JSON price '1,5'": (with_payload(close="1,5"), "; close must be a number such as 95459.2"),
+    "kline price 'abc'": (
+        {b"data": b'{"e":"kline","s":"A","k":{"T":1,"i":"1m","x":true,"c":"abc"}}'},
+        "at `$.k.c`; c must be a number such as 95459.2",
+    ),
+    "aggTrade": (
+        {b"data": b'{"e":"aggTrade","s":"A","p":"9.5"}'},
+        "event 'e' is 'aggTrade'; expec",
+    ),
+    "flat timestamp": (
+        {b"symbol": b"A", b"close": b"9.5", b"timestamp": b"%d" % T},
+        "field `close_time`; close_time must be the end of the candle in milliseconds since 1970",
+    ),
+    "flat closed 'yes'": (flat(closed=b"yes"), "; closed must be true, false, 1 or 0"),
     "flat price 'nan'": (flat(close=b"nan"), "close is nan; a price must be finite and above 0"),
     "missing close": ({b"payload": b'{"symbol": "BTCUSDT"}'}, "missing required field `close`"),
     "missing close time": (
@@ -185,7 +202,10 @@ BAD: dict[str, tuple[dict[bytes, bytes], str]] = {
         {b"data": as_json(KLINE | {"e": "trade"})},
         "event 'e' is 'trade'; expected 'kline'",
     ),
-    "a Binance event of another shape": ({b"data": b'{"e": "trade", "s": "BTCUSDT"}'}, "field `k`"),
+    "a Binance event of another shape": (
+        {b"data": b'{"e": "trade", "s": "BTCUSDT"}'},
+        "event 'e' is 'trade'; expected 'kline'",
+    ),
     "an empty kline": ({b"data": as_json(KLINE | {"k": {}})}, "required field `T` - at `$.k`"),
 }
 

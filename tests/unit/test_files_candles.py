@@ -151,4 +151,20 @@ def test_files_that_cannot_be_combined_are_refused(tmp_path: Path) -> None:
     ):
         sources(hours)
     with pytest.raises(ConfigurationError, match="either candle files"):
-        sources(minutes, tmp_path / "a.jsonl.gz")
+        sources(minutes, written(tmp_path, "", "a.jsonl.gz"))
+    with pytest.raises(ConfigurationError, match=f"^there is no file or folder {tmp_path}/no.csv$"):
+        sources(minutes, tmp_path / "no.csv")
+    with pytest.raises(
+        FileUnusable, match=r"not a recording: .*; name it \.csv or \.csv\.gz or \.zip"
+    ):
+        list(sources(written(tmp_path, NAMES, "BTCUSDT-1m.tsv")).read(Findings()))
+
+
+@pytest.mark.parametrize("name", ["BTCUSDT-1m.csv", "BTCUSDT-1m.csv.gz"])
+def test_the_content_says_whether_a_file_is_packed(name: str, tmp_path: Path) -> None:
+    """Browsers unpack files without changing their names."""
+    text = "".join(ROWS)
+    for content in (text.encode(), gzip.compress(text.encode())):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert [found.candle for found in read_file(path)] == CANDLES

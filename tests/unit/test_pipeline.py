@@ -25,7 +25,8 @@ from tests.support.feeding import (
 from worker.engine import changes as changes_module
 from worker.engine.changes import Changes, Damaged, Entry, Memory
 from worker.engine.mark import Mark
-from worker.engine.pipeline import Pipeline
+from worker.engine.pipeline import TOO_CLOSE, Pipeline
+from worker.engine.utc import utc
 from worker.keys import shard_of
 
 FROM_THE_START = (0, 0)
@@ -96,6 +97,27 @@ def test_a_candle_half_an_interval_later_is_another_one() -> None:
         assert changes.counters == {"applied": 2}
 
 
+@pytest.mark.parametrize(("seconds", "hours"), [(30, 2), (45, 2), (47, 2), (48, 0), (59, 0)])
+def test_candles_that_are_too_close_to_have_the_interval_are_told_once_an_hour(
+    seconds: int, hours: int
+) -> None:
+    """They name no interval: as candles of 1m, those of 30 s give a wrong sigma."""
+    step_ms = seconds * 1_000
+    changes = fed(
+        [candle_entry(i, BTC, T0 + i * step_ms, 100.0 + i, interval=None) for i in range(1, 120)]
+    )
+    assert changes.counters["applied"] == 119
+    assert len(changes.told_once) == hours
+    for counter, text in changes.told_once.values():
+        assert counter == TOO_CLOSE
+        assert f" UTC closed only {seconds} s after the one before it, but MARKETSTATE_C" in text
+
+
+def test_a_candle_that_names_its_interval_may_be_close_to_the_last_one() -> None:
+    entries = [candle_entry(i, BTC, T0 + i * 31_800, 100.0, interval="1m") for i in range(1, 9)]
+    assert fed(entries).told_once == {}
+
+
 def test_a_revised_candle_is_told_once_per_symbol_and_hour() -> None:
     twice = [
         candle_entry(2 * i + n, symbol, T0 + i * MINUTE_MS, 100.0 + i + n)
@@ -130,7 +152,10 @@ def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
     changes = after_one(candle_entry(2, BTC, T0 - MINUTE_MS, 43.5))
     assert changes.counters == {"late": 1}
     assert list(changes.finished.values()) == [[b"2-0"]]
-    expected = f"BTCUSDT: entry 2-0 is late: close time {T0 - MINUTE_MS} comes after {T0}"
+    expected = (
+        f"BTCUSDT: entry 2-0 is late: its candle closed at {utc(T0 - MINUTE_MS)} UTC, and the last "
+        f"one that counts closed at {utc(T0)}"
+    )
     assert texts(changes) == [expected]
     assert all(43.5 not in change.closes for change in changes.symbols.values())
 
@@ -153,8 +178,8 @@ def test_a_candle_after_a_gap_is_applied_and_the_gap_logged(after_one: Any, minu
     changes = after_one(candle_entry(2, BTC, T0 + minutes * MINUTE_MS, 43.5))
     assert changes.counters == {"applied": 1, "gap": 1}
     assert changes.symbols[BTC].closes == [43.5]
-    between = f"between {T0} and {T0 + minutes * MINUTE_MS}"
-    assert texts(changes) == [f"BTCUSDT: {minutes - 1} candles are missing {between}"]
+    between = f"between {utc(T0)} and {utc(T0 + minutes * MINUTE_MS)} UTC"
+    assert texts(changes) == [f"BTCUSDT: candles missing {between}: {minutes - 1}"]
 
 
 def test_the_next_candle_is_not_a_gap(after_one: Any) -> None:

@@ -95,7 +95,11 @@ def test_a_regime_of_mr_with_a_ratio_above_1_is_not_called_a_swing_around_a_mean
         ("null.csv", "null\n1\n", "oldest first, after at most one line with the name of the"),
         ("volume.csv", "volume\n1\n", "its only column is volume; a state needs closes"),
         ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "has 1 prices"),
-        ("zip.csv.gz", "not gzip", "cannot read"),
+        ("na.csv", "N/A\n1\n", "line 1: 'N/A' is not a price"),
+        ("prices.json", "[1, 2, 3]", "seems to be JSON: it starts with '[1, 2, 3]'; expected one"),
+        ("BTCUSDT-1m.jsonl", '{"close":1,"t":2}', 'seems to be JSON: it starts with \'{"close":1'),
+        ("comma.csv", "93576,10\n93577,5\n", "line 1: '93576,10' may be one price with a decimal"),
+        ("zip.csv.gz", "not gzip", "has 0 prices"),
         ("bytes.csv", "\udcff", r"line 1: '\\xff' is not a price"),
     ],
 )

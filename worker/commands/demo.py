@@ -18,9 +18,10 @@ import redis
 
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
-from worker.commands.options import amount
+from worker.commands.options import add_candle_files, amount, refuse_options_of_files, said
 from worker.engine.utc import utc
 from worker.files.candles.names import find_files
+from worker.files.candles.said import Said
 from worker.files.candles.series import CandleFiles
 from worker.files.findings import Findings
 from worker.local.redis_server import EmbeddedRedis
@@ -54,24 +55,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=amount, default=math.inf, metavar="N", help="stop after N seconds"
     )
+    add_candle_files(parser)
 
 
 def command(options: argparse.Namespace) -> int:
-    demo(find_files(options.data) if options.data else options.file, options.seconds)
+    files = find_files(options.data) if options.data else options.file
+    if not files:
+        refuse_options_of_files(options, "--file or --data")
+    findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
+    demo(files, options.seconds, said(options), findings)
     return 0
 
 
-def demo(files: list[Path], seconds: float) -> None:
+def demo(files: list[Path], seconds: float, given: Said, findings: Findings) -> None:
     """Run until Ctrl-C, for `seconds`, or to the end of the files. Raises WorkerError."""
     interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    candles = CandleFiles(files)
+    candles = CandleFiles(files, given)
     try:
         with EmbeddedRedis() as server, tempfile.TemporaryDirectory() as folder:
             variables = _variables(candles.interval, server.port)
             settings = settings_from(variables)
             with LocalWorker(variables, Path(folder) / "worker.log") as worker:
                 _greet(server, settings, files, candles.symbols)
-                _show(server, settings, worker, _FileFeeder(server, settings, candles), seconds)
+                feeder = _FileFeeder(server, settings, candles, findings)
+                _show(server, settings, worker, feeder, seconds)
     except KeyboardInterrupt:
         print()
     print("The demo is over. Its Redis, its worker and their folders have been removed.")
@@ -158,10 +165,12 @@ def _row(record: MarketStateRecord) -> str:
 class _FileFeeder:
     """The upstream publisher for candle files. Synthetic candles are fed by the worker itself."""
 
-    def __init__(self, server: EmbeddedRedis, settings: Settings, files: CandleFiles) -> None:
+    def __init__(
+        self, server: EmbeddedRedis, settings: Settings, files: CandleFiles, findings: Findings
+    ) -> None:
         self._client = server.client()
         self._stream = settings.keys.input
-        self.findings = Findings(allow_gaps=True)
+        self.findings = findings
         candles = (read.candle for read in files.read(self.findings))
         by_time = groupby(candles, key=lambda candle: candle.close_time)
         self._steps: Iterator[list[Candle]] = (list(candles) for _, candles in by_time)

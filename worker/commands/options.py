@@ -8,8 +8,9 @@ from typing import Final
 
 from schemas.candle import CandleRejected, check_symbol
 from schemas.interval import read_interval
+from worker.errors import ConfigurationError
 from worker.files.candles.columns import UNUSED, role_of
-from worker.files.candles.said import Said
+from worker.files.candles.said import NOTHING, Said
 
 _COLUMNS: Final = (
     *("open_time", "close_time", "time", "open", "high", "low", "close", "volume"),
@@ -95,6 +96,14 @@ def add_candle_files(parser: argparse.ArgumentParser) -> None:
 
 def said(options: argparse.Namespace) -> Said:
     return Said(options.symbol, options.interval, options.columns, options.time)
+
+
+def refuse_options_of_files(options: argparse.Namespace, where: str) -> None:
+    """Raise ConfigurationError for what only counts with files; `where` is how to name some."""
+    if said(options) != NOTHING or options.skip_bad:
+        raise ConfigurationError(
+            f"--symbol, --interval, --columns, --time and --skip-bad are for files: see {where}"
+        )
 
 
 def _symbol(text: str) -> str:

@@ -15,7 +15,7 @@ from core.regime import regime_of
 from core.state import MarketState, State
 from schemas.interval import interval_ms
 from schemas.sequence import missing_within
-from worker.commands.options import add_candle_files, said
+from worker.commands.options import add_candle_files, refuse_options_of_files, said
 from worker.commands.starting_over import StartsOver, gap_in_words, starting_over
 from worker.commands.state_in_words import reading
 from worker.engine.synthetic import CANDLES_AT_START, price
@@ -49,6 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     settings = settings_from()
+    if options.synthetic:
+        refuse_options_of_files(options, "FILE")
     market_state = MarketState.of_merged(settings.theta)
     findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
     prices = (

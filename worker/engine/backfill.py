@@ -229,6 +229,6 @@ def _have_times(values: Sequence[Cached]) -> bool:
 def _tell(symbol: str, key: str, found: Found) -> None:
     text = f"{symbol}: {len(found.history[0])} closes from the cache {key}"
     if found.missing:
-        text += f"; {found.missing} candles are missing between them"
+        text += f"; candles missing between them: {found.missing}"
     is_odd = found.missing or found.notes
     log.log(WARNING if is_odd else INFO, "%s", "; ".join([text, *found.notes]))

@@ -101,7 +101,7 @@ def _in_order(
             of_candle.append(set(timed[time_ms]))
     sure = [i for i, closes in enumerate(of_candle) if len(closes) == 1]
     if len(sure) < len(times_ms):
-        notes.append(f"{len(times_ms) - len(sure)} candles with two closes are left out")
+        notes.append(f"candles with two closes, which are left out: {len(times_ms) - len(sure)}")
     return [times_ms[i] for i in sure], [min(of_candle[i]) for i in sure]
 
 

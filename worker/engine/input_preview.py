@@ -14,9 +14,9 @@ import redis
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.entry_id import entry_time_ms
-from worker.engine.changes import ENDS, Entry, Ignored, Reading
+from worker.engine.changes import ENDS, Changes, Entry, Ignored, Reading
 from worker.engine.key_health import printable
-from worker.engine.pipeline import Pipeline
+from worker.engine.pipeline import TOO_CLOSE, Pipeline
 from worker.keys import shard_of
 from worker.settings import PREFIX, Settings
 from worker.store.clock import clock_ms
@@ -58,10 +58,13 @@ def input_preview(client: Client, settings: Settings) -> Iterator[Preview]:
     pipeline = Pipeline(settings, _NEVER)
     readings = pipeline.read(entries)
     # As for a symbol of which nothing is known.
-    counts = pipeline.advance(readings, lambda _shard, _symbol: None, {}).counters
+    changes = pipeline.advance(readings, lambda _shard, _symbol: None, {})
+    counts = changes.counters
     age_s = max(0.0, clock_ms(time) - entry_time_ms(found[-1][0])) / 1_000
     yield _summary(stream, readings, counts, age_s)
     yield from _obstacles(readings, is_applied=counts["applied"] > 0)
+    if any(isinstance(found, Candle) and found.interval is None for _, _, found in readings):
+        yield from _other_distances(changes)
     if settings.source != "synthetic":
         yield from _invented(found)
 
@@ -122,6 +125,19 @@ def _obstacles(readings: Iterable[Reading], *, is_applied: bool) -> Iterator[Pre
         yield Preview("warn", f"{rest} more would be dead letters, for {len(dead)} reasons in all")
     for why, n in passed_over.most_common(_KINDS_SHOWN):
         yield Preview("ok" if is_applied else "warn", f"{n} would be passed over: {why}")
+
+
+def _other_distances(changes: Changes) -> Iterator[Preview]:
+    """Candles that name no interval may be shorter or longer than those of the group."""
+    if too_close := [text for counter, text in changes.told_once.values() if counter == TOO_CLOSE]:
+        yield Preview("warn", too_close[0])
+    gaps = [text for counter, text in changes.warnings if counter == "gap"]
+    if 2 * len(gaps) > changes.counters["applied"]:
+        yield Preview(
+            "warn",
+            f"{len(gaps)} of them come after missing candles, such as {gaps[0]}; if that is so "
+            f"with each, set {PREFIX}CANDLE_INTERVAL to their interval",
+        )
 
 
 def _why(found: Ignored) -> str:

@@ -30,6 +30,10 @@ from worker.engine.utc import utc
 from worker.settings import PREFIX, Settings
 
 _HOUR_MS: Final = 3_600_000
+TOO_CLOSE: Final = "too close"
+"""The kind of a warning, which has no counter."""
+# Of an interval: candles that follow each other are further apart, though not always by all of it.
+_LEAST_APART: Final = 0.8
 
 
 class Pipeline:
@@ -179,16 +183,33 @@ class Pipeline:
         elif where is Place.BEFORE:
             changes.count(
                 "late",
-                f"{candle.symbol}: {entry} is late: close time {close_time_ms} "
-                f"comes after {last_ms}",
+                f"{candle.symbol}: {entry} is late: its candle closed at {utc(close_time_ms)} UTC, "
+                f"and the last one that counts closed at {utc(last_ms)}",
             )
         elif last_ms and (missing := missing_between(last_ms, close_time_ms, self._interval_ms)):
             changes.count(
                 "gap",
-                f"{candle.symbol}: {missing} candles are missing between {last_ms} "
-                f"and {close_time_ms}",
+                f"{candle.symbol}: candles missing between {utc(last_ms)} and "
+                f"{utc(close_time_ms)} UTC: {missing}",
             )
+        elif last_ms and candle.interval is None:
+            self._tell_if_too_close(candle, last_ms, changes)
         return where is Place.NEXT
+
+    def _tell_if_too_close(self, candle: Candle, last_ms: int, changes: Changes) -> None:
+        """Candles that name no interval may be shorter than those of the group."""
+        apart_ms = candle.close_time - last_ms
+        if apart_ms >= _LEAST_APART * self._interval_ms:
+            return
+        changes.tell_once(
+            TOO_CLOSE,
+            f"{TOO_CLOSE} {candle.symbol} {last_ms // _HOUR_MS}",
+            f"{candle.symbol}: its candle of {utc(candle.close_time)} UTC closed only "
+            f"{apart_ms / 1_000:g} s after the one before it, but {PREFIX}CANDLE_INTERVAL is "
+            f"{self._settings.candle_interval}; if that is so with each, they are of another "
+            "interval, and their states are wrong: write the field interval, too. Others of this "
+            "hour are not logged",
+        )
 
     def _pass_over(
         self, candle: Candle, change: SymbolChange, changes: Changes, entry: Entry

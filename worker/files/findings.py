@@ -44,7 +44,7 @@ class Findings:
     def report(self) -> Iterator[str]:
         yield from self.notes
         yield from self.skipped.report("lines or entries left out")
-        yield from self.gaps.report(f"{self.missing:,} candles are missing; gaps")
+        yield from self.gaps.report(f"candles missing: {self.missing:,}; gaps")
         yield from self.duplicates.report("candles that came twice")
         yield from self.revised.report(
             "candles that came twice with different closes, of which the first counts"

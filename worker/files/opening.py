@@ -1,4 +1,4 @@
-"""Opens text files as lines: plain, gzipped, or the one file in a zip archive."""
+"""Opens text files as lines: plain or gzipped, as their content says, or the one file in a zip."""
 
 import gzip
 import io
@@ -56,12 +56,13 @@ def _opened(path: Path) -> Iterator[IO[str]]:
     if _is_zip(path):
         with _zip(path) as archive, archive.open(_only_member(path, archive)) as member:
             yield io.TextIOWrapper(member, **_TEXT)
-    elif path.name.lower().endswith(".gz"):
-        with gzip.open(path, "rt", **_TEXT) as file:
-            yield file
     else:
-        with path.open("rt", **_TEXT) as file:
-            yield file
+        # Browsers unpack files without changing their names.
+        with path.open("rb") as raw:
+            is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            plain = gzip.GzipFile(fileobj=raw) if is_packed else raw
+            with io.TextIOWrapper(plain, **_TEXT) as file:
+                yield file
 
 
 def _is_zip(path: Path) -> bool:

@@ -17,8 +17,9 @@ from worker.files.opening import CutOff, lines_of
 _LINES_LOOKED_AT: Final = 10
 # A name such as `close`, not a number or a missing value.
 _COLUMN_NAME: Final = re.compile(
-    r'"?(?!(nan|inf|infinity|null|none)\b)[^\W\d][\w ./()-]{0,63}"?', re.I
+    r'"?(?!(nan|inf|infinity|null|none|na|n/a|missing)\b)[^\W\d][\w ./()-]{0,63}"?', re.I
 )
+_DECIMAL_COMMA: Final = re.compile(r"[0-9]+,[0-9]*")
 
 
 class Prices(NamedTuple):
@@ -37,6 +38,8 @@ class Prices(NamedTuple):
 def read_prices(path: Path, said: Said, findings: Findings) -> Prices:
     """Raises ConfigurationError, which names the file, the line and what is wrong."""
     if path.is_dir() or _has_columns(path):
+        if not said.columns:
+            _refuse_no_columns(path)
         return _of_candles(path, said, findings)
     if said.interval or said.columns or said.time:
         raise ConfigurationError(
@@ -63,6 +66,21 @@ def _of_candles(path: Path, said: Said, findings: Findings) -> Prices:
 def _has_columns(path: Path) -> bool:
     first = [line for _, line in islice(_lines(path), _LINES_LOOKED_AT)]
     return any(separator in line for line in first for separator in ",;\t")
+
+
+def _refuse_no_columns(path: Path) -> None:
+    """What has a comma need not be a CSV file."""
+    _, first = next(_lines(path)) if path.is_file() else (0, "")
+    if first.startswith(("[", "{")):
+        raise FileUnusable(
+            f"{path} seems to be JSON: it starts with {first[:40]!r}; expected one price per line, "
+            "or candles as CSV"
+        )
+    if _DECIMAL_COMMA.fullmatch(first):
+        raise FileUnusable(
+            f"{path}, line 1: {first!r} may be one price with a decimal comma, or two columns; "
+            "write prices with a point, and name columns in a first line"
+        )
 
 
 def _prices(path: Path, findings: Findings) -> Iterator[float]:

@@ -26,6 +26,7 @@ from schemas.recording import (
 )
 from worker.errors import FileUnusable
 from worker.files.bad_lines import OnBad, refuse
+from worker.files.candles.names import SUFFIXES, is_candle_file
 
 GZIP_SUFFIX: Final = ".gz"
 # Higher levels take several times longer and save little, because entries are so similar.
@@ -65,7 +66,8 @@ def read_header(path: Path, file: IO[bytes]) -> Header:
     try:
         return decode_header(file.readline(MAX_LINE_BYTES))
     except RecordingError as error:
-        raise FileUnusable(f"{path}, line 1: {error}") from None
+        hint = f"; name it {' or '.join(SUFFIXES)} if it holds candles"
+        raise FileUnusable(f"{path}, line 1: {error}{hint * (not is_candle_file(path))}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileUnusable(f"{path}, line 1: not a recording: {error}") from None
 

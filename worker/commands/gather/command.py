@@ -13,7 +13,7 @@ from typing import Final
 import redis
 
 from worker.commands.gather.session import ENTRIES_AT_ONCE, Plan, Session
-from worker.commands.gather.sources import Sources, refuse_own
+from worker.commands.gather.sources import Sources, count_of_streams, refuse_own
 from worker.commands.gather.taken import ENDS, GATHERED
 from worker.commands.options import amount, moment
 from worker.errors import ConfigurationError
@@ -199,7 +199,7 @@ class Gatherer:
         now_s = time.monotonic()
         if now_s >= self._tell_s:
             since = self._counts - self._told
-            log.info("%s streams: %s", f"{len(self._sources.streams):,}", _in_words(since))
+            log.info("%s: %s", count_of_streams(len(self._sources.streams)), _in_words(since))
             self._told, self._tell_s = self._counts.copy(), now_s + TELL_EVERY_S
 
 

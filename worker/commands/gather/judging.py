@@ -82,7 +82,8 @@ class Judge:
                 fields, taken.written_ms or 0, self._max_ahead_ms, self._interval_ms
             )
         except CandleRejected as error:
-            hint = _USE_UPDATES if b"timestamp" in fields and b"close_time" not in fields else ""
+            is_of_open = b"timestamp" in fields and not fields.keys() & {b"close_time", b"stop"}
+            hint = _USE_UPDATES if is_of_open else ""
             raise CandleRejected(f"{error}{hint}") from None
 
     def _pass_over(self, taken: Taken, candle: Candle, batch: Batch) -> None:

@@ -20,14 +20,19 @@ KEYS_AT_ONCE: Final = 1_000
 SHOWN: Final = 5
 
 
+def count_of_streams(n: int) -> str:
+    return f"{n:,} stream{'s' * (n != 1)}"
+
+
 def refuse_own(names: list[str], own: dict[str, str]) -> None:
     """`own` are the streams that must not be gathered: key -> what it is."""
     for name in names:
         for key, what in own.items():
             if name == key or (is_pattern(name) and matches(name, key)):
+                found = f"{name} is {what}" if name == key else f"{name} matches {what}, {key}"
                 raise ConfigurationError(
-                    f"{name} {'matches' if is_pattern(name) else 'is'} {what}, {key}: what is "
-                    "appended there would be gathered again"
+                    f"{found}: what is appended there would be gathered again; name the streams to "
+                    "gather, such as 'candles-*'"
                 )
 
 
@@ -83,7 +88,8 @@ class Sources:
             self._add(client, stream)
         if new:
             more = f" and {len(new) - SHOWN:,} more" if len(new) > SHOWN else ""
-            log.info("gathering %s%s: %s streams", ", ".join(new[:SHOWN]), more, len(self.streams))
+            in_all = count_of_streams(len(self.streams))
+            log.info("gathering %s%s: %s", ", ".join(new[:SHOWN]), more, in_all)
         now_s = time.monotonic()
         self._next_look_s = now_s + max(LOOK_EVERY_S, PAUSE_IN_LOOKS * (now_s - began_s))
 

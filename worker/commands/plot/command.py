@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from worker.commands.markets import shown
-from worker.commands.options import add_candle_files, add_namespace, count, said
+from worker.commands.options import (
+    add_candle_files,
+    add_namespace,
+    count,
+    refuse_options_of_files,
+    said,
+)
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
-from worker.files.candles.said import NOTHING
 from worker.files.findings import Findings
 from worker.settings import settings_from
 from worker.store import connection
@@ -51,10 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
-    if not options.files and (options.skip_bad or said(options) != NOTHING):
-        raise ConfigurationError(
-            "--symbol, --interval, --columns, --time and --skip-bad are for files: see --from"
-        )
+    if not options.files:
+        refuse_options_of_files(options, "--from")
     write = _writer(options.out)
     if options.files:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)

@@ -339,7 +339,7 @@ def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Fi
     if counts["skip"]:
         text += f"; {counts['skip']} cannot be judged"
     if tracked > published:
-        text += f"; {tracked - published} more symbols have no state yet"
+        text += f"; symbols without a state yet: {tracked - published}"
     if counts["FAIL"]:
         return Finding("FAIL", check, text)
     return Finding("ok" if counts["ok"] else "skip", check, text)

@@ -36,6 +36,9 @@ def find_files(folder: Path) -> list[Path]:
 
 def each_file(paths: Iterable[Path]) -> list[Path]:
     """The files in `paths`, with each folder replaced by its candle files."""
+    paths = list(paths)
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise FileUnusable(f"there is no file or folder {', '.join(missing)}")
     return [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
 
 
