@@ -63,5 +63,10 @@ def softmax(scores: tuple[float, float, float], temp: float) -> tuple[float, flo
 
 def regime_of(probs: RegimeProbs) -> str:
     """Return the regime with the largest probability; on a tie the first of trend, mr, chop."""
-    ranked = (("trend", probs["trend"]), ("mr", probs["mr"]), ("chop", probs["chop"]))
-    return max(ranked, key=lambda named: named[1])[0]
+    return most_probable(probs["trend"], probs["mr"], probs["chop"])
+
+
+def most_probable(trend: float, mr: float, chop: float) -> str:
+    """Return the regime with the largest of these probabilities [1]; on a tie the first."""
+    largest = max(trend, mr, chop)
+    return "trend" if trend == largest else "mr" if mr == largest else "chop"

@@ -126,7 +126,7 @@ def _watched(session: Session) -> Stopwatch:
         (Routed, "entries", "unpack the entries", lambda routed: list(entries(routed))),
         (Pipeline, "read", "read: decode and check", Pipeline.read),
         (Pipeline, "advance", "advance, without the states", Pipeline.advance),
-        (MarketState, "get_states", "states", MarketState.get_states),
+        (MarketState, "rows", "states", MarketState.rows),
         (commit.Commit, "_plan", "plan of the commit", commit.Commit._plan),
         (commit.Commit, "_write", "commit, and wait", commit.Commit._write),
         (Shards, "move", "windows in memory move", Shards.move),

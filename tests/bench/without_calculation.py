@@ -6,18 +6,19 @@
 import sys
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from core.state import MarketState, State, market_states
+from core.state import MarketState
 from worker.cli import main
 
-A_STATE = market_states(np.linspace(100.0, 101.0, 257)[np.newaxis])[0]
+A_STATE = MarketState().rows(np.linspace(100.0, 101.0, 257)[np.newaxis])
 
 
-def constant_states(_self: MarketState, windows: ArrayLike) -> list[State | None]:
-    return [A_STATE] * len(np.asarray(windows))
+def constant_states(_self: MarketState, windows: ArrayLike) -> NDArray[np.float64]:
+    assert A_STATE is not None
+    return np.tile(A_STATE, (len(np.asarray(windows)), 1))
 
 
 if __name__ == "__main__":
-    MarketState.get_states = constant_states  # type: ignore[assignment,method-assign]
+    MarketState.rows = constant_states  # type: ignore[assignment,method-assign]
     sys.exit(main(["worker"]))

@@ -26,7 +26,7 @@ from worker.local.redis_server import EmbeddedRedis
 pytestmark = pytest.mark.one_redis_version
 
 
-_RIGHT = MarketState.get_states
+_RIGHT = MarketState.rows
 
 
 def failing_for_more_than_one(self: MarketState, windows: Any) -> Any:
@@ -94,7 +94,7 @@ def test_a_batch_that_fails_only_as_a_whole_is_processed_entry_by_entry(
     """G2, G9"""
     expected = everything_after(server, client, failing=False)
     client.flushall()
-    monkeypatch.setattr(MarketState, "get_states", failing_for_more_than_one)
+    monkeypatch.setattr(MarketState, "rows", failing_for_more_than_one)
     assert everything_after(server, client, failing=True) == expected
 
 
@@ -117,7 +117,7 @@ def test_a_lease_that_is_lost_among_the_single_entries_leaves_the_rest_to_the_ne
     """G1, G4, G9"""
     worker = worked(server, client)
     applied = counters(client)["applied"]
-    monkeypatch.setattr(MarketState, "get_states", failing_for_more_than_one)
+    monkeypatch.setattr(MarketState, "rows", failing_for_more_than_one)
     feed(client, candles_of(SYMBOLS, FILLED, FILLED + 3))
     readings = worker.fetch()
     for shard in range(16):

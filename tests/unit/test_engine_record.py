@@ -8,7 +8,7 @@ from core.state import MarketState, State
 from schemas.candle import Candle
 from schemas.market_state import MarketStateRecord
 from tests.support.feeding import NEEDED, SMALL_THETA, T0, small_settings
-from worker.engine.record import record_of
+from worker.engine.record import record_of, regime_in
 
 CLOSES = 100.0 + np.random.default_rng(5).normal(0, 1, NEEDED)
 CANDLE = Candle(symbol="BTCUSDT", close=CLOSES[-1].item(), close_time=T0)
@@ -20,13 +20,19 @@ def state() -> State:
     return found
 
 
+def numbers() -> list[float]:
+    rows = MarketState.of_merged(SMALL_THETA).rows(CLOSES[np.newaxis])
+    assert rows is not None
+    found: list[float] = rows[0].tolist()
+    return found
+
+
 def record(reason: str = "interval") -> MarketStateRecord:
-    regime = regime_of(state()["regime_probs"])
     return record_of(
         small_settings(),
         CANDLE,
-        state(),
-        regime=regime,
+        numbers(),
+        regime=regime_in(numbers()),
         buffer_size=NEEDED,
         missing=3,
         reason=reason,
@@ -36,6 +42,7 @@ def record(reason: str = "interval") -> MarketStateRecord:
 def test_a_record_has_every_number_of_its_state_under_the_same_name() -> None:
     """core and schemas both name the numbers; neither imports the other."""
     found = msgspec.to_builtins(record())
+    assert found["regime"] == regime_of(state()["regime_probs"])
     assert {name: found[name] for name in state()} == state()
 
 
@@ -50,6 +57,6 @@ def test_a_record_says_which_close_it_follows_and_why_it_was_published() -> None
 def test_the_number_of_returns_follows_from_the_number_of_closes() -> None:
     settings = small_settings()
     found = record_of(
-        settings, CANDLE, state(), regime="chop", buffer_size=12, missing=0, reason="interval"
+        settings, CANDLE, numbers(), regime="chop", buffer_size=12, missing=0, reason="interval"
     )
     assert (found.buffer_size, found.windows.returns_n) == (12, 11)

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.regime import regime_of
-from core.state import MarketState, State
+from core.state import MarketState
 from schemas.candle import Candle
 from schemas.sequence import missing_within
 from worker.engine.changes import Changes, SymbolChange
 from worker.engine.mark import Mark
-from worker.engine.record import record_of
+from worker.engine.record import record_of, regime_in
 from worker.settings import Settings
 
 
@@ -56,8 +55,8 @@ class Emission:
         if not self._on_regime_change:
             # The states of the others are not needed, so they are not calculated.
             closes = self._take_due(closes, now_ms)
-        for close, state in zip(closes, self._states(closes), strict=True):
-            regime = regime_of(state["regime_probs"])
+        for close, numbers in zip(closes, self._states(closes), strict=True):
+            regime = regime_in(numbers)
             reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
             if reason is None:
                 continue
@@ -66,7 +65,7 @@ class Emission:
                 record_of(
                     self._settings,
                     close.candle,
-                    state,
+                    numbers,
                     regime=regime,
                     buffer_size=min(close.length, self._settings.window_size),
                     missing=self._missing_before(close),
@@ -104,10 +103,10 @@ class Emission:
             return "interval"
         return None if mark.regime in ("", regime) else "regime_change"
 
-    def _states(self, closes: Sequence[Close]) -> list[State]:
-        """The states after these closes, calculated many at a time, to the same bits as one by
-        one. A state depends only on as many of the last closes as theta needs, so windows of any
-        length go into one array.
+    def _states(self, closes: Sequence[Close]) -> list[list[float]]:
+        """The numbers of the states after these closes, as in `MarketState.rows`: calculated many
+        at a time, to the same bits as one by one. A state depends only on as many of the last
+        closes as theta needs, so windows of any length go into one array.
         """
         if not closes:
             return []
@@ -117,8 +116,11 @@ class Emission:
             key: np.concatenate([change.before.closes(), change.closes])
             for key, change in by_id.items()
         }
-        windows = np.stack(
-            [prices[id(change)][length - self.needed : length] for _, change, length in closes]
-        )
-        states = self._market_state.get_states(windows)
-        return [state for state in states if state is not None]
+        windows = np.empty((len(closes), self.needed))
+        for window, (_, change, length) in zip(windows, closes, strict=True):
+            window[:] = prices[id(change)][length - self.needed : length]
+        rows = self._market_state.rows(windows)
+        assert rows is not None, "each has as many closes as theta needs"
+        # Plain Python floats, as records have them.
+        found: list[list[float]] = rows.tolist()
+        return found

@@ -1,43 +1,61 @@
 """Builds the record of a state: `worker` publishes it, and `verify` compares with it."""
 
-import msgspec
+from collections.abc import Sequence
 
-from core.state import State
+from core.regime import most_probable
 from schemas.candle import Candle
-from schemas.market_state import MarketStateRecord
+from schemas.market_state import (
+    Features,
+    MarketStateRecord,
+    RegimeProbs,
+    TsComponents,
+    Windows,
+)
 from worker.settings import Settings
+
+
+def regime_in(numbers: Sequence[float]) -> str:
+    """The regime of a state; `numbers` as `record_of` takes them."""
+    _, _, _, p_trend, p_mr, p_chop, _, _, _ = numbers
+    return most_probable(p_trend, p_mr, p_chop)
 
 
 def record_of(
     settings: Settings,
     candle: Candle,
-    state: State,
+    numbers: Sequence[float],
     *,
     regime: str,
     buffer_size: int,
     missing: int,
     reason: str,
 ) -> MarketStateRecord:
-    """The record of `state`, which is the state after `candle` with `buffer_size` closes available,
-    and with so many candles missing among those that it was calculated from.
+    """The record of the state after `candle` with `buffer_size` closes available, and with so many
+    candles missing among those that it was calculated from.
 
-    State and record use the same names, so the numbers are copied unchanged.
+    `numbers` are the state, a row of `MarketState.rows`. A worker makes a record for every close it
+    publishes, so it takes them from the row: the dicts of `MarketState.get_state`, and their way
+    into a record, would cost as much again as the calculation.
     """
-    return msgspec.convert(
-        {
-            **state,
-            # The state was calculated only from as many closes as theta needs.
-            "windows": {**state["windows"], "returns_n": buffer_size - 1},
-            "symbol": candle.symbol,
-            "interval": settings.candle_interval,
-            "source": settings.source,
-            "close_time_ms": candle.close_time,
-            "close": candle.close,
-            "regime": regime,
-            "buffer_size": buffer_size,
-            "theta_hash": settings.theta_hash,
-            "reason": reason,
-            "missing": missing,
-        },
-        MarketStateRecord,
+    sigma, mu, ts, p_trend, p_mr, p_chop, dp, vr, spike_proxy = numbers
+    theta = settings.theta
+    return MarketStateRecord(
+        symbol=candle.symbol,
+        interval=settings.candle_interval,
+        source=settings.source,
+        close_time_ms=candle.close_time,
+        close=candle.close,
+        sigma=sigma,
+        mu=mu,
+        ts=ts,
+        regime=regime,
+        regime_probs=RegimeProbs(p_trend, p_mr, p_chop),
+        features=Features(dp, vr, spike_proxy),
+        # The state was calculated only from as many closes as theta needs, of those available.
+        windows=Windows(buffer_size - 1, theta["trend"]["windows"], theta["regime"]["window"]),
+        ts_components=TsComponents(mu_abs=abs(mu), sigma_used=sigma),
+        buffer_size=buffer_size,
+        theta_hash=settings.theta_hash,
+        reason=reason,
+        missing=missing,
     )

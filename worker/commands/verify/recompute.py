@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
-from core.regime import regime_of
 from core.state import MarketState
 from schemas.candle import Candle
 from schemas.market_state import MarketStateRecord, UnknownRecord, encode_record
@@ -18,7 +18,7 @@ from schemas.sequence import missing_within
 from worker.commands.durations import brief_duration
 from worker.engine import window_codec
 from worker.engine.published import Published
-from worker.engine.record import record_of
+from worker.engine.record import record_of, regime_in
 from worker.settings import Settings
 
 COMPLETE: Final = "complete"
@@ -174,16 +174,17 @@ class Judge:
         self, published: MarketStateRecord, times_ms: list[int], closes: Any, buffer_size: int
     ) -> MarketStateRecord:
         needed = self._market_state.minimum_length
-        state = self._market_state.get_state(published.symbol, closes)
-        assert state is not None, "there are as many closes as theta needs"
+        rows = self._market_state.rows(closes[np.newaxis])
+        assert rows is not None, "there are as many closes as theta needs"
+        [numbers] = rows.tolist()
         candle = Candle(
             symbol=published.symbol, close_time=published.close_time_ms, close=float(closes[-1])
         )
         return record_of(
             self._settings,
             candle,
-            state,
-            regime=regime_of(state["regime_probs"]),
+            numbers,
+            regime=regime_in(numbers),
             buffer_size=buffer_size,
             missing=missing_within(
                 times_ms[-needed], times_ms[-1], needed, self._settings.candle_interval_ms
