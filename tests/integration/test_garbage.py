@@ -1,0 +1,42 @@
+"""A worker hardly needs Python's garbage collector, so it makes it look seldom."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.support.small_workers import FILLED, SYMBOLS, candles_of, work_off, worked
+from tests.support.worker_process import feed, published
+from worker.commands.worker import COLLECT_AFTER, spare_the_collector
+from worker.local.redis_server import EmbeddedRedis
+
+pytestmark = pytest.mark.one_redis_version
+
+
+@pytest.fixture(autouse=True)
+def _collector_as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def test_the_objects_of_a_batch_are_freed_without_the_collector(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(server, client)
+    states = len(published(client)["BTCUSDT"])
+    feed(client, candles_of(SYMBOLS, FILLED, FILLED + 99))
+    spare_the_collector()
+    gc.collect()
+    work_off(worker)
+    assert gc.collect() < 50
+    assert len(published(client)["BTCUSDT"]) == states + 100
+
+
+def test_the_collector_still_looks_for_cycles_but_not_among_the_imports() -> None:
+    spare_the_collector()
+    assert gc.isenabled()
+    assert gc.get_threshold()[0] == COLLECT_AFTER
+    assert gc.get_freeze_count() > 10_000
