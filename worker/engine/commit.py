@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.market_state import journal_line
 from worker.engine.broken_commits import broken_off
-from worker.engine.changes import Changes
+from worker.engine.changes import Changes, DeadLetter
 from worker.engine.counters import warn_of_damaged
 from worker.engine.loading import wrong_type_text
 from worker.engine.plan import commands_of, keys_of, streams_of
@@ -42,6 +42,7 @@ class Commit:
         Except after SymbolsDamaged, load from Redis what is true, and never send the changes again.
         """
         commit_id = secrets.token_hex(8)
+        changes.dead = self._with_all_fields(changes.dead)
         reply = self._write(changes, commit_id)  # 1
         committed_ms = self._check(reply, changes)
         self._shards.move(changes, commit_id, committed_ms)  # 2
@@ -61,6 +62,20 @@ class Commit:
                 self._settings.retire_after,
                 names[0],
             )
+
+    def _with_all_fields(self, dead: list[DeadLetter]) -> list[DeadLetter]:
+        """`route.lua` returns only some fields of an entry with a payload."""
+        ids = [letter.entry.id for letter in dead if b"payload" in letter.entry.fields]
+        if not ids:
+            return dead
+        found = self._scripts.entries(keys=[self._keys.input], args=ids)
+        fields = {row[0]: dict(zip(row[1][::2], row[1][1::2], strict=True)) for row in found if row}
+        return [
+            letter._replace(
+                entry=letter.entry._replace(fields=fields.get(letter.entry.id, letter.entry.fields))
+            )
+            for letter in dead
+        ]
 
     def _write(self, changes: Changes, commit_id: str) -> Any:
         return self._scripts.commit(*self._plan(changes, commit_id))

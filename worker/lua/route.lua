@@ -19,7 +19,10 @@
 --      {'missing', shard, ...} if entries of these shards must first be restored,
 --      or {'meta gone'}.
 -- `heads` and `lengths` are MessagePack arrays of integers. `heads` has for each entry its shard
--- and the number of strings in its fields (names and values; 0 if it has been trimmed since).
+-- and the number of strings in its fields (names and values; 0 if it has been trimmed since). Of an
+-- entry with a payload, only what schemas/candle.py reads is returned: the payload, the event type
+-- unless it is the usual one, and when the candle was written. For a dead letter, entries.lua reads
+-- all fields.
 -- `lengths` has the length of each id and string. `text` is the concatenation of the ids and
 -- strings: as separate replies, parsing them would take the client longer than all its other work.
 --
@@ -32,6 +35,7 @@ local max_pending, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local own = cmsgpack.unpack(ARGV[6])
 local shards = #ARGV - 6
 local STRAYS = 500 -- entries of a stray consumer routed at once
+local USUAL_TYPE = 'market.klines'
 
 local function consumer_of(shard) return ARGV[7 + shard] end
 
@@ -225,16 +229,26 @@ local heads, lengths, text, left = {}, {}, {}, most
 bytes = 0
 
 local function add(shard, entry)
-  local fields = entry[2] or {}
-  heads[#heads + 1] = shard
-  heads[#heads + 1] = #fields
-  text[#text + 1] = entry[1]
-  lengths[#text] = #entry[1]
-  for _, string in ipairs(fields) do
-    text[#text + 1] = string
-    lengths[#text] = #string
-    bytes = bytes + #string
+  local fields, at = entry[2] or {}, #text + 1
+  local before, has_payload, event_type = at, false, USUAL_TYPE
+  for i = 1, #fields, 2 do
+    local name = fields[i]
+    has_payload = has_payload or name == 'payload'
+    if name == 'event_type' then event_type = fields[i + 1] end
   end
+  text[at], lengths[at] = entry[1], #entry[1]
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    bytes = bytes + #name + #value
+    if not has_payload or name == 'payload' or name == 'written_ms'
+      or (name == 'event_type' and event_type ~= USUAL_TYPE) then
+      text[at + 1], lengths[at + 1] = name, #name
+      text[at + 2], lengths[at + 2] = value, #value
+      at = at + 2
+    end
+  end
+  heads[#heads + 1] = shard
+  heads[#heads + 1] = at - before
   left = left - 1
 end
 

@@ -18,6 +18,9 @@ local function symbol_in(document, max_bytes)
   return found.symbol
 end
 
+-- Most entries that a script reads are of a few symbols, again and again.
+local shard_of_symbol = {}
+
 -- The shard, and the size of the entry in bytes.
 local function shard_of(fields, shards, max_bytes)
   local symbol, payload, data
@@ -36,5 +39,10 @@ local function shard_of(fields, shards, max_bytes)
   local document = payload or data
   if document then symbol = symbol_in(document, max_bytes) end
   if type(symbol) ~= 'string' then return 0, bytes end
-  return tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16) % shards, bytes
+  local shard = shard_of_symbol[symbol]
+  if not shard then
+    shard = tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16) % shards
+    shard_of_symbol[symbol] = shard
+  end
+  return shard, bytes
 end
