@@ -5,8 +5,8 @@ the effects of the commands before the failed one. Entries are acknowledged last
 """
 
 import struct
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -67,14 +67,13 @@ def streams_of(changes: Changes) -> list[int]:
 def commands_of(changes: Changes, settings: Settings) -> list[Command]:
     encoded = [(record, encode_record(record)) for record in changes.records]
     latest = {record.symbol: (record, text) for record, text in encoded}
-    to_output: Command = ["XADD", OUTPUT, "MAXLEN", "~", str(settings.output_maxlen), "*"]
-    to_dead: Command = ["XADD", DEAD, "MAXLEN", "~", str(settings.dead_maxlen), "*"]
     commands = [*_of_symbols(changes, latest, settings), *_of_retired(changes)]
-    commands += [[*to_output, *_flat_fields(stream_fields(*each))] for each in encoded]
-    commands += [
-        [*to_dead, *binary(dead_fields(*letter, source_stream=settings.keys.input))]
-        for letter in changes.dead
+    outputs = [_flat_fields(stream_fields(*each)) for each in encoded]
+    commands += _added(OUTPUT, outputs, settings.output_maxlen)
+    letters = [
+        binary(dead_fields(*letter, source_stream=settings.keys.input)) for letter in changes.dead
     ]
+    commands += _added(DEAD, letters, settings.dead_maxlen)
     commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
     commands += _of_shards(changes, short_marks=not settings.marks_are_long)
     # The acknowledgement comes last.
@@ -109,6 +108,13 @@ def _of_symbols(
             yield ["HSET", key + 1, *_flat_fields(hash_fields(record))]
             yield ["PEXPIRE", key + 1, state_ttl_ms]
             yield ["SET", key + 2, encoded, "PX", state_ttl_ms]
+
+
+def _added(stream: int, entries: Sequence[list[Any]], maxlen: int) -> Iterator[Command]:
+    """New entries of a stream. The last one trims it, which leaves as many as if each did."""
+    for left, fields in enumerate(entries, 1 - len(entries)):
+        trim = () if left else ("MAXLEN", "~", str(maxlen))
+        yield ["XADD", stream, *trim, "*", *fields]
 
 
 def _of_retired(changes: Changes) -> Iterator[Command]:
@@ -168,6 +174,7 @@ def binary(strings: Iterable[bytes]) -> list[msgspec.Raw]:
     return [msgspec.Raw(_string_header(len(string)) + string) for string in strings]
 
 
+@lru_cache(maxsize=1_024)
 def _string_header(length: int) -> bytes:
     if length < 32:
         return struct.pack("B", 0xA0 | length)
@@ -177,4 +184,9 @@ def _string_header(length: int) -> bytes:
 
 
 def _flat_fields(fields: msgspec.Struct) -> list[str]:
-    return list(chain.from_iterable(msgspec.structs.asdict(fields).items()))
+    """Name, value, name, value ... In few steps: a batch has hundreds of these."""
+    names = fields.__struct_fields__
+    flat = [*names, *names]
+    flat[::2] = names
+    flat[1::2] = msgspec.structs.astuple(fields)
+    return flat

@@ -73,8 +73,8 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/engine/plan.py",
-                "_flat_fields(stream_fields(*each))] for each in encoded]",
-                "_flat_fields(stream_fields(*each))] for each in encoded[:0]]",
+                "_flat_fields(stream_fields(*each)) for each in encoded]",
+                "_flat_fields(stream_fields(*each)) for each in encoded[:0]]",
             ),
             Edit(
                 "worker/engine/commit.py",
