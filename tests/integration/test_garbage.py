@@ -1,6 +1,8 @@
 """A worker hardly needs Python's garbage collector, so it makes it look seldom."""
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -40,3 +42,19 @@ def test_the_collector_still_looks_for_cycles_but_not_among_the_imports() -> Non
     assert gc.isenabled()
     assert gc.get_threshold()[0] == COLLECT_AFTER
     assert gc.get_freeze_count() > 10_000
+
+
+RUN_NOTHING = """
+import gc
+from worker.cli import main
+from worker.commands import worker
+worker.run = lambda *_: print(gc.get_threshold()[0])
+main(["worker"])
+"""
+
+
+def test_the_command_that_runs_a_worker_spares_the_collector() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN_NOTHING], capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) == COLLECT_AFTER
