@@ -282,7 +282,7 @@ def explained(environ: Mapping[str, str] = os.environ) -> list[Explained]:
     defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
     found = []
     for name in _names():
-        default = _as_given(defaults[name])
+        default = "host and process id" if name == "worker_id" else _as_given(defaults[name])
         given = environ.get(f"{PREFIX}{name.upper()}", "").strip()
         here = _masked(name, given) if given else default
         description = next(

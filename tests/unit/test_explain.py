@@ -107,6 +107,15 @@ def test_a_value_with_which_a_worker_would_not_start_is_shown_and_refused(
     )
 
 
+def test_what_is_not_a_fixed_text_is_said_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "  here      host and process id" in explain(capsys, "worker_id")[1]
+    monkeypatch.setenv("MARKETSTATE_REPLAY_NAMESPACE", "x")
+    said = "the keys are those of the replay x, whatever settings say about keys"
+    assert explain(capsys, "group")[1][-1] == said
+
+
 def test_a_file_that_cannot_be_read_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,8 @@ TEXTS: Final = {
     "Fixed when the group is created.",
     "start": "What happens to entries older than the group: they fill the windows (warm), their "
     "states are published too (replay), or they are skipped (new).",
-    "backfill_keys": "Candle caches from which a symbol without a window is filled; or none.",
+    "backfill_keys": "Candle caches from which a symbol without a window is filled; or none, which "
+    "is the default unless candles are of 1m.",
     "theta_file": "A JSON file with the parameters of the calculation to override.",
     "lease_seconds": "How long a silent worker keeps its shards.",
     "batch": "Entries in a commit, at most.",
@@ -53,8 +54,7 @@ TEXTS: Final = {
     "max_gap": "Candles that may be missing in a row; after more, the window starts over. If it is "
     "not set: as many as theta needs.",
     "max_symbols": "Symbols of the whole group, at most. Entries of others are dead letters.",
-    "worker_id": "The name of this worker, unique in its group. If it is not set: host and process "
-    "id.",
+    "worker_id": "The name of this worker, unique in its group.",
     "log_level": "Log lines below this level are left out.",
     "replay_namespace": "Work on the keys of this replay, whatever other settings say about keys.",
 }
@@ -93,6 +93,8 @@ def command(options: argparse.Namespace) -> int:
                 here = f"{here[: _VALUE_WIDTH - 3]}..."
             source = _source(found, in_file, options.file)
             print(f"{found.variable:33} {here:{_VALUE_WIDTH}} {source}")
+    if namespace := explained_setting("replay_namespace").given:
+        print(f"\nthe keys are those of the replay {namespace}, whatever settings say about keys")
     if unreadable:
         print(f"\n{options.file} cannot be read ({unreadable}), so it may say something else")
     try:
