@@ -12,10 +12,9 @@ import os
 import sys
 import traceback
 from importlib.metadata import version
-from types import ModuleType
 from typing import Final
 
-from worker.errors import ConfigurationError, WorkerError
+from worker.errors import WorkerError
 from worker.settings import under_journal
 
 COMMANDS: Final = {
@@ -23,16 +22,19 @@ COMMANDS: Final = {
     "check": ("check", "check whether a worker could run here"),
     "status": ("status", "show how far behind the group is, and who holds which shards"),
     "verify": ("verify.command", "verify that published states are correct and fresh"),
-    "top": ("top.command", "watch all markets live in the terminal"),
+    "top": ("top.options", "watch all markets live in the terminal"),
     "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),
     "state": ("state", "calculate and explain the state of a price file; needs no Redis"),
     "record": ("record", "write the entries of a stream to a file"),
     "gather": ("gather.command", "append the candles of many streams to the one of the workers"),
     "replay": ("replay.command", "feed recordings or candle files, separate from the live system"),
+    "explain": (
+        "explain",
+        "explain a setting: what it does, its value here and where that is from",
+    ),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 
-VIEW_EXTRA: Final = ("matplotlib", "rich")
 OUTPUT_ENDED: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -81,20 +83,7 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         )
         # The first word that is not an option is the command; the others only need a help line.
         if name == next((word for word in given if not word.startswith("-")), None):
-            module = _imported(f"worker.commands.{module_name}")
+            module = importlib.import_module(f"worker.commands.{module_name}")
             module.add_options(command_parser)
             command_parser.set_defaults(command=module.command)
     return parser
-
-
-def _imported(module_name: str) -> ModuleType:
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in VIEW_EXTRA:
-            raise
-        raise ConfigurationError(
-            f"this command needs {missing}, which is not installed: "
-            f"pip install {' '.join(sorted(VIEW_EXTRA))}"
-        ) from None

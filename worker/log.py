@@ -1,4 +1,4 @@
-"""The logger and the format of log lines: a priority for the journal, a time for a terminal."""
+"""The logger and the format of log lines: a priority for the journal, a UTC time for a terminal."""
 
 import logging
 import math
@@ -34,7 +34,8 @@ class _Formatter(logging.Formatter):
         return _PRIORITIES.get(record.levelno, "<6>")
 
     def _time(self, record: logging.LogRecord) -> str:
-        return f"{self.formatTime(record)} {record.levelname:<7} "
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.created))
+        return f"{at}.{int(record.msecs):03d} UTC {record.levelname:<7} "
 
 
 @dataclass

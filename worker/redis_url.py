@@ -2,7 +2,7 @@
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 SENTINEL_PORT: Final = 26_379
 _SENTINEL: Final = re.compile(
@@ -92,6 +92,12 @@ def _address(text: str) -> tuple[str, int]:
 def has_password(url: str) -> bool:
     parts = urlsplit(url)
     return bool(parts.password) or "password" in parse_qs(parts.query)
+
+
+def user_of(url: str) -> str:
+    """The user name in it; empty if it has none."""
+    parts = urlsplit(url)
+    return unquote(parts.username or "") or parse_qs(parts.query).get("username", [""])[0]
 
 
 def masked_url(url: str) -> str:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +22,7 @@ from schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
 from schemas.sequence import shortest_gap_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of
-from worker.redis_url import check_url, has_password, masked_url
+from worker.redis_url import check_url, has_password, masked_url, user_of
 from worker.setting_files import credential_from, password_from, theta_from
 
 PREFIX: Final = "MARKETSTATE_"
@@ -155,6 +155,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return hash_of_merged(self.theta)
 
     @property
+    def redis_user(self) -> str:
+        """As whom we log in; without a name, Redis takes the user `default`."""
+        return user_of(self.redis_url) or self.redis_username or "default"
+
+    @property
     def candle_interval_ms(self) -> int:
         return interval_ms(self.candle_interval) or 0
 
@@ -250,6 +255,63 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             for name in self.__struct_fields__
             if name not in _EXTRAS
         )
+
+
+class Explained(NamedTuple):
+    """A setting and its value in an environment, with secrets masked."""
+
+    name: str
+    allowed: str
+    default: str
+    here: str
+    given: str
+    """Its text in the environment, in full; empty if it is not set."""
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    @property
+    def is_secret(self) -> bool:
+        return self.name in _SECRETS
+
+
+def explained(environ: Mapping[str, str] = os.environ) -> list[Explained]:
+    """All settings in their order. Values need not be valid."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
+    found = []
+    for name in _names():
+        default = "host and process id" if name == "worker_id" else _as_given(defaults[name])
+        given = environ.get(f"{PREFIX}{name.upper()}", "").strip()
+        here = _masked(name, given) if given else default
+        description = next(
+            (meta.description for meta in getattr(hints[name], "__metadata__", ())), "any text"
+        )
+        found.append(Explained(name, description, default, here, given))
+    return found
+
+
+def explained_setting(name: str, environ: Mapping[str, str] = os.environ) -> Explained:
+    """One of them, with or without its prefix and in upper or lower case.
+
+    Raises ConfigurationError if there is none.
+    """
+    variable = name.upper().removeprefix(PREFIX)
+    for found in explained(environ):
+        if found.name == variable.lower():
+            return found
+    raise ConfigurationError(_unknown(variable))
+
+
+def _names() -> list[str]:
+    return [name for name in Settings.__struct_fields__ if name not in _EXTRAS]
+
+
+def _as_given(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def settings_from(
@@ -351,6 +413,8 @@ def _parsed(variable: str, text: str) -> Any:
     # A host with an @ is a misplaced URL, which may contain a password.
     shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
     _refuse_comment(name, text, f"{PREFIX}{variable} is {shown}")
+    if name == "log_level":
+        text = text.upper()
     try:
         return msgspec.convert(text, annotation, strict=False)
     except msgspec.ValidationError:
@@ -373,8 +437,7 @@ def _refuse_comment(name: str, text: str, found: str) -> None:
 def _unknown(variable: str) -> str:
     if reason := _NEVER_READ.get(variable):
         return f"{PREFIX}{variable} is not a setting, and {reason}"
-    known = [field for field in Settings.__struct_fields__ if field not in _EXTRAS]
-    near = difflib.get_close_matches(variable.lower(), known, n=1)
+    near = difflib.get_close_matches(variable.lower(), _names(), n=1)
     hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see deploy/README.md, Settings"
     return f"{PREFIX}{variable} is not a setting; {hint}"
 

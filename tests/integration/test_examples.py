@@ -1,6 +1,7 @@
-"""The downstream examples, run as Redis users who may only read the outputs."""
+"""The examples: a producer, and readers, run as Redis users who may only read the outputs."""
 
 import ast
+import json
 import signal
 import subprocess
 import sys
@@ -12,14 +13,18 @@ import msgspec
 import pytest
 import redis
 
+from schemas.candle import Candle
 from schemas.market_state import hash_fields
 from schemas.reader import OUTPUT_STREAM
 from tests.support.acl import set_user
-from tests.support.processes import PATIENCE_S, piped
+from tests.support.candles import candle
+from tests.support.processes import PATIENCE_S, environment, piped
 from tests.support.records import make_record, publish
+from tests.support.steps import SteppedWorker
 from tests.support.worker_process import wait_until
 from worker.local.redis_server import EmbeddedRedis
 
+PRODUCER = "publish_candles.py"
 EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
 
 
@@ -119,19 +124,77 @@ def test_what_another_program_writes_ends_no_example(
     assert errors == f"{told}`marketstate check`\n"
 
 
+def test_the_producer_appends_candles_that_a_worker_applies_and_names_lines_it_cannot_use(
+    server: EmbeddedRedis,
+) -> None:
+    lines = [json.dumps(schema_free(candle("BTCUSDT", i, 100.0 + i))) for i in range(3)]
+    lines[1:1] = ["not JSON", '{"symbol": "BTCUSDT"}']
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / PRODUCER],
+        input="\n".join(lines),
+        env=environment() | {"REDIS_URL": f"redis://127.0.0.1:{server.port}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    said = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["line 2 is left out", "line 3 is left out"]
+    assert applied(server) == {"applied": 3}
+
+
+def test_the_line_of_the_readme_appends_a_candle_that_a_worker_applies(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    readme = (EXAMPLES.parents[1] / "README.md").read_text()
+    (line,) = [line for line in readme.splitlines() if line.startswith("    redis-cli XADD ")]
+    words = subprocess.run(
+        ["bash", "-c", f"redis-cli() {{ printf '%s\\n' \"$@\"; }}; {line}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    client.execute_command(*words)  # type: ignore[no-untyped-call]
+    assert applied(server) == {"applied": 1}
+
+
+def schema_free(one: Candle) -> dict[str, Any]:
+    """As another program would write it."""
+    return {
+        "symbol": one.symbol,
+        "interval": one.interval,
+        "close": one.close,
+        "close_time": one.close_time,
+        "something": "else",
+    }
+
+
+def applied(server: EmbeddedRedis) -> dict[str, int]:
+    """The counters of a worker that has finished everything."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    worker.finish_all()
+    with server.client() as client:
+        found: Any = client.hgetall(worker.keys.counters)
+    return {name.decode(): int(count) for name, count in found.items() if int(count)}
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "127.0.0.1"])
-@pytest.mark.parametrize("name", ["size_by_volatility.py", "watch_regimes.py"])
+@pytest.mark.parametrize("name", ["size_by_volatility.py", "watch_regimes.py", PRODUCER])
 def test_a_redis_that_cannot_be_used_is_one_clear_line(name: str, url: str) -> None:
     example = start(name, url, *(["BTCUSDT"] if name.startswith("size") else []))
     _, complaint = example.communicate()
     assert (example.returncode, len(complaint.splitlines())) == (1, 1), complaint
-    assert complaint.startswith("cannot read from Redis, see REDIS_URL: ")
+    does = "write to" if name == PRODUCER else "read from"
+    assert complaint.startswith(f"cannot {does} Redis, see REDIS_URL: ")
 
 
 def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> None:
     """G7"""
     allowed = {"argparse", "collections.abc", "datetime", "os", "redis", "signal", "sys", "time"}
     for path in EXAMPLES.glob("*.py"):
+        if path.name == PRODUCER:
+            allowed |= {"json", "redis.backoff", "redis.retry", "typing"}
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= allowed, path

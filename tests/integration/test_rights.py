@@ -193,7 +193,7 @@ def test_every_command_that_is_not_allowed_is_named_with_its_key(
         with pytest.raises(RedisUnusable) as refused:
             list(preflight(settings))
         expected = command.upper().replace("|", " ") + (f" on {keys[0]}" if keys[0] else "")
-        assert f"does not allow this user {expected}" in str(refused.value)
+        assert f"does not allow the user 'marketstate' {expected}" in str(refused.value)
         assert "ACL LOG there" in str(refused.value)
     call(client, "ACL", "SETUSER", "marketstate", f"+{command}")
     assert [finding.verdict for finding in preflight(settings)] == ["ok"] * 6

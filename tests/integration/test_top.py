@@ -142,4 +142,18 @@ def test_without_the_extra_a_line_says_how_to_install_it(
     )
     assert found.returncode == 2
     assert len(found.stderr.splitlines()) == 1
+    assert "the extra `view`, pip install '.[view]' in the checkout" in found.stderr
     assert "pip install matplotlib rich" in found.stderr
+
+
+@pytest.mark.parametrize("name", ["top", "plot"])
+def test_without_the_extra_the_options_are_shown(name: str) -> None:
+    code = (
+        "import sys; sys.modules['rich'] = sys.modules['matplotlib'] = None; "
+        f"from worker.cli import main; sys.exit(main([{name!r}, '--help']))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert f"usage: marketstate {name} [-h]" in found.stdout

@@ -5,6 +5,7 @@ Both wheels are built from the sdist, so the sdist must be complete too.
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from tests.support.processes import environment
 from worker.local.redis_server import EmbeddedRedis
 
 PACKAGES: Final = ("core", "schemas", "worker")
-PACKAGED: Final = {".py", ".c", ".h", ".lua", ".json", ".typed", ".css", ".js"}
+PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js"}
 # What `check` prints, and the compiler that gets it; "" is the machine's own compiler.
 COMPILERS: Final = {"compiled": "", "not compiled": "/bin/false"}
 
@@ -66,6 +67,27 @@ def sdist(builder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(builder, "-c", build, cwd=source)
     (found,) = folder.glob("*.tar.gz")
     return found
+
+
+def test_an_sdist_has_all_files_also_the_changelog_the_deployment_and_the_examples(
+    sdist: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(sdist) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    source = copy_checkout(tmp_path / "source")
+    there = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
+    assert there - found == set()
+    assert {"CHANGELOG.md", "deploy/README.md", "scripts/examples/watch_regimes.py"} <= found
+
+
+def test_a_build_does_not_take_folders_without_python_for_packages(
+    builder: Path, tmp_path: Path
+) -> None:
+    source = copy_checkout(tmp_path / "source")
+    build = f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})"
+    said = run(builder, "-c", build, cwd=source, variables={"CC": "/bin/false"})
+    assert "worker.lua" not in said
+    assert "absent from the `packages`" not in said
 
 
 @pytest.fixture(params=COMPILERS)

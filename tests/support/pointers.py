@@ -27,7 +27,7 @@ class Pointer(NamedTuple):
 def pointers() -> Iterator[Pointer]:
     files = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")))
     for path in files:
-        if path.is_file() and path.suffix not in {".md", ".pyc"}:
+        if path.is_file() and path.suffix not in {".md", ".pyc", ".png"}:
             for text in _texts(path):
                 for match in _POINTER.finditer(text):
                     yield Pointer(name_of(path), match[1], match[2] or "")

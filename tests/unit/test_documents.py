@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -132,6 +133,18 @@ def test_every_test_that_is_named_is_there() -> None:
 def test_the_readme_is_short() -> None:
     lines = len((ROOT / "README.md").read_text().splitlines())
     assert lines <= README_LINES
+
+
+def test_the_pictures_of_the_readme_are_small_and_load_nothing() -> None:
+    """To make them again: `python -m tests.support.pictures`."""
+    readme = (ROOT / "README.md").read_text()
+    for path in (ROOT / "worker/commands/pictures").iterdir():
+        assert name_of(path) in readme
+        assert path.stat().st_size < 100_000
+        if path.suffix == ".svg":
+            text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+            assert "http" not in text
+            ElementTree.fromstring(text)
 
 
 def leads_nowhere(pointer: Pointer) -> bool:

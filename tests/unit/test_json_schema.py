@@ -1,10 +1,11 @@
 """The JSON Schema of the record, for readers in other languages."""
 
+import inspect
 import json
 from pathlib import Path
 
 import schemas
-from schemas.json_schema import market_state_schema
+from schemas.json_schema import market_state_schema, without_indents
 from schemas.market_state import MarketStateRecord, encode_record
 from tests.support.records import make_record
 
@@ -14,6 +15,18 @@ FILE = Path(schemas.__path__[0]) / "market_state.schema.json"
 def test_the_file_matches_the_code() -> None:
     """To update it: `python -m schemas.json_schema > schemas/market_state.schema.json`."""
     assert FILE.read_text() == market_state_schema()
+
+
+def test_it_does_not_depend_on_whether_the_interpreter_indents_docstrings() -> None:
+    """Python 3.13 and newer remove the indentation when they compile."""
+    older = "A record.\n\n    With a second line,\n      and a third.\n    "
+    for docstring in (older, inspect.cleandoc(older)):
+        schema = {"$defs": {"Record": {"description": docstring, "required": ["a"]}}}
+        described = "A record.\n\nWith a second line,\n  and a third."
+        expected = {"$defs": {"Record": {"description": described, "required": ["a"]}}}
+        assert without_indents(schema) == expected
+    described = json.loads(market_state_schema())["$defs"][MarketStateRecord.__name__]
+    assert "\n " not in described["description"]
 
 
 def test_it_describes_every_field_of_a_record() -> None:

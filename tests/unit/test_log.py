@@ -2,12 +2,13 @@
 
 import ast
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from worker.log import Repeats, log
+from worker.log import Repeats, configure, log
 
 WORKER = Path(__file__).parents[2] / "worker"
 
@@ -161,3 +162,24 @@ def test_what_is_told_once_is_not_told_again_and_a_flood_of_it_is_summed_up(line
         tell(f"{number} mins")
     assert len(lines.new()) == Repeats.FEW
     assert len(lines.repeats._told) == Repeats.MOST_TOLD, "what is remembered is bounded"
+
+
+def test_the_time_of_a_line_is_utc_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tables are in UTC, and the log had the local time of its host."""
+    before = log.handlers, log.filters, log.propagate, log.level
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        configure("INFO", for_journal=False)
+        record = log.makeRecord(log.name, logging.INFO, __file__, 1, "a\nb", (), None)
+        record.created, record.msecs = 1_790_000_000.25, 250.0
+        log.handle(record)
+    finally:
+        log.handlers, log.filters, log.propagate, level = before
+        log.setLevel(level)
+        monkeypatch.undo()
+        time.tzset()
+    at = "2026-09-21 14:13:20.250 UTC INFO    "
+    assert capsys.readouterr().err == f"{at}a\n{at}b\n"

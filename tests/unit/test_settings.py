@@ -135,7 +135,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "max_gap": ("-1", "1000000001", "1.5", "never", "1h"),
     "max_symbols": ("0", "-1", "10000001", "1.5", "all"),
     "worker_id": ("a b", "a:b", "a" * 129, "é", "a/b", "a\nb"),
-    "log_level": ("debug", "TRACE", "20"),
+    "log_level": ("LOUD", "TRACE", "20"),
     "replay_namespace": ("a b", "a:b", "a*", "{a}", "a" * 65, "é", "a\nb"),
 }
 # Shown as ***: tests/unit/test_settings_passwords.py.
@@ -185,6 +185,7 @@ def test_a_bad_value_is_refused_with_its_variable_and_what_is_allowed(field: str
         ("lease_seconds", "2.5", 2.5),
         ("start", "replay", "replay"),
         ("log_level", "DEBUG", "DEBUG"),
+        ("log_level", "info", "INFO"),
         ("worker_id", "host@1.a_b-c", "host@1.a_b-c"),
         ("redis_username", "null", "null"),
     ],

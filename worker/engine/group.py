@@ -22,15 +22,19 @@ FORMAT_VERSION = 1
 SEE_GROUP_GONE = "see deploy/README.md, When the group is gone"
 
 
-def join(scripts: Scripts, settings: Settings) -> tuple[int, int]:
+def join(scripts: Scripts, settings: Settings, *, again: bool = False) -> tuple[int, int]:
     """Create or join the group. Returns the id of the last entry that only warms the windows.
 
+    `again`: this worker was in it before, so that creating it means that Redis has come back empty.
     Raises GroupDeleted, ShardCountMismatch, ConfigurationMismatch or RedisUnusable.
     """
     verdict, boundary = _setup(scripts, settings, settings.start)
     if verdict == "created":
-        # A warning, because it may also mean that Redis came back empty.
-        log.warning("created the group %s on %s", settings.keys.group, settings.keys.input)
+        where = settings.keys.group, settings.keys.input
+        if again:
+            log.warning("created the group %s on %s again: Redis has come back empty", *where)
+        else:
+            log.info("created the group %s on %s", *where)
     return parse_entry_id(boundary)
 
 

@@ -78,11 +78,18 @@ class Session:
     of date: the new one takes its own leases, and loads everything else from Redis.
     """
 
-    def __init__(self, settings: Settings, incarnation: str, notifier: SystemdNotifier) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        incarnation: str,
+        notifier: SystemdNotifier,
+        *,
+        again: bool = False,
+    ) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
         connection.refuse_writable_replica(client)
         scripts = Scripts(client)
-        self.pipeline = Pipeline(settings, warm_until=join(scripts, settings))
+        self.pipeline = Pipeline(settings, warm_until=join(scripts, settings, again=again))
         self.shards = Shards(settings, scripts, incarnation)
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
@@ -318,7 +325,7 @@ def _recover(
     outage.note(error)
 
     def begin() -> Session:
-        session = Session(settings, incarnation, old.notifier)
+        session = Session(settings, incarnation, old.notifier, again=True)
         session.work_on_a_batch()
         return session
 

@@ -120,7 +120,8 @@ def check_rights(settings: Settings) -> int:
     where = f"Redis at {connection.address(settings)}"
     if missing := [right for right, error in refused if refusal_of(error) == RIGHTS]:
         raise RedisUnusable(
-            f"{where} does not allow this user {_in_words(missing)}; a worker needs these rights: "
+            f"{where} does not allow the user {settings.redis_user!r} {_in_words(missing)}; a "
+            f"worker needs these rights: the user {connection.account(settings)!r} of "
             "deploy/redis/users.acl has all of them, and ACL LOG there shows what was refused"
         )
     if unknown := [right for right, error in refused if refusal_of(error) == UNKNOWN_COMMAND]:

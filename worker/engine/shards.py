@@ -66,6 +66,7 @@ class Shards:
         self._symbols_of_group = 0
         self._next_keep_s = 0.0
         self._notice_id = b"0-0"
+        self._told: frozenset[int] = frozenset()
         self.version = 0
         """Changes whenever a shard is taken or lost."""
 
@@ -177,8 +178,17 @@ class Shards:
             self._quarantine.look_at_some(held)
         if more_are_free:
             self._next_keep_s = 0.0
-        if taken:
-            log.info("holding %d of %d shards", len(self._held), self._settings.shards)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        """A rebalance is one line, however many shards come and go."""
+        held, before = frozenset(self._held), self._told
+        if held == before:
+            return
+        self._told = held
+        gone = f"; {len(before - held)} were released or lost" if before - held else ""
+        log.info("holding %d of %d shards%s", len(held), self._settings.shards, gone)
 
     def notice(self, notice_id: bytes) -> None:
         """Take the id of the last notice; a new one means that there may be shards to take."""
@@ -229,7 +239,6 @@ class Shards:
         """
         soonest_s, more_are_free, tokens = self._ask_to_keep(can_load)
         for shard in [shard for shard in self._held if tokens.get(shard) != self.token(shard)]:
-            log.info("the lease of shard %d was lost or released", shard)
             del self._held[shard]
             self.version += 1
         self._leases = tokens
@@ -266,7 +275,7 @@ class Shards:
             case [b"in use", silent_ms]:
                 raise WorkerIdInUse(
                     f"another worker with the id {self._settings.worker_id!r} was seen "
-                    f"{silent_ms} ms ago; give each worker its own MARKETSTATE_WORKER_ID"
+                    f"{silent_ms / 1_000:.1f} s ago; give each worker its own MARKETSTATE_WORKER_ID"
                 )
             case [b"other source", other]:
                 raise two_sources(self._settings, printable(other))

@@ -1,8 +1,8 @@
 """Synthetic candles, for trying things out: `MARKETSTATE_SOURCE=synthetic`.
 
-The price is a fixed function of symbol and close time, so every worker feeds the same candles,
-however often. Symbols with BTC in their name trend, those with ETH revert to a mean, all others
-chop.
+The price is a fixed function of symbol and close time, and so is the id of an entry: all workers
+write the same entries, and Redis takes each of them once. Symbols with BTC in their name trend,
+those with ETH revert to a mean, all others chop.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import redis
 
 from schemas.candle import Candle, CandleRejected, decode_candle, encode_envelope
 from schemas.entry_id import entry_time_ms
@@ -23,6 +24,8 @@ from worker.store.connection import Client
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
 CANDLES_AT_START: Final = 300
 _KEPT_CANDLES_PER_SYMBOL: Final = 1_000
+_IS_THERE: Final = "equal or smaller than the target stream top item"
+"""What Redis says of an entry that another worker has written."""
 
 # A day of 1-minute candles; the path returns to its base at the end of each block.
 _BLOCK: Final = 1_440
@@ -76,15 +79,19 @@ class SyntheticFeeder:
             return
         most = _KEPT_CANDLES_PER_SYMBOL * len(self._symbols)
         with self._client.pipeline(transaction=False) as writes:
-            for candle in self._due():
+            for entry_id, candle in self._due():
                 fields: Any = encode_envelope(candle, source="synthetic")
-                writes.xadd(self._stream, fields, maxlen=most, approximate=True)
-            writes.execute()
+                writes.xadd(self._stream, fields, id=entry_id, maxlen=most, approximate=True)
+            for reply in writes.execute(raise_on_error=False):
+                if isinstance(reply, redis.RedisError) and _IS_THERE not in str(reply):
+                    raise reply
 
-    def _due(self) -> Iterator[Candle]:
+    def _due(self) -> Iterator[tuple[str, Candle]]:
+        """In the order of their ids, so that an entry is only refused if it is in the stream."""
         while self._next_ms <= self._now_ms():
-            for symbol in self._symbols:
-                yield synthetic_candle(symbol, self._next_ms, self._interval, self._interval_ms)
+            for number, symbol in enumerate(self._symbols):
+                candle = synthetic_candle(symbol, self._next_ms, self._interval, self._interval_ms)
+                yield f"{self._next_ms}-{number}", candle
             self._next_ms += self._interval_ms
 
     def _first_close_time_ms(self) -> int:

@@ -49,6 +49,14 @@ class AskingClient(redis.Redis):
             return
         hear(reply)
 
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        """An error reply keeps, as `call`, what it is the reply to."""
+        try:
+            return super().execute_command(*words, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            vars(error)["call"] = words
+            raise
+
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
         """Called by redis-py for every command, once it is sent."""
         try:

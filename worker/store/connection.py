@@ -20,6 +20,7 @@ from worker.settings import Settings
 from worker.stop import Stop
 from worker.store.asking_client import AskingClient
 from worker.store.refusal import WritableReplica, is_transient, reason, refusal_of
+from worker.store.refused_call import call_in_words
 
 Client = redis.Redis
 T = TypeVar("T")
@@ -120,9 +121,19 @@ def refuse_writable_replica(client: Client) -> None:
         raise WritableReplica(REMOVES_ALL)
 
 
-def unusable(error: Exception, settings: Settings) -> RedisUnusable:
-    """`error` as one line for the user."""
-    words = refusal_of(error).words.format(reason=reason(error))
+def account(settings: Settings) -> str:
+    """The user of deploy/redis/users.acl that may do what a command with these settings does."""
+    return "marketstate-replay" if settings.replay_namespace else "marketstate"
+
+
+def unusable(error: Exception, settings: Settings, account_needed: str = "") -> RedisUnusable:
+    """`error` as one line for the user. `account_needed`: if it is not that of `account`."""
+    words = refusal_of(error).words.format(
+        reason=reason(error),
+        user=settings.redis_user,
+        call=call_in_words(error) or "something that is needed",
+        account=account_needed or account(settings),
+    )
     return RedisUnusable(f"Redis at {address(settings)} {words}")
 
 

@@ -14,7 +14,9 @@ class WritableReplica(redis.ReadOnlyError):
 
 
 class Refusal(NamedTuple):
-    """A kind of error. `words` follow "Redis at HOST:PORT"."""
+    """A kind of error. `words` follow "Redis at HOST:PORT"; RIGHTS also need `user`, the `call`
+    that was refused, and the `account` that has the right.
+    """
 
     state: str
     """The state of Redis that causes it. While it stays the same, it is reported once."""
@@ -92,8 +94,9 @@ _PASSWORD: Final = Refusal(
 RIGHTS: Final = Refusal(
     "rights are missing",
     False,
-    "does not allow this user something that is needed ({reason}); ACL LOG there shows what, and "
-    "deploy/redis/users.acl has all rights that are needed",
+    "does not allow the user {user!r} {call} ({reason}); the user {account!r} of "
+    "deploy/redis/users.acl has all rights that are needed, and ACL LOG there shows what was "
+    "refused",
 )
 UNKNOWN_COMMAND: Final = Refusal(
     "a command is missing",

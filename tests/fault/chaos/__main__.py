@@ -1,7 +1,6 @@
 """`scripts/chaos`: injects faults of all kinds into real workers and a real Redis, and judges."""
 
 import argparse
-import random
 import shutil
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from tests.fault.chaos.breakages import BREAKAGES
 from tests.fault.chaos.checker import violations
 from tests.fault.chaos.faults.table import TABLE
 from tests.fault.chaos.history import History
+from tests.fault.chaos.options import parser
 from tests.fault.chaos.run import KINDS, MOST_CANDLES, Plan, Report, run
 from tests.fault.chaos.servers import older_server
 from worker.local.redis_server import installed_server, wheel_server
@@ -25,7 +25,17 @@ HISTORY = "history.jsonl.gz"
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    options = parser().parse_args()
+    for name, found, known in (
+        ("--break", [options.break_name], BREAKAGES),
+        ("--only", options.only or [], TABLE),
+    ):
+        if unknown := [value for value in found if value not in (None, *known)]:
+            parser().error(f"{name}: there is no {unknown[0]!r}; --list shows what there is")
+    if options.list:
+        print("\n  ".join(["faults, for --only:", *sorted(TABLE)]))
+        print("\n  ".join(["broken workers, for --break:", *sorted(BREAKAGES)]))
+        return CLEAN
     try:
         if options.check:
             return _tell(histories.read(options.check))
@@ -106,25 +116,6 @@ def _tell(history: History) -> int:
         print(f"  {text}")
     print(f"verdict: {f'BAD, {len(found)} violations' if found else 'clean'}")
     return BAD if found else CLEAN
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**9), metavar="N")
-    parser.add_argument("--candles", type=int, default=20_000, metavar="N")
-    parser.add_argument("--faults", type=int, default=50, metavar="N")
-    parser.add_argument("--workers", type=int, default=4, metavar="N")
-    parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="write the history here; .gz compresses"
-    )
-    parser.add_argument(
-        "--break", dest="break_name", choices=sorted(BREAKAGES), help="use broken workers"
-    )
-    parser.add_argument(
-        "--only", action="append", choices=sorted(TABLE), help="only these faults; repeatable"
-    )
-    parser.add_argument("--check", type=Path, metavar="FILE", help="judge a history again")
-    return parser
 
 
 if __name__ == "__main__":

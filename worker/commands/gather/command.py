@@ -25,6 +25,8 @@ from worker.store.outage import Outage
 from worker.store.refusal import is_transient, refuses_for_now
 
 TELL_EVERY_S: Final = 60.0
+ACCOUNT: Final = "marketstate-gather"
+"""The user of deploy/redis/users.acl that may do this."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +182,7 @@ class Gatherer:
                     outage.end()
         except redis.RedisError as error:
             if not self._stop.requested:
-                raise connection.unusable(error, self._settings) from error
+                raise connection.unusable(error, self._settings, ACCOUNT) from error
         finally:
             repeats.tell(at_once=True)
             log.info("in all: %s", _in_words(self._counts))

@@ -20,6 +20,7 @@ from worker.commands.options import (
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
+from worker.commands.view_extra import without_view_extra
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
@@ -84,14 +85,10 @@ def _writer(out: Path) -> Callable[[Sequence[Series]], bytes]:
         raise ConfigurationError(f"--out {out} must end in one of {', '.join(_FORMATS)}")
     if out.suffix == ".html":
         return page_bytes
-    try:
+    instead = "; an HTML page (--out FILE.html) does without it"
+    with without_view_extra(out.suffix[1:].upper(), instead):
         # Here, because a page does without it and it takes a second.
         from worker.commands.plot.figure import figure_bytes  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{out.suffix[1:].upper()} needs {error.name}, which is not installed: "
-            "pip install matplotlib rich; an HTML page (--out FILE.html) does without it"
-        ) from None
     return partial(figure_bytes, kind=out.suffix[1:])
 
 

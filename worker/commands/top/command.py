@@ -15,7 +15,6 @@ import redis
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
-from worker.commands.options import add_namespace
 from worker.commands.top.feed import MarketFollower
 from worker.commands.top.keyboard import Keyboard
 from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
@@ -30,13 +29,6 @@ _TICK_S: Final = 0.25
 _REDRAW_S: Final = 1.0
 # For terminals that do not report a size, such as serial lines.
 _WITHOUT_SIZE: Final = (80, 24)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ascii", action="store_true", help="for terminals that cannot show block characters"
-    )
-    add_namespace(parser)
 
 
 def command(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from worker.commands.durations import brief_duration
 from worker.engine import window_codec
 from worker.engine.published import Published
 from worker.engine.record import record_of, regime_in
+from worker.engine.utc import utc
 from worker.settings import Settings
 
 COMPLETE: Final = "complete"
@@ -117,8 +118,8 @@ class Judge:
             return "FAIL", f"its hash holds a state of {record.symbol!r}"
         if record.close_time_ms != held.last_emitted_ms:
             return "FAIL", (
-                f"its hash is for the close {record.close_time_ms}, but the last one published "
-                f"is {held.last_emitted_ms}: another program has written to it"
+                f"its hash is for the close {utc(record.close_time_ms)} UTC, but the last one "
+                f"published is {utc(held.last_emitted_ms)}: another program has written to it"
             )
         return "ok", ""
 
@@ -130,7 +131,8 @@ class Judge:
             return Judgement(RECOMPUTED, "FAIL", f"its window is damaged: {error}")
         at_hand = sum(time_ms <= record.close_time_ms for time_ms in times_ms)
         if not times_ms or (at_hand and times_ms[at_hand - 1] != record.close_time_ms):
-            text = f"its window has no close at {record.close_time_ms}, the close of its state"
+            at = utc(record.close_time_ms)
+            text = f"its window has no close at {at} UTC, the close of its state"
             return Judgement(RECOMPUTED, "FAIL", text)
         if obstacle := self._obstacle(record, at_hand, len(times_ms)):
             return obstacle

@@ -1,0 +1,21 @@
+"""The command line of `marketstate top`, shown also without the packages that draw the screen."""
+
+import argparse
+import importlib
+
+from worker.commands.options import add_namespace
+from worker.commands.view_extra import without_view_extra
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ascii", action="store_true", help="for terminals that cannot show block characters"
+    )
+    add_namespace(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    with without_view_extra("top"):
+        module = importlib.import_module("worker.commands.top.command")
+    exit_code: int = module.command(options)
+    return exit_code
