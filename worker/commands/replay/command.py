@@ -223,7 +223,7 @@ class _Replay:
         print(line, file=sys.stderr, flush=True)
 
     def _on_wait(self) -> None:
-        self._show(f"waiting for the workers to finish {self._feeder.unfinished_in_words}")
+        self._show(f"unfinished: {self._feeder.unfinished_in_words}")
 
     def _show(self, note: str = "") -> None:
         self._workers.check()
