@@ -23,6 +23,7 @@ from worker.commands.plot.sources import from_files, from_stream
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
+from worker.files.piped import readable_path
 from worker.settings import settings_from
 from worker.store import connection
 
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="files",
         nargs="+",
-        type=Path,
+        type=readable_path,
         metavar="FILE",
         help="recordings, candle files (CSV) or folders of them; default: the output stream",
     )
