@@ -58,7 +58,14 @@ def set_size(descriptor: int, columns: int, lines: int) -> None:
 class Terminal(Program):
     """`marketstate <command>` with settings, in a pseudo-terminal."""
 
-    def __init__(self, *command: str, environ: dict[str, str], **settings: object) -> None:
+    def __init__(
+        self,
+        *command: str,
+        environ: dict[str, str],
+        started_by: tuple[str, ...] = (),
+        **settings: object,
+    ) -> None:
+        self.started_by = started_by
         self._ours, self._theirs = pty.openpty()
         self.resize(120, 24)
         os.set_blocking(self._ours, False)

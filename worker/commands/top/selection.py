@@ -14,6 +14,8 @@ from worker.commands.markets import Market, shown
 T = TypeVar("T")
 
 REGIMES: Final = ("trend", "mr", "chop")
+SUSPEND: Final = "\x1a"
+"""Ctrl-Z"""
 _LONGEST_FILTER: Final = 40
 _FAR: Final = 10**9
 # (rows, pages); `chosen` limits the position to the rows that exist.
@@ -42,12 +44,23 @@ def _price(value: float) -> str:
     return np.format_float_positional(value, precision=8, fractional=False, trim="-")
 
 
+def _probs(market: Market) -> tuple[float, float, float]:
+    probs = market.record.regime_probs
+    return probs.trend, probs.mr, probs.chop
+
+
 COLUMNS: Final = (
     Column("symbol", 12, lambda m, _: shown(m.record.symbol), lambda m: m.record.symbol, False),
     Column("price", 12, lambda m, _: _price(m.record.close), lambda m: m.record.close),
     Column("sigma", 10, lambda m, _: f"{m.record.sigma:.8f}", lambda m: m.record.sigma),
     Column("mu", 11, lambda m, _: f"{m.record.mu:+.8f}", lambda m: m.record.mu),
-    Column("ts", 7, lambda m, _: f"{m.record.ts:.4f}", lambda m: m.record.ts),
+    Column("ts", 8, lambda m, _: f"{m.record.ts:.4f}", lambda m: m.record.ts),
+    Column(
+        "t/mr/c %",
+        8,
+        lambda m, _: "/".join(f"{p * 100:.0f}" for p in _probs(m)),
+        lambda m: max(_probs(m)),
+    ),
     Column("regime", 6, lambda m, _: shown(m.record.regime)[:6], lambda m: m.record.regime, False),
     Column(
         "held",
@@ -75,6 +88,8 @@ class Look:
 
     def __init__(self) -> None:
         self.done = False
+        self.with_help = False
+        self.suspended = False
         self.column = COLUMNS[0]
         self.reversed = False
         self.regime = "all"
@@ -85,10 +100,18 @@ class Look:
 
     def press(self, key: str, page: int) -> None:
         """`page` is the number of rows on the screen."""
+        if key == SUSPEND:
+            self.suspended = True
+            return
         if self.typing:
             self._type(key)
             return
+        if self.with_help and key != "q":
+            self.with_help = False
+            return
         match key:
+            case "?":
+                self.with_help = True
             case "q":
                 self.done = True
             case "/":
