@@ -169,7 +169,7 @@ def test_shares_and_regimes_are_distinct_without_colour_and_without_unicode() ->
         runs = "".join(f"({re.escape(mark)}+)" for mark in marks.bar)
         bar = re.search(f" {runs} ", drawn(view, marks=marks)[4])
         assert bar is not None
-        assert [len(run) for run in bar.groups()] == [5, 5, 15]
+        assert [len(run) for run in bar.groups()] == [2, 2, 7]
     assert all(line.isascii() for line in drawn(view, marks=ASCII))
     assert marks_for("iso8859-1") == ASCII
     assert marks_for("utf-8") == UNICODE
@@ -239,7 +239,7 @@ def test_a_question_mark_shows_every_key_and_another_key_goes_back(height: int) 
     lines = drawn(view, look, (80, height))
     assert len(lines) == height
     assert max(map(len, lines)) <= 80
-    for key in ("q ", "/ ", "f ", "s  r ", "arrows ", "Ctrl-Z "):
+    for key in ("q  Ctrl-Z ", "/ ", "Enter ", "f ", "s  r ", "arrows "):
         assert any(line.startswith(key) for line in lines[4:-1])
     assert not any("…" in line for line in lines)
     assert height < 24 or any(line.endswith("waits for over 10 s") for line in lines)
@@ -253,6 +253,51 @@ def test_80_columns_have_the_price_and_the_percentages() -> None:
     lines = drawn(view_of(markets_of(make_record("BTC", 0, close=97123.5))), size=(80, 24))
     assert "20/20/60" in lines[4]
     assert "97123.5" in lines[4]
+
+
+def rising(count: int, symbol: str = "AAA") -> list[MarketStateRecord]:
+    regimes = ("trend", "mr", "chop")
+    return [make_record(symbol, i, regimes[i % 3], close=100.0 + i) for i in range(count)]
+
+
+def test_wide_terminals_have_a_sparkline_of_the_last_closes() -> None:
+    view = view_of(markets_of(*rising(20), make_record("FLAT", 0)))
+    lines = drawn(view)
+    assert "  ▁▂▂▃▄▄▅▅▆▇▇█  " in lines[4]
+    assert not {*"▁▂▃▄▅▆▇"} & {*lines[5]}
+    assert "recent" not in drawn(view, size=(80, 24))[3]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 14)])
+@pytest.mark.parametrize("marks", [UNICODE, ASCII])
+def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
+    size: tuple[int, int], marks: Marks
+) -> None:
+    view = view_of(markets_of(*rising(300), *rising(1, "BBB"), *rising(5, "CCC")))
+    look = Look()
+    look.press("enter", 10)
+    lines = drawn(view, look, size, marks)
+    assert (len(lines), max(map(len, lines))) == (size[1], size[0])
+    assert lines[3].strip() == "AAA"
+    assert lines[-1].startswith("q quit  ? keys  Enter back")
+    assert lines[4].startswith("price 399  sigma 0.00100000  mu")
+    regimes = lines[size[1] - 3]
+    assert len(regimes) == size[0]
+    assert {*regimes} == {*marks.bar}
+    full = marks.levels[-1]
+    heights = [sum(line[i] == full for line in lines[8:-4]) for i in range(size[0])]
+    assert heights == sorted(heights)
+    assert heights[-1] == len(lines[8:-4])
+    for key, symbol in (("down", "BBB"), ("down", "CCC"), ("down", "CCC"), ("up", "BBB")):
+        look.press(key, 10)
+        assert drawn(view, look, size, marks)[3].strip() == symbol
+    look.press("escape", 10)
+    assert "symbol" in drawn(view, look, size, marks)[3]
+
+
+def test_the_last_240_states_of_a_market_are_kept() -> None:
+    records = rising(300)
+    assert markets_of(*records)["AAA"].recent == (*records[60:],)
 
 
 @pytest.mark.parametrize(("mu", "mark"), [(0.5, "▲"), (-0.5, "▼"), (0.0, " ")])

@@ -12,14 +12,15 @@ from rich.text import Text
 
 from schemas.market_state import RegimeProbs
 from schemas.reader import is_stale
-from worker.commands.markets import Market
+from worker.commands.markets import Market, shown
+from worker.commands.top.chart import chart, sparkline
 from worker.commands.top.feed import View
-from worker.commands.top.selection import COLUMNS, REGIMES, Column, Look
+from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, REGIMES, Column, Look
 from worker.engine.invented import TITLE
 from worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
-_DISPENSABLE: Final = ("mu", "sigma", "t/mr/c %", "price", "ts", "held")
+_DISPENSABLE: Final = ("recent", "mu", "sigma", "t/mr/c %", "price", "ts", "held")
 _BAR: Final = "trend/mr/chop"
 _SHORT_BAR: Final = "t/mr/chop"
 _WIDEST_BAR: Final = 40
@@ -30,16 +31,17 @@ _LINES_BESIDE_ROWS: Final = 5
 # So many seconds may pass before what waits is called late.
 _LATE_S: Final = 10
 _HELP: Final = (
-    "q       quit",
+    "q  Ctrl-Z  quit; suspend",
     "?       these lines",
     "/       show symbols with a part of their name; Esc shows all again",
+    "Enter   chart of the first symbol shown; up and down: of others; Enter: back",
     "f       show the next regime only",
     "s  r    sort by the next column; reverse",
     "arrows  scroll, as do Page up, Page down, Home and End",
-    "Ctrl-Z  suspend",
     "",
     "t/mr/c  probabilities of trend, mean reversion and chop",
     "ts      strength of the trend, with its direction, which is that of mu",
+    "recent  the last 12 prices, on wide terminals",
     "held    how long the regime has lasted; > where it began earlier than is known",
     "age     time since the close; ! if more than one state is overdue",
     "lag     entries that no worker has taken; red if the oldest waits for over 10 s",
@@ -54,17 +56,19 @@ class Marks(NamedTuple):
     bar: tuple[str, str, str]
     falling: str
     rising: str
+    levels: str
+    """From low to high."""
 
 
-UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲")
-ASCII: Final = Marks(("#", "=", "."), "v", "^")
+UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲", "▁▂▃▄▅▆▇█")
+ASCII: Final = Marks(("#", "=", "."), "v", "^", "_-=#")
 # Distinguishable with red-green colour blindness, on dark and on light backgrounds.
 _STYLES: Final = {"trend": "bright_blue", "mr": "dark_orange", "chop": ""}
 
 
 def marks_for(encoding: str) -> Marks:
     try:
-        "".join((*UNICODE.bar, UNICODE.falling, UNICODE.rising)).encode(encoding)
+        "".join((*UNICODE.bar, UNICODE.falling, UNICODE.rising, UNICODE.levels)).encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE
@@ -90,6 +94,13 @@ class Screen:
         body = [self._row(market, columns, bar, now_ms) for market in rows]
         if not body:
             body = [Text(self._why_empty(view), style="italic")]
+        names = self._names(columns, bar, look)
+        if look.with_chart and (market := look.charted(view.markets.values())):
+            names = Text(shown(market.record.symbol).ljust(width), style="reverse")
+            found_lines = chart(
+                market, (width, rows_on(height)), self._marks.levels, self._marks.bar
+            )
+            body = [Text(line) for line in found_lines[: rows_on(height)]]
         if look.with_help:
             body = [Text(line) for line in _HELP[: rows_on(height)]]
         body += [Text()] * (rows_on(height) - len(body))
@@ -97,7 +108,7 @@ class Screen:
             _first_line(view, self._where, now_ms),
             _group_line(view),
             self._legend(view.markets.values(), look, len(rows), found),
-            self._names(columns, bar, look),
+            names,
             *body,
             _footer(look),
         ]
@@ -136,6 +147,9 @@ class Screen:
                 line.append(_bar(record.regime_probs, bar, self._marks))
                 line.append("  " if bar else "")
                 style = _STYLES.get(record.regime, "")
+            elif column.name == "recent":
+                closes = [state.close for state in market.recent[-CLOSES_SHOWN:]]
+                text = sparkline(closes, self._marks.levels)
             elif column.name == "ts":
                 text = self._direction(record.mu) + text
             elif column.name == "age" and self._is_stale(market, now_ms):
@@ -244,6 +258,8 @@ def _shares(probs: RegimeProbs, width: int) -> Iterator[int]:
 def _footer(look: Look) -> Text:
     if look.typing:
         return Text(f"filter: {look.text}_   Enter: keep  Esc: clear", style="reverse")
+    if look.with_chart:
+        return Text("q quit  ? keys  Enter back  up, down other symbols", style="reverse")
     return Text(
         f"q quit  ? keys  / filter  f regime:{look.regime}  s sort:{look.column.name}  r reverse  "
         "arrows scroll",
