@@ -362,6 +362,11 @@ def environment_with(**changes: str) -> dict[str, str]:
     return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
 
 
+def on_dumb_terminal(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the terminal, if there is one, cannot move its cursor."""
+    return environ.get("TERM", "") in ("", "dumb")
+
+
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:
     """systemd sets JOURNAL_STREAM if standard error goes to the journal."""
     return "JOURNAL_STREAM" in environ

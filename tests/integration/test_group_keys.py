@@ -58,7 +58,14 @@ def test_a_quarantine_that_somebody_has_overwritten_stops_no_worker_and_is_writt
 
     hidden = f"the key {QUARANTINE} is not a hash, so nobody can see which symbols are set aside"
     assert read_status(client, worker.settings).quarantine_hidden.startswith(hidden)
-    show_status(worker.settings, as_json=False, watch=False, max_lag=1e9, max_age_s=1e9)
+    show_status(
+        worker.settings,
+        as_json=False,
+        watch=False,
+        with_shards=True,
+        max_lag=1e9,
+        max_age_s=1e9,
+    )
     assert hidden in capsys.readouterr().out
     for findings in (preflight(worker.settings), verify(worker.settings)):
         assert any(str(each).startswith(f"warn quarantine: {hidden}") for each in findings)

@@ -67,7 +67,10 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     feed(client, made_candles(("BTCUSDT",), 3))
     code, table = status_command(server, tmp_path)
     assert (code, "3" in table) == (0, True)
-    assert {"shard", "worker", "counters", "symbol"} <= set(table.split())
+    assert {"shards", "worker", "counters", "symbol"} <= set(table.split())
+    assert "shard  holder" not in table
+    code, table = status_command(server, tmp_path, "--shards")
+    assert (code, "\n0      one " in table) == (0, True), table
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "3")
     assert (code, as_json(output)["lag"] + as_json(output)["pending"]) == (0, 3)
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "2")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ from tests.support.candles import made_candles
 from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
 from tests.support.terminal import Terminal
-from tests.support.worker_process import WorkerProcess, feed
+from tests.support.worker_process import WorkerProcess, feed, wait_until
 from worker.local.redis_server import EmbeddedRedis
 
 
@@ -31,9 +32,12 @@ def one_client(one_server: EmbeddedRedis) -> Iterator[redis.Redis]:
 
 def top(server: EmbeddedRedis, *options: str, **settings: object) -> Terminal:
     encoding = str(settings.pop("encoding", "utf-8"))
+    started_by: Any = settings.pop("started_by", ())
     # Some shells export their size, which is outdated after the first resize.
     environ = {"PYTHONIOENCODING": encoding, "COLUMNS": "30", "LINES": "7"}
-    return Terminal("top", *options, environ=environ, redis_port=server.port, **settings)
+    return Terminal(
+        "top", *options, started_by=started_by, environ=environ, redis_port=server.port, **settings
+    )
 
 
 def test_it_shows_markets_and_the_group_reacts_to_keys_and_restores_the_terminal(
@@ -74,6 +78,33 @@ def test_ctrl_c_ends_it_too(one_server: EmbeddedRedis, one_client: redis.Redis) 
         assert "Traceback" not in terminal.written
 
 
+def test_ctrl_z_gives_the_terminal_back_until_the_shell_continues_it(
+    one_server: EmbeddedRedis, one_client: redis.Redis
+) -> None:
+    """In a shell with job control: without one, nobody could continue it."""
+    publish(one_client, [make_record("BTCUSDT", 0)])
+    shell = ("bash", "-c", 'set -m; "$@"; echo "stopped with $?"; read; fg', "bash")
+    with top(one_server, started_by=shell) as terminal:
+        terminal.wait_for("BTCUSDT")
+        terminal.press("\x1a")
+        wait_until(lambda: "stopped with 148" in terminal.written, "it is suspended")
+        assert "\x1b[?1049l" in terminal.written.rpartition("\x1b[?1049h")[2]
+        publish(one_client, [make_record("ETHUSDT", 0)])
+        terminal.press("\n")
+        terminal.wait_for("ETHUSDT")
+        terminal.press("q")
+        assert terminal.exit_code() == 0
+        assert terminal.attributes == terminal.before
+
+
+@pytest.mark.parametrize("kind", ["dumb", ""])
+def test_a_terminal_without_a_cursor_gets_a_message(kind: str) -> None:
+    with Terminal("top", environ={"TERM": kind}, redis_port=1) as terminal:
+        assert terminal.exit_code() == 2
+        assert "Use marketstate status --watch" in terminal.written
+        assert "\x1b" not in terminal.written
+
+
 def test_a_redis_outage_is_shown_until_it_is_back(
     one_server: EmbeddedRedis, one_client: redis.Redis
 ) -> None:
@@ -110,7 +141,7 @@ def test_a_terminal_without_block_characters_gets_ascii(
     publish(one_client, [make_record("币USDT", 0)])
     with top(one_server, *options, encoding=encoding) as terminal:
         terminal.wait_for("USDT")
-        terminal.wait_for("###")
+        terminal.wait_for("##==.")
         assert all(line.isascii() for line in terminal.screen[:3])
 
 

@@ -6,8 +6,10 @@ import pty
 import re
 import struct
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from tests.support.processes import MARKETSTATE, Program, environment
 from tests.support.worker_process import wait_until
@@ -16,10 +18,54 @@ _FRAME: Final = "\x1b[H"
 _SEQUENCE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+class BlankTerminal:
+    """A terminal that this process writes to."""
+
+    def __init__(self, ours: int, stream: IO[str]) -> None:
+        self._ours = ours
+        self.stream = stream
+
+    def end(self) -> str:
+        """All that was written."""
+        self.stream.close()
+        data = b""
+        while True:
+            try:
+                data += os.read(self._ours, 65_536)
+            except OSError:  # EIO: nothing is left
+                return data.decode()
+
+
+@contextmanager
+def blank_terminal(columns: int, lines: int) -> Iterator[BlankTerminal]:
+    ours, theirs = pty.openpty()
+    attributes = termios.tcgetattr(theirs)
+    attributes[1] &= ~termios.ONLCR
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    set_size(ours, columns, lines)
+    try:
+        with open(theirs, "w", encoding="utf-8") as stream:
+            yield BlankTerminal(ours, stream)
+    finally:
+        os.close(ours)
+
+
+def set_size(descriptor: int, columns: int, lines: int) -> None:
+    size = struct.pack("HHHH", lines, columns, 0, 0)
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, size)
+
+
 class Terminal(Program):
     """`marketstate <command>` with settings, in a pseudo-terminal."""
 
-    def __init__(self, *command: str, environ: dict[str, str], **settings: object) -> None:
+    def __init__(
+        self,
+        *command: str,
+        environ: dict[str, str],
+        started_by: tuple[str, ...] = (),
+        **settings: object,
+    ) -> None:
+        self.started_by = started_by
         self._ours, self._theirs = pty.openpty()
         self.resize(120, 24)
         os.set_blocking(self._ours, False)
@@ -37,8 +83,7 @@ class Terminal(Program):
         )
 
     def resize(self, columns: int, lines: int) -> None:
-        size = struct.pack("HHHH", lines, columns, 0, 0)
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, size)
+        set_size(self._ours, columns, lines)
 
     @property
     def written(self) -> str:

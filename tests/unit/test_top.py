@@ -13,6 +13,7 @@ from worker.commands.top.feed import Rate, View
 from worker.commands.top.keyboard import keys_in
 from worker.commands.top.screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
 from worker.commands.top.selection import COLUMNS, Look
+from worker.engine.status import Status
 from worker.settings import settings_from
 
 MINUTE_MS = 60_000
@@ -152,6 +153,7 @@ def test_the_footer_shows_every_key() -> None:
     footer = drawn(view_of(MANY), size=(80, 24))[-1]
     for key in (
         "q quit",
+        "? keys",
         "/ filter",
         "f regime:all",
         "s sort:symbol",
@@ -167,7 +169,7 @@ def test_shares_and_regimes_are_distinct_without_colour_and_without_unicode() ->
         runs = "".join(f"({re.escape(mark)}+)" for mark in marks.bar)
         bar = re.search(f" {runs} ", drawn(view, marks=marks)[4])
         assert bar is not None
-        assert [len(run) for run in bar.groups()] == [7, 7, 22]
+        assert [len(run) for run in bar.groups()] == [2, 2, 7]
     assert all(line.isascii() for line in drawn(view, marks=ASCII))
     assert marks_for("iso8859-1") == ASCII
     assert marks_for("utf-8") == UNICODE
@@ -215,14 +217,114 @@ def test_an_unknown_value_is_a_dash_with_the_reason() -> None:
 
 def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
     rate = Rate()
-    for now_s, total in ((0, 0), (30, 300), (59, 300)):
+    for now_s, total, left in ((0, 0, 60), (30, 300, 30), (59.5, 300, 1)):
         rate.add(total, now_s)
-        assert rate.per_min is None
+        assert rate.per_min == f"(in {left} s)"
     for now_s, total, expected in ((60, 600, 600), (90, 600, 300), (150, 600, 0)):
         rate.add(total, now_s)
         assert rate.per_min == expected
     rate.add(5, 151)
-    assert rate.per_min is None
+    assert rate.per_min == "(in 60 s)"
+
+
+def test_the_first_minute_says_when_candles_are_counted() -> None:
+    lines = drawn(view_of({}, candles_per_min="(in 42 s)"))
+    assert "candles/min (in 42 s)  states/min 0" in lines[1]
+
+
+@pytest.mark.parametrize("height", [24, 12])
+def test_a_question_mark_shows_every_key_and_another_key_goes_back(height: int) -> None:
+    look, view = Look(), view_of(MANY)
+    look.press("?", 10)
+    lines = drawn(view, look, (80, height))
+    assert len(lines) == height
+    assert max(map(len, lines)) <= 80
+    for key in ("q  Ctrl-Z ", "/ ", "Enter ", "f ", "s  r ", "arrows "):
+        assert any(line.startswith(key) for line in lines[4:-1])
+    assert not any("…" in line for line in lines)
+    assert height < 24 or any(line.endswith("waits for over 10 s") for line in lines)
+    assert "SYM000" not in "".join(lines)
+    look.press("s", 10)
+    assert "SYM000" in drawn(view, look, (80, height))[4]
+    assert look.column.name == "symbol"
+
+
+def test_80_columns_have_the_price_and_the_percentages() -> None:
+    lines = drawn(view_of(markets_of(make_record("BTC", 0, close=97123.5))), size=(80, 24))
+    assert "20/20/60" in lines[4]
+    assert "97123.5" in lines[4]
+
+
+def rising(count: int, symbol: str = "AAA") -> list[MarketStateRecord]:
+    regimes = ("trend", "mr", "chop")
+    return [make_record(symbol, i, regimes[i % 3], close=100.0 + i) for i in range(count)]
+
+
+def test_wide_terminals_have_a_sparkline_of_the_last_closes() -> None:
+    view = view_of(markets_of(*rising(20), make_record("FLAT", 0)))
+    lines = drawn(view)
+    assert "  ▁▂▂▃▄▄▅▅▆▇▇█  " in lines[4]
+    assert not {*"▁▂▃▄▅▆▇"} & {*lines[5]}
+    assert "recent" not in drawn(view, size=(80, 24))[3]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 14)])
+@pytest.mark.parametrize("marks", [UNICODE, ASCII])
+def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
+    size: tuple[int, int], marks: Marks
+) -> None:
+    view = view_of(markets_of(*rising(300), *rising(1, "BBB"), *rising(5, "CCC")))
+    look = Look()
+    look.press("enter", 10)
+    lines = drawn(view, look, size, marks)
+    assert (len(lines), max(map(len, lines))) == (size[1], size[0])
+    assert lines[3].strip() == "AAA"
+    assert lines[-1].startswith("q quit  ? keys  Enter back")
+    assert lines[4].startswith("price 399  sigma 0.00100000  mu")
+    regimes = lines[size[1] - 3]
+    assert len(regimes) == size[0]
+    assert {*regimes} == {*marks.bar}
+    full = marks.levels[-1]
+    heights = [sum(line[i] == full for line in lines[8:-4]) for i in range(size[0])]
+    assert heights == sorted(heights)
+    assert heights[-1] == len(lines[8:-4])
+    for key, symbol in (("down", "BBB"), ("down", "CCC"), ("down", "CCC"), ("up", "BBB")):
+        look.press(key, 10)
+        assert drawn(view, look, size, marks)[3].strip() == symbol
+    look.press("escape", 10)
+    assert "symbol" in drawn(view, look, size, marks)[3]
+
+
+def test_the_last_240_states_of_a_market_are_kept() -> None:
+    records = rising(300)
+    assert markets_of(*records)["AAA"].recent == (*records[60:],)
+
+
+@pytest.mark.parametrize(("mu", "mark"), [(0.5, "▲"), (-0.5, "▼"), (0.0, " ")])
+def test_an_arrow_shows_the_direction_of_the_trend(mu: float, mark: str) -> None:
+    record = msgspec.structs.replace(make_record("BTC", 0), mu=mu)
+    assert f"{mark}0.2500" in drawn(view_of(markets_of(record)), size=(80, 24))[4]
+
+
+@pytest.mark.parametrize(
+    ("lag", "oldest_s", "late"), [(5, 11, True), (5, 9, False), (0, 11, False)]
+)
+def test_a_lag_that_stays_is_red(lag: int, oldest_s: float, late: bool) -> None:
+    some: Any = {"lag_at_least": False, "pending": 0, "shards": [], "workers": [], "symbols": []}
+    status = Status(
+        group="a",
+        stream="b",
+        lag=lag,
+        oldest_unfinished_s=oldest_s,
+        counters={},
+        broken_commits=[],
+        quarantine={},
+        quarantine_hidden="",
+        **some,
+    )
+    screen = Screen(settings_from({}), UNICODE, "Redis at here")
+    text = screen.draw(view_of({}, status=status), Look(), (120, 24), 0)
+    assert ("bold white on red" in {str(span.style) for span in text.spans}) == late
 
 
 def test_key_presses_are_decoded() -> None:

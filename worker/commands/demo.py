@@ -7,6 +7,7 @@ already runs, and all MARKETSTATE_* variables.
 import argparse
 import math
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import redis
 from schemas.candle import Candle, encode_envelope
 from schemas.market_state import MarketStateRecord, decode_market_state
 from worker.commands.options import add_candle_files, amount, refuse_options_of_files, said
-from worker.engine.utc import utc
+from worker.commands.state_table import StateTable
 from worker.files.candles.names import find_files
 from worker.files.candles.said import Said
 from worker.files.candles.series import CandleFiles
@@ -33,12 +34,6 @@ from worker.stop import interrupt_on
 STEPS_AT_ONCE: Final = 256
 STEP_S: Final = 0.25
 KEPT_ENTRIES: Final = 100_000
-
-_HEADER: Final = (
-    *("closed at (UTC)", "symbol", "close", "sigma", "mu", "ts"),
-    *("regime", "trend", "mr", "chop", "closes"),
-)
-_ROW: Final = "{:<19}  {:<12} {:>12}  {:>10} {:>11} {:>8}  {:<6} {:>6} {:>6} {:>6}  {:>6}"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -102,8 +97,7 @@ def _greet(
     state = settings.keys.state(symbols[0] if symbols else "BTCUSDT")
     print(f"A worker calculates the market state of {what}.")
     print(f"To look into its Redis: redis-cli -p {server.port} HGETALL {state}")
-    print("Press Ctrl-C to end the demo.\n")
-    print(_ROW.format(*_HEADER), flush=True)
+    print("Press Ctrl-C to end the demo.\n", flush=True)
 
 
 def _show(
@@ -116,6 +110,7 @@ def _show(
     """A row per state; if many arrive at once, only the newest of each symbol."""
     end_s = time.monotonic() + seconds
     last_id: Any = "0"
+    table = StateTable(sys.stdout)
     with server.client() as client:
         while time.monotonic() < end_s:
             worker.check()
@@ -128,7 +123,7 @@ def _show(
                 latest[record.symbol] = record
                 last_id = entry_id
             for record in latest.values():
-                print(_row(record), flush=True)
+                table.add(record)
             if finished and not latest:
                 print("All candles in the files have been processed.")
                 print(*feeder.findings.report(), sep="\n", end="")
@@ -144,21 +139,6 @@ def _is_idle(client: redis.Redis, settings: Settings) -> bool:
     return any(
         group["pending"] == 0 and group["last-delivered-id"] == stream["last-generated-id"]
         for group in groups
-    )
-
-
-def _row(record: MarketStateRecord) -> str:
-    probs = record.regime_probs
-    return _ROW.format(
-        utc(record.close_time_ms),
-        record.symbol,
-        f"{record.close:.8g}",
-        f"{record.sigma:.8f}",
-        f"{record.mu:.8f}",
-        f"{record.ts:.4f}",
-        record.regime,
-        *(f"{p:.1%}" for p in (probs.trend, probs.mr, probs.chop)),
-        record.buffer_size,
     )
 
 

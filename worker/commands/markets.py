@@ -10,6 +10,7 @@ from schemas.market_state import MarketStateRecord, UnknownRecord, decode_market
 from worker.store.connection import Client
 from worker.store.newest import StreamEntry
 
+RECENT: Final = 240
 _PAGE: Final = 1_000
 
 
@@ -20,6 +21,9 @@ class Market(NamedTuple):
     since_known: bool
     """False if the regime already held at the first known state, so that it has held longer."""
 
+    recent: tuple[MarketStateRecord, ...] = ()
+    """The last states, at most RECENT, oldest first."""
+
     @property
     def held_ms(self) -> int:
         return self.record.close_time_ms - self.since_ms
@@ -28,10 +32,11 @@ class Market(NamedTuple):
 def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
     """The market after one more state."""
     if before is None:
-        return Market(record, record.close_time_ms, since_known=False)
+        return Market(record, record.close_time_ms, since_known=False, recent=(record,))
+    recent = (*before.recent[1 - RECENT :], record)
     if before.record.regime == record.regime:
-        return before._replace(record=record)
-    return Market(record, record.close_time_ms, since_known=True)
+        return before._replace(record=record, recent=recent)
+    return Market(record, record.close_time_ms, since_known=True, recent=recent)
 
 
 def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:

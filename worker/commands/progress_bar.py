@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 from worker.commands.durations import precise_duration
+from worker.commands.terminal_size import Size, terminal_size
 
-BAR_CHARACTERS: Final = 30
+SHORTEST_BAR: Final = 10
+LONGEST_BAR: Final = 40
+# What stands beside the bar and has to fit at 80 columns, with numbers of six digits.
+ROOM_FOR_TEXT: Final = 66
 ON_TERMINAL_S: Final = 0.1
 IN_LOG_S: Final = 10.0
 RATE_OVER_S: Final = 10.0
@@ -41,7 +45,8 @@ class ProgressBar:
         rate = (done - before) / max(now_s - began_s, 1e-9)
         if left_s is None and rate > 0:
             left_s = (self._total - done) / rate
-        self._print(self._line(done, rate, left_s, note))
+        size = terminal_size(sys.stderr)
+        self._print(self._line(done, rate, left_s, note, size), size)
 
     def end(self) -> None:
         """End the terminal's line, so that others can print."""
@@ -49,19 +54,42 @@ class ProgressBar:
             print(file=sys.stderr)
             self._width = 0
 
-    def _line(self, done: int, rate: float, left_s: float | None, note: str) -> str:
+    def _line(
+        self, done: int, rate: float, left_s: float | None, note: str, size: Size | None
+    ) -> str:
         share = done / self._total if self._total else 1.0
-        filled = int(share * BAR_CHARACTERS)
-        bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}] " if self._on_terminal else ""
-        left = "" if left_s is None else f", {precise_duration(left_s)} left"
-        return (
-            f"{bar}{share:4.0%}  {done:,} of {self._total:,} {self._unit}, {rate:,.0f}/s{left}"
-            f"{note and f'; {note}'}"
-        )
+        facts = {
+            "count": f"{share:4.0%}  {done:,} of {self._total:,}",
+            "unit": f" {self._unit}",
+            "rate": f", {rate:,.0f}/s",
+            "left": "" if left_s is None else f", {precise_duration(left_s)} left",
+            "note": note and f"; {note}",
+        }
+        if size is None:
+            return "".join(facts.values())
+        # A character in the last column makes some terminals begin a new line.
+        columns = size.columns - 1
+        bar = self._bar(share, columns)
+        for least in ("", "rate", "unit", "note"):
+            facts.pop(least, None)
+            line = bar + "".join(facts.values())
+            if len(line) <= columns:
+                break
+        return line[:columns]
 
-    def _print(self, line: str) -> None:
-        if not self._on_terminal:
+    @staticmethod
+    def _bar(share: float, columns: int) -> str:
+        """Its length depends on the terminal only, so that it does not jump with the text."""
+        length = min(LONGEST_BAR, columns - ROOM_FOR_TEXT - len("[] "))
+        if length < SHORTEST_BAR:
+            return ""
+        filled = int(share * length)
+        return f"[{'#' * filled}{'.' * (length - filled)}] "
+
+    def _print(self, line: str, size: Size | None) -> None:
+        if size is None:
             print(line, file=sys.stderr, flush=True)
             return
-        print(f"\r{line.ljust(self._width)}", end="", file=sys.stderr, flush=True)
+        fill = " " * (min(self._width, size.columns - 1) - len(line))
+        print(f"\r{line}{fill}", end="", file=sys.stderr, flush=True)
         self._width = len(line)

@@ -15,6 +15,7 @@ from schemas.recording import RecordedEntry
 from worker.commands.options import add_namespace, moment
 from worker.engine.utc import utc
 from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
+from worker.files.piped import STANDARD_OUTPUT, writable_path
 from worker.files.recordings import RecordingWriter
 from worker.log import configure, log
 from worker.settings import Settings, settings_from, under_journal
@@ -29,7 +30,12 @@ BLOCK_S: Final = 5.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="gzipped if its name ends in .gz")
+    parser.add_argument(
+        "file",
+        type=writable_path,
+        metavar="FILE",
+        help="gzipped if its name ends in .gz; - is standard output",
+    )
     parser.add_argument(
         "--stream",
         default="input",
@@ -61,18 +67,27 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--from {_in_words(options.first)} is after --to {_in_words(options.last)}"
         )
+    to_file = options.file != STANDARD_OUTPUT
+    if options.resume and not to_file:
+        raise ConfigurationError("--resume continues a file; standard output has no entries yet")
     _look_first(settings, stream, options)
     last = None
-    if options.resume and options.file.exists():
-        writer, last = RecordingWriter.resume(options.file, stream)
-    else:
+    is_new = not (options.resume and options.file.exists())
+    if is_new:
         writer = RecordingWriter.create(options.file, stream)
+    else:
+        writer, last = RecordingWriter.resume(options.file, stream)
     recorder = Recorder(settings, stream, writer, stop, last)
     try:
         recorder.record(options.first or "-", options.last or "+", follow=options.follow)
     finally:
+        is_in_the_way = is_new and to_file and recorder.count == 0
+        if is_in_the_way:
+            options.file.unlink()
         writer.close()
         log.info("%s", recorder.summary(options.file))
+        if is_in_the_way:
+            log.warning("nothing was recorded, so %s was removed again", options.file)
     return 130 if stop.requested and not options.follow else 0
 
 
@@ -142,7 +157,7 @@ class Recorder:
         self._writer = writer
         self._stop = stop
         self._last_id = last.id if last else ""
-        self._count = 0
+        self.count = 0
 
     def record(self, first: str, last: str, *, follow: bool) -> None:
         """Raises WorkerError if Redis or the file cannot be used."""
@@ -169,7 +184,7 @@ class Recorder:
 
     def summary(self, path: Path) -> str:
         upto = f"; the last one is {self._last_id}" if self._last_id else ""
-        return f"{path}: recorded {self._count:,} entries of {self._stream}{upto}"
+        return f"{path}: recorded {self.count:,} entries of {self._stream}{upto}"
 
     def _open(self) -> Client:
         return raw_entries.open_client(self._settings, block_s=BLOCK_S)
@@ -193,7 +208,7 @@ class Recorder:
             return False
         self._writer.add(entries)
         self._last_id = entries[-1].id
-        self._count += len(entries)
+        self.count += len(entries)
         return True
 
     def _wait(self, client: Client) -> None:

@@ -6,7 +6,6 @@ It needs no Redis. The parameters come from the settings (MARKETSTATE_THETA_FILE
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +21,7 @@ from worker.engine.synthetic import CANDLES_AT_START, price
 from worker.engine.utc import utc
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
+from worker.files.piped import readable_path
 from worker.files.prices import Prices, read_prices
 from worker.settings import settings_from
 
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "file",
         nargs="?",
-        type=Path,
+        type=readable_path,
         metavar="FILE",
         help="one price per line, oldest first; or candles (CSV, .csv.gz, .zip), or a folder of "
         "candle files of one symbol",

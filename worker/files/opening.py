@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from worker.errors import FileUnusable
+from worker.files.piped import has_zip_inside, is_nameless, reopenable
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_UNZIPPED_BYTES: Final = 2 * 1024**3
@@ -58,7 +59,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
             yield io.TextIOWrapper(member, **_TEXT)
     else:
         # Browsers unpack files without changing their names.
-        with path.open("rb") as raw:
+        with reopenable(path).open("rb") as raw:
             is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
             plain = gzip.GzipFile(fileobj=raw) if is_packed else raw
             with io.TextIOWrapper(plain, **_TEXT) as file:
@@ -66,12 +67,17 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _is_zip(path: Path) -> bool:
-    return path.name.lower().endswith(".zip")
+    if not is_nameless(path):
+        return path.name.lower().endswith(".zip")
+    try:
+        return has_zip_inside(path)
+    except OSError as error:
+        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _zip(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(reopenable(path))
     except zipfile.BadZipFile as error:
         raise FileUnusable(f"cannot read {path}: {error}") from None
     except OSError as error:

@@ -27,6 +27,7 @@ from schemas.recording import (
 from worker.errors import FileUnusable
 from worker.files.bad_lines import OnBad, refuse
 from worker.files.candles.names import SUFFIXES, is_candle_file
+from worker.files.piped import STANDARD_OUTPUT, reopenable
 
 GZIP_SUFFIX: Final = ".gz"
 # Higher levels take several times longer and save little, because entries are so similar.
@@ -96,7 +97,7 @@ def _lines(path: Path, file: IO[bytes], on_bad: OnBad) -> Iterator[tuple[int, by
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Gzipped or plain, detected from the content."""
     try:
-        with path.open("rb") as raw:
+        with reopenable(path).open("rb") as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             yield gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[misc]
     except OSError as error:
@@ -107,6 +108,7 @@ class RecordingWriter:
     """Appends entries to a recording; a file lock allows only one writer at a time.
 
     `create` starts a new recording; `resume` continues one after its last complete entry.
+    Standard output is written to as well; if its reader is gone, that is a BrokenPipeError.
     """
 
     def __init__(self, path: Path, raw: IO[bytes]) -> None:
@@ -121,7 +123,11 @@ class RecordingWriter:
 
     @classmethod
     def create(cls, path: Path, stream: str) -> Self:
-        writer = cls(path, _opened_alone(path, "xb"))
+        if path == STANDARD_OUTPUT:
+            raw: IO[bytes] = open(1, "wb", closefd=False)  # noqa: SIM115, `close` closes it
+        else:
+            raw = _opened_alone(path, "xb")
+        writer = cls(path, raw)
         writer._write(encode_header(stream))
         writer.flush()
         return writer
@@ -165,7 +171,8 @@ class RecordingWriter:
             if self._file is not self._raw:
                 self._file.close()
             self._raw.flush()
-            os.fsync(self._raw.fileno())
+            if self._path != STANDARD_OUTPUT:
+                os.fsync(self._raw.fileno())
             self._raw.close()
 
     def _write(self, content: bytes) -> None:
@@ -176,6 +183,8 @@ class RecordingWriter:
     def _naming_errors(self) -> Iterator[None]:
         try:
             yield
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise FileUnusable(f"cannot write {self._path}: {error.strerror}") from None
 

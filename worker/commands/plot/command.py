@@ -24,6 +24,7 @@ from worker.commands.view_extra import without_view_extra
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
+from worker.files.piped import readable_path
 from worker.settings import settings_from
 from worker.store import connection
 
@@ -37,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="files",
         nargs="+",
-        type=Path,
+        type=readable_path,
         metavar="FILE",
         help="recordings, candle files (CSV) or folders of them; default: the output stream",
     )

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import redis
@@ -25,10 +24,12 @@ from worker.commands.replay.sources import Item, Sources
 from worker.engine.counters import numbers
 from worker.errors import ConfigurationError, WorkerError
 from worker.files.findings import Findings
+from worker.files.piped import readable_path
 from worker.local.workers import LocalWorkers
 from worker.settings import Settings, environment_with, settings_from
 from worker.stop import Stop
 from worker.store import connection
+from worker.store.refusal import refuses_for_now
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_WORKERS: Final = 256
@@ -38,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="*",
-        type=Path,
+        type=readable_path,
         metavar="FILE",
         help="recordings, candle files such as BTCUSDT-1m-2025-05.csv, or folders of them",
     )
@@ -149,11 +150,17 @@ class _Replay:
 
     def run(self) -> None:
         """1. read all files; 2. check the target; 3. feed; 4. report."""
+        self._refuse_absent_redis()
         found = Findings(skip_bad=self._options.skip_bad, allow_gaps=self._options.allow_gaps)
         self._summary = self._survey(self._sources.read(found))  # 1
         if self._stop.requested:
             return
         _tell(f"{self._summary.total:,} entries to feed")
+        if not self._summary.total:
+            _tell("nothing was fed, and no worker was started")
+            for line in found.report():
+                _tell(line)
+            return
         if self._settings.replay_namespace and not self._workers:
             _tell(
                 "unless workers already run for it, start one: MARKETSTATE_REPLAY_NAMESPACE="
@@ -200,6 +207,15 @@ class _Replay:
                 break
         return _Summary(total, end_ms)
 
+    def _refuse_absent_redis(self) -> None:
+        """As every command does. Once the replay has begun, it waits for Redis instead."""
+        try:
+            with connection.open_client(self._settings, block_s=0) as client:
+                client.ping()
+        except redis.RedisError as error:
+            if not refuses_for_now(error):
+                raise
+
     def _begin(self, items: Iterator[Item]) -> None:
         settings, feeder = self._settings, self._feeder
         if settings.replay_namespace:
@@ -223,7 +239,7 @@ class _Replay:
         print(line, file=sys.stderr, flush=True)
 
     def _on_wait(self) -> None:
-        self._show(f"waiting for the workers to finish {self._feeder.unfinished_in_words}")
+        self._show(f"unfinished: {self._feeder.unfinished_in_words}")
 
     def _show(self, note: str = "") -> None:
         self._workers.check()

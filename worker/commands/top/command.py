@@ -20,7 +20,7 @@ from worker.commands.top.keyboard import Keyboard
 from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
 from worker.commands.top.selection import Look
 from worker.errors import ConfigurationError
-from worker.settings import Settings, settings_from
+from worker.settings import Settings, on_dumb_terminal, settings_from
 from worker.stop import interrupt_on
 from worker.store import connection
 
@@ -35,6 +35,11 @@ def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigurationError("top needs a terminal; in scripts, use marketstate status --json")
+    if on_dumb_terminal():
+        raise ConfigurationError(
+            "top cannot draw on this terminal: TERM is dumb or not set. Use marketstate status "
+            "--watch, or set TERM, for example to xterm"
+        )
     # End through `finally`, so that the terminal is restored.
     interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
@@ -52,18 +57,25 @@ def _watch(settings: Settings, marks: Marks) -> None:
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
     try:
-        _display(follower, screen, Console(highlight=False))
+        look = Look()
+        while not look.done:
+            _display(follower, screen, look, Console(highlight=False))
+            if look.suspended:
+                # The terminal is as it was before, until the shell continues us.
+                os.killpg(0, signal.SIGTSTP)
+                look.suspended = False
     except EOFError:
         return  # the terminal is gone
     finally:
         follower.stop()
 
 
-def _display(follower: MarketFollower, screen: Screen, console: Console) -> None:
-    look, keys = Look(), list[str]()
+def _display(follower: MarketFollower, screen: Screen, look: Look, console: Console) -> None:
+    """Until the user quits or suspends."""
+    keys = list[str]()
     drawn_s, drawn_size, drawn_view = 0.0, (0, 0), None
     with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
-        while not look.done:
+        while not (look.done or look.suspended):
             if follower.failure is not None:
                 raise follower.failure
             size, view, now_s = _size_of_terminal(), follower.view, time.monotonic()

@@ -4,6 +4,7 @@ So a slow or absent Redis does not block the keyboard. The states come only from
 the header comes from the group's internal keys, if this user may read them.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -39,14 +40,18 @@ class View(NamedTuple):
     """None if it cannot be read; `status_trouble` says why."""
     status_trouble: str
     states_per_min: int
-    candles_per_min: float | None
+    candles_per_min: float | str | None
+    """During the first minute, when it will be known."""
     unreadable: int
     trouble: str
     """Why Redis cannot be read at the moment; empty if it can."""
 
 
 class Rate:
-    """The rate of a growing count over the last minute; None during the first minute."""
+    """The rate of a growing count over the last minute.
+
+    During the first minute it is not estimated: candles come in one moment of each minute.
+    """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
@@ -59,10 +64,10 @@ class Rate:
             self._seen.popleft()
 
     @property
-    def per_min(self) -> float | None:
+    def per_min(self) -> float | str:
         (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
         if last_s - first_s < _MINUTE_S:
-            return None
+            return f"(in {math.ceil(_MINUTE_S - (last_s - first_s))} s)"
         return (last - first) / (last_s - first_s) * _MINUTE_S
 
 

@@ -33,7 +33,7 @@ _ONE_KEY: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Z]|.", re.DOTALL)
 
 class Keyboard:
     """A context manager in which keys are read at once, without echo. Ctrl-C still interrupts;
-    Ctrl-Z does nothing.
+    Ctrl-Z is a key.
     """
 
     def __enter__(self) -> Self:

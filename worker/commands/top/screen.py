@@ -12,18 +12,42 @@ from rich.text import Text
 
 from schemas.market_state import RegimeProbs
 from schemas.reader import is_stale
-from worker.commands.markets import Market
+from worker.commands.markets import Market, shown
+from worker.commands.top.chart import chart, sparkline
 from worker.commands.top.feed import View
-from worker.commands.top.selection import COLUMNS, REGIMES, Column, Look
+from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, REGIMES, Column, Look
 from worker.engine.invented import TITLE
 from worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
-_DISPENSABLE: Final = ("mu", "sigma", "price", "ts", "held")
+_DISPENSABLE: Final = ("recent", "mu", "sigma", "t/mr/c %", "price", "ts", "held")
 _BAR: Final = "trend/mr/chop"
+_SHORT_BAR: Final = "t/mr/chop"
 _WIDEST_BAR: Final = 40
-_NARROWEST_BAR: Final = 13
+_NARROWEST_BAR: Final = 10
 _LINES_BESIDE_ROWS: Final = 5
+
+
+# So many seconds may pass before what waits is called late.
+_LATE_S: Final = 10
+_HELP: Final = (
+    "q  Ctrl-Z  quit; suspend",
+    "?       these lines",
+    "/       show symbols with a part of their name; Esc shows all again",
+    "Enter   chart of the first symbol shown; up and down: of others; Enter: back",
+    "f       show the next regime only",
+    "s  r    sort by the next column; reverse",
+    "arrows  scroll, as do Page up, Page down, Home and End",
+    "",
+    "t/mr/c  probabilities of trend, mean reversion and chop",
+    "ts      strength of the trend, with its direction, which is that of mu",
+    "recent  the last 12 prices, on wide terminals",
+    "held    how long the regime has lasted; > where it began earlier than is known",
+    "age     time since the close; ! if more than one state is overdue",
+    "lag     entries that no worker has taken; red if the oldest waits for over 10 s",
+    "",
+    "any other key goes back",
+)
 
 
 class Marks(NamedTuple):
@@ -32,17 +56,19 @@ class Marks(NamedTuple):
     bar: tuple[str, str, str]
     falling: str
     rising: str
+    levels: str
+    """From low to high."""
 
 
-UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲")
-ASCII: Final = Marks(("#", "=", "."), "v", "^")
+UNICODE: Final = Marks(("█", "▒", "·"), "▼", "▲", "▁▂▃▄▅▆▇█")
+ASCII: Final = Marks(("#", "=", "."), "v", "^", "_-=#")
 # Distinguishable with red-green colour blindness, on dark and on light backgrounds.
 _STYLES: Final = {"trend": "bright_blue", "mr": "dark_orange", "chop": ""}
 
 
 def marks_for(encoding: str) -> Marks:
     try:
-        "".join((*UNICODE.bar, UNICODE.falling, UNICODE.rising)).encode(encoding)
+        "".join((*UNICODE.bar, UNICODE.falling, UNICODE.rising, UNICODE.levels)).encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE
@@ -68,12 +94,21 @@ class Screen:
         body = [self._row(market, columns, bar, now_ms) for market in rows]
         if not body:
             body = [Text(self._why_empty(view), style="italic")]
+        names = self._names(columns, bar, look)
+        if look.with_chart and (market := look.charted(view.markets.values())):
+            names = Text(shown(market.record.symbol).ljust(width), style="reverse")
+            found_lines = chart(
+                market, (width, rows_on(height)), self._marks.levels, self._marks.bar
+            )
+            body = [Text(line) for line in found_lines[: rows_on(height)]]
+        if look.with_help:
+            body = [Text(line) for line in _HELP[: rows_on(height)]]
         body += [Text()] * (rows_on(height) - len(body))
         lines = [
             _first_line(view, self._where, now_ms),
             _group_line(view),
             self._legend(view.markets.values(), look, len(rows), found),
-            self._names(columns, bar, look),
+            names,
             *body,
             _footer(look),
         ]
@@ -95,7 +130,8 @@ class Screen:
         line = Text(style="reverse")
         for column in columns:
             if column.name == "regime" and bar:
-                line.append(_BAR[:bar].ljust(bar) + "  ")
+                name = _BAR if bar >= len(_BAR) else _SHORT_BAR
+                line.append(name.ljust(bar) + "  ")
             name = column.name
             if column is look.column:
                 name = (self._marks.falling if look.is_falling else self._marks.rising) + name
@@ -111,12 +147,22 @@ class Screen:
                 line.append(_bar(record.regime_probs, bar, self._marks))
                 line.append("  " if bar else "")
                 style = _STYLES.get(record.regime, "")
+            elif column.name == "recent":
+                closes = [state.close for state in market.recent[-CLOSES_SHOWN:]]
+                text = sparkline(closes, self._marks.levels)
+            elif column.name == "ts":
+                text = self._direction(record.mu) + text
             elif column.name == "age" and self._is_stale(market, now_ms):
                 text, style = f"!{text}", "reverse"
             cell = _cell(text, column)
             cell.stylize(style)
             line.append(cell).append("  ")
         return line
+
+    def _direction(self, mu: float) -> str:
+        if mu == 0:
+            return ""
+        return self._marks.rising if mu > 0 else self._marks.falling
 
     def _is_stale(self, market: Market, now_ms: float) -> bool:
         return is_stale(market.record, now_ms, self._settings.publish_interval_ms)
@@ -152,9 +198,12 @@ def _group_line(view: View) -> Text:
         "states/min": view.states_per_min,
     }
     line = Text()
+    is_late = status is not None and status.lag > 0 and status.oldest_unfinished_s > _LATE_S
     for name, value in facts.items():
         line.append(f"{name} ")
-        line.append(_in_figures(value), style="bold")
+        # White on red is also distinct without colour.
+        style = "bold white on red" if name == "lag" and is_late else "bold"
+        line.append(_in_figures(value), style=style)
         line.append("  ")
     if view.status_trouble:
         line.append(f"({view.status_trouble})")
@@ -209,8 +258,10 @@ def _shares(probs: RegimeProbs, width: int) -> Iterator[int]:
 def _footer(look: Look) -> Text:
     if look.typing:
         return Text(f"filter: {look.text}_   Enter: keep  Esc: clear", style="reverse")
+    if look.with_chart:
+        return Text("q quit  ? keys  Enter back  up, down other symbols", style="reverse")
     return Text(
-        f"q quit  / filter  f regime:{look.regime}  s sort:{look.column.name}  r reverse  "
+        f"q quit  ? keys  / filter  f regime:{look.regime}  s sort:{look.column.name}  r reverse  "
         "arrows scroll",
         style="reverse",
     )

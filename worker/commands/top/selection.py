@@ -14,7 +14,10 @@ from worker.commands.markets import Market, shown
 T = TypeVar("T")
 
 REGIMES: Final = ("trend", "mr", "chop")
+SUSPEND: Final = "\x1a"
+"""Ctrl-Z"""
 _LONGEST_FILTER: Final = 40
+CLOSES_SHOWN: Final = 12
 _FAR: Final = 10**9
 # (rows, pages); `chosen` limits the position to the rows that exist.
 _SCROLLS: Final = {
@@ -38,16 +41,33 @@ class Column(NamedTuple):
     """Whether the default order is descending."""
 
 
-def _price(value: float) -> str:
+def price_in_words(value: float) -> str:
     return np.format_float_positional(value, precision=8, fractional=False, trim="-")
+
+
+def _probs(market: Market) -> tuple[float, float, float]:
+    probs = market.record.regime_probs
+    return probs.trend, probs.mr, probs.chop
 
 
 COLUMNS: Final = (
     Column("symbol", 12, lambda m, _: shown(m.record.symbol), lambda m: m.record.symbol, False),
-    Column("price", 12, lambda m, _: _price(m.record.close), lambda m: m.record.close),
+    Column("price", 12, lambda m, _: price_in_words(m.record.close), lambda m: m.record.close),
     Column("sigma", 10, lambda m, _: f"{m.record.sigma:.8f}", lambda m: m.record.sigma),
     Column("mu", 11, lambda m, _: f"{m.record.mu:+.8f}", lambda m: m.record.mu),
-    Column("ts", 7, lambda m, _: f"{m.record.ts:.4f}", lambda m: m.record.ts),
+    Column("ts", 8, lambda m, _: f"{m.record.ts:.4f}", lambda m: m.record.ts),
+    Column(
+        "recent",
+        CLOSES_SHOWN,
+        lambda _m, _: "",
+        lambda m: m.record.close / m.recent[0].close if m.recent else 1.0,
+    ),
+    Column(
+        "t/mr/c %",
+        8,
+        lambda m, _: "/".join(f"{p * 100:.0f}" for p in _probs(m)),
+        lambda m: max(_probs(m)),
+    ),
     Column("regime", 6, lambda m, _: shown(m.record.regime)[:6], lambda m: m.record.regime, False),
     Column(
         "held",
@@ -75,6 +95,11 @@ class Look:
 
     def __init__(self) -> None:
         self.done = False
+        self.with_help = False
+        self.suspended = False
+        self.with_chart = False
+        self.place = 0
+        """Number of the row that the chart shows."""
         self.column = COLUMNS[0]
         self.reversed = False
         self.regime = "all"
@@ -85,8 +110,13 @@ class Look:
 
     def press(self, key: str, page: int) -> None:
         """`page` is the number of rows on the screen."""
+        if key == SUSPEND:
+            self.suspended = True
+            return
         if self.typing:
             self._type(key)
+            return
+        if self._moves_between_views(key):
             return
         match key:
             case "q":
@@ -117,6 +147,29 @@ class Look:
         fitting.sort(key=self.column.value, reverse=self.column.falling != self.reversed)
         self.first = max(0, min(self.first, len(fitting) - page))
         return fitting[self.first : self.first + page], len(fitting)
+
+    def charted(self, markets: Iterable[Market]) -> Market | None:
+        """The market of the chart; None if none fits."""
+        shown_first, self.first = self.first, self.place
+        rows, found = self.chosen(markets, 1)
+        self.place, self.first = self.first, shown_first
+        return rows[0] if found else None
+
+    def _moves_between_views(self, key: str) -> bool:
+        """Between the table, the chart and the keys; whether `key` does that."""
+        if self.with_help and key != "q":
+            self.with_help = False
+        elif key == "?":
+            self.with_help = True
+        elif self.with_chart and key in ("enter", "escape"):
+            self.with_chart = False
+        elif self.with_chart and key in ("up", "down"):
+            self.place = max(0, self.place + (1 if key == "down" else -1))
+        elif key == "enter":
+            self.with_chart, self.place = True, self.first
+        else:
+            return False
+        return True
 
     @property
     def is_falling(self) -> bool:

@@ -8,7 +8,6 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +29,7 @@ from worker.engine.preflight import Finding
 from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
 from worker.engine.status import Status, enough_for, read_status
 from worker.errors import CheckFailed, WorkerError
+from worker.files.piped import readable_path
 from worker.keys import shard_of
 from worker.settings import PREFIX, Settings, settings_from
 from worker.store import connection
@@ -83,7 +83,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--against",
-        type=Path,
+        type=readable_path,
         metavar="RECORDING",
         help="only compare the records in the output stream with a recording of one",
     )

@@ -9,7 +9,8 @@ from schemas.interval import read_interval
 from schemas.symbol import plain
 from worker.errors import ConfigurationError, FileUnusable
 from worker.files.candles.said import Said
-from worker.files.opening import name_inside
+from worker.files.opening import CutOff, lines_of, name_inside
+from worker.files.piped import is_nameless
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".zip")
 
@@ -21,7 +22,13 @@ class Named(NamedTuple):
 
 
 def is_candle_file(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
+    """By its name, or by its content if it has none: a recording is lines of JSON."""
+    if not is_nameless(path):
+        return path.name.lower().endswith(SUFFIXES)
+    try:
+        return not next(lines_of(path), "").startswith("{")
+    except CutOff:
+        return True
 
 
 def find_files(folder: Path) -> list[Path]:

@@ -1,0 +1,152 @@
+"""The status as tables, as long and wide as the screen that they are for.
+
+What matters most comes first: the backlog, then who holds the shards. The lists of workers and
+symbols have the lines that are left.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import groupby, islice
+from typing import Final
+
+from worker.commands.durations import brief_duration
+from worker.commands.terminal_size import Size
+from worker.engine.broken_commits import TO_COMPLETE
+from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from worker.engine.utc import utc
+
+SYMBOLS_SHOWN: Final = 20
+# A table of fewer lines says nothing: its names, two rows, and how many are left out.
+_SHORTEST_TABLE: Final = 4
+_JSON_SHOWS_ALL: Final = "--json shows all"
+
+
+def tables(status: Status, size: Size | None, *, with_shards: bool, above: int = 0) -> list[str]:
+    """The lines for a screen of this size on which `above` lines are taken.
+
+    Without a size, every worker and the SYMBOLS_SHOWN stalest symbols have a line.
+    """
+    top = [*_backlog(status), *_set_aside(status, size)]
+    if with_shards:
+        top += ["", *_table(*_shard_rows(status.shards))]
+    else:
+        top += ["", _shards_in_a_line(status.shards)]
+    counters = "  ".join(f"{name} {n}" for name, n in status.counters.items()) or "-"
+    top += ["", f"counters  {counters}", ""]
+    lines = [part for line in top for part in wrapped(line, size)]
+    if size is None:
+        workers, symbols = math.inf, SYMBOLS_SHOWN + 2
+    else:
+        # Below are an empty line and that of the cursor.
+        left = max(2 * _SHORTEST_TABLE, size.lines - above - len(lines) - 2)
+        workers = min(len(status.workers) + 1, max(left // 2, left - len(status.symbols) - 1))
+        symbols = left - workers
+    lines += _cut(_table(*_worker_rows(status.workers)), workers, _JSON_SHOWS_ALL)
+    lines.append("")
+    lines += _cut(
+        _table(*_symbol_rows(status.symbols)), symbols, f"fresher ones; {_JSON_SHOWS_ALL}"
+    )
+    return [line if size is None else line[: size.columns] for line in lines]
+
+
+def _backlog(status: Status) -> Iterable[str]:
+    yield f"group {status.group} on {status.stream}"
+    yield (
+        f"lag {status.lag_in_words}  pending {status.pending}  "
+        f"oldest unfinished {brief_duration(status.oldest_unfinished_s)}"
+    )
+    for commit in status.broken_commits:
+        yield f"{commit}; {TO_COMPLETE}"
+    yield from status.other_programs
+
+
+def _set_aside(status: Status, size: Size | None) -> Iterable[str]:
+    if status.quarantine_hidden:
+        yield status.quarantine_hidden
+    if status.quarantine:
+        most = SYMBOLS_SHOWN if size is None else max(2, size.lines // 8)
+        yield "set aside until they are repaired"
+        for symbol, reason in islice(status.quarantine.items(), most):
+            yield f"  {symbol}: {reason}"
+        if len(status.quarantine) > most:
+            yield f"  ... and {len(status.quarantine) - most} more; {_JSON_SHOWS_ALL}"
+
+
+def _shards_in_a_line(shards: Sequence[ShardStatus]) -> str:
+    held = [one for one in shards if one.holder]
+    free = [one.shard for one in shards if not one.holder]
+    leases_s = [one.lease_left_s for one in held if one.lease_left_s is not None]
+    left = f", leases left {min(leases_s):.1f}-{max(leases_s):.1f} s" if leases_s else ""
+    not_held = f", not held: {ranges(free)}" if free else ""
+    symbols = sum(one.symbols for one in shards)
+    return f"shards  {len(held)} of {len(shards)} held{not_held}{left}, symbols {symbols}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0-3,7` for 0, 1, 2, 3, 7."""
+    found = []
+    for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
+        run = [number for _, number in group]
+        found.append(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}")
+    return ",".join(found)
+
+
+_Rows = tuple[Sequence[str], list[Sequence[object]]]
+
+
+def _shard_rows(shards: Iterable[ShardStatus]) -> _Rows:
+    return ("shard", "holder", "epoch", "lease left", "pending", "symbols"), [
+        (
+            one.shard,
+            one.holder or "-",
+            "-" if one.epoch is None else one.epoch,
+            "-" if one.lease_left_s is None else f"{one.lease_left_s:.1f} s",
+            one.pending,
+            one.symbols,
+        )
+        for one in shards
+    ]
+
+
+def _worker_rows(workers: Iterable[WorkerStatus]) -> _Rows:
+    return ("worker", "last seen", "shards"), [
+        (one.worker_id, f"{one.seen_s_ago:.1f} s ago", ranges(one.shards) or "-") for one in workers
+    ]
+
+
+def _symbol_rows(symbols: Iterable[SymbolStatus]) -> _Rows:
+    return ("symbol", "last state", "age"), [
+        (one.symbol, "none yet", "-")
+        if one.last_emitted_ms is None or one.age_s is None
+        else (one.symbol, utc(one.last_emitted_ms), brief_duration(one.age_s))
+        for one in symbols
+    ]
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [names, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def fitted(lines: list[str], most: int) -> list[str]:
+    """For a screen that is drawn again and again, and must not scroll."""
+    return _cut(lines, max(2, most), "more lines; a taller terminal shows them")
+
+
+def _cut(lines: list[str], most: float, more: str) -> list[str]:
+    """The first of them, if there are too many, and how many are left out."""
+    if len(lines) <= most:
+        return lines
+    kept = lines[: int(most) - 1]
+    return [*kept, f"... and {len(lines) - len(kept)} {more}"]
+
+
+def wrapped(line: str, size: Size | None) -> list[str]:
+    if size is None or len(line) <= size.columns:
+        return [line]
+    return textwrap.wrap(line, size.columns, subsequent_indent="  ")
