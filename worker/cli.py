@@ -96,5 +96,6 @@ def _imported(module_name: str) -> ModuleType:
             raise
         raise ConfigurationError(
             f"this command needs {missing}, which is not installed: "
-            f"pip install {' '.join(sorted(VIEW_EXTRA))}"
+            f"pip install {' '.join(sorted(VIEW_EXTRA))} (for quantum-marketstate: "
+            "scripts/deploy.sh --with-view)"
         ) from None

@@ -90,7 +90,8 @@ def _writer(out: Path) -> Callable[[Sequence[Series]], bytes]:
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{out.suffix[1:].upper()} needs {error.name}, which is not installed: "
-            "pip install matplotlib rich; an HTML page (--out FILE.html) does without it"
+            "pip install matplotlib rich (for quantum-marketstate: scripts/deploy.sh --with-view); "
+            "an HTML page (--out FILE.html) does without it"
         ) from None
     return partial(figure_bytes, kind=out.suffix[1:])
 
