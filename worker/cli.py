@@ -20,6 +20,7 @@ from worker.settings import under_journal
 
 COMMANDS: Final = {
     "worker": ("worker", "run a worker until SIGTERM or SIGINT"),
+    "reload": ("reload", "let the worker of a systemd service read its settings again"),
     "check": ("check", "check whether a worker could run here"),
     "status": ("status", "show how far behind the group is, and who holds which shards"),
     "verify": ("verify.command", "verify that published states are correct and fresh"),
