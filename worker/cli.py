@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "record": ("record", "write the entries of a stream to a file"),
     "gather": ("gather.command", "append the candles of many streams to the one of the workers"),
     "replay": ("replay.command", "feed recordings or candle files, separate from the live system"),
+    "purge": ("purge", "remove what a group keeps in Redis, after showing it"),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 
