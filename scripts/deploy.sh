@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Deploys the worker of this checkout under systemd, as root. You can run it again at any time.
 #
-#   scripts/deploy.sh [--workers N] [--wheels DIR] [--synthetic] [--dry-run] [-- OPTIONS OF verify.sh]
+#   scripts/deploy.sh [--workers N] [--with-view] [--wheels DIR] [--synthetic] [--dry-run]
+#                     [-- OPTIONS OF verify.sh]
 #   scripts/deploy.sh --rollback            to the previous release; again: back to the newer one
 #   scripts/deploy.sh --uninstall [--yes]   --yes: do not ask, and remove the configuration too
 #
 #   --workers N    how many workers run on this machine; default: as many as before, or 1
+#   --with-view    install rich and matplotlib too, for quantum-marketstate top and plot; later
+#                  releases have them as well, until --without-view
 #   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
-#                  python3 -m pip wheel --wheel-dir DIR . setuptools
+#                  python3 -m pip wheel --wheel-dir DIR . setuptools   (--with-view: '.[view]')
 #   --synthetic    do not ask before workers start that publish invented prices; without a terminal
 #                  to ask on, such workers start only with this option
 #   --dry-run      show what would be done, and change nothing
@@ -33,6 +36,7 @@ readonly releases_kept=3
 action=deploy
 workers=
 wheels=
+view= # yes, no, or as before
 assume_yes=
 dry_run=
 may_invent= # workers that publish synthetic prices may start ...
@@ -59,6 +63,7 @@ main() {
 deploy() {
     local release
     ask_about_synthetic_prices
+    [ -n "$view" ] || [ ! -e "$old/with-view" ] || view=yes
     release=$(release_of_checkout)
     build "$release"
     write_environment
@@ -150,6 +155,7 @@ release_of_checkout() {
     digest=$(cd "$checkout" && {
         "$python" -VV
         echo "$python"
+        [ "$view" != yes ] || echo view
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
             find pyproject.toml core schemas worker deploy/systemd -type f \
@@ -185,13 +191,16 @@ build() {
 }
 
 run_pip_install() {
-    local release=$1
+    local release=$1 wheel extra=
     shift
+    [ "$view" != yes ] || extra='[view]'
     if [ -n "$dry_run" ]; then
-        echo "would: install the wheel and its dependencies"
+        echo "would: install the wheel and its dependencies${extra:+, also those of top and plot}"
         return
     fi
-    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$release"/wheel/*.whl
+    wheel=$(echo "$release"/wheel/*.whl)
+    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel$extra"
+    [ -z "$extra" ] || touch "$release/with-view"
 }
 
 # Keeps the folder structure of the checkout, so that links between documents work. Links to other
@@ -460,6 +469,8 @@ read_options() {
             wheels=$(cd "$2" && pwd)
             shift
             ;;
+        --with-view) view=yes ;;
+        --without-view) view=no ;;
         --rollback) action=rollback ;;
         --uninstall) action=uninstall ;;
         --yes) assume_yes=yes ;;

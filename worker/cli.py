@@ -19,6 +19,7 @@ from worker.settings import under_journal
 
 COMMANDS: Final = {
     "worker": ("worker", "run a worker until SIGTERM or SIGINT"),
+    "reload": ("reload", "let the worker of a systemd service read its settings again"),
     "check": ("check", "check whether a worker could run here"),
     "status": ("status", "show how far behind the group is, and who holds which shards"),
     "verify": ("verify.command", "verify that published states are correct and fresh"),
@@ -32,6 +33,7 @@ COMMANDS: Final = {
         "explain",
         "explain a setting: what it does, its value here and where that is from",
     ),
+    "purge": ("purge", "remove what a group keeps in Redis, after showing it"),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 

@@ -1,4 +1,4 @@
-"""Files that settings refer to: a password, theta overrides. Both are small and UTF-8 text."""
+"""Files of settings: a password, theta overrides, and variables for a running worker."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,23 @@ def theta_from(variable: str, path: str) -> Theta:
         raise ConfigurationError(f"{variable}: {path} is not valid JSON: {error}") from None
     except (ThetaError, RecursionError) as error:
         raise ConfigurationError(f"{variable}: {path}: {error}") from None
+
+
+def write_variables(path: Path, variables: dict[str, str]) -> None:
+    """A reader finds all of them or those that were there before."""
+    new = path.with_suffix(".new")
+    try:
+        new.write_bytes(msgspec.json.encode(variables))
+        new.replace(path)
+    except (OSError, UnicodeEncodeError) as error:
+        raise ConfigurationError(f"cannot write {path}: {error}") from None
+
+
+def variables_from(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(_text("settings", str(path)), type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path} was not written by marketstate reload: {error}") from None
 
 
 def _text(variable: str, path: str) -> str:

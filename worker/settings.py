@@ -23,12 +23,20 @@ from schemas.sequence import shortest_gap_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of
 from worker.redis_url import check_url, has_password, masked_url, user_of
-from worker.setting_files import credential_from, password_from, theta_from
+from worker.setting_files import (
+    credential_from,
+    password_from,
+    theta_from,
+    variables_from,
+    write_variables,
+)
 
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
 DEFAULT_INPUT_STREAM: Final = "quantum:stream:market.klines"
 _SECRETS: Final = ("redis_password", "redis_url")
+NOT_HANDED_OVER: Final = _SECRETS
+"""Settings that `hand_over` leaves out."""
 _EXTRAS: Final = ("theta",)
 _CREDENTIAL: Final = "the systemd credential redis-password"
 # systemd, like others that read such files, takes what is behind a value as a part of it.
@@ -365,6 +373,44 @@ def environment_with(**changes: str) -> dict[str, str]:
 def on_dumb_terminal(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the terminal, if there is one, cannot move its cursor."""
     return environ.get("TERM", "") in ("", "dumb")
+
+
+def hand_over(environ: Mapping[str, str] = os.environ) -> int:
+    """Check our settings and write them, without secrets, for the worker of the same systemd
+    service, and return its process id. systemd gives a command for ExecReload= no credential.
+
+    Raises ConfigurationError, also if systemd does not say which worker it is.
+    """
+    path, pid = _handed_over(environ), environ.get("MAINPID", "")
+    if path is None or not pid.isdecimal():
+        raise ConfigurationError(
+            "systemd runs this command, when you use systemctl reload quantum-marketstate: it sets "
+            "MAINPID and RUNTIME_DIRECTORY"
+        )
+    secret = {PREFIX + name.upper() for name in NOT_HANDED_OVER}
+    given = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in secret
+    }
+    settings_from(given)
+    write_variables(path, given)
+    return int(pid)
+
+
+def settings_handed_over(environ: Mapping[str, str] = os.environ) -> Settings | None:
+    """What another process has handed over, without secrets; None if there is nothing. Raises
+    ConfigurationError.
+    """
+    path = _handed_over(environ)
+    if path is None or not path.exists():
+        return None
+    return settings_from(variables_from(path))
+
+
+def _handed_over(environ: Mapping[str, str]) -> Path | None:
+    folder = environ.get("RUNTIME_DIRECTORY")
+    return Path(folder, "settings.json") if folder else None
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:

@@ -1,20 +1,12 @@
-"""The stop request: on SIGTERM or SIGINT, the current batch is finished and every wait ends."""
+"""Requests by signals: to stop (SIGTERM, SIGINT), or to read the settings again (SIGHUP).
+
+On a stop request, the current batch is finished and every wait ends.
+"""
 
 import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-
-from worker.log import log
-
-
-def ignore_hangup() -> None:
-    """Only log SIGHUP: by default it would end a worker at once, with its leases held."""
-    signal.signal(signal.SIGHUP, _tell_of_hangup)
-
-
-def _tell_of_hangup(_signum: int, _frame: FrameType | None) -> None:
-    log.warning("SIGHUP is ignored: settings are read at the start only; to change them, restart")
 
 
 class Stopped(BaseException):
@@ -26,11 +18,17 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self.hung_up = False
+        """Set by SIGHUP; it ends no wait."""
         self._may_interrupt = False
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+
+    def listen_for_hangup(self) -> None:
+        """By default, SIGHUP would end a worker at once, with its leases held."""
+        signal.signal(signal.SIGHUP, self._on_hangup)
 
     def sleep(self, seconds: float) -> None:
         self.interrupts(lambda: time.sleep(seconds))
@@ -50,6 +48,9 @@ class Stop:
                 self._may_interrupt = False
         except Stopped:
             pass
+
+    def _on_hangup(self, _signum: int, _frame: FrameType | None) -> None:
+        self.hung_up = True
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         self.requested = True

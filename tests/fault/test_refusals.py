@@ -1,7 +1,6 @@
 """A Redis that is there and refuses: a start waits for it too, and the log always says why."""
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -153,20 +152,6 @@ def test_the_log_and_the_status_say_it_when_the_reason_for_waiting_changes(
     lines = [line for line in worker.log.splitlines() if "Redis at localhost" in line]
     lost, other = (line for line in lines if "lost" in line or "still waiting" in line)
     assert ("Redis is loading" in lost, "Redis is loading" in other) == (False, True)
-
-
-def test_a_hangup_is_only_logged(
-    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
-) -> None:
-    """It used to end the worker silently, with its leases held."""
-    with WorkerProcess(server.port, tmp_path) as worker:
-        worker.wait_for_log("holding 16 of 16 shards")
-        for times in (1, 2):
-            worker.process.send_signal(signal.SIGHUP)
-            worker.wait_for_log("SIGHUP is ignored: settings are read at the start", times=times)
-        feed(client, CANDLES)
-        wait_until_finished(client, len(CANDLES))
-        assert worker.terminate() == 0
 
 
 def test_a_worker_whose_log_nobody_reads_keeps_working(

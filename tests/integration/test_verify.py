@@ -226,6 +226,12 @@ def test_states_must_be_fresh_and_the_output_stream_must_grow(
     findings = found(worker, max_state_age_s=0.5)
     assert (verdicts(findings)["ETHUSDT"], verdicts(findings)["fresh"]) == ("FAIL", "FAIL")
     assert "no candle has arrived since; check the upstream" in text_of(findings, "ETHUSDT")
+    feed(client, closing_now(made_candles(SYMBOLS, 1)))
+    text = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
+    assert text.endswith("the workers are behind: lag 2, pending 0")
+    expire_leases(client)
+    text = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
+    assert text.endswith("no worker holds a shard; start one")
     client.hset(f"{INTERNAL_PREFIX}:shard:{shard_of('ETHUSDT', 16):02d}", "ETHUSDT", 1)
     text = text_of(found(worker, max_state_age_s=0.5), "ETHUSDT")
     assert re.search(r"for a close \d{5}d ago, allowed: 0.5s", text), text

@@ -32,7 +32,8 @@ def make_wheels(folder: Path) -> None:
     source = folder / "source"
     subprocess.run([ROOT / "scripts/source", source], check=True)
     pip = [str(folder / "venv/bin/pip"), "wheel", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", str(source), "setuptools"], check=True)
+    wanted = (f"{source}[view]", "setuptools")
+    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", *wanted], check=True)
 
 
 class Deployment:

@@ -20,5 +20,6 @@ def without_view_extra(what: str, instead: str = "") -> Iterator[None]:
             raise
         raise ConfigurationError(
             f"{what} needs {missing}, which is not installed: it is in the extra `view`, "
-            f"pip install '.[view]' in the checkout, or pip install {' '.join(PACKAGES)}{instead}"
+            f"pip install '.[view]' in the checkout, or pip install {' '.join(PACKAGES)}; for "
+            f"quantum-marketstate, scripts/deploy.sh --with-view{instead}"
         ) from None

@@ -11,7 +11,7 @@ from worker.engine.loop import run
 from worker.engine.systemd import SystemdNotifier
 from worker.errors import WorkerError
 from worker.settings import service_manager, settings_from, under_journal
-from worker.stop import Stop, ignore_hangup
+from worker.stop import Stop
 
 # New objects until the garbage collector looks for cycles. Python's 700 are reached many times in a
 # batch, while all of its objects are still in use.
@@ -30,7 +30,7 @@ def command(_options: argparse.Namespace) -> int:
         log.configure(settings.log_level, for_journal=under_journal())
         stop = Stop()
         stop.listen()
-        ignore_hangup()
+        stop.listen_for_hangup()
         spare_the_collector()
         run(settings, stop, notifier)
     except WorkerError as error:

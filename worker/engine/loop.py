@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import redis
+from msgspec.structs import replace
 
 from schemas.candle import Candle
 from worker.engine.backfill import Backfill
@@ -21,12 +22,14 @@ from worker.engine.intake import Intake
 from worker.engine.key_health import check_types
 from worker.engine.pipeline import Pipeline
 from worker.engine.preflight import examined
+from worker.engine.reload import read_again, tell_change
 from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
 from worker.engine.systemd import SystemdNotifier
 from worker.engine.unforeseen import FORESEEN, reason_of
 from worker.errors import (
+    ConfigurationMismatch,
     LeaseLost,
     RolledBack,
     SymbolsDamaged,
@@ -36,7 +39,7 @@ from worker.errors import (
     WrongKeyType,
 )
 from worker.log import log, repeats
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 from worker.stop import Stop
 from worker.store import connection
 from worker.store.outage import Outage
@@ -61,6 +64,8 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
         try:
             while not stop.requested:
                 try:
+                    if stop.hung_up:
+                        session, settings = _reload(session, settings, stop, incarnation)
                     session.work(stop)
                 except (redis.RedisError, RolledBack) as error:
                     session = _recover(error, session, settings, stop, incarnation)
@@ -106,7 +111,7 @@ class Session:
         self._next_look_s = 0.0
 
     def work(self, stop: Stop) -> None:
-        while not stop.requested:
+        while not (stop.requested or stop.hung_up):
             found_work = self.work_on_a_batch()
             self.heartbeat.beat()
             repeats.tell()
@@ -334,6 +339,35 @@ def _recover(
     except (redis.RedisError, RolledBack):
         if stop.requested:
             return old
+        raise
+
+
+def _reload(
+    session: Session, settings: Settings, stop: Stop, incarnation: str
+) -> tuple[Session, Settings]:
+    """The settings as they are now, and a session that has them.
+
+    G2: all workers of a group publish at the same interval. So only the last one may change it,
+    with a new session, as after a restart. If Redis goes away meanwhile, the settings are read
+    again when it is back.
+    """
+    stop.hung_up = False
+    try:
+        new = read_again(settings)
+        if new.publish_interval == settings.publish_interval:
+            return session, new
+        try:
+            # Before we release anything, so that no other worker can join with the old interval.
+            changed = Session(new, incarnation, session.notifier)
+        except ConfigurationMismatch as error:
+            log.warning("%sPUBLISH_INTERVAL stays %d: %s", PREFIX, settings.publish_interval, error)
+            return session, replace(new, publish_interval=settings.publish_interval)
+        session.shards.release()
+        changed.shards.keep()
+        tell_change("publish_interval", settings, new)
+        return changed, new
+    except redis.RedisError:
+        stop.hung_up = True
         raise
 
 

@@ -81,7 +81,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield from _key_health(client, settings)
         yield from _other_programs(client, settings)
         if settings.source == "candles":
-            yield from _others_with_our_outputs(client, settings)
+            yield from others_with_our_outputs(client, settings)
 
 
 def _said_first(settings: Settings) -> Iterator[Finding]:
@@ -170,9 +170,9 @@ def _other_programs(client: connection.Client, settings: Settings) -> Iterator[F
         yield Finding("warn", "other program", text)
 
 
-def _others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    """Another group on the same input with our output keys would publish every state twice, and
-    push older states out of the capped output stream.
+def others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+    """A finding per group. Another group on the same input with our output keys would publish
+    every state twice, and push older states out of the capped output stream.
     """
     keys = settings.keys
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []

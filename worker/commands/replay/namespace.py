@@ -6,12 +6,10 @@ is free, and removes the keys of a replay.
 
 from typing import Any
 
+from worker.engine.removal import living, shards_of, symbols_of, unlink
 from worker.errors import ConfigurationError, RedisUnusable
 from worker.settings import Settings
-from worker.store.clock import clock_ms
 from worker.store.connection import Client
-
-UNLINKED_AT_ONCE = 1_000
 
 
 def refuse_foreign(client: Client, settings: Settings) -> None:
@@ -40,33 +38,10 @@ def remove(client: Client, settings: Settings) -> int:
     """Delete every key of the replay and return how many. Raises if a worker still runs."""
     refuse_foreign(client, settings)
     keys = settings.keys
-    if working := _working(client, settings):
+    if working := living(client, keys.members):
         raise RedisUnusable(
             f"workers {', '.join(working)} still run for the replay {settings.replay_namespace!r}; "
             "stop them, or wait one lease time if they were killed, and clean again"
         )
-    found: Any = client.hget(keys.meta, "shards")
-    shards = settings.shards if found is None else int(found)
-    # Every symbol that has a window or a state has a mark.
-    with client.pipeline(transaction=False) as reads:
-        for shard in range(shards):
-            reads.hkeys(keys.marks(shard))
-        symbols = [symbol.decode() for of_shard in reads.execute() for symbol in of_shard]
-    every = keys.every(shards, symbols)
-    removed: Any = sum(
-        client.unlink(*every[i : i + UNLINKED_AT_ONCE])
-        for i in range(0, len(every), UNLINKED_AT_ONCE)
-    )
-    return int(removed)
-
-
-def _working(client: Client, settings: Settings) -> list[str]:
-    members: Any = client.hgetall(settings.keys.members)
-    time: Any = client.time()
-    now_ms = clock_ms(time)
-    living = []
-    for worker_id, entry in members.items():
-        seen_ms, lease_ms, _ = entry.split(b":", 2)
-        if now_ms - int(seen_ms) <= int(lease_ms):
-            living.append(worker_id.decode())
-    return sorted(living)
+    shards, symbols = shards_of(client, settings), symbols_of(client, settings)
+    return unlink(client, keys.every(shards, symbols))

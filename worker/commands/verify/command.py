@@ -43,6 +43,7 @@ MAX_AGE_IN_LEASES: Final = 2
 # One state may be late; after two missing states, something is wrong.
 MAX_STATE_AGE_IN_STEPS: Final = 2
 TRIES: Final = 20
+NO_WORKER: Final = "no worker holds a shard; start one"
 
 _SUMMARIES: Final = {
     COMPLETE: "have all fields, and fields and record agree",
@@ -73,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="fail if the last state of a symbol is for a close more than S seconds ago, or if the "
         "output stream has not grown for S seconds; default: twice the time between two states; "
-        "use inf for a replay, or while markets are closed",
+        "in a replay: no bound; use inf while markets are closed",
     )
     parser.add_argument(
         "--ignore",
@@ -134,8 +135,7 @@ def verify(
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
-        step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
-        max_state_age_s = MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
+        max_state_age_s = _max_state_age_s(settings)
     try:
         with connection.open_client(settings, block_s=0) as client:
             for found in invented(client, settings):
@@ -157,10 +157,27 @@ def verify(
                 yield Finding("warn", "quarantine", status.quarantine_hidden)
             for symbol, why in aside.items():
                 yield Finding("FAIL", symbol, f"is set aside: {why}")
-            judge = Judge(settings, max_state_age_s)
+            judge = Judge(settings, max_state_age_s, _why_no_newer(status))
             yield from _symbols(client, settings, symbols - aside.keys(), judge)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
+
+
+def _max_state_age_s(settings: Settings) -> float:
+    """In a replay, the time of a close says nothing about the workers."""
+    if settings.replay_namespace:
+        return math.inf
+    step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
+    return MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
+
+
+def _why_no_newer(status: Status) -> str:
+    """Why no newer close of a symbol has been processed, as far as the whole group explains it."""
+    if all(shard.holder is None for shard in status.shards):
+        return NO_WORKER
+    if status.backlog:
+        return f"the workers are behind: lag {status.lag_in_words}, pending {status.pending}"
+    return "no candle has arrived since; check the upstream"
 
 
 def _status(client: Client, settings: Settings, max_lag: float) -> Status:
@@ -187,7 +204,7 @@ def _holders(status: Status, settings: Settings) -> Finding:
     if held == 0 and settings.replay_namespace and status.backlog == 0:
         return Finding("skip", "workers", "none, and the replay is finished")
     if held == 0:
-        return Finding("FAIL", "workers", "no worker holds a shard; start one")
+        return Finding("FAIL", "workers", NO_WORKER)
     holders = {shard.holder for shard in status.shards if shard.holder}
     text = f"{len(holders)} hold {held} of {len(status.shards)} shards"
     if free:

@@ -53,9 +53,12 @@ class Judgement(NamedTuple):
 
 
 class Judge:
-    def __init__(self, settings: Settings, max_state_age_s: float) -> None:
+    """`no_newer` says why a symbol has no newer close than that of its state."""
+
+    def __init__(self, settings: Settings, max_state_age_s: float, no_newer: str) -> None:
         self._settings = settings
         self._max_state_age_s = max_state_age_s
+        self._no_newer = no_newer
         self._market_state = MarketState.of_merged(settings.theta)
 
     def judge(self, held: Held) -> Iterator[Judgement]:
@@ -88,7 +91,7 @@ class Judge:
         since = (
             f"its window has closes up to {brief_duration(held.age_s(last_ms))} ago"
             if last_ms > held.last_emitted_ms
-            else "no candle has arrived since; check the upstream"
+            else self._no_newer
         )
         return Judgement(
             FRESH,
