@@ -213,14 +213,19 @@ copy_documents() {
     fi
     while IFS= read -r -d '' document; do
         mkdir -p "$target/$(dirname "$document")"
+        if [[ $document != *.md ]]; then
+            cp "$checkout/$document" "$target/$document"
+            continue
+        fi
         sed -E 's@\[([^][]*)\]\([^):#]*(\.(acl|conf|json|lua|py)|tests/[^)]*)\)@\1@g' "$checkout/$document" \
             >"$target/$document"
     done < <(documents)
 }
 
-# All documents of the checkout, each followed by a NUL.
+# All documents of the checkout and their pictures, each followed by a NUL.
 documents() {
-    (cd "$checkout" && find ./*.md core schemas worker deploy -type f -name '*.md' -print0)
+    (cd "$checkout" && find ./*.md core schemas worker deploy -type f \
+        \( -name '*.md' -o -path '*/pictures/*' \) -print0)
 }
 
 # An existing file is the operator's: it is never changed.

@@ -176,12 +176,13 @@ def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deploym
     checkout = deployed.copy_checkout(other)
     (checkout / "README.md").write_text("another release")
     before = deployed.machine.show(FIRST, "InvocationID"), deployed.current()
+    releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout
     empty = deployed.machine.path("/srv/empty")
     empty.mkdir(exist_ok=True)
     (empty / "nothing-1.0-py3-none-any.whl").touch()
     done = deployed.machine.run(f"{other}/scripts/deploy.sh", "--wheels", "/srv/empty", check=False)
     assert done.returncode != 0
     assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
-    releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout.split()
-    assert releases == [deployed.current().rpartition("/")[2]], "no incomplete release is left"
+    left = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout
+    assert left == releases, "no incomplete release is left"
     assert WHEELS not in done.stdout
