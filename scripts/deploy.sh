@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Deploys the worker of this checkout under systemd, as root. You can run it again at any time.
 #
-#   scripts/deploy.sh [--workers N] [--with-view] [--wheels DIR] [--synthetic] [--dry-run]
-#                     [-- OPTIONS OF verify.sh]
+#   scripts/deploy.sh [--workers N] [--rolling] [--with-view] [--wheels DIR] [--synthetic]
+#                     [--dry-run] [-- OPTIONS OF verify.sh]
 #   scripts/deploy.sh --rollback            to the previous release; again: back to the newer one
 #   scripts/deploy.sh --uninstall [--yes]   --yes: do not ask, and remove the configuration too
 #
 #   --workers N    how many workers run on this machine; default: as many as before, or 1
+#   --rolling      replace one worker after another, if the new release can work beside the running
+#                  one; otherwise say why not, and stop all for a moment, as without this option
 #   --with-view    install rich and matplotlib too, for quantum-marketstate top and plot; later
 #                  releases have them as well, until --without-view
 #   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
@@ -36,6 +38,7 @@ readonly releases_kept=3
 action=deploy
 workers=
 wheels=
+rolling=
 view= # yes, no, or as before
 assume_yes=
 dry_run=
@@ -261,7 +264,7 @@ preflight() {
     local release=$1 found password=$configuration/marketstate.password
     step "Checking release $(basename "$release") with the settings of the services"
     if [ -n "$dry_run" ]; then
-        echo "would: marketstate check"
+        echo "would: marketstate check${rolling:+; all workers stop for a moment if it says that they must}"
         return
     fi
     [ -z "$(find "$password" -perm /077 2>/dev/null)" ] ||
@@ -276,6 +279,8 @@ preflight() {
     grep -q "^FAIL the group .* stop '$(uname -n)-quantum-marketstate" <<<"$found" ||
         fail "the check failed; the previous release still runs"
     echo "Those workers run on this machine; they will be restarted with the new settings."
+    [ -z "$rolling" ] || step "Not one after another: the new release cannot work beside the running one"
+    rolling=
 }
 
 switch_to() {
@@ -324,12 +329,18 @@ choose_workers() {
 # Restarts workers that are older than a file they read, and starts those that do not run.
 # `systemctl` returns when the unit is ready or has failed.
 start_workers() {
-    local unit
-    step "Starting the workers and waiting until they are ready"
+    local unit restart=(systemctl restart)
+    if [ -n "$rolling" ]; then
+        step "Replacing one worker after another, each when the one before is ready"
+        # Otherwise the first worker takes all others with it.
+        restart+=(--job-mode=ignore-dependencies)
+    else
+        step "Starting the workers and waiting until they are ready"
+    fi
     run systemctl reset-failed 'quantum-marketstate*' || true
     for unit in "${wanted[@]}"; do
         if is_older_than_what_it_reads "$unit"; then
-            run systemctl restart "$unit" || return 1
+            run "${restart[@]}" "$unit" || return 1
         else
             run systemctl start "$unit" || return 1
         fi
@@ -474,6 +485,7 @@ read_options() {
             wheels=$(cd "$2" && pwd)
             shift
             ;;
+        --rolling) rolling=yes ;;
         --with-view) view=yes ;;
         --without-view) view=no ;;
         --rollback) action=rollback ;;
