@@ -21,7 +21,7 @@ MOST_AHEAD_S: Final = 604_800
 before its candle could close.
 """
 AHEAD_MS: Final = 12 * 3_600_000
-"""How far the first candles are ahead, so that none is old by Redis's clock, whoever sets it."""
+"""How far the first candles are ahead, so that none is old when a fault sets the clock of Redis."""
 SYMBOLS: Final = (*(f"COIN{i:02d}USDT" for i in range(38)), "BTCUSDT", "币安人生USDT")
 assert UNTOUCHED_SHARD not in map(shard_of, SYMBOLS)
 
