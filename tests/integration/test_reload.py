@@ -107,7 +107,7 @@ def test_what_needs_a_restart_is_named_and_does_not_change(
         theta.write_text('{"vol": {"ewma_lambda": 0.9}}')
         worker.reload(batch=7, window_size=400)
         worker.wait_for_log(
-            "what has changed of MARKETSTATE_WINDOW_SIZE, MARKETSTATE_BATCH, "
+            "a change of MARKETSTATE_WINDOW_SIZE, MARKETSTATE_BATCH, "
             "MARKETSTATE_THETA_FILE needs a restart"
         )
         assert worker.terminate() == 0

@@ -42,7 +42,7 @@ def test_a_reload_reaches_every_worker_and_restarts_none(begun: Deployment) -> N
     begun.machine.run("systemctl", "reload", FIRST)
     for unit in (FIRST, SECOND):
         wait_for_log(begun, unit, "MARKETSTATE_LOG_LEVEL is now DEBUG; it was INFO")
-        wait_for_log(begun, unit, "what has changed of MARKETSTATE_BATCH needs a restart")
+        wait_for_log(begun, unit, "a change of MARKETSTATE_BATCH needs a restart")
     change(begun, "MARKETSTATE_PUBLISH_INTERVAL=59")
     begun.machine.run("systemctl", "reload", FIRST)
     for unit in (FIRST, SECOND):

@@ -67,4 +67,4 @@ def _tell_what_needs_a_restart(settings: Settings, new: Settings) -> None:
         names.append("theta_file")
     if names:
         variables = ", ".join(PREFIX + name.upper() for name in names)
-        log.warning("what has changed of %s needs a restart", variables)
+        log.warning("a change of %s needs a restart", variables)
