@@ -30,6 +30,10 @@ from worker.store import connection
 
 _FORMATS: Final = (".png", ".svg", ".html")
 _MOST_SYMBOLS: Final = 20
+_NO_STATE_YET: Final = (
+    "a symbol's first state comes with a new candle, once it has 257 closes; for older candles: "
+    "marketstate record FILE, then plot --from FILE"
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +69,12 @@ def command(options: argparse.Namespace) -> int:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
         found = from_files(options.files, said(options), findings, settings, last)
         where = ", ".join(map(str, options.files))
+        hint = "a state needs 257 closes"
     else:
         found = from_stream(options.symbols, settings, last)
         where = f"{settings.output_stream} at {connection.address(settings)}"
-    chosen = _chosen(options.symbols, found, where)
+        hint = _NO_STATE_YET
+    chosen = _chosen(options.symbols, found, where, hint)
     for series in chosen:
         if series.synthetic:
             of = f"{series.synthetic} of {len(series.times_ms)} states"
@@ -93,15 +99,17 @@ def _writer(out: Path) -> Callable[[Sequence[Series]], bytes]:
     return partial(figure_bytes, kind=out.suffix[1:])
 
 
-def _chosen(symbols: Sequence[str], found: Mapping[str, Series], where: str) -> list[Series]:
+def _chosen(
+    symbols: Sequence[str], found: Mapping[str, Series], where: str, hint: str
+) -> list[Series]:
+    """Raises ConfigurationError with `hint` if a state is missing."""
     wanted = list(dict.fromkeys(symbols)) or sorted(found)
     if missing := [symbol for symbol in wanted if symbol not in found]:
         raise ConfigurationError(
-            f"{where} has no state of {', '.join(missing)}; "
-            "use the names in the stream; a state needs 257 closes"
+            f"{where} has no state of {', '.join(missing)}; use the names in it; {hint}"
         )
     if not wanted:
-        raise ConfigurationError(f"{where} has no symbol with the 257 closes that a state needs")
+        raise ConfigurationError(f"{where} has no state; {hint}")
     if len(wanted) > _MOST_SYMBOLS:
         raise ConfigurationError(
             f"{len(wanted)} symbols are too many for one file; name up to {_MOST_SYMBOLS}"

@@ -252,7 +252,8 @@ def _output_stream(
     """Whether it grows, and whether its last entry has the record of its symbol."""
     subject = "output stream"
     if not any(one.last_emitted_ms for one in status.symbols):
-        return Finding("skip", subject, "nothing has been published yet")
+        text = "nothing has been published yet; see deploy/README.md, No state yet"
+        return Finding("skip", subject, text)
     for _ in range(TRIES):
         last: Any = client.xrevrange(settings.output_stream, count=1)
         if not last:
