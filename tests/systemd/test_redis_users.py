@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.candles import made_candles
 from tests.support.checkout import ROOT
-from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, Deployment
+from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, SECOND, Deployment
 from tests.support.worker_process import feed, finished, wait_until, wait_until_finished
 
 README = ROOT / "deploy" / "redis" / "README.md"
@@ -23,7 +23,8 @@ def steps(first: str, last: str) -> str:
 
 @pytest.fixture
 def restored(deployed: Deployment) -> Iterator[Deployment]:
-    """Restores afterwards whatever the test changes."""
+    """One worker; restores afterwards whatever the test changes."""
+    deployed.machine.run("systemctl", "disable", "--now", SECOND)
     paths = [deployed.machine.path(inside) for inside in CHANGED]
     before = [path.read_bytes() if path.exists() else None for path in paths]
     yield deployed
