@@ -23,9 +23,6 @@ from schemas.times import EARLIEST_MS, LATEST_MS
 
 MAX_SYMBOL_CHARACTERS: Final = 64
 
-# A plausible time in seconds, read as milliseconds, falls in early 1970.
-EARLIEST_CLOSE_TIME_MS: Final = EARLIEST_MS
-LATEST_CLOSE_TIME_MS: Final = LATEST_MS
 # A closed candle cannot close after it was written; a single bad time would make all later candles
 # of its symbol late. The default leaves room for wrong clocks.
 MAX_AHEAD_MS: Final = 60_000
@@ -157,7 +154,7 @@ def _may_have_closed(found: Any, entry_ms: int, max_ahead_ms: int, interval_ms: 
 
 def _has_time(entry_ms: int) -> bool:
     """An entry id that was set by hand holds no time to compare with."""
-    return EARLIEST_CLOSE_TIME_MS <= entry_ms < LATEST_CLOSE_TIME_MS
+    return EARLIEST_MS <= entry_ms < LATEST_MS
 
 
 def _written_ms(text: bytes, entry_ms: int, max_ahead_ms: int) -> int:
@@ -185,12 +182,12 @@ def check_symbol(symbol: str) -> None:
 
 def _check_close_time(candle: Candle, entry_ms: int, max_ahead_ms: int) -> None:
     close_time_ms = candle.close_time
-    if close_time_ms < EARLIEST_CLOSE_TIME_MS:
+    if close_time_ms < EARLIEST_MS:
         raise CandleRejected(
             f"close_time {close_time_ms} is before the year 2000; "
             "it must be in milliseconds (is it in seconds?)"
         )
-    if close_time_ms > LATEST_CLOSE_TIME_MS:
+    if close_time_ms > LATEST_MS:
         raise CandleRejected(
             f"close_time {close_time_ms} is after the year 2100; it must be in milliseconds"
         )

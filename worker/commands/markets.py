@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS
 from schemas.candle_forms import MAX_DOCUMENT_BYTES
 from schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
+from schemas.times import EARLIEST_MS, LATEST_MS
 from worker.store.connection import Client
 from worker.store.newest import StreamEntry
 
@@ -71,7 +71,7 @@ def _record(fields: dict[bytes, bytes]) -> MarketStateRecord | None:
         *(record.close, record.sigma, record.mu, record.ts),
         *(probs.trend, probs.mr, probs.chop),
     )
-    is_time = EARLIEST_CLOSE_TIME_MS <= record.close_time_ms < LATEST_CLOSE_TIME_MS
+    is_time = EARLIEST_MS <= record.close_time_ms < LATEST_MS
     return record if is_time and all(map(math.isfinite, numbers)) else None
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from schemas.candle import EARLIEST_CLOSE_TIME_MS
 from schemas.sequence import missing_between
+from schemas.times import EARLIEST_MS
 from worker.engine.cache_times import Stream, Wanted
 from worker.engine.changes import History
 
@@ -45,7 +45,7 @@ def closes_of_list(
     closes = matches.pop()[-wanted.most :]
     n = len(closes)
     times_ms = [stream.first_ms - wanted.interval_ms * (n - i) for i in range(n)]
-    if times_ms and times_ms[0] < EARLIEST_CLOSE_TIME_MS:
+    if times_ms and times_ms[0] < EARLIEST_MS:
         raise ValueError(f"its {n} values would begin before the year 2000")
     return times_ms, closes
 

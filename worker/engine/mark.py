@@ -7,7 +7,7 @@ the settings need more. `commit.lua` fills in the publishing time, by Redis's cl
 import re
 from typing import Final, NamedTuple
 
-from schemas.candle import LATEST_CLOSE_TIME_MS
+from schemas.times import LATEST_MS
 
 _MARK: Final = re.compile(rb"([0-9]{1,15})(?::([a-z]{0,16})(?::([0-9]{0,15}))?)?")
 
@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 def parse_mark(text: bytes) -> Mark:
     """Raises ValueError for text that is not a mark."""
     match = _MARK.fullmatch(text)
-    if match is None or int(match[1]) > LATEST_CLOSE_TIME_MS:
+    if match is None or int(match[1]) > LATEST_MS:
         raise ValueError(f"{text[:80]!r} is not the time of a close")
     close_time, regime, published = match.groups(default=b"")
     return Mark(int(close_time), regime.decode(), int(published or 0))

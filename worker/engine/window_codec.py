@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.candle import EARLIEST_CLOSE_TIME_MS, LATEST_CLOSE_TIME_MS
+from schemas.times import EARLIEST_MS, LATEST_MS
 
 _CANDLE: Final = np.dtype([("close_time_ms", "<i8"), ("close", "<f8")])
 _CANDLE_STRUCT: Final = struct.Struct("<qd")
@@ -32,8 +32,8 @@ def unpack(packed: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64
     if candles.size and not (
         closes.min() > 0
         and closes.max() < np.inf
-        and times_ms[0] >= EARLIEST_CLOSE_TIME_MS
-        and times_ms[-1] <= LATEST_CLOSE_TIME_MS
+        and times_ms[0] >= EARLIEST_MS
+        and times_ms[-1] <= LATEST_MS
         and (times_ms[1:] > times_ms[:-1]).all()
     ):
         raise ValueError(_fault(times_ms, closes))
@@ -44,7 +44,7 @@ def _fault(times_ms: npt.NDArray[np.int64], closes: npt.NDArray[np.float64]) -> 
     bad_closes = closes[~((closes > 0) & (closes < np.inf))]
     if bad_closes.size:
         return f"it has a close of {bad_closes[0]}"
-    bad_times = times_ms[(times_ms < EARLIEST_CLOSE_TIME_MS) | (times_ms > LATEST_CLOSE_TIME_MS)]
+    bad_times = times_ms[(times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)]
     if bad_times.size:
         return f"it has a close at {bad_times[0]} ms"
     return "its close times do not increase"
