@@ -82,6 +82,32 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     assert (code, "none yet" in output) == (0, True)
 
 
+def test_a_symbol_without_a_state_says_how_many_closes_it_has(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    worker = SteppedWorker(server, "one", lease_seconds=120, start="warm")
+    feed(client, made_candles(("FULLUSDT",), 257))
+    worker.keep()
+    feed(client, made_candles(("FEWUSDT", "ODDUSDT"), 38) + made_candles(("DONEUSDT",), 258))
+    while worker.finish_all():
+        pass
+    client.set(worker.settings.keys.window("ODDUSDT"), "not a list")
+    code, table = status_command(server, tmp_path)
+    rows = [" ".join(line.split()) for line in table.splitlines() if "USDT" in line]
+    assert (code, rows[:3]) == (
+        0,
+        [
+            "FEWUSDT none yet, 38 of 257 closes -",
+            "FULLUSDT none yet, comes with the next close -",
+            "ODDUSDT none yet -",
+        ],
+    )
+    _, output = status_command(server, tmp_path, "--json")
+    closes = {one["symbol"]: one["closes"] for one in as_json(output)["symbols"]}
+    assert closes == {"FEWUSDT": 38, "FULLUSDT": 257, "ODDUSDT": None, "DONEUSDT": None}
+    assert as_json(output)["closes_needed"] == 257
+
+
 @pytest.mark.parametrize("command", ["status", "check"])
 def test_status_and_check_look_into_the_namespace_of_a_replay(
     command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path

@@ -45,7 +45,9 @@ def tables(status: Status, size: Size | None, *, with_shards: bool, above: int =
     lines += _cut(_table(*_worker_rows(status.workers)), workers, _JSON_SHOWS_ALL)
     lines.append("")
     lines += _cut(
-        _table(*_symbol_rows(status.symbols)), symbols, f"fresher ones; {_JSON_SHOWS_ALL}"
+        _table(*_symbol_rows(status.symbols, status.closes_needed)),
+        symbols,
+        f"fresher ones; {_JSON_SHOWS_ALL}",
     )
     return [line if size is None else line[: size.columns] for line in lines]
 
@@ -115,13 +117,21 @@ def _worker_rows(workers: Iterable[WorkerStatus]) -> _Rows:
     ]
 
 
-def _symbol_rows(symbols: Iterable[SymbolStatus]) -> _Rows:
+def _symbol_rows(symbols: Iterable[SymbolStatus], closes_needed: int) -> _Rows:
     return ("symbol", "last state", "age"), [
-        (one.symbol, "none yet", "-")
+        (one.symbol, _none_yet(one.closes, closes_needed), "-")
         if one.last_emitted_ms is None or one.age_s is None
         else (one.symbol, utc(one.last_emitted_ms), brief_duration(one.age_s))
         for one in symbols
     ]
+
+
+def _none_yet(closes: int | None, needed: int) -> str:
+    if closes is None:
+        return "none yet"
+    if closes >= needed:
+        return "none yet, comes with the next close"
+    return f"none yet, {closes} of {needed} closes"
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
