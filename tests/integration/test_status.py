@@ -85,8 +85,8 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
 def test_a_symbol_without_a_state_says_how_many_closes_it_has(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    worker = SteppedWorker(server, "one", lease_seconds=120, start="warm")
     feed(client, made_candles(("FULLUSDT",), 257))
+    worker = SteppedWorker(server, "one", lease_seconds=120, start="warm")
     worker.keep()
     feed(client, made_candles(("FEWUSDT", "ODDUSDT"), 38) + made_candles(("DONEUSDT",), 258))
     while worker.finish_all():
