@@ -139,6 +139,6 @@ def _live(client: Client, keys: Keys, *, outputs: bool) -> list[str]:
 def _refuse_live(live: Sequence[str]) -> None:
     if live:
         raise RedisUnusable(
-            f"nothing was removed: workers {', '.join(live)} are live; stop them, or wait one lease "
-            "time if they were killed, and purge again"
+            f"nothing was removed: workers {', '.join(live)} are live; stop them, or wait one "
+            "lease time if they were killed, and purge again"
         )
