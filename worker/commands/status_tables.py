@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from typing import Final
 
+from worker.commands.cells import cells, cut, left
 from worker.commands.durations import brief_duration
 from worker.commands.terminal_size import Size
 from worker.engine.broken_commits import TO_COMPLETE
@@ -49,7 +50,7 @@ def tables(status: Status, size: Size | None, *, with_shards: bool, above: int =
         symbols,
         f"fresher ones; {_JSON_SHOWS_ALL}",
     )
-    return [line if size is None else line[: size.columns] for line in lines]
+    return [line if size is None else cut(line, size.columns) for line in lines]
 
 
 def _backlog(status: Status) -> Iterable[str]:
@@ -136,9 +137,9 @@ def _none_yet(closes: int | None, needed: int) -> str:
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     lines = [names, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    widths = [max(cells(line[i]) for line in lines) for i in range(len(names))]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(left(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
 
@@ -157,6 +158,8 @@ def _cut(lines: list[str], most: float, more: str) -> list[str]:
 
 
 def wrapped(line: str, size: Size | None) -> list[str]:
-    if size is None or len(line) <= size.columns:
+    if size is None or cells(line) <= size.columns:
         return [line]
-    return textwrap.wrap(line, size.columns, subsequent_indent="  ")
+    # As if each part had all the wide letters.
+    width = max(size.columns // 2, size.columns - (cells(line) - len(line)))
+    return textwrap.wrap(line, width, subsequent_indent="  ")
