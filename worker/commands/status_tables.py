@@ -119,7 +119,7 @@ def _worker_rows(workers: Iterable[WorkerStatus]) -> _Rows:
 
 
 def _symbol_rows(symbols: Iterable[SymbolStatus], closes_needed: int) -> _Rows:
-    return ("symbol", "last state", "age"), [
+    return ("symbol", "last state (UTC)", "age"), [
         (one.symbol, _none_yet(one.closes, closes_needed), "-")
         if one.last_emitted_ms is None or one.age_s is None
         else (one.symbol, utc(one.last_emitted_ms), brief_duration(one.age_s))

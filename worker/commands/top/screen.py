@@ -180,12 +180,14 @@ def _first_line(view: View, where: str, width: int, now_ms: float) -> Text:
     """Where it is too long, first our name goes, then the clock."""
     invented = sum(market.record.source == "synthetic" for market in view.markets.values())
     title = f" {TITLE}: {invented} of {len(view.markets)} symbols " if invented else ""
-    warned = [(title, "reverse bold"), "  "] if invented else []
-    last = (f" retrying: {view.trouble} ", "reverse bold") if view.trouble else where
+    first: list[str | tuple[str, str]] = [(title, "reverse bold"), "  "] if invented else []
+    last: str | tuple[str, str] = (
+        (f" retrying: {view.trouble} ", "reverse bold") if view.trouble else where
+    )
     clock = time.strftime("%H:%M:%S UTC  ", time.gmtime(now_ms / 1_000))
-    dispensable = (("marketstate  ", "bold"), clock)
+    dispensable: tuple[str | tuple[str, str], ...] = (("marketstate  ", "bold"), clock)
     for dropped in range(len(dispensable) + 1):
-        line = Text.assemble(*warned, *dispensable[dropped:], last)
+        line = Text.assemble(*first, *dispensable[dropped:], last)
         if line.cell_len <= width:
             break
     return line
