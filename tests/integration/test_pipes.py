@@ -111,6 +111,9 @@ def test_what_is_wrong_with_a_pipe_is_one_clear_line(csv: Path) -> None:
         found = fed(content, "state", "-", *options)
         assert (found.returncode, len(found.stderr.splitlines())) == (2, 1), found.stderr
         assert says in found.stderr
+    for command in (("replay", "--namespace", "none"), ("demo", "--file")):
+        found = fed(b"", *command, "-")
+        assert (found.returncode, found.stderr) == (2, b"marketstate: /dev/stdin is empty\n")
     closed = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *MARKETSTATE, "state", "-"],
         capture_output=True,

@@ -9,7 +9,8 @@ import redis
 
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
-from tests.support.worker_process import INPUT, WorkerProcess, feed
+from tests.support.terminal import Terminal
+from tests.support.worker_process import INPUT, WorkerProcess, feed, wait_until
 from worker.engine.group import group_gone
 from worker.engine.status import read_status
 from worker.errors import GroupDeleted
@@ -106,6 +107,19 @@ def test_a_symbol_without_a_state_says_how_many_closes_it_has(
     closes = {one["symbol"]: one["closes"] for one in as_json(output)["symbols"]}
     assert closes == {"FEWUSDT": 38, "FULLUSDT": 257, "ODDUSDT": None, "DONEUSDT": None}
     assert as_json(output)["closes_needed"] == 257
+
+
+def test_a_watched_status_that_cannot_be_drawn_again_has_an_empty_line_between(
+    server: EmbeddedRedis,
+) -> None:
+    SteppedWorker(server, "one").keep()
+    with Terminal(
+        "status", "--watch", environ={"TERM": "dumb"}, redis_port=server.port
+    ) as terminal:
+        begins = "group marketstate on "
+        wait_until(lambda: terminal.written.count(begins) > 1, "it is shown again")
+        assert f"\r\n\r\n{begins}" in terminal.written
+        assert "\x1b" not in terminal.written
 
 
 @pytest.mark.parametrize("command", ["status", "check"])

@@ -342,6 +342,7 @@ def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
     for key, symbol in (("down", "BBB"), ("down", "CCC"), ("down", "CCC"), ("up", "BBB")):
         look.press(key, 10)
         assert drawn(view, look, size, marks)[3].strip() == symbol
+    assert drawn(view, look, size, marks)[7].startswith("1 state since 2025-05-04 15:40:59, ")
     look.press("escape", 10)
     assert "symbol" in drawn(view, look, size, marks)[3]
 

@@ -103,6 +103,8 @@ def show_status(
                     lines = tables(status, size, with_shards=with_shards, above=above)
                     if clear and size:
                         lines = fitted(lines, size.lines - above - 1)
+                    elif watch:
+                        lines.append("")
                 print("\n".join(lines), flush=True)
                 _judge(status, max_lag, max_age_s)
                 if not watch:
