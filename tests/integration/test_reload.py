@@ -15,7 +15,7 @@ from tests.support.worker_process import WorkerProcess, counters, feed, wait_unt
 from worker.commands import reload
 from worker.errors import RedisUnusable
 from worker.local.redis_server import EmbeddedRedis
-from worker.reload_answer import ReloadAnswer, write_answer
+from worker.setting_files import ReloadAnswer, write_answer
 
 CANDLES = made_candles(("BTCUSDT",), 264)
 READY = "holding 16 of 16 shards"

@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from worker.errors import ConfigurationError, RedisUnusable
-from worker.reload_answer import forget_answer, wait_for_answer
+from worker.setting_files import forget_answer, wait_for_answer
 from worker.settings import hand_over
 
 # A worker finishes its batch first, and may wait for a slow Redis.

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from worker.errors import WorkerError
 from worker.log import log
-from worker.reload_answer import ReloadAnswer, write_answer
+from worker.setting_files import ReloadAnswer, write_answer
 from worker.settings import (
     NOT_HANDED_OVER,
     PREFIX,
