@@ -107,6 +107,7 @@ def _compared(kind: str, windows: Floats, batch: int, turns: int) -> list[Row]:
 
 def _seconds_per_state(windows: Floats, batch: int) -> float:
     market_state = MarketState()
+    market_state.get_states(windows[:1])  # a worker has prepared its parameters
     began_s = time.process_time()
     for first in range(0, len(windows), batch):
         market_state.get_states(windows[first : first + batch])

@@ -1,4 +1,4 @@
-"""Blocks of windows of one kind, with parameters for their states: equal seeds give equal blocks."""
+"""Blocks of windows of one kind, with parameters for their states. Equal seeds, equal blocks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

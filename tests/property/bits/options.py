@@ -10,9 +10,9 @@ import random
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="scripts/bits",
-        description="Draws hard windows of prices, and compares the states of all ways to calculate "
-        "them, bit by bit: the compiled kernel with AVX2 and without, its twin in numpy, and "
-        "scipy's Theil-Sen slopes. Exit code 0 means equal, 4 that a bit differs.",
+        description="Draws hard windows of prices, and compares their states bit by bit, however "
+        "they are calculated: by the compiled kernel with AVX2 and without, by its twin in numpy, "
+        "and the slopes by scipy. Exit code 0 means equal, 4 that a bit differs.",
     )
     found.add_argument("--windows", type=int, default=100_000, metavar="N", help="100000")
     found.add_argument(
