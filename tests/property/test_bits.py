@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(
 
 def test_hard_windows_have_the_same_bits_in_every_way(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects G2: workers of one group may run on different processors."""
-    # Not optimised, so that compiling takes a second.
-    assert main(["--windows", "3000", "--seed", "1", "--cc", "gcc -O0 -fsanitize=undefined"]) == 0
+    checked = "gcc -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+    assert main(["--windows", "3000", "--seed", "1", "--cc", checked]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         "windows with AVX2 and without 3,000, in the program 3,000, by numpy 304, "
         "slopes by scipy 64: all bits are equal"
@@ -45,6 +45,11 @@ def test_a_bit_that_differs_is_found(
 def test_a_program_that_ends_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--windows", "600", "--seed", "5", "--cc", "gcc -O0", "--under", "false"]) == 4
     assert "the program ended" in capfd.readouterr().out
+
+
+def test_a_compiler_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--cc", "no-such-compiler"]) == 2
+    assert "No such file or directory: 'no-such-compiler'" in capsys.readouterr().out
 
 
 def test_a_block_is_the_same_alone_and_within_a_run() -> None:

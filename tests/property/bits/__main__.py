@@ -1,6 +1,7 @@
 """`scripts/bits`: compares the states of hard windows, however they are calculated, bit by bit."""
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from tests.property.bits.blocks import Block, block, blocks
 from tests.property.bits.program import Program, ProgramEnded
 from tests.property.bits.ways import by_kernel, by_numpy, differences, slope_differences
 
-EQUAL, DIFFERENT = 0, 4
+EQUAL, WRONG_OPTIONS, DIFFERENT = 0, 2, 4
 TELL_EVERY_S: Final = 30
 MOST_SHOWN: Final = 12
 
@@ -33,7 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         program = None
         if chosen.cc:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            program = stack.enter_context(Program(chosen.cc, chosen.under, folder))
+            try:
+                program = stack.enter_context(Program(chosen.cc, chosen.under, folder))
+            except (OSError, subprocess.CalledProcessError) as error:
+                print(f"--cc or --under: {error}")
+                return WRONG_OPTIONS
         try:
             return _run(chosen, program)
         finally:

@@ -7,6 +7,12 @@ import argparse
 import random
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}; give a whole number above 0")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="scripts/bits",
@@ -14,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "they are calculated: by the compiled kernel with AVX2 and without, by its twin in numpy, "
         "and the slopes by scipy. Exit code 0 means equal, 4 that a bit differs.",
     )
-    found.add_argument("--windows", type=int, default=100_000, metavar="N", help="100000")
+    found.add_argument("--windows", type=_positive, default=100_000, metavar="N", help="100000")
     found.add_argument(
         "--seed",
         type=int,
@@ -23,10 +29,10 @@ def parser() -> argparse.ArgumentParser:
         help="repeats a run; printed at the start",
     )
     found.add_argument(
-        "--numpy-every", type=int, default=10, metavar="N", help="numpy: one window in N; 10"
+        "--numpy-every", type=_positive, default=10, metavar="N", help="numpy: one window in N; 10"
     )
     found.add_argument(
-        "--scipy-every", type=int, default=50, metavar="N", help="scipy: one window in N; 50"
+        "--scipy-every", type=_positive, default=50, metavar="N", help="scipy: one window in N; 50"
     )
     found.add_argument(
         "--cc",
