@@ -23,6 +23,8 @@ NAMES = ("sigma", "mu", "ts", "p_trend", "p_mr", "p_chop", "dp", "vr", "spike_pr
 _MU = NAMES.index("mu")
 # ``enum outcome`` in kernel.c.
 _NO_MEMORY, _BAD_PRICE = 1, 2
+# The start of an array, which may be empty.
+_START = ctypes.c_char * 0
 
 
 class Parameters(ctypes.Structure):
@@ -193,7 +195,7 @@ def median_slopes(y: Floats) -> tuple[Floats, int]:
 def _address(array: Floats) -> int:
     """Return ``array.ctypes.data``, which alone would cost a single state a tenth of its time."""
     if array.flags.writeable and array.flags.c_contiguous:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(_START.from_buffer(array.data))
     return array.ctypes.data
 
 
