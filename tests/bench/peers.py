@@ -22,7 +22,7 @@ from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS: Final = 100
 CLOSES: Final = 10_000
-CLOSES_OF_PEERS: Final = 400
+CLOSES_OF_PEERS: Final = 200
 TURNS: Final = 3
 WORKER: Final = "this worker"
 
