@@ -56,6 +56,7 @@ def test_each_close_has_the_state_that_the_calculation_gives() -> None:
                 closes[end - 1],
                 *(state["sigma"], state["mu"], state["ts"]),
                 *state["regime_probs"].values(),
+                *state["features"].values(),
             ]
             assert [found[symbol].numbers[name][i] for name in NUMBERS] == expected
         assert of_symbol(symbol)[-1].close_time == found[symbol].times_ms[-1]

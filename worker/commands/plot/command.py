@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from worker.commands.html_page import save
 from worker.commands.markets import shown
 from worker.commands.options import (
     add_candle_files,
@@ -70,6 +71,8 @@ def command(options: argparse.Namespace) -> int:
         found = from_files(options.files, said(options), findings, settings, last)
         where = ", ".join(map(str, options.files))
         hint = "a state needs 257 closes"
+    elif not options.symbols:
+        raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
     else:
         found = from_stream(options.symbols, settings, last)
         where = f"{settings.output_stream} at {connection.address(settings)}"
@@ -79,7 +82,7 @@ def command(options: argparse.Namespace) -> int:
         if series.synthetic:
             of = f"{series.synthetic} of {len(series.times_ms)} states"
             print(f"{TITLE}: {of} of {shown(series.symbol)} are invented")
-    _save(options.out, write(chosen))
+    save(options.out, write(chosen))
     for series in chosen:
         described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"
         print("; ".join((described, *series.remarks())))
@@ -115,10 +118,3 @@ def _chosen(
             f"{len(wanted)} symbols are too many for one file; name up to {_MOST_SYMBOLS}"
         )
     return [found[symbol] for symbol in wanted]
-
-
-def _save(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
