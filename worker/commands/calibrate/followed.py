@@ -68,9 +68,10 @@ def what_followed(series: Series, ahead: int, theta: Theta) -> NDArray[np.int64]
     windows = sliding_window_view(returns, ahead)
     for start in range(0, len(windows), _AT_A_TIME):
         some = np.ascontiguousarray(windows[start : start + _AT_A_TIME])
-        net_move = np.abs(some.sum(axis=1))
-        is_trend = net_move > limits.net_move * np.sqrt(np.square(some).sum(axis=1))
-        is_mr = ~is_trend & (net_move > 0) & (variance_ratio(some, k, eps) < limits.variance_ratio)
+        realised = np.sqrt(np.square(some).sum(axis=1))
+        is_trend = np.abs(some.sum(axis=1)) > limits.net_move * realised
+        is_low = variance_ratio(some, k, eps) < limits.variance_ratio
+        is_mr = ~is_trend & is_low & (realised > 0)
         found[start : start + len(some)] = np.where(is_trend, TREND, np.where(is_mr, MR, CHOP))
     open_ms = series.closed.left_out(series.times_ms)
     took_ms = open_ms[ahead:] - open_ms[:-ahead]
