@@ -168,7 +168,7 @@ def test_other_shares_are_refused(text: str, capsys: pytest.CaptureFixture[str])
 def test_published_states_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "states.jsonl"
     record = encode_record(make_record("AAA", 1))
-    entry = RecordedEntry("1-0", (b"regime", b"chop", b"record", record.encode()))
+    entry = RecordedEntry("1-0", [b"regime", b"chop", b"record", record.encode()])
     path.write_bytes(encode_header("quantum:stream:marketstate") + encode_entry(entry))
     assert calibrate(path, "--shares", WANTED) == 2
     assert "has published states" in capsys.readouterr().err

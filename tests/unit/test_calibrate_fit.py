@@ -30,7 +30,8 @@ def drawn(x: Floats, seed: int, weights: Floats = WEIGHTS) -> NDArray[np.int64]:
     """What follows, drawn with the probabilities that these weights give."""
     probs = np.exp(log_probabilities(x, weights))
     at = np.random.RandomState(seed).random_sample(x.shape[2])
-    return (at > np.cumsum(probs, axis=0)[:2]).sum(axis=0)
+    found: NDArray[np.int64] = (at > np.cumsum(probs, axis=0)[:2]).sum(axis=0)
+    return found
 
 
 def test_the_probabilities_are_those_of_the_calculation() -> None:

@@ -8,10 +8,10 @@ import pytest
 from core.theta import merged_theta
 from tests.support.no_skill import AHEAD, FOLDS, worth_of_returns
 from tests.support.regime_walks import Floats, candles_of, random_walk, regime_walk
-from worker.commands.calibrate import worth
 from worker.commands.calibrate.followed import CHOP, MR, TREND, UNKNOWN, bounds, what_followed
 from worker.commands.calibrate.judged import judged
-from worker.commands.calibrate.scores import FEWEST_BLOCKS, Blocks
+from worker.commands.calibrate.likelihood import fitted, log_probabilities
+from worker.commands.calibrate.scores import FEWEST_BLOCKS, Blocks, log_losses
 from worker.commands.calibrate.walk_forward import folds
 from worker.commands.plot.series import Series, of_candles
 
@@ -63,7 +63,7 @@ def test_a_fold_is_fitted_on_what_was_known_well_before() -> None:
     ends_ms = times_ms + AHEAD * MINUTE_MS
     found = list(folds(times_ms, ends_ms, 4, AHEAD * MINUTE_MS))
     assert len(found) == 4
-    assert sum(fold.judged_on for fold in found).tolist() == 200 * [0] + 800 * [1]
+    assert np.sum([fold.judged_on for fold in found], axis=0).tolist() == 200 * [0] + 800 * [1]
     for fold in found:
         last_known_ms, first_ms = ends_ms[fold.fitted_on].max(), times_ms[fold.judged_on].min()
         assert first_ms - last_known_ms == pytest.approx((AHEAD + 1) * MINUTE_MS, abs=MINUTE_MS)
@@ -81,8 +81,7 @@ def test_a_fold_never_sees_its_future(number: int, monkeypatch: pytest.MonkeyPat
         seen.append(weights.tobytes())
         return weights
 
-    fitted = worth.fitted
-    monkeypatch.setattr(worth, "fitted", noted)
+    monkeypatch.setattr("worker.commands.calibrate.worth.fitted", noted)
     walk = WALK
     first = 256 + (number + 1) * (len(walk) - 256 - AHEAD) // (FOLDS + 1)
     for returns in (walk, np.concatenate((walk[:first], -3 * walk[first:]))):
@@ -113,11 +112,11 @@ def test_no_skill_is_claimed_for_a_random_walk() -> None:
 
 def test_weights_are_as_good_on_a_series_that_they_have_not_seen() -> None:
     fit, other = (judged([series_of(regime_walk(12_000, seed))], AHEAD, THETA) for seed in (2, 9))
-    logs = worth.log_probabilities(other.x, worth.fitted(fit.x, fit.followed))
+    logs = log_probabilities(other.x, fitted(fit.x, fit.followed))
     rates = np.log(np.bincount(fit.followed) / len(fit.followed))
-    gains = worth.log_losses(
+    gains = log_losses(
         np.repeat(rates[:, np.newaxis], len(other.followed), axis=1), other.followed
-    ) - worth.log_losses(logs, other.followed)
+    ) - log_losses(logs, other.followed)
     assert Blocks(other.times_ms // 86_400_000).mean(gains).low > 0.05
 
 

@@ -21,6 +21,7 @@ from worker.commands.options import (
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
+from worker.commands.regime_words import what_regimes_are
 from worker.commands.view_extra import without_view_extra
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
@@ -65,7 +66,8 @@ def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
     if not options.files:
         refuse_options_of_files(options, "--from")
-    write = _writer(options.out)
+    meaning = what_regimes_are(settings.theta)
+    write = _writer(options.out, meaning)
     if options.files:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
         found = from_files(options.files, said(options), findings, settings, last)
@@ -86,15 +88,15 @@ def command(options: argparse.Namespace) -> int:
     for series in chosen:
         described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"
         print("; ".join((described, *series.remarks())))
-    print(f"wrote {options.out}")
+    print(f"wrote {options.out}; {meaning}")
     return 0
 
 
-def _writer(out: Path) -> Callable[[Sequence[Series]], bytes]:
+def _writer(out: Path, meaning: str) -> Callable[[Sequence[Series]], bytes]:
     if out.suffix not in _FORMATS:
         raise ConfigurationError(f"--out {out} must end in one of {', '.join(_FORMATS)}")
     if out.suffix == ".html":
-        return page_bytes
+        return partial(page_bytes, meaning=meaning)
     instead = "; an HTML page (--out FILE.html) does without it"
     with without_view_extra(out.suffix[1:].upper(), instead):
         # Here, because a page does without it and it takes a second.

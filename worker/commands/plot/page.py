@@ -28,10 +28,11 @@ _DIGITS: Final = {"close": 8, "trend": 4, "mr": 4, "chop": 4}
 _OTHER_DIGITS: Final = 6
 
 
-def page_bytes(many: Sequence[Series]) -> bytes:
+def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
+    """`meaning` is what the regimes are, in words."""
     names = ", ".join(shown(series.symbol) for series in many)
     body = (
-        f"<p>{_HELP}</p>",
+        f"<p>{html.escape(meaning.capitalize())}. {_HELP}</p>",
         "<noscript><p>This page needs JavaScript to draw.</p></noscript>",
         *_index(many),
         *(line for number, series in enumerate(many) for line in _section(number, series)),
@@ -44,10 +45,17 @@ def _index(many: Sequence[Series]) -> Iterator[str]:
     if len(many) > 1:
         links = (
             f'<a href="#s{number}">{html.escape(shown(series.symbol))}</a> '
-            f"{html.escape(shown(str(series.regime[-1])))}"
+            f"{html.escape(_regime(series))}"
             for number, series in enumerate(many)
         )
         yield f"<nav>{''.join(f'<span>{link}</span>' for link in links)}</nav>"
+
+
+def _regime(series: Series) -> str:
+    """The last one, with its probability."""
+    regime = str(series.regime[-1])
+    probability = f" {series.numbers[regime][-1]:.0%}" if regime in REGIMES else ""
+    return f"{shown(regime)}{probability}"
 
 
 def _section(number: int, series: Series) -> Iterator[str]:

@@ -21,6 +21,7 @@ from schemas.market_state import MarketStateRecord
 from worker.commands.markets import shown
 from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
 from worker.commands.progress_bar import ProgressBar
+from worker.commands.regime_words import throughout
 from worker.commands.starting_over import StartsOver
 
 REGIMES: Final = ("trend", "mr", "chop")
@@ -84,8 +85,6 @@ class Series(NamedTuple):
     def remarks(self) -> Iterator[str]:
         """What else is to be said of these states."""
         count, affected = len(self.times_ms), int(np.count_nonzero(self.missing))
-        if count > 1 and (self.regime == self.regime[0]).all():
-            yield f"{shown(str(self.regime[0]))} throughout: see marketstate calibrate"
         if self.synthetic:
             yield f"{self.synthetic:,} of {count:,} states are of synthetic prices"
         if affected:
@@ -94,6 +93,8 @@ class Series(NamedTuple):
             yield f"candles are missing in the windows of {share} states (up to {most:,})"
         if len(self.closed.starts_ms):
             yield "closed hours left out"
+        if count > 1 and (self.regime == self.regime[0]).all():
+            yield throughout(shown(str(self.regime[0])))
 
 
 def counted(states: int) -> str:
