@@ -16,6 +16,7 @@ from worker.commands.markets import shown
 from worker.commands.plot.series import Series
 from worker.engine.utc import utc
 from worker.errors import ConfigurationError
+from worker.files.candles.names import each_file
 from worker.setting_files import ABOUT, MAX_BYTES
 
 # More names would say no more.
@@ -46,7 +47,7 @@ def about_history(files: Sequence[Path], many: Sequence[Series]) -> dict[str, An
     """What was read. Of files only their names: paths are nobody else's business."""
     return {
         "version": version("marketstate-worker"),
-        "files": _some([path.name for path in files]),
+        "files": _some([path.name for path in each_file(files)]),
         "symbols": _some([shown(series.symbol) for series in many]),
         "interval": many[0].interval,
         "first_close": f"{utc(min(int(series.times_ms[0]) for series in many))} UTC",
