@@ -1,8 +1,10 @@
 """`marketstate calibrate`: shares that are met, theta files, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -97,7 +99,8 @@ def test_without_skill_the_first_line_says_so_and_nothing_is_written_unless_anyw
     assert f"these weights have no skill; {out} was not written" in printed.err
     assert max(map(len, printed.out.splitlines()[1:])) <= 80
     assert not out.exists()
-    assert "<svg" in page.read_text()
+    (svg,) = re.findall("<svg.*?</svg>", page.read_text())
+    assert len(ElementTree.fromstring(svg).findall("circle")) > 2
     assert "http" not in page.read_text().replace("http-equiv", "")
     assert calibrate(*arguments, "--anyway") == 0
     about = json.loads(out.read_text())["about"]

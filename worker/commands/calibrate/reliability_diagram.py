@@ -8,7 +8,7 @@ from worker.commands.calibrate.scores import Bin
 from worker.commands.plot.series import REGIMES
 
 _SIDE: Final = 220
-_EDGE: Final = 34
+_EDGE: Final = 42
 _GAP: Final = 20
 _WIDTH: Final = len(REGIMES) * (_SIDE + _EDGE + _GAP)
 _HEIGHT: Final = _SIDE + 2 * _EDGE
