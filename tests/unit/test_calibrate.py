@@ -124,8 +124,8 @@ def test_with_skill_the_theta_is_written(
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A running group may use it."""
-    out, path = tmp_path / "theta.json", history(tmp_path, random_walk(300, 1))
+    """A running group may use it. It is refused before anything is read, which may take long."""
+    out, path = tmp_path / "theta.json", history(tmp_path, random_walk(10, 1))
     out.write_text("{}")
     assert calibrate(path, "--shares", WANTED, "--out", out) == 2
     assert f"{out} already exists" in capsys.readouterr().err
