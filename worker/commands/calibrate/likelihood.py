@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from worker.errors import ConfigurationError
+
 Floats = NDArray[np.float64]
 
 RIDGE: Final = 1e-6
@@ -44,7 +46,10 @@ def log_probabilities(x: Floats, weights: Floats) -> Floats:
 
 
 def fitted(x: Floats, followed: NDArray[np.int64]) -> Floats:
-    """The weights, of shape (3, 3). `followed` has the place of a score for each state."""
+    """The weights, of shape (3, 3). `followed` has the place of a score for each state.
+
+    Raises ConfigurationError for states so unusual that there is no optimum to be found.
+    """
     # Of equal size, so that the ridge weighs all alike and the steps have one scale.
     sizes = np.sqrt(np.mean(np.square(x), axis=2))
     sizes[sizes == 0] = 1.0
@@ -69,7 +74,9 @@ def fitted(x: Floats, followed: NDArray[np.int64]) -> Floats:
         return found
 
     best = minimize(
-        loss, np.zeros(sizes.size), jac=True, hess=curvature, method="trust-exact", tol=1e-9
+        loss, np.zeros(sizes.size), jac=True, hess=curvature, method="trust-exact", tol=1e-8
     )
+    if not best.success:
+        raise ConfigurationError(f"the weights could not be fitted to these states: {best.message}")
     weights: Floats = best.x.reshape(sizes.shape) / sizes
     return weights
