@@ -105,7 +105,7 @@ def test_without_skill_the_first_line_says_so_and_nothing_is_written_unless_anyw
     assert calibrate(*arguments, "--anyway") == 0
     about = json.loads(out.read_text())["about"]
     assert about["says"].startswith("no skill")
-    assert {"log_loss", "brier", "base rates", "theta in use"} <= set(about["judged"])
+    assert {"log_loss", "brier", "base rates", "default theta"} <= set(about["judged"])
 
 
 def test_with_skill_the_theta_is_written(
@@ -118,7 +118,7 @@ def test_with_skill_the_theta_is_written(
     assert set(document) == {"about", "regime"}
     judged = document["about"]["judged"]
     assert judged["log_loss_gain_over_base_rates"][1] > 0.05
-    for other in ("base rates", "theta in use"):
+    for other in ("base rates", "default theta"):
         assert judged["log_loss"] < judged[other]["log_loss"]
         assert judged["brier"] < judged[other]["brier"]
 
@@ -140,6 +140,8 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixt
         (random_walk(400, 1), ["--ahead", "60"], "states are too few for 5 folds"),
         (random_walk(400, 1), ["--ahead", "9"], "--ahead must be from 10 to 10000"),
         (random_walk(400, 1), ["--ahead", "60", "--folds", "1"], "--folds must be from 2 to 50"),
+        (random_walk(400, 1), ["--shares", WANTED, "--folds", "4"], "are for --ahead"),
+        (random_walk(400, 1), ["--ahead", "60", "--anyway"], "name its file with --out"),
         (random_walk(256, 1), ["--shares", WANTED], "has no state; a state needs 257 closes"),
         (random_walk(300, 1), ["--shares", WANTED, "--page", "a.png"], "must end in .html"),
     ],

@@ -5,7 +5,7 @@ what followed, judged on later states, and says first whether it has any skill.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +23,15 @@ from worker.commands.calibrate.worth import Worth, worth_of
 from worker.commands.html_page import save
 from worker.commands.options import add_candle_files, count, said
 from worker.commands.plot.series import REGIMES, Series
-from worker.commands.plot.sources import from_files
+from worker.commands.plot.sources import a_state_needs, from_files
 from worker.commands.report import Section, as_page, as_text
 from worker.errors import CheckFailed, ConfigurationError
 from worker.files.findings import Findings
 from worker.files.piped import readable_path
-from worker.settings import settings_from
+from worker.settings import Settings, settings_from
 
 _MOST_AHEAD: Final = 10_000
+_FOLDS: Final = 5
 _MOST_FOLDS: Final = 50
 
 
@@ -58,9 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folds",
         type=count,
-        default=5,
         metavar="N",
-        help="with --ahead: how often to fit on the past and judge what came later; default: 5",
+        help=f"with --ahead: in how many parts to judge what came later; default: {_FOLDS}",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the theta here")
     parser.add_argument(
@@ -73,21 +73,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    theta = _prepared(options)
-    many = _series(options)
-    worth: Worth | None
+    settings = settings_from()
+    theta = settings.theta
+    _refuse_what_cannot_be(options, theta)
+    many = _series(options, settings)
+    worth: Worth | None = None
     report: list[Section] = []
-    before = weights_in(theta)
     about = about_history(options.files, many)
     if options.shares:
-        found = divided(np.concatenate(_terms(many), axis=2), before, options.shares)
-        theta = with_weights(theta, found.weights)
+        theta = _with_shares(options.shares, many, theta)
         about |= _about_shares(options.shares)
-        worth = None
     else:
         worth, report, theta = _ahead(options, many, theta)
         about |= _about_ahead(options.ahead, worth)
-    report += _labels(many, theta)
+    report += [of_weights(weights_in(theta)), _labels(many, theta)]
     print("\n".join(as_text(report)))
     if options.page:
         save(options.page, as_page("Calibration of the regimes", report))
@@ -100,28 +99,30 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _prepared(options: argparse.Namespace) -> Theta:
-    """The theta in use. Raises ConfigurationError for options that cannot be."""
-    theta = settings_from().theta
+def _refuse_what_cannot_be(options: argparse.Namespace, theta: Theta) -> None:
+    """Raises ConfigurationError, before anything is read."""
     least = 2 * theta["regime"]["vr_k"]
     if options.ahead and not least <= options.ahead <= _MOST_AHEAD:
         raise ConfigurationError(f"--ahead must be from {least} to {_MOST_AHEAD}")
-    if not 2 <= options.folds <= _MOST_FOLDS:
+    if options.shares and (options.folds or options.anyway):
+        raise ConfigurationError("--folds and --anyway are for --ahead")
+    if options.folds and not 2 <= options.folds <= _MOST_FOLDS:
         raise ConfigurationError(f"--folds must be from 2 to {_MOST_FOLDS}")
     if options.page and options.page.suffix != ".html":
         raise ConfigurationError(f"--page {options.page} must end in .html")
+    if options.anyway and not options.out:
+        raise ConfigurationError("--anyway writes a theta: name its file with --out")
     if options.out:
         refuse_existing(options.out)
-    return theta
 
 
-def _series(options: argparse.Namespace) -> list[Series]:
+def _series(options: argparse.Namespace, settings: Settings) -> list[Series]:
     """By symbol, calculated with the theta in use. Raises ConfigurationError if there are none."""
     findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
-    found = from_files(options.files, said(options), findings, settings_from(), None)
+    found = from_files(options.files, said(options), findings, settings, None)
     listed = ", ".join(map(str, options.files))
     if not found:
-        raise ConfigurationError(f"{listed} has no state; a state needs 257 closes")
+        raise ConfigurationError(f"{listed} has no state; {a_state_needs(settings)}")
     if any(series.is_published for series in found.values()):
         raise ConfigurationError(
             f"{listed} has published states; they may be of another theta, and not of each candle: "
@@ -130,8 +131,9 @@ def _series(options: argparse.Namespace) -> list[Series]:
     return [found[symbol] for symbol in sorted(found)]
 
 
-def _terms(many: list[Series]) -> list[Any]:
-    return [terms_of(series) for series in many]
+def _with_shares(wanted: Mapping[str, float], many: list[Series], theta: Theta) -> Theta:
+    x = np.concatenate([terms_of(series) for series in many], axis=2)
+    return with_weights(theta, divided(x, weights_in(theta), wanted))
 
 
 def _ahead(
@@ -141,19 +143,19 @@ def _ahead(
     ahead_ms = options.ahead * step_ms
     states = judged(many, options.ahead, theta)
     span_ms = minimum_length(theta) * step_ms + ahead_ms
-    worth = worth_of(states, theta, options.folds, ahead_ms, span_ms)
+    worth = worth_of(states, theta, options.folds or _FOLDS, ahead_ms, span_ms)
     weights = fitted(states.x, states.followed)
     limits = bounds(options.ahead, theta["regime"]["vr_k"], theta["eps"])
-    return worth, [*of_ahead(worth, limits), of_weights(weights)], with_weights(theta, weights)
+    return worth, list(of_ahead(worth, limits)), with_weights(theta, weights)
 
 
-def _labels(many: list[Series], theta: Theta) -> Iterator[Section]:
+def _labels(many: list[Series], theta: Theta) -> Section:
     weights = weights_in(theta)
-    found = [labels(x, weights) for x in _terms(many)]
-    yield of_shares("Labels of this theta", [series.symbol for series in many], found)
+    found = [labels(terms_of(series), weights) for series in many]
+    return of_shares("Labels of this theta", [series.symbol for series in many], found)
 
 
-def _about_shares(wanted: dict[str, float]) -> dict[str, Any]:
+def _about_shares(wanted: Mapping[str, float]) -> dict[str, Any]:
     return {
         "method": f"--shares {','.join(f'{name}={share:g}' for name, share in wanted.items())}",
         "says": "a description: it labels so many of these states so, and foresees nothing",

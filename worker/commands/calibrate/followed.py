@@ -2,9 +2,9 @@
 
 In words, of the N returns after a state:
 
-- `trend`: their sum, the net move, is as large against their realised volatility as in the one
-  random walk in five that moves most.
-- `mr`, if not: their variance ratio is as low as in the one random walk in five with the lowest.
+- `trend`: their sum, the net move, is larger against their realised volatility than that of four
+  random walks in five.
+- `mr`, if not: their variance ratio is lower than that of four random walks in five.
 - `chop`, if neither.
 """
 

@@ -8,7 +8,7 @@ share, and the share of trend then grows with a1.
 import argparse
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,6 @@ NEAR: Final = 0.02
 """How far from what was asked for a share may be."""
 _HALVINGS: Final = 60
 _LEAST, _MOST = 1e-6, 1e6
-
-
-class Divided(NamedTuple):
-    weights: Floats
-    shares: Floats
-    """Those of the labels that these weights give."""
 
 
 def shares(text: str) -> dict[str, float]:
@@ -59,9 +53,10 @@ def labels(x: Floats, weights: Floats) -> NDArray[np.int64]:
     return found
 
 
-def divided(x: Floats, before: Floats, wanted: Mapping[str, float]) -> Divided:
-    """`before` are the weights in use. Raises ConfigurationError if these states cannot be divided
-    so, because too many of them are alike.
+def divided(x: Floats, before: Floats, wanted: Mapping[str, float]) -> Floats:
+    """The weights; `before` are those in use.
+
+    Raises ConfigurationError if these states cannot be divided so, as too many of them are alike.
     """
     search = _Search(x, before, wanted)
     low, high = math.log(_LEAST), math.log(_MOST)
@@ -80,7 +75,7 @@ def divided(x: Floats, before: Floats, wanted: Mapping[str, float]) -> Divided:
             f"these states cannot be divided so: the nearest is {listed}; many of them are alike, "
             "as where prices stand still, or the theta in use has unusual weights"
         )
-    return Divided(weights, found)
+    return weights
 
 
 class _Search:

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from core.theta import Theta
+from core.theta import DEFAULT_THETA, Theta
 from worker.commands.calibrate.judged import Judged, weights_in
 from worker.commands.calibrate.likelihood import fitted, log_probabilities
 from worker.commands.calibrate.scores import (
@@ -92,7 +92,7 @@ def worth_of(states: Judged, theta: Theta, count: int, embargo_ms: int, span_ms:
         float(fit.log_loss.mean()),
         float(fit.brier.mean()),
         fit.compared_with("base rates", _Losses.of(base[:, later], followed), blocks),
-        fit.compared_with("theta in use", _Losses.of(in_use, followed), blocks),
+        fit.compared_with(_name_of(theta), _Losses.of(in_use, followed), blocks),
         list(reliability(ours[:, later], followed, blocks)),
         np.bincount(followed, minlength=len(REGIMES)) / len(followed),
         len(followed),
@@ -100,6 +100,10 @@ def worth_of(states: Judged, theta: Theta, count: int, embargo_ms: int, span_ms:
         blocks.count,
         days,
     )
+
+
+def _name_of(theta: Theta) -> str:
+    return "default theta" if theta == DEFAULT_THETA else "theta in use"
 
 
 class _Losses(NamedTuple):

@@ -21,7 +21,7 @@ from worker.commands.options import (
     said,
 )
 from worker.commands.plot.series import Series
-from worker.commands.plot.sources import from_files, from_stream
+from worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from worker.commands.report import as_page, as_text
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
@@ -84,7 +84,7 @@ def _states(options: argparse.Namespace, settings: Settings) -> list[Series]:
         found = from_files(options.files, said(options), findings, settings, None)
         where = ", ".join(map(str, options.files))
     if not found:
-        raise ConfigurationError(f"{where} has no state; a state needs 257 closes")
+        raise ConfigurationError(f"{where} has no state; {a_state_needs(settings)}")
     return [found[symbol] for symbol in sorted(found)]
 
 

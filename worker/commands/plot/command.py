@@ -20,7 +20,7 @@ from worker.commands.options import (
 )
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
-from worker.commands.plot.sources import from_files, from_stream
+from worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from worker.commands.regime_words import what_regimes_are
 from worker.commands.view_extra import without_view_extra
 from worker.engine.invented import TITLE
@@ -72,7 +72,7 @@ def command(options: argparse.Namespace) -> int:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
         found = from_files(options.files, said(options), findings, settings, last)
         where = ", ".join(map(str, options.files))
-        hint = "a state needs 257 closes"
+        hint = a_state_needs(settings)
     elif not options.symbols:
         raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis
 
+from core.theta import minimum_length
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
 from schemas.interval import length_ms
@@ -63,6 +64,10 @@ def from_files(
     _tell(findings)
     _add(calculated, found, "the candle files")
     return found
+
+
+def a_state_needs(settings: Settings) -> str:
+    return f"a state needs {minimum_length(settings.theta)} closes"
 
 
 def _noting_what_starts_over(
