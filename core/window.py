@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-_EMPTY: NDArray[np.float64] = np.empty((2, 0))
+_EMPTY: NDArray[np.float64] = np.empty((1, 0))
 _SPARE: Final = 16
 """Of the capacity: a worker keeps a window for each symbol, and a move takes a microsecond."""
 
@@ -19,6 +19,10 @@ class Window:
     to the front. So the closes are always one contiguous slice. The buffer starts with room for
     what comes first, and doubles until it is a sixteenth longer than the capacity, because a symbol
     may be seen only once. From then on there is a move after each sixteenth of the closes.
+
+    Most symbols close at even steps: then the newest close time and the step tell all the others.
+    The buffer has a second row, for close times, only while the steps differ: from a gap on, until a
+    move finds that the closes before the gap have left the window.
 
     Parameters
     ----------
@@ -36,14 +40,15 @@ class Window:
         If `capacity` is below 1.
     """
 
-    __slots__ = ("_buffer", "_capacity", "_end", "_size", "last_close_time_ms")
+    __slots__ = ("_buffer", "_capacity", "_end", "_size", "_step_ms", "last_close_time_ms")
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"capacity: found {capacity}; give at least 1")
         self._capacity = capacity
-        # Times in the first row: exact up to 2**53 ms. So a window has one buffer and one move.
+        # Times, too, as floats: exact up to 2**53 ms. So a window has one buffer and one move.
         self._buffer = _EMPTY
+        self._step_ms = 0
         self._end = 0
         self._size = 0
         self.last_close_time_ms = 0
@@ -75,11 +80,16 @@ class Window:
         if len(closes) == 0:
             return
         new_n = min(len(closes), self._capacity)
-        buffer = self._buffer_with_room_for(new_n)
+        self._make_room_for(new_n)
+        step_ms = self._step_with(close_times_ms)
+        if step_ms is None and not self._has_times:
+            self._write_times()
         new = slice(self._end, self._end + new_n)
-        buffer[0, new] = close_times_ms[-new_n:]
-        buffer[1, new] = closes[-new_n:]
+        self._buffer[0, new] = closes[-new_n:]
+        if self._has_times:
+            self._buffer[1, new] = close_times_ms[-new_n:]
         self._end += new_n
+        self._step_ms = step_ms or 0
         self._size = min(self._size + new_n, self._capacity)
         self.last_close_time_ms = int(close_times_ms[-1])
 
@@ -88,27 +98,54 @@ class Window:
 
         A read-only, contiguous view in O(1), valid until the next `extend`.
         """
-        view = self._buffer[1, self._end - self._size : self._end]
+        view = self._buffer[0, self._end - self._size : self._end]
         view.flags.writeable = False
         return view
 
     def close_time_ms(self, index: int) -> int:
         """Return the time [ms since 1970, UTC] of `closes()[index]`; 0 <= index < len(self)."""
-        return int(self._buffer[0, self._end - self._size + index])
+        if self._has_times:
+            return int(self._buffer[1, self._end - self._size + index])
+        return self.last_close_time_ms - (self._size - 1 - index) * self._step_ms
 
-    def _buffer_with_room_for(self, new_n: int) -> NDArray[np.float64]:
+    @property
+    def _has_times(self) -> bool:
+        return len(self._buffer) == 2
+
+    def _write_times(self) -> None:
+        """Add the row of close times, for the closes that there are."""
+        closes, self._buffer = self._buffer, np.empty((2, self._buffer.shape[1]))
+        self._buffer[0] = closes
+        back = np.arange(self._size - 1, -1, -1) * self._step_ms
+        self._buffer[1, self._end - self._size : self._end] = self.last_close_time_ms - back
+
+    def _step_with(self, close_times_ms: Sequence[int] | NDArray[np.int64]) -> int | None:
+        """Return the step [ms] between all closes and these; None if they have several."""
+        if self._has_times:
+            return None
+        known = {self._step_ms} if self._size > 1 else set()
+        if self._size > 0:
+            known.add(int(close_times_ms[0]) - self.last_close_time_ms)
+        known |= _steps_ms(close_times_ms)
+        return None if len(known) > 1 else known.pop() if known else 0
+
+    def _make_room_for(self, new_n: int) -> None:
         room_n = self._buffer.shape[1]
-        if self._end + new_n > room_n:
-            old_n = min(self._size, self._capacity - new_n)
-            kept = self._buffer[:, self._end - old_n : self._end]
-            full_n = self._capacity + self._capacity // _SPARE + 1
-            if room_n < full_n:
-                # The first closes get just the room that they need.
-                more_n = min(2 * (old_n + new_n), full_n) if room_n else new_n
-                self._buffer = np.empty((2, more_n))
-            self._buffer[:, :old_n] = kept
-            self._end = self._size = old_n
-        return self._buffer
+        if self._end + new_n <= room_n:
+            return
+        old_n = min(self._size, self._capacity - new_n)
+        kept = self._buffer[:, self._end - old_n : self._end]
+        if self._has_times and len(steps_ms := _steps_ms(kept[1])) <= 1:
+            self._step_ms = steps_ms.pop() if steps_ms else 0
+            kept = kept[:1]
+        full_n = self._capacity + self._capacity // _SPARE + 1
+        if room_n < full_n:
+            # The first closes get just the room that they need.
+            room_n = min(2 * (old_n + new_n), full_n) if room_n else new_n
+        if self._buffer.shape != (len(kept), room_n):
+            self._buffer = np.empty((len(kept), room_n))
+        self._buffer[:, :old_n] = kept
+        self._end = self._size = old_n
 
     def _check_order(
         self, close_times_ms: Sequence[int] | NDArray[np.int64], closes_n: int
@@ -127,3 +164,10 @@ class Window:
                     f"close times: found {later} ms after {earlier} ms; "
                     "they must be strictly increasing"
                 )
+
+
+def _steps_ms(times_ms: Sequence[float] | NDArray[Any]) -> set[int]:
+    """Return the steps [ms] that there are between these times."""
+    if isinstance(times_ms, np.ndarray):
+        return set(np.diff(times_ms).astype(np.int64).tolist())
+    return {int(later - earlier) for earlier, later in pairwise(times_ms)}
