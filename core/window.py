@@ -1,7 +1,7 @@
 """The ring buffer: the last closes of one symbol, always contiguous."""
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -21,8 +21,8 @@ class Window:
     may be seen only once. From then on there is a move after each sixteenth of the closes.
 
     Most symbols close at even steps: then the newest close time and the step tell all the others.
-    The buffer has a second row, for close times, only while the steps differ: from a gap on, until a
-    move finds that the closes before the gap have left the window.
+    The buffer has a second row, of close times, only while the steps differ: from a gap on, until
+    a move finds that the closes before the gap have left the window.
 
     Parameters
     ----------
@@ -76,12 +76,17 @@ class Window:
         ValueError
             If the times do not increase or the lengths differ; then nothing is appended.
         """
-        self._check_order(close_times_ms, len(closes))
+        if len(close_times_ms) != len(closes):
+            raise ValueError(
+                f"found {len(close_times_ms)} close times for {len(closes)} closes; "
+                "give one for each"
+            )
         if len(closes) == 0:
             return
+        steps_ms = self._steps_to(close_times_ms)
         new_n = min(len(closes), self._capacity)
         self._make_room_for(new_n)
-        step_ms = self._step_with(close_times_ms)
+        step_ms = self._common_step_ms(steps_ms)
         if step_ms is None and not self._has_times:
             self._write_times()
         new = slice(self._end, self._end + new_n)
@@ -119,15 +124,25 @@ class Window:
         back = np.arange(self._size - 1, -1, -1) * self._step_ms
         self._buffer[1, self._end - self._size : self._end] = self.last_close_time_ms - back
 
-    def _step_with(self, close_times_ms: Sequence[int] | NDArray[np.int64]) -> int | None:
-        """Return the step [ms] between all closes and these; None if they have several."""
+    def _steps_to(self, close_times_ms: Sequence[int] | NDArray[np.int64]) -> list[int]:
+        """Return the steps [ms] from the newest close to these, and between them."""
+        last_ms = self.last_close_time_ms
+        steps_ms = [int(close_times_ms[0]) - last_ms, *_steps_ms(close_times_ms)]
+        if min(steps_ms) <= 0:
+            wrong = next(i for i, step_ms in enumerate(steps_ms) if step_ms <= 0)
+            later_ms = int(close_times_ms[wrong])
+            raise ValueError(
+                f"close times: found {later_ms} ms after {later_ms - steps_ms[wrong]} ms; "
+                "they must be strictly increasing"
+            )
+        return steps_ms
+
+    def _common_step_ms(self, new_ms: list[int]) -> int | None:
+        """Return the step [ms] between all closes, 0 for a single one; None if they differ."""
         if self._has_times:
             return None
-        known = {self._step_ms} if self._size > 1 else set()
-        if self._size > 0:
-            known.add(int(close_times_ms[0]) - self.last_close_time_ms)
-        known |= _steps_ms(close_times_ms)
-        return None if len(known) > 1 else known.pop() if known else 0
+        known = {self._step_ms, *new_ms} if self._size > 1 else {*new_ms[self._size == 0 :]}
+        return None if len(known) > 1 else sum(known)
 
     def _make_room_for(self, new_n: int) -> None:
         room_n = self._buffer.shape[1]
@@ -135,8 +150,8 @@ class Window:
             return
         old_n = min(self._size, self._capacity - new_n)
         kept = self._buffer[:, self._end - old_n : self._end]
-        if self._has_times and len(steps_ms := _steps_ms(kept[1])) <= 1:
-            self._step_ms = steps_ms.pop() if steps_ms else 0
+        if self._has_times and len(steps_ms := {*_steps_ms(kept[1])}) <= 1:
+            self._step_ms = sum(steps_ms)
             kept = kept[:1]
         full_n = self._capacity + self._capacity // _SPARE + 1
         if room_n < full_n:
@@ -147,27 +162,10 @@ class Window:
         self._buffer[:, :old_n] = kept
         self._end = self._size = old_n
 
-    def _check_order(
-        self, close_times_ms: Sequence[int] | NDArray[np.int64], closes_n: int
-    ) -> None:
-        if len(close_times_ms) != closes_n:
-            raise ValueError(
-                f"found {len(close_times_ms)} close times for {closes_n} closes; give one for each"
-            )
-        if isinstance(close_times_ms, np.ndarray) and closes_n > 0:
-            increase = (close_times_ms[1:] > close_times_ms[:-1]).all()
-            if increase and close_times_ms[0] > self.last_close_time_ms:
-                return
-        for earlier, later in pairwise(chain((self.last_close_time_ms,), close_times_ms)):
-            if later <= earlier:
-                raise ValueError(
-                    f"close times: found {later} ms after {earlier} ms; "
-                    "they must be strictly increasing"
-                )
 
-
-def _steps_ms(times_ms: Sequence[float] | NDArray[Any]) -> set[int]:
-    """Return the steps [ms] that there are between these times."""
+def _steps_ms(times_ms: Sequence[float] | NDArray[Any]) -> list[int]:
+    """Return the steps [ms] between these times."""
     if isinstance(times_ms, np.ndarray):
-        return set(np.diff(times_ms).astype(np.int64).tolist())
-    return {int(later - earlier) for earlier, later in pairwise(times_ms)}
+        found: list[int] = np.diff(times_ms).astype(np.int64).tolist()
+        return found
+    return [int(later - earlier) for earlier, later in pairwise(times_ms)]
