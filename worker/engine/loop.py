@@ -95,7 +95,7 @@ class Session:
         connection.refuse_writable_replica(client)
         scripts = Scripts(client)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings, again=again))
-        self.shards = Shards(settings, scripts, incarnation)
+        self.shards = Shards(settings, client, scripts, incarnation)
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
         self.commit = Commit(settings, scripts, self.shards)

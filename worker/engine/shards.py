@@ -37,6 +37,7 @@ from worker.engine.quarantine import Quarantine, Shard
 from worker.errors import LeaseLost, WorkerIdInUse
 from worker.log import log
 from worker.settings import Settings
+from worker.store.asking_client import AskingClient
 from worker.store.scripts import Scripts
 
 KEEPS_PER_LEASE: Final = 3
@@ -48,14 +49,16 @@ TAKE_NONE: Final = -1
 
 
 class Shards:
-    def __init__(self, settings: Settings, scripts: Scripts, incarnation: str) -> None:
+    def __init__(
+        self, settings: Settings, client: AskingClient, scripts: Scripts, incarnation: str
+    ) -> None:
         """`incarnation` is unique per process: it distinguishes two workers with the same id."""
         self._settings = settings
         self._keys = settings.keys
         self._scripts = scripts
         self._incarnation = incarnation
         self._shared_settings = shared_settings(settings)
-        self._loading = Loading(settings, scripts)
+        self._loading = Loading(settings, client, scripts)
         self._quarantine = Quarantine(settings, scripts, self._loading)
         self._leases: dict[int, str] = {}
         """Our tokens, also of shards that are still being loaded."""
