@@ -9,6 +9,7 @@ what was seen to fit into the time. The same goes for the candles that are loade
 from typing import Final
 
 FIRST: Final = 16
+AFTER_A_PAUSE: Final = 100
 
 
 class BatchSize:
@@ -21,3 +22,9 @@ class BatchSize:
         """Learn from a batch, its reading included."""
         in_time = int(self._longest_s * entries / max(seconds, 1e-9))
         self.most = max(1, min(self._batch, 2 * self.most, in_time))
+
+    def took_all(self) -> None:
+        """Nothing is left to read. So the next batch is small again, and the first states of a
+        burst do not wait until its last ones are calculated.
+        """
+        self.most = min(self.most, AFTER_A_PAUSE)

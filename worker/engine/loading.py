@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from redis.exceptions import NoScriptError
 
 from core.theta import minimum_length
 from core.window import Window
@@ -74,11 +75,12 @@ class Loading:
                 yield self._loaded(shard, *found)
                 return
             question = self._question(shard, at_once, symbols)
-            replies: list[Any] = []
-            self._client.ask(self._scripts.load, *question, hear=replies.append)
+            answer = self._client.ask(self._scripts.load, *question)
             yield self._loaded(shard, *found)
-            self._client.hear()
-            reply = replies[0] if replies else self._scripts.load(*question)
+            try:
+                reply = answer.read()
+            except NoScriptError:
+                reply = self._scripts.load(*question)
 
     def _question(
         self, shard: int, at_once: int, symbols: Sequence[bytes]

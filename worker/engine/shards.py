@@ -207,8 +207,10 @@ class Shards:
             self.version += 1
         self._next_keep_s = 0.0
 
-    def move(self, changes: Changes, commit_id: str, committed_ms: int) -> None:
-        """Apply to memory what a commit wrote to Redis at `committed_ms`, by Redis's clock."""
+    def move(self, changes: Changes, commit_id: str, committed_ms: int = 0) -> None:
+        """Apply to memory what a commit writes to Redis, at `committed_ms` by Redis's clock; 0 if
+        the time is not known and not needed.
+        """
         now_s = time.monotonic()
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
