@@ -48,7 +48,7 @@ class Window:
         self._capacity = capacity
         # Times, too, as floats: exact up to 2**53 ms. So a window has one buffer and one move.
         self._buffer = _EMPTY
-        self._step_ms = 0
+        self._step_ms: int | None = 0
         self._end = 0
         self._size = 0
         self.last_close_time_ms = 0
@@ -86,15 +86,13 @@ class Window:
         steps_ms = self._steps_to(close_times_ms)
         new_n = min(len(closes), self._capacity)
         self._make_room_for(new_n)
-        step_ms = self._common_step_ms(steps_ms)
-        if step_ms is None and not self._has_times:
-            self._write_times()
+        if self._step_ms is not None:
+            self._look_at(steps_ms)
         new = slice(self._end, self._end + new_n)
         self._buffer[0, new] = closes[-new_n:]
-        if self._has_times:
+        if self._step_ms is None:
             self._buffer[1, new] = close_times_ms[-new_n:]
         self._end += new_n
-        self._step_ms = step_ms or 0
         self._size = min(self._size + new_n, self._capacity)
         self.last_close_time_ms = int(close_times_ms[-1])
 
@@ -109,20 +107,24 @@ class Window:
 
     def close_time_ms(self, index: int) -> int:
         """Return the time [ms since 1970, UTC] of `closes()[index]`; 0 <= index < len(self)."""
-        if self._has_times:
+        if self._step_ms is None:
             return int(self._buffer[1, self._end - self._size + index])
         return self.last_close_time_ms - (self._size - 1 - index) * self._step_ms
 
-    @property
-    def _has_times(self) -> bool:
-        return len(self._buffer) == 2
-
-    def _write_times(self) -> None:
-        """Add the row of close times, for the closes that there are."""
+    def _look_at(self, new_steps_ms: list[int]) -> None:
+        """Keep the step [ms]; or if these differ from it, begin to keep close times instead."""
+        steps_ms = new_steps_ms if self._size > 0 else new_steps_ms[1:]
+        step_ms = steps_ms[0] if steps_ms else 0
+        if self._size > 1 and self._step_ms is not None:
+            step_ms = self._step_ms
+        if steps_ms.count(step_ms) == len(steps_ms):
+            self._step_ms = step_ms
+            return
+        so_far = [self.close_time_ms(index) for index in range(self._size)]
         closes, self._buffer = self._buffer, np.empty((2, self._buffer.shape[1]))
         self._buffer[0] = closes
-        back = np.arange(self._size - 1, -1, -1) * self._step_ms
-        self._buffer[1, self._end - self._size : self._end] = self.last_close_time_ms - back
+        self._buffer[1, self._end - self._size : self._end] = so_far
+        self._step_ms = None
 
     def _steps_to(self, close_times_ms: Sequence[int] | NDArray[np.int64]) -> list[int]:
         """Return the steps [ms] from the newest close to these, and between them."""
@@ -137,22 +139,17 @@ class Window:
             )
         return steps_ms
 
-    def _common_step_ms(self, new_ms: list[int]) -> int | None:
-        """Return the step [ms] between all closes, 0 for a single one; None if they differ."""
-        if self._has_times:
-            return None
-        known = {self._step_ms, *new_ms} if self._size > 1 else {*new_ms[self._size == 0 :]}
-        return None if len(known) > 1 else sum(known)
-
     def _make_room_for(self, new_n: int) -> None:
         room_n = self._buffer.shape[1]
         if self._end + new_n <= room_n:
             return
         old_n = min(self._size, self._capacity - new_n)
         kept = self._buffer[:, self._end - old_n : self._end]
-        if self._has_times and len(steps_ms := {*_steps_ms(kept[1])}) <= 1:
-            self._step_ms = sum(steps_ms)
-            kept = kept[:1]
+        if self._step_ms is None:
+            steps_ms = {*_steps_ms(kept[1])}
+            if len(steps_ms) <= 1:
+                self._step_ms = sum(steps_ms)
+                kept = kept[:1]
         full_n = self._capacity + self._capacity // _SPARE + 1
         if room_n < full_n:
             # The first closes get just the room that they need.
