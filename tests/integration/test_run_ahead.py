@@ -91,6 +91,7 @@ def forget_the_scripts(client: redis.Redis, _worker: SteppedWorker) -> None:
 def test_a_refused_commit_and_the_batch_after_it_are_discarded_and_done_again(
     trouble: Callable[[Any, SteppedWorker], None],
     batches_before: int,
+    *,
     worker: SteppedWorker,
     client: redis.Redis,
     expected: Outcome,
