@@ -80,7 +80,7 @@ class Passing:
         self._client = client
         self._loaded: Any = worker.shards._loading._loaded
         self.replies = 0
-        worker.shards._loading._loaded = self  # type: ignore[method-assign]
+        worker.shards._loading._loaded = self  # type: ignore[assignment,method-assign]
 
     def __call__(self, *given: Any) -> Any:
         self.replies += 1
@@ -126,7 +126,7 @@ def test_a_shard_that_is_lost_while_it_is_loaded_is_not_held(
         worker.shards.drop([])
         return loaded(*given)
 
-    worker.shards._loading._loaded = and_lose_the_lease  # type: ignore[method-assign]
+    worker.shards._loading._loaded = and_lose_the_lease  # type: ignore[assignment,method-assign]
     worker.shards.keep()
     assert list(worker.shards) == []
     assert client.get(worker.keys.lease(0)) == b"other:99"
@@ -144,7 +144,7 @@ def test_windows_are_complete_although_redis_forgets_the_script_while_it_loads(
         client.script_flush()
         return loaded(*given)
 
-    worker.shards._loading._loaded = and_forget  # type: ignore[method-assign]
+    worker.shards._loading._loaded = and_forget  # type: ignore[assignment,method-assign]
     worker.shards.keep()
     assert windows(worker) == EXPECTED
 

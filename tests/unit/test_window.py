@@ -71,7 +71,8 @@ def test_close_times_are_exact_whatever_their_steps(capacity: int) -> None:
         ]
         times = [expected[-1] + after for after in accumulate(steps)]
         expected += times
-        window.extend(rng.choice([times, np.array(times)]), np.array(times) / 7)
+        given: Any = rng.choice([times, np.array(times)])
+        window.extend(given, np.array(times) / 7)
         assert times_of(window) == expected[-capacity:]
         assert window.closes().tolist()[-1] == times[-1] / 7
 

@@ -3,7 +3,8 @@
 A batch that takes longer than its lease is lost, and so is the next one: with a costly theta, or
 when entries are so large that reading them takes longer than the socket's timeout. So the first
 batch is small, each batch is at most twice as large as the one before, and none is larger than
-what was seen to fit into the time. The same goes for the candles that are loaded at once.
+what was seen to fit into the time. The same goes for the candles that are loaded at once. When
+nothing is left to read, the next batch is small again.
 """
 
 from typing import Final

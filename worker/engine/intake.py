@@ -20,8 +20,8 @@ class Intake:
     """Fetches the oldest unfinished entries of the shards held, and tells what each one is.
 
     While a batch is calculated, Redis can already look up the next one. The answer is used at most
-    once, by the next `fetch`, and only if we still hold the same leases: otherwise, another worker
-    may have finished the entries.
+    once, by the next `fetch`, and only if we still hold the same shards as then: otherwise another
+    worker may have finished the entries, or the commit before them was refused.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The shards that this worker holds: their leases, and the memory of their symbols.
 
-Memory only ever mirrors Redis: it is loaded when a shard is taken, updated after a successful
-commit, and dropped as soon as the lease is in doubt.
+Memory only ever mirrors Redis: it is loaded when a shard is taken, updated with each commit, and
+dropped as soon as the lease is in doubt or a commit that is already in memory was refused.
 
 A lease is not a lock: a worker can be paused at any point and still believe that it holds a shard
 that it lost long ago. This is what happens then, with a lease of 10 s:
