@@ -9,7 +9,7 @@ from redis.exceptions import NoScriptError
 
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
-from worker.store.asking_client import Answer, AskingClient
+from worker.store.asking_client import AskingClient, Reply
 from worker.store.connection import open_client
 
 QUESTION = "return 'answer ' .. ARGV[1]"
@@ -23,7 +23,7 @@ def asking(server: EmbeddedRedis) -> Iterator[AskingClient]:
         yield client
 
 
-def ask(client: AskingClient, about: str = "one") -> Answer:
+def ask(client: AskingClient, about: str = "one") -> Reply:
     return client.ask(client.register_script(QUESTION), [], [about])
 
 

@@ -18,7 +18,7 @@ from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, 
 from worker.keys import shard_name
 from worker.log import log
 from worker.settings import Settings
-from worker.store.asking_client import Answer, AskingClient
+from worker.store.asking_client import AskingClient, Reply
 from worker.store.scripts import Scripts
 
 
@@ -26,7 +26,7 @@ class Sent(NamedTuple):
     """A commit whose reply is still to be read."""
 
     changes: Changes
-    answer: Answer
+    answer: Reply
 
 
 class Commit:

@@ -12,7 +12,7 @@ from worker.engine.routing import Routed, Router
 from worker.engine.shards import Shards
 from worker.settings import Settings
 from worker.stop import Stop
-from worker.store.asking_client import Answer, AskingClient
+from worker.store.asking_client import AskingClient, Reply
 from worker.store.scripts import Scripts
 
 
@@ -38,7 +38,7 @@ class Intake:
         self._router = Router(settings, scripts)
         self._shards = shards
         self._pipeline = pipeline
-        self._ahead: Answer | None = None
+        self._ahead: Reply | None = None
         self._asked_under = 0
         self._asked_for = 0
         self._last_seen_id = b"0-0"

@@ -9,7 +9,7 @@ from redis.commands.core import Script
 _UNREAD: Final = object()
 
 
-class Answer:
+class Reply:
     """The reply to a script that was sent. It is read when somebody asks for it, or before the
     reply to a later command.
     """
@@ -44,23 +44,23 @@ class AskingClient(redis.Redis):
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
         """Connects at once. The client owns `pool`: closing the one closes the other."""
-        self._outstanding: deque[Answer] = deque()
+        self._outstanding: deque[Reply] = deque()
         super().__init__(connection_pool=pool, single_connection_client=True)
         self.auto_close_connection_pool = True
         self._connection = cast(Any, self.connection)
         self._connection.register_connect_callback(self._on_connect)
 
-    def ask(self, script: Script, keys: list[str], args: list[Any]) -> Answer:
+    def ask(self, script: Script, keys: list[str], args: list[Any]) -> Reply:
         """Send `script` and return. Nothing loads a script which Redis does not know: then the
         answer raises NoScriptError, and nothing was carried out.
         """
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
         self._connection.send_command(*call)
-        answer = Answer(self, call)
+        answer = Reply(self, call)
         self._outstanding.append(answer)
         return answer
 
-    def hear(self, last: Answer | None = None) -> None:
+    def hear(self, last: Reply | None = None) -> None:
         """Read what is outstanding, up to `last` or all of it."""
         while self._outstanding:
             answer = self._outstanding.popleft()
