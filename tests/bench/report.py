@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from core import kernel
-from worker.local.redis_server import installed_server, wheel_server
+from worker.local.redis_server import installed_server, packaged_server
 
 Row = dict[str, str | float]
 """Column -> value; the unit is in the column's name."""
@@ -53,7 +53,7 @@ def _shown(value: str | float) -> str:
 
 def machine() -> Row:
     """What the results depend on."""
-    server = installed_server() or wheel_server()
+    server = installed_server() or packaged_server()
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),

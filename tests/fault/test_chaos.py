@@ -19,7 +19,7 @@ from tests.fault.chaos.expected import Close, Due, Symbol
 from tests.fault.chaos.history import History, as_text, digest
 from tests.fault.chaos.reference import judged_by
 from tests.fault.chaos.run import Plan, run
-from tests.fault.chaos.servers import older_server
+from tests.support.redis_versions import older_server
 
 T0: Final = 1_746_373_259_999
 SEEN_AS: Final = {

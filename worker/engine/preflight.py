@@ -23,7 +23,9 @@ from worker.engine.rights import check_rights
 from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import PREFIX, Settings
 from worker.store import connection
+from worker.store.known_holes import known_holes
 from worker.store.scripts import Scripts
+from worker.store.server_version import server_version
 
 # A simple formula for a window, and its state from the slow twin in tests/support/oracle.py;
 # tests/unit/test_preflight.py keeps the two in sync.
@@ -118,7 +120,10 @@ def _calculation() -> Finding:
 def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     info = connection.server_info(client)
     where = connection.address(settings)
-    yield Finding("ok", "redis", f"version {info['redis_version']} at {where}")
+    version = server_version(info)
+    yield Finding("ok", "redis", f"{version} at {where}")
+    if holes := known_holes(version):
+        yield Finding("warn", "redis", holes)
     if info.get("redis_mode") == "cluster":
         raise RedisUnusable(
             f"Redis at {where} is part of a cluster; a group's keys must be together, in a Redis "

