@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_binary" in metafunc.fixturenames:
-        names = list(metafunc.config.stash[SERVERS]) or ["none"]
+        names = [*metafunc.config.stash[SERVERS]] or ["none"]
         is_marked = metafunc.definition.get_closest_marker("one_redis_version") is not None
         if is_marked and "shared_server" in metafunc.fixturenames:
             names = names[:1]

@@ -17,11 +17,14 @@ from worker.files.candles.file import read_file
 from worker.files.candles.names import find_files
 from worker.files.candles.series import CandleFiles
 from worker.files.findings import Findings
+from worker.local.redis_server import EmbeddedRedis, packaged_server
+from worker.store.known_holes import known_holes
+from worker.store.server_version import server_version
 
 
-def demo(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+def demo(folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
     command = [*MARKETSTATE, "demo", *arguments]
-    return piped(command, stderr=subprocess.STDOUT, TMPDIR=str(folder))
+    return piped(command, stderr=subprocess.STDOUT, TMPDIR=str(folder), **variables)
 
 
 def write_csv(folder: Path, symbol: str, count: int) -> Path:
@@ -60,6 +63,19 @@ def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
     assert "All candles in the files have been processed." in output
     assert "lines or entries left out: 2" in output
     assert list(temporary.iterdir()) == []
+
+
+def test_without_an_installed_server_the_demo_has_one_that_is_kept_up_to_date(
+    tmp_path: Path,
+) -> None:
+    """The server that pip brings knows `lag`, and has no hole that we know of."""
+    output, _ = demo(tmp_path, "--seconds", "4", PATH="").communicate(timeout=PATIENCE_S)
+    assert "BTCUSDT" in symbols_in(output), output
+    with EmbeddedRedis(packaged_server()) as server, server.client() as client:
+        client.xgroup_create("stream", "group", mkstream=True)
+        (group,) = client.xinfo_groups("stream")
+        assert group["lag"] == 0
+        assert known_holes(server_version(client.info("server"))) == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

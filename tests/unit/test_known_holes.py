@@ -1,7 +1,10 @@
 """The server by its own name and version, and what is known of that version."""
 
+import re
+
 import pytest
 
+from tests.support.checkout import ROOT
 from worker.store.known_holes import FIRST_WITHOUT, known_holes
 from worker.store.server_version import ServerVersion, server_version
 
@@ -48,6 +51,19 @@ def test_the_version_that_closes_the_last_hole_has_none_and_the_one_before_it_ha
         if len(firsts) == len(known):
             assert holes(name, *series, max(firsts)) == ""
             assert holes(name, *series, max(firsts) - 1) != ""
+
+
+def test_the_readme_has_the_first_versions_without_holes() -> None:
+    readme = (ROOT / "deploy/README.md").read_text()
+    for (name, (major, minor)), known in FIRST_WITHOUT.items():
+        firsts = [first for first in known.values() if first is not None]
+        if len(firsts) == len(known):
+            (row,) = re.findall(rf"^\| \**{name}\** \| \d.*$", readme, re.MULTILINE)
+            assert f" {major}.{minor}.{max(firsts)} |" in row
+        else:
+            assert (
+                f"{name} {major}.{minor}" in readme.partition("No version of")[2].split(" is ")[0]
+            )
 
 
 def test_nothing_is_said_of_a_series_that_the_table_does_not_know() -> None:
