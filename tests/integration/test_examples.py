@@ -21,7 +21,7 @@ from tests.support.candles import candle
 from tests.support.processes import PATIENCE_S, environment, piped
 from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
-from tests.support.worker_process import wait_until
+from tests.support.worker_process import values, wait_until
 from worker.local.redis_server import EmbeddedRedis
 
 PRODUCER = "publish_candles.py"
@@ -39,7 +39,7 @@ def start(name: str, url: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def everything(client: redis.Redis) -> dict[bytes, Any]:
     keys: Any = client.keys()
-    return {key: client.dump(key) for key in keys}
+    return values(client, keys)
 
 
 def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(

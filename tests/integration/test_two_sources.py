@@ -123,7 +123,9 @@ def test_two_sources_with_outputs_of_their_own_may_run(server: EmbeddedRedis) ->
     others = {"output_prefix": "test:marketstate:", "output_stream": "test:marketstate"}
     other = SteppedWorker(server, "test", source="synthetic", **others)
     assert len(other.keep()) == 16
-    found = [finding.verdict for finding in preflight(other.settings)]
+    # Of the server, it may say that its version has holes.
+    findings = [each for each in preflight(other.settings) if each.subject != "redis"]
+    found = [finding.verdict for finding in findings]
     assert (found[0], set(found[1:])) == ("warn", {"ok"})
 
 

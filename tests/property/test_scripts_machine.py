@@ -27,6 +27,7 @@ from tests.support.worker_process import (
     feed_fields,
     finished,
     group_info,
+    values,
 )
 from worker.engine.changes import Changes
 from worker.errors import LeaseLost
@@ -218,9 +219,9 @@ class ScriptsMachine(RuleBasedStateMachine):
         packed: Any = self.client.lrange(f"{INTERNAL_PREFIX}:window:{symbol}", 0, -1)
         return [struct.unpack("<qd", one) for one in packed]
 
-    def everything(self) -> dict[bytes, bytes | None]:
+    def everything(self) -> dict[bytes, Any]:
         keys: Any = self.client.keys("*")
-        return {key: self.client.dump(key) for key in keys}
+        return values(self.client, keys)
 
 
 class FinishedMachine(ScriptsMachine):

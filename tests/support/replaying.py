@@ -14,6 +14,7 @@ import redis
 
 from schemas.candle import Candle
 from tests.support.candles import made_candles
+from tests.support.worker_process import values
 from worker.cli import main
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
@@ -66,7 +67,7 @@ def add_raw(client: redis.Redis, stream: str, entry_id: str, *fields: str | byte
 def dumps(client: redis.Redis) -> dict[bytes, Any]:
     """Every key with its value, as bytes."""
     keys: Any = client.keys()
-    return {key: client.dump(key) for key in sorted(keys)}
+    return values(client, sorted(keys))
 
 
 def stream_of(namespace: str, *, output: bool = False) -> str:

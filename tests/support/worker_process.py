@@ -5,6 +5,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,38 @@ def dead_letters(client: redis.Redis) -> list[dict[bytes, bytes]]:
 def everything(client: redis.Redis) -> dict[bytes, Any]:
     """All that is in Redis; leases and members, which live by time, left out."""
     keys: Any = client.keys("*")
-    kept = [key for key in keys if b":lease:" not in key and b":members" not in key]
-    # Hashes may change their order while they are only read.
-    return {
-        key: client.hgetall(key) if client.type(key) == b"hash" else client.dump(key)
-        for key in kept
-    }
+    return values(client, [key for key in keys if b":lease:" not in key and b":members" not in key])
+
+
+def values(client: redis.Redis, keys: Iterable[bytes]) -> dict[bytes, Any]:
+    """Such that what has not changed is equal, on every server."""
+    # Compressed, it may differ.
+    client.config_set("rdbcompression", "no")
+    return {key: _value(client, key) for key in keys}
+
+
+def _value(client: redis.Redis, key: bytes) -> Any:
+    match client.type(key):
+        case b"hash":
+            # It may change its order while it is only read.
+            return client.hgetall(key)
+        case b"stream":
+            reply = client.execute_command("XINFO", "STREAM", key, "FULL", "COUNT", 0)  # type: ignore[no-untyped-call]
+            return _without_times_of_reading(reply)
+        case _:
+            return client.dump(key)
+
+
+def _without_times_of_reading(reply: Any) -> Any:
+    """Of consumers: they change when one looks for entries and finds none."""
+    if not isinstance(reply, list):
+        return reply
+    times = (b"seen-time", b"active-time")
+    return [
+        _without_times_of_reading(each)
+        for before, each in pairwise([None, *reply])
+        if each not in times and before not in times
+    ]
 
 
 def snapshot(client: redis.Redis) -> dict[bytes, tuple[bytes, int]]:
