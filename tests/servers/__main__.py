@@ -48,7 +48,7 @@ def main() -> int:
         return DONE
     if not any(Path(word.partition("::")[0]).exists() for word in given):
         given += WITH_CLIENTS if options.clients else ON_SERVERS
-    rows = [_row(name, make_ready[name], given) for name in options.names or make_ready]
+    rows = [row(name, make_ready[name], given) for name in options.names or make_ready]
     print(f"\n{table(rows)}")
     return FAILED if any(row.get("failed") for row in rows) else DONE
 
@@ -63,7 +63,7 @@ def _client(requirement: str, server: Server) -> Ready:
     return Ready(python, fetched(server), versions_in(python))
 
 
-def _row(name: str, make_ready: Callable[[], Ready], given: list[str]) -> Row:
+def row(name: str, make_ready: Callable[[], Ready], given: list[str]) -> Row:
     print(f"\n{name}", flush=True)
     try:
         ready = make_ready()
@@ -79,10 +79,10 @@ def _row(name: str, make_ready: Callable[[], Ready], given: list[str]) -> Row:
     subprocess.run(
         [ready.python, "-m", "pytest", *quiet, "--redis-server", ready.server, *given], check=False
     )
-    return {"name": name, "says": ready.says} | _counts(report)
+    return {"name": name, "says": ready.says} | counts(report)
 
 
-def _counts(report: Path) -> Row:
+def counts(report: Path) -> Row:
     """A run that wrote no report, or ran no test, has failed."""
     suite = ElementTree.parse(report).find("testsuite") if report.exists() else None
     if suite is None or suite.get("tests") == "0":

