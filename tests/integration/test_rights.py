@@ -11,6 +11,7 @@ import redis
 from tests.support.acl import users
 from tests.support.candles import START_MS, candle, made_candles
 from tests.support.monitoring import Command, monitored
+from tests.support.preflights import verdicts
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, feed, feed_fields
 from worker.engine.preflight import preflight
@@ -116,7 +117,7 @@ def test_the_list_has_all_that_workers_do(server: EmbeddedRedis, client: redis.R
     feed(client, candles[:10])
     with monitored(server) as commands:
         worker = SteppedWorker(server, "one", **given)
-        assert [finding.verdict for finding in preflight(worker.settings)] == ["ok"] * 6
+        assert verdicts(worker.settings) == ["ok"] * 6
         worker.keep()
         worker.finish_all()
         feed(client, candles[10:])
@@ -199,7 +200,7 @@ def test_every_command_that_is_not_allowed_is_named_with_its_key(
         assert f"does not allow the user 'marketstate' {expected}" in str(refused.value)
         assert "ACL LOG there" in str(refused.value)
     call(client, "ACL", "SETUSER", "marketstate", f"+{command}")
-    assert [finding.verdict for finding in preflight(settings)] == ["ok"] * 6
+    assert verdicts(settings) == ["ok"] * 6
 
 
 @pytest.mark.usefixtures("with_users")
@@ -232,7 +233,7 @@ def test_a_redis_that_refuses_writes_does_not_pass(
         with pytest.raises(RedisUnusable, match=says):
             list(preflight(settings))
         client.config_set(name, "0")
-    assert [finding.verdict for finding in preflight(settings)] == ["ok"] * 6
+    assert verdicts(settings) == ["ok"] * 6
 
 
 @pytest.mark.parametrize(("read_only", "says"), [("yes", "a read-only"), ("no", "a writable")])

@@ -11,6 +11,7 @@ import redis
 
 from schemas.market_state import MarketStateRecord
 from tests.support.candles import made_candles
+from tests.support.preflights import verdicts
 from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -24,7 +25,6 @@ from tests.support.worker_process import (
 )
 from worker.engine.invented import invented
 from worker.engine.loop import WAITING_FOR_ID
-from worker.engine.preflight import preflight
 from worker.errors import TwoSources
 from worker.local.redis_server import EmbeddedRedis
 
@@ -123,9 +123,7 @@ def test_two_sources_with_outputs_of_their_own_may_run(server: EmbeddedRedis) ->
     others = {"output_prefix": "test:marketstate:", "output_stream": "test:marketstate"}
     other = SteppedWorker(server, "test", source="synthetic", **others)
     assert len(other.keep()) == 16
-    # Of the server, it may say that its version has holes.
-    findings = [each for each in preflight(other.settings) if each.subject != "redis"]
-    found = [finding.verdict for finding in findings]
+    found = verdicts(other.settings)
     assert (found[0], set(found[1:])) == ("warn", {"ok"})
 
 

@@ -123,7 +123,7 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     version = server_version(info)
     yield Finding("ok", "redis", f"{version} at {where}")
     if holes := known_holes(version):
-        yield Finding("warn", "redis", holes)
+        yield Finding("warn", "version", holes)
     if info.get("redis_mode") == "cluster":
         raise RedisUnusable(
             f"Redis at {where} is part of a cluster; a group's keys must be together, in a Redis "
