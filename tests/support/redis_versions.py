@@ -25,6 +25,6 @@ def older_server(binary: Path) -> Path | None:
 
 def is_built_with_tls(binary: Path) -> bool:
     """One that is asks for a certificate, and ends."""
-    asked = [binary, "--port", "0", "--tls-port", "1", "--bind", "127.0.0.1"]
+    asked = [str(binary), "--port", "0", "--tls-port", "1", "--bind", "127.0.0.1"]
     told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     return "No tls-cert-file configured" in told
