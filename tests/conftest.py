@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--redis-server",
         type=Path,
         metavar="PATH",
-        help="a file of this name; the tests run on this server alone (see scripts/test-servers)",
+        help="a program of this name: the tests run on it alone (see scripts/test-servers)",
     )
 
 
@@ -29,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     only: Path | None = config.getoption("--redis-server")
     if only:
         # What the tests start finds it there too.
-        os.environ["PATH"] = f"{only.resolve().parent}:{os.environ['PATH']}"
+        os.environ["PATH"] = f"{only.absolute().parent}:{os.environ['PATH']}"
+        if installed_server() != only.absolute():
+            raise pytest.UsageError(f"--redis-server: {only} is no program named redis-server")
     usual = installed_server() or packaged_server()
     found = {"usual": usual, "oldest": None if only else oldest_server()}
     config.stash[SERVERS] = {name: path for name, path in found.items() if path}
