@@ -1,10 +1,12 @@
-"""The window whose state the preflight knows."""
+"""The window whose state the preflight knows, and how loud its findings are."""
+
+import logging
 
 from core.state import MarketState
 from core.theta import DEFAULT_THETA
 from tests.support.oracle import oracle_state
 from tests.support.states import differences
-from worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW
+from worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW, VERSION, Finding
 
 
 def test_the_known_state_is_the_oracles() -> None:
@@ -19,3 +21,8 @@ def test_the_known_window_has_the_minimum_length_and_its_state_is_at_no_limit() 
     assert len(KNOWN_WINDOW) == MarketState().minimum_length
     assert KNOWN_STATE["sigma"] > 10 * DEFAULT_THETA["vol"]["sigma_floor"]
     assert KNOWN_STATE["mu"] > 0
+
+
+def test_an_old_server_is_no_warning_at_every_start_of_a_worker() -> None:
+    levels = [Finding("warn", subject, "").log_level for subject in (VERSION, "memory")]
+    assert levels == [logging.INFO, logging.WARNING]

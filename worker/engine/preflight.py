@@ -35,6 +35,7 @@ KNOWN_STATE: Final = {
     "mu": 0.0001234441702302829,
     "ts": 0.013497072658412263,
 }
+VERSION: Final = "version"
 
 
 class Finding(NamedTuple):
@@ -47,7 +48,9 @@ class Finding(NamedTuple):
 
     @property
     def log_level(self) -> int:
-        return logging.WARNING if self.verdict == "warn" else logging.INFO
+        """In a worker's log, what is true at every start of a server is no warning."""
+        warns = self.verdict == "warn" and self.subject != VERSION
+        return logging.WARNING if warns else logging.INFO
 
     def __str__(self) -> str:
         return f"{self.verdict:<4} {self.subject}: {self.text}"
@@ -123,7 +126,7 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     version = server_version(info)
     yield Finding("ok", "redis", f"{version} at {where}")
     if holes := known_holes(version):
-        yield Finding("warn", "version", holes)
+        yield Finding("warn", VERSION, holes)
     if info.get("redis_mode") == "cluster":
         raise RedisUnusable(
             f"Redis at {where} is part of a cluster; a group's keys must be together, in a Redis "
