@@ -64,8 +64,8 @@ class Intake:
         """Ask for at most `most` entries that follow `in_hand`, and do not wait for the answer."""
         entries = [reading.entry for reading in in_hand]
         self._asked_under = self._shards.version
-        question = self._router.question(self._shards, most, entries)
-        self._client.ask(self._route, *question, hear=self._hear)
+        keys, args = self._router.question(self._shards, most, entries)
+        self._client.ask(self._route, self._route.declared(keys), args, hear=self._hear)
         self._ahead = []
 
     def now_ms(self) -> int:

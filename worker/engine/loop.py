@@ -93,7 +93,7 @@ class Session:
     ) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
         connection.refuse_writable_replica(client)
-        scripts = Scripts(client)
+        scripts = Scripts(client, settings.keys)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings, again=again))
         self.shards = Shards(settings, scripts, incarnation)
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)

@@ -77,7 +77,9 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "rights", f"all {rights}, each a command on a key")
         yield _key_types(client, settings)
         yield from _commits(client, settings)
-        yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+        yield Finding(
+            "ok", f"group {settings.group}", look(Scripts(client, settings.keys), settings)
+        )
         yield from _key_health(client, settings)
         yield from _other_programs(client, settings)
         if settings.source == "candles":
@@ -181,7 +183,10 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         if name == keys.group:
             continue
         known: Any = client.hget(keys.meta_of(name), "settings") or b""
-        shared = {f"output_prefix={keys.output_prefix}", f"output_stream={keys.output_stream}"}
+        shared = {
+            f"output_prefix={settings.output_prefix}",
+            f"output_stream={settings.output_stream}",
+        }
         if shared & {*known.decode(errors="replace").split(" ")}:
             yield Finding(
                 "warn",

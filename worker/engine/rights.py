@@ -81,6 +81,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     keys, shards = settings.keys, range(settings.shards)
     symbol = min(settings.wanted_symbols or {_ANY_SYMBOL})
     yield [""], "script|load time"
+    if keys.absent:
+        yield [keys.absent], "evalsha"
     yield (
         [keys.input],
         "evalsha exists type xack xclaim xgroup|create xgroup|setid xinfo|groups xinfo|stream "

@@ -146,7 +146,7 @@ class Shards:
         """How many new symbols the group may have. Other workers may have accepted some since our
         last `keep`, so the limit is not exact.
         """
-        return self._settings.max_symbols - self._symbols_of_group
+        return self._settings.most_symbols - self._symbols_of_group
 
     def remembered(self) -> Iterator[tuple[int, str, Memory]]:
         """Every symbol of the held shards: its shard, its name, its memory."""
@@ -268,6 +268,7 @@ class Shards:
                 self._shared_settings,
                 can_load,
                 self._settings.window_size,
+                self._settings.partition or 0,
                 *(self._leases.get(shard, "") for shard in every),
             ],
         )

@@ -6,8 +6,8 @@
 -- ARGV[1] worker id   ARGV[2] incarnation: unique per process   ARGV[3] lease time in ms
 -- ARGV[4] the settings that all workers share, as stored by setup.lua
 -- ARGV[5] how many candles this worker can load in time, or -1 to take no shards
--- ARGV[6] candles of a window
--- ARGV[7...] for each shard the token that this worker believes it holds, or '' for none
+-- ARGV[6] candles of a window   ARGV[7] number of this partition, or 0
+-- ARGV[8...] for each shard the token that this worker believes it holds, or '' for none
 -- Returns {'kept', ms until another worker may be dead unless it renews,
 --          1 if more shards are free than could be loaded in time,
 --          the number of symbols in the group, {token or '' of each shard}},
@@ -19,15 +19,16 @@
 -- '<worker id>:<epoch>'. The epoch grows with every acquisition, so a token is never reused. All
 -- times are Redis's. There is no leader: each worker takes free shards up to its quota and releases
 -- those above it. Quotas differ by at most one and are assigned in the order of the worker ids, so
--- that they add up; a worker within its quota keeps exactly what it has.
+-- that they add up; a worker within its quota keeps exactly what it has. Each partition begins where
+-- the one before it ended, so that quotas differ by at most one over all partitions, too.
 --
 -- A lease of a dead member is free, whatever its expiry says: expiries go by the wall clock of
 -- Redis's host, and a clock that is set back would extend them.
 
 local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local can_load, window_size = tonumber(ARGV[5]), tonumber(ARGV[6])
-local shards = (#KEYS - 6) / 2
+local can_load, window_size, partition = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local shards = #ARGV - 7
 local function lease_key(shard) return KEYS[2 * shard + 5] end
 local function marks_key(shard) return KEYS[2 * shard + 6] end
 
@@ -59,15 +60,15 @@ redis.call('HSET', members, worker_id, string.format('%d:%d:%s', now_ms, lease_m
 
 -- 2. Quota.
 table.sort(living)
-local quota = math.floor(shards / #living)
-for rank = 1, shards % #living do
-  if living[rank] == worker_id then quota = quota + 1 end
+local quota, left_over = math.floor(shards / #living), shards % #living
+for i = 0, left_over - 1 do
+  if living[(partition * left_over + i) % #living + 1] == worker_id then quota = quota + 1 end
 end
 
 -- 3. Renew the leases we still hold, and release those above the quota, with a notice to others.
 local tokens, held, gave_back = {}, 0, false
 for shard = 1, shards do
-  local lease, token = lease_key(shard), ARGV[shard + 6]
+  local lease, token = lease_key(shard), ARGV[shard + 7]
   tokens[shard] = ''
   if token ~= '' and redis.call('GET', lease) == token then
     if held < quota then
