@@ -161,11 +161,11 @@ def test_the_user_of_the_workers_may_do_nothing_that_is_not_in_the_list() -> Non
 
 
 @pytest.mark.usefixtures("with_users")
-@pytest.mark.parametrize("source", ["candles", "synthetic"])
+@pytest.mark.parametrize("given", [{}, {"source": "synthetic"}, {"partitions": "4"}], ids=str)
 def test_exactly_the_rights_of_the_list_are_enough(
-    source: str, server: EmbeddedRedis, client: redis.Redis
+    given: dict[str, str], server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    settings = settings_of(server, "marketstate", source=source)
+    [settings, *_] = settings_of(server, "marketstate", **given).each_partition()
     commands = {right.command for right in needed(settings)} | OF_CONNECTIONS
     keys = {right.key for right in needed(settings) if right.key}
     granted = (f"+{command}" for command in commands)
