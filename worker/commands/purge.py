@@ -45,7 +45,6 @@ def _purge(client: Client, settings: Settings, *, outputs: bool, remove: bool) -
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
     [*own] = (each for each in groups if each["name"] == keys.group.encode())
     _refuse_foreign(client, keys, is_there=bool(own))
-    _refuse_live(client, keys, outputs=outputs)
     if outputs:
         _refuse_shared(client, settings)
     shards, symbols = shards_of(client, settings), symbols_of(client, settings)
@@ -64,7 +63,8 @@ def _purge(client: Client, settings: Settings, *, outputs: bool, remove: bool) -
             f"the group {keys.group!r} on {keys.input} has nothing in Redis; see {PREFIX}GROUP and "
             f"{PREFIX}INPUT_STREAM"
         )
-    verb = "removing" if remove else "would remove"
+    live = _live(client, keys, outputs=outputs)
+    verb = "removing" if remove and not live else "would remove"
     for group in own:
         unread = "?" if group.get("lag") is None else group["lag"]
         print(
@@ -73,7 +73,8 @@ def _purge(client: Client, settings: Settings, *, outputs: bool, remove: bool) -
         )
     print(f"{verb}: {internal_n:,} {internal}, with the windows of {len(symbols):,} symbols")
     print(f"{verb if outputs else 'kept'}: {published_n:,} {outward}")
-    print(f"kept: the input stream {keys.input}")
+    print(f"kept: the input stream {keys.input}", flush=True)
+    _refuse_live(live)
     if not remove:
         print("nothing was removed; --yes removes it")
         return
@@ -89,7 +90,7 @@ def _remove(
     """
     with client.pipeline() as steps:
         steps.watch(keys.members)  # type: ignore[no-untyped-call]
-        _refuse_live(client, keys, outputs=False)
+        _refuse_live(living(client, keys.members))
         unlink(client, others)
         steps.multi()
         if has_group:
@@ -129,13 +130,15 @@ def _refuse_foreign(client: Client, keys: Keys, *, is_there: bool) -> None:
         )
 
 
-def _refuse_live(client: Client, keys: Keys, *, outputs: bool) -> None:
-    """With `outputs`, also while workers with the other source may publish to the same keys."""
+def _live(client: Client, keys: Keys, *, outputs: bool) -> list[str]:
+    """With `outputs`, also workers with the other source, which may publish to the same keys."""
     live = living(client, keys.members)
-    if outputs:
-        live += living(client, keys.members_of_other_source)
+    return live + living(client, keys.members_of_other_source) if outputs else live
+
+
+def _refuse_live(live: Sequence[str]) -> None:
     if live:
         raise RedisUnusable(
-            f"workers {', '.join(live)} are live; stop them, or wait one lease time if they were "
-            "killed, and purge again"
+            f"nothing was removed: workers {', '.join(live)} are live; stop them, or wait one "
+            "lease time if they were killed, and purge again"
         )

@@ -12,7 +12,8 @@ import redis
 
 from worker.commands.durations import brief_duration
 from worker.commands.options import add_namespace, amount
-from worker.commands.status_tables import fitted, tables, wrapped
+from worker.commands.status_closes import with_closes
+from worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
 from worker.commands.terminal_size import terminal_size
 from worker.engine.invented import invented
 from worker.engine.published import others_in_words
@@ -93,6 +94,8 @@ def show_status(
                 symbols = [one.symbol for one in status.symbols]
                 others = [*others_in_words(client, settings, symbols)]
                 status = msgspec.structs.replace(status, other_programs=others)
+                rows = math.inf if as_json else size.lines if size else SYMBOLS_SHOWN + 1
+                status = with_closes(client, settings, status, rows)
                 if as_json:
                     lines = [_json(status, first)]
                 else:
@@ -100,6 +103,8 @@ def show_status(
                     lines = tables(status, size, with_shards=with_shards, above=above)
                     if clear and size:
                         lines = fitted(lines, size.lines - above - 1)
+                    elif watch:
+                        lines.append("")
                 print("\n".join(lines), flush=True)
                 _judge(status, max_lag, max_age_s)
                 if not watch:
