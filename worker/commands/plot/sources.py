@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis
 
+from core.theta import minimum_length
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
 from schemas.interval import length_ms
@@ -31,15 +32,14 @@ from worker.store import connection
 from worker.store.newest import StreamEntry
 
 
-def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:
-    if not symbols:
-        raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
+def from_stream(symbols: Sequence[str], settings: Settings, last: int | None) -> dict[str, Series]:
+    """Those of `symbols`, or without any of all."""
     findings = Findings(skip_bad=True)
     try:
         with connection.open_client(settings, block_s=0) as client:
             entries = entries_after(client, settings.output_stream, b"0-0")
             records = _records(entries, settings.output_stream, findings)
-            wanted = (record for record in records if record.symbol in symbols)
+            wanted = (record for record in records if not symbols or record.symbol in symbols)
             found = of_records(wanted, last)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
@@ -48,7 +48,7 @@ def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[s
 
 
 def from_files(
-    files: Iterable[Path], said: Said, findings: Findings, settings: Settings, last: int
+    files: Iterable[Path], said: Said, findings: Findings, settings: Settings, last: int | None
 ) -> dict[str, Series]:
     """Raises ConfigurationError for files that cannot be combined."""
     every = each_file(files)
@@ -64,6 +64,10 @@ def from_files(
     _tell(findings)
     _add(calculated, found, "the candle files")
     return found
+
+
+def a_state_needs(settings: Settings) -> str:
+    return f"a state needs {minimum_length(settings.theta)} closes"
 
 
 def _noting_what_starts_over(
@@ -92,7 +96,7 @@ def _tell(findings: Findings) -> None:
         print(line, file=sys.stderr)
 
 
-def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Series]:
+def _from_recording(path: Path, settings: Settings, last: int | None) -> dict[str, Series]:
     """States if the first entry has a regime, else candles."""
     findings = Findings(skip_bad=True)
     entries = _recorded(path, findings)
