@@ -107,9 +107,11 @@ class UnknownSchema(UnknownRecord):
 def record_key(output_prefix: str, symbol: str) -> str:
     """The key of a symbol's latest record, `quantum:marketstate-record:<symbol>`.
 
-    It does not start with the prefix of the hashes, so that their pattern lists symbols only.
+    It does not start with the prefix of the hashes, so that their pattern lists symbols only. With
+    the prefix of a partition: `quantum:marketstate-record:{p07}:<symbol>`.
     """
-    return f"{output_prefix.removesuffix(':')}-record:{symbol}"
+    prefix, brace, rest = output_prefix.partition("{")
+    return f"{prefix.removesuffix(':')}-record:{brace}{rest}{symbol}"
 
 
 def encode_record(record: MarketStateRecord) -> str:

@@ -25,6 +25,10 @@ class ShardCountMismatch(ConfigurationMismatch):
     """The group was created with another number of shards."""
 
 
+class PartitionCountMismatch(ConfigurationMismatch):
+    """The group was created with another number of partitions."""
+
+
 class WorkerIdInUse(ConfigurationError):
     """Another running worker of the group has the same id."""
 

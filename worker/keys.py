@@ -1,16 +1,13 @@
 """Every Redis key and consumer name. Only `settings` names others, those of a replay."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from schemas.market_state import record_key
+from schemas.partitions import hash_of, partition_key
 
 INTAKE = "intake"
 GATHERER = "gatherer"
-# More symbols than any market has. The input is untrusted, so the cache must be bounded.
-CACHED_SYMBOLS = 65_536
 
 
 def shard_name(shard: int) -> str:
@@ -18,10 +15,13 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:02d}"
 
 
-@lru_cache(maxsize=CACHED_SYMBOLS)
-def shard_of(symbol: str, shards: int) -> int:
-    """The shard of a symbol, which never changes; `worker/lua/symbol.lua` calculates the same."""
-    return int(hashlib.sha1(symbol.encode(), usedforsecurity=False).hexdigest()[:8], 16) % shards
+def shard_of(symbol: str, shards: int, partitions: int = 1) -> int:
+    """The shard of a symbol, which never changes; `worker/lua/symbol.lua` calculates the same.
+
+    The remainder of the hash picks the partition. So the quotient picks the shard: with the same
+    remainder twice, most shards of a partition would stay empty.
+    """
+    return hash_of(symbol) // partitions % shards
 
 
 def internal_prefix_of(group: str) -> str:
@@ -41,14 +41,20 @@ class Keys:
     internal_prefix: str
     other_source_prefix: str
     """The internal prefix that the group has with the other `MARKETSTATE_SOURCE`."""
+    partition: int | None = None
 
     @property
     def meta(self) -> str:
         return f"{self.internal_prefix}:meta"
 
     def meta_of(self, group: str) -> str:
-        """The meta key of another group."""
-        return f"{internal_prefix_of(group)}:meta"
+        """The meta key of another group, of the same partition."""
+        return f"{partition_key(internal_prefix_of(group), self.partition)}:meta"
+
+    @property
+    def absent(self) -> str | None:
+        """A key that never exists, for `worker/store/scripts.py`; None without partitions."""
+        return None if self.partition is None else f"{self.internal_prefix}:absent"
 
     @property
     def members(self) -> str:

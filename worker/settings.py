@@ -12,16 +12,18 @@ import socket
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_type_hints
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from core.theta import Theta, hash_of_merged, merged_theta, minimum_length
 from schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
+from schemas.partitions import INPUT_STREAM, partition_key, partition_of, partition_prefix
 from schemas.sequence import shortest_gap_ms
 from worker.errors import ConfigurationError
-from worker.keys import Keys, internal_prefix_of
+from worker.keys import Keys, internal_prefix_of, shard_of
 from worker.redis_url import check_url, has_password, masked_url, user_of
 from worker.setting_files import (
     credential_from,
@@ -33,11 +35,11 @@ from worker.setting_files import (
 
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
-DEFAULT_INPUT_STREAM: Final = "quantum:stream:market.klines"
+DEFAULT_INPUT_STREAM: Final = INPUT_STREAM
 _SECRETS: Final = ("redis_password", "redis_url")
 NOT_HANDED_OVER: Final = _SECRETS
 """Settings that `hand_over` leaves out."""
-_EXTRAS: Final = ("theta",)
+_EXTRAS: Final = ("partition", "theta")
 _CREDENTIAL: Final = "the systemd credential redis-password"
 # systemd, like others that read such files, takes what is behind a value as a part of it.
 _COMMENT: Final = re.compile(r"\s#|#\s")
@@ -107,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         int, Meta(ge=1, le=10**9, description="a number of entries, at least 1")
     ] = 10_000
     shards: Annotated[int, Meta(ge=1, le=256, description="1 to 256")] = 16
+    partitions: Annotated[
+        Annotated[int, Meta(ge=1, le=256)] | None, Meta(description="1 to 256")
+    ] = None
     start: Annotated[Literal["warm", "replay", "new"], Meta(description="warm, replay or new")] = (
         "warm"
     )
@@ -154,7 +159,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             description="the name of a replay: 1 to 64 letters, digits and . _ -",
         ),
     ] = ""
-    # Not a variable: the overrides in theta_file, merged with the defaults.
+    # Not variables: the partition that these settings are for, and the overrides in theta_file,
+    # merged with the defaults.
+    partition: int | None = None
     theta: Theta
 
     @cached_property
@@ -240,20 +247,52 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def backfill_patterns(self) -> tuple[str, ...]:
         return () if self.backfill_keys == "none" else tuple(_items(self.backfill_keys))
 
+    def of_partition(self, partition: int) -> Self:
+        """The settings of one partition: it is a group of its own, with its own keys."""
+        return replace(self, partition=partition)
+
+    def each_partition(self) -> list[Self]:
+        """The settings of each group there is: without partitions, there is one."""
+        if self.partitions is None:
+            return [self]
+        return [self.of_partition(partition) for partition in range(self.partitions)]
+
+    def has(self, symbol: str) -> bool:
+        """Whether a symbol belongs to the partition."""
+        partitions = self.partitions or 1
+        return self.partition is None or partition_of(symbol, partitions) == self.partition
+
+    def shard_of(self, symbol: str) -> int:
+        """The shard of a symbol, in its partition."""
+        return shard_of(symbol, self.shards, self.partitions or 1)
+
+    @property
+    def most_symbols(self) -> int:
+        """How many the group may have: `max_symbols` is for all partitions together."""
+        return math.ceil(self.max_symbols / (self.partitions or 1))
+
     @property
     def keys(self) -> Keys:
+        """The keys of the group. With partitions, each has its own: see `each_partition`."""
+        if self.partitions is not None and self.partition is None:
+            raise ValueError("the keys of which partition? See each_partition")
         # Synthetic candles never share a stream, a window or a mark with real ones.
         suffix, other = ("", ".synthetic")
         if self.source == "synthetic":
             suffix, other = other, suffix
+
+        def tagged(name: str) -> str:
+            return partition_key(name, self.partition)
+
         return Keys(
-            input=self.input_stream + suffix,
+            input=tagged(self.input_stream + suffix),
             group=self.group,
-            output_prefix=self.output_prefix,
-            output_stream=self.output_stream,
-            dead_stream=self.dead_stream,
-            internal_prefix=internal_prefix_of(self.group + suffix),
-            other_source_prefix=internal_prefix_of(self.group + other),
+            output_prefix=partition_prefix(self.output_prefix, self.partition),
+            output_stream=tagged(self.output_stream),
+            dead_stream=tagged(self.dead_stream),
+            internal_prefix=tagged(internal_prefix_of(self.group + suffix)),
+            other_source_prefix=tagged(internal_prefix_of(self.group + other)),
+            partition=self.partition,
         )
 
     def described(self) -> str:
@@ -555,16 +594,17 @@ def _check_together(settings: Settings) -> None:
             raise ConfigurationError(
                 f"{PREFIX}BACKFILL_KEYS contains {pattern!r}; each key must contain {{symbol}}"
             )
+    keys = settings.each_partition()[0].keys
     streams = {
-        f"{PREFIX}INPUT_STREAM": settings.keys.input,
-        f"{PREFIX}OUTPUT_STREAM": settings.output_stream,
-        f"{PREFIX}DEAD_STREAM": settings.dead_stream,
+        f"{PREFIX}INPUT_STREAM": keys.input,
+        f"{PREFIX}OUTPUT_STREAM": keys.output_stream,
+        f"{PREFIX}DEAD_STREAM": keys.dead_stream,
     }
     if len(set(streams.values())) < len(streams):
         raise ConfigurationError(
             f"{', '.join(streams)} must differ; found {', '.join(streams.values())}"
         )
-    for key in (*streams.values(), settings.keys.internal_prefix):
+    for key in (*streams.values(), keys.internal_prefix):
         if key.startswith(settings.output_prefix):
             raise ConfigurationError(
                 f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}, but the key {key!r} starts "
@@ -573,7 +613,7 @@ def _check_together(settings: Settings) -> None:
     if not settings.output_prefix.endswith(":"):
         raise ConfigurationError(
             f"{PREFIX}OUTPUT_PREFIX is {settings.output_prefix!r}; allowed: a prefix that ends in "
-            f"a colon, so that the records at {settings.keys.record('SYMBOL')!r} do not start with "
+            f"a colon, so that the records at {keys.record('SYMBOL')!r} do not start with "
             "it too"
         )
 

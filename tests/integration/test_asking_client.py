@@ -11,6 +11,7 @@ from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 from worker.store.asking_client import AskingClient, Reply
 from worker.store.connection import open_client
+from worker.store.scripts import GroupScript
 
 QUESTION = "return 'answer ' .. ARGV[1]"
 
@@ -24,7 +25,7 @@ def asking(server: EmbeddedRedis) -> Iterator[AskingClient]:
 
 
 def ask(client: AskingClient, about: str = "one") -> Reply:
-    return client.ask(client.register_script(QUESTION), [], [about])
+    return client.ask(GroupScript(client, QUESTION, None), [], [about])
 
 
 def test_a_command_gets_its_own_reply_and_not_the_answer_before_it(asking: AskingClient) -> None:

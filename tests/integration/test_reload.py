@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.partitioned import groups
 from tests.support.processes import MARKETSTATE, environment, piped
 from tests.support.worker_process import WorkerProcess, counters, feed, wait_until_finished
 from worker.commands import reload
@@ -108,6 +109,24 @@ def test_beside_another_worker_the_publish_interval_stays(
         feed(client, CANDLES)
         wait_until_finished(client, len(CANDLES))
         assert (worker.terminate(), other.terminate()) == (0, 0)
+
+
+def test_each_partition_takes_over_what_can_change(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: a loop for each of them, in one process that gets one signal."""
+    with Service(server, tmp_path / "one", partitions=3) as worker:
+        worker.wait_for_log(READY, times=3)
+        level = "MARKETSTATE_LOG_LEVEL is now DEBUG; it was INFO"
+        interval = "MARKETSTATE_PUBLISH_INTERVAL is now 180; it was 60"
+        done = worker.reload(publish_interval=180, log_level="DEBUG")
+        assert done == (0, f"{level}\n{interval}\n")
+        assert (worker.log.count(level), worker.log.count(interval)) == (3, 3)
+        code, said = worker.reload(publish_interval=180, log_level="DEBUG", partitions=4)
+        assert (code, said.count("a change of MARKETSTATE_PARTITIONS needs a restart")) == (2, 1)
+        for group in groups(3):
+            assert b" publish_interval=180 " in client.hget(group.keys.meta, "settings")  # type: ignore[operator]
+        assert worker.terminate() == 0
 
 
 def test_what_needs_a_restart_is_named_and_does_not_change(

@@ -21,7 +21,7 @@ from worker.engine.group import join
 from worker.engine.pipeline import Pipeline
 from worker.engine.routing import Router
 from worker.keys import INTAKE, shard_name, shard_of
-from worker.settings import settings_from
+from worker.settings import PREFIX, Settings, settings_from
 from worker.store.scripts import Scripts
 
 # Many shards, so that two symbols rarely share one by chance.
@@ -32,36 +32,40 @@ with_redis = settings(
 )
 
 
-def shards_of(entries: list[Fields], client: redis.Redis) -> list[str]:
+def shards_of(
+    entries: list[Fields], client: redis.Redis, settings: Settings = SETTINGS
+) -> list[str]:
     """The consumer that each entry is routed to."""
     client.flushall()
-    scripts = Scripts(client)
-    join(scripts, SETTINGS)
-    stream: Any = SETTINGS.keys.input
+    scripts = Scripts(client, settings.keys)
+    join(scripts, settings)
+    stream: Any = settings.keys.input
     with client.pipeline() as writes:
         for number, fields in enumerate(entries, start=1):
             writes.xadd(stream, fields, id=f"{number}-0")  # type: ignore[arg-type]
         writes.execute()
-    Router(SETTINGS, scripts).route([], most=2_000)
-    pending: Any = client.xpending_range(stream, SETTINGS.keys.group, "-", "+", len(entries) + 1)
+    Router(settings, scripts).route([], most=2_000)
+    pending: Any = client.xpending_range(stream, settings.keys.group, "-", "+", len(entries) + 1)
     assert [row["message_id"] for row in pending] == [
         b"%d-0" % (i + 1) for i in range(len(entries))
     ]
     return [row["consumer"].decode() for row in pending]
 
 
-def misrouted(entries: list[Fields], client: redis.Redis) -> list[tuple[Fields, str, str]]:
+def misrouted(
+    entries: list[Fields], client: redis.Redis, settings: Settings = SETTINGS
+) -> list[tuple[Fields, str, str]]:
     """The entries that the decoder accepts but that were routed to another shard."""
     found = []
     for number, (fields, shard) in enumerate(
-        zip(entries, shards_of(entries, client), strict=True), start=1
+        zip(entries, shards_of(entries, client, settings), strict=True), start=1
     ):
         assert shard != INTAKE
         try:
             symbol = decode_candle(fields, number).symbol
         except CandleRejected:
             continue
-        if shard != shard_name(shard_of(symbol, SETTINGS.shards)):
+        if shard != shard_name(settings.shard_of(symbol)):
             found.append((fields, symbol, shard))
     return found
 
@@ -212,6 +216,20 @@ def of_cryptofeed(draw: st.DrawFn) -> Fields:
     fields |= {"start": str((T0 - 59_999) / 1_000), "stop": str(T0 / 1_000)}
     extras = draw(st.dictionaries(TEXT, TEXT, max_size=3))
     return {name.encode(): value.encode() for name, value in (extras | fields).items()}
+
+
+@given(
+    entries=st.lists(flat() | in_field(json_text()), min_size=5, max_size=40),
+    partitions=st.integers(1, 256),
+    shards=st.integers(1, 256),
+)
+@with_redis
+def test_in_a_partition_the_shard_is_the_one_that_the_worker_expects(
+    client: redis.Redis, entries: list[Fields], partitions: int, shards: int
+) -> None:
+    """G1"""
+    given = {f"{PREFIX}PARTITIONS": str(partitions), f"{PREFIX}SHARDS": str(shards)}
+    assert misrouted(entries, client, settings_from(given).of_partition(partitions - 1)) == []
 
 
 @given(entries=st.lists(of_cryptofeed(), min_size=5, max_size=40))

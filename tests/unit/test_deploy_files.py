@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.deployment import DOCUMENTS
 from tests.support.documents import ROOT, documents
-from worker.settings import PREFIX, Settings, settings_from
+from worker.settings import PREFIX, explained, settings_from
 
 DEPLOY = ROOT / "deploy"
 SCRIPTS = sorted(
@@ -21,7 +21,7 @@ SCRIPTS = sorted(
     if path.is_file() and path.read_bytes().startswith((b"#!/usr/bin/env bash", b"#!/bin/sh"))
 )
 # These do not belong in a file for all live workers, and the password has a better place.
-ELSEWHERE = {"worker_id", "replay_namespace", "redis_password", "redis_password_file", "theta"}
+ELSEWHERE = {"worker_id", "replay_namespace", "redis_password", "redis_password_file"}
 
 
 TEMPLATE = DEPLOY / "systemd/marketstate.env"
@@ -47,7 +47,7 @@ def in_force(text: str) -> dict[str, str]:
 
 
 def test_the_environment_file_has_every_setting() -> None:
-    names = {PREFIX + name.upper() for name in set(Settings.__struct_fields__) - ELSEWHERE}
+    names = {found.variable for found in explained({}) if found.name not in ELSEWHERE}
     assert given_in_template().keys() == names
 
 
@@ -94,7 +94,7 @@ def test_the_table_of_settings_has_every_variable() -> None:
         r"^\| (`MARKETSTATE_.*?) \|", (DEPLOY / "README.md").read_text(), re.MULTILINE
     )
     names = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    variables = [PREFIX + name.upper() for name in Settings.__struct_fields__ if name != "theta"]
+    variables = [setting.variable for setting in explained({})]
     assert sorted(names) == sorted(variables)
 
 

@@ -48,6 +48,7 @@ DEFAULTS = {
     "dead_stream": "quantum:stream:marketstate.dead",
     "dead_maxlen": 10_000,
     "shards": 16,
+    "partitions": None,
     "start": "warm",
     "backfill_keys": "candles:{symbol}:1m,quantum:candles:{symbol},"
     "klines:{symbol}:1m,quantum:history:ohlcv:{symbol}:1m",
@@ -61,8 +62,10 @@ DEFAULTS = {
     "worker_id": f"{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())[:48]}-{os.getpid()}",
     "log_level": "INFO",
     "replay_namespace": "",
+    "partition": None,
     "theta": DEFAULT_THETA,
 }
+NO_VARIABLES = ("partition", "theta")
 
 
 def test_defaults_are_as_documented() -> None:
@@ -74,7 +77,7 @@ def test_other_variables_do_not_matter() -> None:
     assert settings_from(environ) == settings_from({})
 
 
-@pytest.mark.parametrize("field", [name for name in DEFAULTS if name != "theta"])
+@pytest.mark.parametrize("field", [name for name in DEFAULTS if name not in NO_VARIABLES])
 @pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
 def test_an_empty_value_counts_as_not_given(field: str, empty: str) -> None:
     assert settings(**{field: empty}) == settings_from({})
@@ -127,6 +130,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "dead_stream": TEXTS,
     "dead_maxlen": ("0", "-1", "1000000001", "0.5", "all"),
     "shards": ("0", "-1", "257", "1.5", "auto"),
+    "partitions": ("0", "-1", "257", "1.5", "auto"),
     "start": ("cold", "WARM", "0"),
     "lease_seconds": ("0", "0.99", "-10", "3601", "nan", "inf", "-inf", "10s", "true"),
     "batch": ("0", "-1", "2001", "1.5", "all"),
@@ -220,7 +224,7 @@ COMMENTS = ("{}  # live", "{} #live", "{}# live", "{}\t#", "# none")
 
 
 @pytest.mark.parametrize("comment", COMMENTS)
-@pytest.mark.parametrize("field", [name for name in DEFAULTS if name != "theta"])
+@pytest.mark.parametrize("field", [name for name in DEFAULTS if name not in NO_VARIABLES])
 def test_a_comment_behind_a_value_is_refused_by_name(field: str, comment: str) -> None:
     """systemd takes it as part of the value; some of these would be used so without a word."""
     text = comment.format(DEFAULTS[field] or "value")
@@ -318,10 +322,10 @@ def test_a_host_name_of_any_kind_makes_a_worker_id(monkeypatch: pytest.MonkeyPat
         assert settings(worker_id=worker_id).worker_id == worker_id, "allowed if given"
 
 
-def test_described_names_every_setting_except_theta() -> None:
+def test_described_names_every_variable() -> None:
     found = settings(symbols="BTCUSDT", worker_id="w1").described()
     names = [part.partition("=")[0] for part in found.split(" ")]
-    assert names == [name for name in DEFAULTS if name != "theta"]
+    assert names == [name for name in DEFAULTS if name not in NO_VARIABLES]
     assert found.startswith("symbols=BTCUSDT publish_interval=60 window_size=300 ")
     assert "redis_password=- " in found
 

@@ -41,6 +41,8 @@ TEXTS: Final = {
     "dead_maxlen": "Entries that are kept in the stream of dead letters, roughly.",
     "shards": "Into how many parts the symbols are divided; so many workers can share the work. "
     "Fixed when the group is created.",
+    "partitions": "Into how many groups the symbols are divided, each on a stream of its own; not "
+    "set: one group. Fixed when the groups are created.",
     "start": "What happens to entries older than the group: they fill the windows (warm), their "
     "states are published too (replay), or they are skipped (new).",
     "backfill_keys": "Candle caches from which a symbol without a window is filled; or none, which "
@@ -48,12 +50,14 @@ TEXTS: Final = {
     "theta_file": "A JSON file with the parameters of the calculation to override.",
     "lease_seconds": "How long a silent worker keeps its shards.",
     "batch": "Entries in a commit, at most.",
-    "max_pending": "Entries that are taken and not finished, at most, in the whole group.",
+    "max_pending": "Entries that are taken and not finished, at most, in the whole group; with "
+    "partitions, in each of them.",
     "retire_after": "A symbol without a candle for so long is forgotten; if it comes back, its "
     "window starts over.",
     "max_gap": "Candles that may be missing in a row; after more, the window starts over. If it is "
     "not set: as many as theta needs.",
-    "max_symbols": "Symbols of the whole group, at most. Entries of others are dead letters.",
+    "max_symbols": "Symbols of the whole group, or of all partitions together, at most. Entries of "
+    "others are dead letters.",
     "worker_id": "The name of this worker, unique in its group.",
     "log_level": "Log lines below this level are left out.",
     "replay_namespace": "Work on the keys of this replay, whatever other settings say about keys.",

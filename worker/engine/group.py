@@ -8,6 +8,7 @@ from worker.engine.counters import is_number
 from worker.errors import (
     ConfigurationMismatch,
     GroupDeleted,
+    PartitionCountMismatch,
     RedisUnusable,
     ShardCountMismatch,
     TwoSources,
@@ -38,6 +39,14 @@ def join(scripts: Scripts, settings: Settings, *, again: bool = False) -> tuple[
     return parse_entry_id(boundary)
 
 
+def refuse_another_number(client: Client, settings: Settings) -> None:
+    """Raises PartitionCountMismatch if the group has another number of partitions than we."""
+    found: Any = client.hget(settings.keys.meta, "partitions")
+    if found is not None and found != b"%d" % (settings.partitions or 0):
+        text = found.decode(errors="replace")
+        raise _differs_from_the_group(settings.keys, "partitions", text, settings.partitions)
+
+
 def look(scripts: Scripts, settings: Settings) -> str:
     """Whether this worker could join, in a few words. Changes nothing; raises as `join` does."""
     verdict, _ = _setup(scripts, settings, "look")
@@ -52,6 +61,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         "shards": settings.shards,
         "candle_interval": settings.candle_interval,
     }
+    if settings.partitions is not None:
+        fixed["partitions"] = settings.partitions
     reply = scripts.setup(
         keys=[
             *(keys.input, keys.meta, keys.members),
@@ -99,9 +110,9 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
 
 def _differs_from_the_group(
     keys: Keys, name: str, found: str, ours: object
-) -> RedisUnusable | ConfigurationMismatch | ShardCountMismatch:
+) -> RedisUnusable | ConfigurationMismatch:
     """What was settled when the group was created is different, gone or damaged."""
-    if not found or (name == "shards" and not is_number(found)):
+    if not found or (name in ("shards", "partitions") and not is_number(found)):
         return RedisUnusable(
             f"the field {name} of {keys.meta} is {repr(found) if found else 'gone'}; this "
             f"worker has {ours!r}: if the group was created with that, set the field to "
@@ -114,6 +125,11 @@ def _differs_from_the_group(
             f"{PREFIX}SHARDS is {ours}, but the group {keys.group!r} was created "
             f"with {found}; set it to {found}, or choose another {PREFIX}GROUP and "
             "other output keys"
+        )
+    if name == "partitions":
+        return PartitionCountMismatch(
+            f"{PREFIX}PARTITIONS is {ours}, but the group {keys.group!r} was created with {found}; "
+            f"set it to {found}, or move what the group keeps with `marketstate repartition`"
         )
     return ConfigurationMismatch(
         f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "

@@ -17,7 +17,6 @@ from schemas.entry_id import entry_time_ms
 from worker.engine.changes import ENDS, Changes, Entry, Ignored, Reading
 from worker.engine.key_health import printable
 from worker.engine.pipeline import TOO_CLOSE, Pipeline
-from worker.keys import shard_of
 from worker.settings import PREFIX, Settings
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
@@ -88,7 +87,7 @@ def _routed(entry_id: bytes, fields: dict[bytes, bytes], settings: Settings) -> 
             settings.max_ahead_ms,
             settings.candle_interval_ms,
         ).symbol
-        return Entry(shard_of(symbol, settings.shards), entry_id, fields)
+        return Entry(settings.shard_of(symbol), entry_id, fields)
     except Exception:  # the pipeline says what it is
         return Entry(0, entry_id, fields)
 

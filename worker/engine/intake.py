@@ -44,6 +44,11 @@ class Intake:
         self._last_seen_id = b"0-0"
         self._last_handed_over = b"0-0"
         self._clock_ahead_ms = 0.0
+        # To look costs Redis a dozen commands, and each partition has a loop of every worker.
+        self._longest_rest_s = 0.0 if settings.partition is None else settings.lease_seconds
+        self._nothing_came = False
+        self._looked_s = -math.inf
+        self._looked_under = 0
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has released shards."""
         self.is_full = False
@@ -58,6 +63,11 @@ class Intake:
         if ahead and self._asked_under == self._shards.version:
             self.is_full = len(ahead) >= self._asked_for
             return ahead
+        if self._may_rest():
+            self.is_full = False
+            return []
+        self._nothing_came = False
+        self._looked_s, self._looked_under = time.monotonic(), self._shards.version
         found = self._read(self._router.route(self._shards, most, self._shards.keep))
         self.is_full = len(found) >= most
         return found
@@ -85,7 +95,23 @@ class Intake:
             self._keys.notices: self.last_notice,
             self._keys.handed_over: self._last_handed_over,
         }
-        stop.interrupts(lambda: self._client.xread(newer_than, 1, block_ms))
+
+        def read() -> None:
+            self._nothing_came = not self._client.xread(newer_than, 1, block_ms)
+
+        stop.interrupts(read, cut=self._client.cut)
+        if stop.requested:
+            self._client.disconnect()
+
+    def _may_rest(self) -> bool:
+        """Whether there can be nothing to fetch. What people do to the group by hand is noticed
+        later.
+        """
+        return (
+            self._nothing_came
+            and self._looked_under == self._shards.version
+            and time.monotonic() - self._looked_s < self._longest_rest_s
+        )
 
     def _asked_ahead(self) -> list[Reading]:
         """The answer to `ask_ahead`; nothing if Redis refused it, or if `fetch` must do something

@@ -51,8 +51,9 @@ class Pipeline:
         self._interval_ms = settings.candle_interval_ms
         self._by_wall_clock = settings.rate_clock == "wall"
         self._no_room = (
-            f"its symbol is new, and the group has {settings.max_symbols} symbols, as many as "
+            f"its symbol is new, and the group has {settings.most_symbols} symbols, as many as "
             f"{PREFIX}MAX_SYMBOLS allows"
+            + (f" in each of {settings.partitions} partitions" if settings.partitions else "")
         )
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:

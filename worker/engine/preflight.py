@@ -14,7 +14,7 @@ import redis
 
 from core import kernel
 from core.state import MarketState
-from worker.engine import key_health
+from worker.engine import key_health, other_partitions
 from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
 from worker.engine.invented import TITLE, by_published, by_settings
@@ -87,7 +87,11 @@ def examined(settings: Settings) -> Iterator[Finding]:
         )
         yield _key_types(client, settings)
         yield from _commits(client, settings)
-        yield Finding("ok", f"group {settings.group}", look(Scripts(client), settings))
+        yield Finding(
+            "ok", f"group {settings.group}", look(Scripts(client, settings.keys), settings)
+        )
+        if text := other_partitions.in_words(client, settings):
+            yield Finding("warn", "partitions", text)
         yield from _key_health(client, settings)
         yield from _other_programs(client, settings)
         if settings.source == "candles":
@@ -194,7 +198,10 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         if name == keys.group:
             continue
         known: Any = client.hget(keys.meta_of(name), "settings") or b""
-        shared = {f"output_prefix={keys.output_prefix}", f"output_stream={keys.output_stream}"}
+        shared = {
+            f"output_prefix={settings.output_prefix}",
+            f"output_stream={settings.output_stream}",
+        }
         if shared & {*known.decode(errors="replace").split(" ")}:
             yield Finding(
                 "warn",

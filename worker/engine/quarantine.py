@@ -18,7 +18,7 @@ from typing import Final
 
 from worker.engine.changes import Damaged, Memory
 from worker.engine.loading import Loaded, Loading
-from worker.keys import Keys, shard_name, shard_of
+from worker.keys import Keys, shard_name
 from worker.log import log
 from worker.settings import Settings
 from worker.store.scripts import Scripts
@@ -118,4 +118,4 @@ class Quarantine:
         """Also for the names that loading gives to fields that cannot be symbols."""
         if " " in symbol:
             return symbol.startswith(f"{shard_name(shard)} ")
-        return shard_of(symbol, self._settings.shards) == shard
+        return self._settings.shard_of(symbol) == shard

@@ -10,6 +10,7 @@ from typing import Final
 from schemas.candle import Candle, CandleRejected, Update, decode_candle
 from schemas.closed import FLAGS
 from schemas.interval import length_ms, read_interval
+from schemas.partitions import partition_of
 from worker.engine.changes import Entry, Ignored, Lost, Reading, Unforeseen
 from worker.keys import shard_of
 from worker.settings import PREFIX, Settings
@@ -32,6 +33,8 @@ class Reader:
         self._interval = settings.candle_interval
         self._interval_ms = settings.candle_interval_ms
         self._max_ahead_ms = settings.max_ahead_ms
+        self._shards = settings.shards
+        self._partition, self._partitions = settings.partition, settings.partitions or 1
 
     def read(self, entries: Iterable[Entry]) -> list[Reading]:
         """What each entry is, in stream order."""
@@ -61,13 +64,24 @@ class Reader:
             return Ignored(why=self._of_another_interval(candle.interval or ""))
         if not candle.is_closed:
             return _UPDATE if isinstance(candle, Update) else _UNCLOSED
-        shard = shard_of(candle.symbol, self._settings.shards)
+        if self._partition is not None:
+            self._refuse_of_another_partition(candle.symbol)
+        shard = shard_of(candle.symbol, self._shards, self._partitions)
         if shard != entry.shard:
             raise CandleRejected(
                 f"symbol {candle.symbol!r} belongs to shard {shard}, but the entry was routed to "
                 f"shard {entry.shard}: does it name more than one symbol?"
             )
         return candle
+
+    def _refuse_of_another_partition(self, symbol: str) -> None:
+        partition = partition_of(symbol, self._partitions)
+        if partition != self._partition:
+            stream = self._settings.of_partition(partition).keys.input
+            raise CandleRejected(
+                f"symbol {symbol!r} belongs to partition {partition} of {self._partitions}: write "
+                f"its candles to {stream}"
+            )
 
     def _is_of_our_interval(self, candle: Candle) -> bool:
         """An entry that names no interval is of ours; `60s` and `ONE_MINUTE` are `1m`."""

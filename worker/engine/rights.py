@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
+from worker.engine import other_partitions
 from worker.errors import RedisUnusable
 from worker.settings import Settings
 from worker.store import connection
@@ -30,6 +31,7 @@ _CALLS: Final = {
     "hset": "HSET K field value",
     "lrange": "LRANGE K 0 0",
     "ltrim": "LTRIM K 0 0",
+    "mget": "MGET K",
     "pexpire": "PEXPIRE K 1",
     "pttl": "PTTL K",
     "rpush": "RPUSH K value",
@@ -81,6 +83,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     keys, shards = settings.keys, range(settings.shards)
     symbol = min(settings.wanted_symbols or {_ANY_SYMBOL})
     yield [""], "script|load time"
+    if keys.absent:
+        yield [keys.absent], "evalsha"
     yield (
         [keys.input],
         "evalsha exists type xack xclaim xgroup|create xgroup|setid xinfo|groups xinfo|stream "
@@ -94,6 +98,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
     yield [keys.meta_of_other_source], "evalsha hget"
     yield [keys.members_of_other_source], "evalsha hgetall"
+    if other := other_partitions.its_settings(settings):
+        yield [other.keys.meta], "hgetall"
     yield [keys.epoch], "evalsha get pttl set type"
     yield [keys.notices, keys.handed_over], "evalsha pttl type xadd xread xrevrange"
     yield [keys.counters], "evalsha hget hset pttl type"
@@ -101,7 +107,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.unfinished], "del evalsha hget hgetall hset pttl type"
     yield [keys.finished_ids], "del evalsha hget hset pttl type"
     yield [keys.commits], "del evalsha hget hgetall hset pttl type"
-    yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"
+    yield map(keys.lease, shards), "del evalsha get mget pexpire pttl set type"
     yield map(keys.marks, shards), "evalsha hdel hget hgetall hlen hset pttl type"
     yield [keys.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
     yield [keys.state(symbol)], "del evalsha hgetall hset pexpire type"

@@ -115,6 +115,7 @@ class Router:
                 most,
                 self._settings.max_pending,
                 MAX_DOCUMENT_BYTES,
+                self._settings.partitions or 1,
                 msgspec.msgpack.encode(own),
                 *map(shard_name, range(self._settings.shards)),
             ],
@@ -189,6 +190,7 @@ class Router:
                 shard,
                 shard_name(shard),
                 self._settings.shards,
+                self._settings.partitions or 1,
                 MAX_DOCUMENT_BYTES,
             ],
         )

@@ -9,7 +9,7 @@
 
 local members, notices, worker_id = KEYS[1], KEYS[2], ARGV[1]
 local released = 0
-for i = 3, #KEYS do
+for i = 3, #ARGV do
   if redis.call('GET', KEYS[i]) == ARGV[i] then
     released = released + redis.call('DEL', KEYS[i])
   end

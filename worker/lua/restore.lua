@@ -3,7 +3,7 @@
 -- KEYS[1] input stream   KEYS[2] meta   KEYS[3] counters   KEYS[4] unfinished
 -- KEYS[5] finished ids   KEYS[6] handed over
 -- ARGV[1] group   ARGV[2] shard   ARGV[3] its consumer   ARGV[4] number of shards
--- ARGV[5] maximum bytes of a document
+-- ARGV[5] number of partitions   ARGV[6] maximum bytes of a document
 -- Returns {'restored', entries restored, entries that the upstream has trimmed in the meantime,
 --          the value in `unfinished`, in quotes, if it was damaged, or ''},
 --      {'more'} if there is more of the stream to search: call again, from any worker,
@@ -16,7 +16,7 @@
 
 local input, meta, counters, unfinished, finished_ids, handed_over = unpack(KEYS)
 local group, shard, consumer = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local shards, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local shards, partitions, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local MOST_ENTRIES = 2000 -- searched at once: about 20 ms
 
 local function pending_of_shard()
@@ -53,7 +53,7 @@ while not at_the_end do
   local entries = redis.call('XRANGE', input, '(' .. at, last_delivered, 'COUNT', int(wanted))
   local ids, before = {}, bytes
   for _, entry in ipairs(entries) do
-    local its_shard, size = shard_of(entry[2], shards, max_bytes)
+    local its_shard, size = shard_of(entry[2], shards, partitions, max_bytes)
     if its_shard == shard then table.insert(ids, entry[1]) end
     bytes, at = bytes + size, entry[1]
   end

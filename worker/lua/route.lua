@@ -6,9 +6,10 @@
 -- KEYS[6] handed over   KEYS[7] commits
 -- ARGV[1] group   ARGV[2] intake consumer   ARGV[3] maximum entries to route, and to return
 -- ARGV[4] maximum entries that the group may have pending   ARGV[5] maximum bytes of a document
--- ARGV[6] the caller's shards in the order in which to serve them: a MessagePack array of
+-- ARGV[6] number of partitions
+-- ARGV[7] the caller's shards in the order in which to serve them: a MessagePack array of
 --         {shard, id of its last entry in progress or '0', number of entries in progress}
--- ARGV[7...] the consumer of each shard, starting with shard 0
+-- ARGV[8...] the consumer of each shard, starting with shard 0
 -- Returns {entries routed, entries found trimmed unread,
 --          entries that had been counted as lost and were routed after all, last id seen,
 --          two ids between which an unknown number of entries may have been trimmed or '',
@@ -32,12 +33,12 @@
 local input, meta, counters, unfinished, notices, handed_over, commits = unpack(KEYS)
 local group, intake, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local max_pending, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local own = cmsgpack.unpack(ARGV[6])
-local shards = #ARGV - 6
+local partitions, own = tonumber(ARGV[6]), cmsgpack.unpack(ARGV[7])
+local shards = #ARGV - 7
 local STRAYS = 500 -- entries of a stray consumer routed at once
 local USUAL_TYPE = 'market.klines'
 
-local function consumer_of(shard) return ARGV[7 + shard] end
+local function consumer_of(shard) return ARGV[8 + shard] end
 
 -- If the last commit of a shard broke off, what is noted and what is pending may differ until it is
 -- completed: then nothing is missing, and nothing came back.
@@ -148,7 +149,7 @@ while not caught_up do
   for _, entry in ipairs(entries) do
     if from ~= '>' then from = entry[1] end
     if entry[2] then
-      local shard, size = shard_of(entry[2], shards, max_bytes)
+      local shard, size = shard_of(entry[2], shards, partitions, max_bytes)
       read[shard] = read[shard] or {}
       table.insert(read[shard], entry)
       routed, bytes = routed + 1, bytes + size

@@ -22,7 +22,7 @@ end
 local shard_of_symbol = {}
 
 -- The shard, and the size of the entry in bytes.
-local function shard_of(fields, shards, max_bytes)
+local function shard_of(fields, shards, partitions, max_bytes)
   local symbol, payload, data
   local bytes = 0
   for i = 1, #fields, 2 do
@@ -41,7 +41,8 @@ local function shard_of(fields, shards, max_bytes)
   if type(symbol) ~= 'string' then return 0, bytes end
   local shard = shard_of_symbol[symbol]
   if not shard then
-    shard = tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16) % shards
+    local hash = tonumber(string.sub(redis.sha1hex(symbol), 1, 8), 16)
+    shard = math.floor(hash / partitions) % shards
     shard_of_symbol[symbol] = shard
   end
   return shard, bytes

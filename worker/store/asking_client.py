@@ -1,10 +1,13 @@
 """A client that can send scripts, continue without the replies, and read them later."""
 
+import socket
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import redis
-from redis.commands.core import Script
+
+from worker.store.scripts import GroupScript
 
 _UNREAD: Final = object()
 
@@ -50,10 +53,11 @@ class AskingClient(redis.Redis):
         self._connection = cast(Any, self.connection)
         self._connection.register_connect_callback(self._on_connect)
 
-    def ask(self, script: Script, keys: list[str], args: list[Any]) -> Reply:
+    def ask(self, script: GroupScript, keys: list[str], args: list[Any]) -> Reply:
         """Send `script` and return. Nothing loads a script which Redis does not know: then the
         answer raises NoScriptError, and nothing was carried out.
         """
+        keys = script.declared(keys)
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
         self._connection.send_command(*call)
         answer = Reply(self, call)
@@ -72,6 +76,18 @@ class AskingClient(redis.Redis):
                     raise
             if answer is last:
                 return
+
+    def cut(self) -> None:
+        """End a read that blocks in another thread: there, it raises redis.ConnectionError."""
+        wire = self._connection._sock
+        if wire is not None:
+            with suppress(OSError):
+                # An SSL socket's own method would change what the other thread is using.
+                socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+    def disconnect(self) -> None:
+        """The next command connects again."""
+        self._connection.disconnect()
 
     def execute_command(self, *words: Any, **options: Any) -> Any:
         """An error reply keeps, as `call`, what it is the reply to."""

@@ -30,7 +30,6 @@ from worker.engine.published import others_entries, others_hashes, published_of,
 from worker.engine.status import Status, enough_for, read_status
 from worker.errors import CheckFailed, WorkerError
 from worker.files.piped import readable_path
-from worker.keys import shard_of
 from worker.settings import PREFIX, Settings, settings_from
 from worker.store import connection
 from worker.store.clock import clock_ms
@@ -184,7 +183,7 @@ def _why_no_newer(status: Status) -> str:
 def _status(client: Client, settings: Settings, max_lag: float) -> Status:
     """The status of the group, which a worker with our settings must be able to join."""
     status = read_status(client, settings, enough_for(max_lag))
-    look(Scripts(client), settings)
+    look(Scripts(client, settings.keys), settings)
     return status
 
 
@@ -349,7 +348,7 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
 
     def ask(reads: Pipeline) -> None:
         reads.time()
-        reads.hget(keys.marks(shard_of(symbol, settings.shards)), symbol)
+        reads.hget(keys.marks(settings.shard_of(symbol)), symbol)
         queue_reads_of(reads, keys, symbol)
         reads.lrange(keys.window(symbol), 0, -1)
 
