@@ -1,0 +1,46 @@
+"""Groups with two partitions in the test's process."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import redis
+
+from schemas.candle import Candle, encode_envelope
+from schemas.partitions import stream_of
+from tests.support.small_workers import small_worker, work_off
+from tests.support.steps import SteppedWorker
+from worker.local.redis_server import EmbeddedRedis
+from worker.settings import Settings
+
+PARTITIONS = 2
+# Two in each of two partitions: the first and the third in {p00}.
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "ADAUSDT")
+
+
+def feed_partitions(
+    client: redis.Redis, candles: Iterable[Candle], partitions: int = PARTITIONS
+) -> None:
+    """As a publisher does that picks the partition itself."""
+    for candle in candles:
+        fields: Any = encode_envelope(candle, source="test")
+        client.xadd(stream_of(candle.symbol, partitions), fields)
+
+
+def partition_workers(server: EmbeddedRedis, **settings: Any) -> list[SteppedWorker]:
+    """The loops of one worker: one for each partition."""
+    partitions = settings.setdefault("partitions", PARTITIONS)
+    return [small_worker(server, partition=p, **settings) for p in range(partitions)]
+
+
+def work_all_off(workers: Iterable[SteppedWorker]) -> None:
+    for worker in workers:
+        work_off(worker)
+
+
+def settings_of_all(worker: SteppedWorker) -> Settings:
+    """What a command has: the settings of the group, not of one partition."""
+    whole = Settings(theta=worker.settings.theta)
+    names = ("input_stream", "output_stream", "dead_stream", "output_prefix")
+    given = {name: getattr(whole, name) for name in names}
+    return msgspec.structs.replace(worker.settings, partition=None, **given)
