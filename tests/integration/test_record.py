@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from schemas.recording import RecordedEntry
 from tests.support.replaying import add_raw, run
 from tests.support.worker_process import INPUT, WorkerProcess, wait_until
 from worker.errors import FileUnusable

@@ -40,7 +40,4 @@ def work_all_off(workers: Iterable[SteppedWorker]) -> None:
 
 def settings_of_all(worker: SteppedWorker) -> Settings:
     """What a command has: the settings of the group, not of one partition."""
-    whole = Settings(theta=worker.settings.theta)
-    names = ("input_stream", "output_stream", "dead_stream", "output_prefix")
-    given = {name: getattr(whole, name) for name in names}
-    return msgspec.structs.replace(worker.settings, partition=None, **given)
+    return msgspec.structs.replace(worker.settings, partition=None)

@@ -4,15 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from worker.engine.all_partitions import AllPartitions
+from worker.engine.all_partitions import ANY_TAG, AllPartitions
 from worker.engine.invented import TITLE, invented
 from worker.engine.preflight import Finding
 from worker.engine.status_of_all import tags_in_words
 from worker.settings import Settings
 from worker.store.connection import Client
 
-ANY_TAG: Final = "{p*}"
-"""Stands for the tag where lines of several partitions differ in nothing else."""
 # More lines than that, of what is well, are one line with an example.
 MOST_WORDINGS: Final = 3
 

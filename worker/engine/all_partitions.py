@@ -84,6 +84,15 @@ def tagged_parts(settings: Settings) -> list[tuple[Settings, str]]:
     return [(part, tag(i)) for i, part in enumerate(settings.each_partition())]
 
 
+ANY_TAG: Final = "{p*}"
+"""Stands for the tag where all partitions are meant."""
+
+
+def of_all(name: str, settings: Settings) -> str:
+    """How the keys of all partitions with this name are shown."""
+    return name if settings.partitions is None else f"{name}:{ANY_TAG}"
+
+
 def at_once(parts: Sequence[tuple[Settings, str]], action: Callable[[Settings, str], T]) -> list[T]:
     """What `action` returns for each partition."""
     if len(parts) == 1:

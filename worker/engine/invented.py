@@ -48,7 +48,7 @@ def by_settings(settings: Settings) -> Iterator[Invented]:
     if settings.source == "synthetic":
         yield Invented(
             f"{PREFIX}SOURCE is synthetic: what these workers publish to "
-            f"{settings.output_prefix}* and {settings.output_stream} is invented"
+            f"{settings.keys.output_prefix}* and {settings.keys.output_stream} is invented"
         )
 
 
@@ -56,7 +56,7 @@ def by_published(client: Client, settings: Settings) -> Iterator[Invented]:
     """What others publish to the same keys, by the last states there."""
     try:
         time: Any = client.time()
-        entries = some_newest(client, settings.output_stream)
+        entries = some_newest(client, settings.keys.output_stream)
     except redis.RedisError:
         return
     now_ms = clock_ms(time)
@@ -77,8 +77,8 @@ def by_published(client: Client, settings: Settings) -> Iterator[Invented]:
         shown += f" and {len(symbols) - _SYMBOLS_SHOWN} more"
     what = "invented" if other == "synthetic" else "of real candles"
     text = (
-        f"{len(found)} of the last {len(entries)} states in {settings.output_stream} are {what} "
-        f"(source {other}), the newest {max(0, age_ms) / 1_000:,.0f} s old, of {shown}"
+        f"{len(found)} of the last {len(entries)} states in {settings.keys.output_stream} are "
+        f"{what} (source {other}), the newest {max(0, age_ms) / 1_000:,.0f} s old, of {shown}"
     )
     if is_recent:
         text += f": workers with {PREFIX}SOURCE={other} publish to the same keys as this group"

@@ -94,7 +94,7 @@ class OthersEntries(NamedTuple):
 
 def others_entries(client: Client, settings: Settings) -> OthersEntries | None:
     """None if all of the last entries are states."""
-    entries = some_newest(client, settings.output_stream)
+    entries = some_newest(client, settings.keys.output_stream)
     others = [(entry_id, fields) for entry_id, fields in entries[::-1] if not _is_state(fields)]
     if not others:
         return None
@@ -134,7 +134,7 @@ def others_in_words(client: Client, settings: Settings, symbols: Iterable[str]) 
     """Where another program writes our keys, for hashes of `symbols` and of what it publishes."""
     entries = others_entries(client, settings)
     if entries:
-        yield entries.text(settings.output_stream)
+        yield entries.text(settings.keys.output_stream)
     theirs = entries.symbols if entries else []
     if text := others_hashes(client, settings, [*theirs, *symbols]):
         yield text

@@ -11,6 +11,7 @@ from typing import Any, Final
 import redis
 
 from schemas.entry_id import entry_time_ms, parse_entry_id
+from schemas.partitions import partition_key
 from worker.commands.options import add_namespace, moment
 from worker.commands.record.recorder import Part, Recorder
 from worker.engine.utc import utc
@@ -25,8 +26,8 @@ from worker.store.connection import Client
 
 _NAMED: Final[Mapping[str, Callable[[Settings], str]]] = {
     "input": lambda settings: settings.keys.input,
-    "output": lambda settings: settings.output_stream,
-    "dead": lambda settings: settings.dead_stream,
+    "output": lambda settings: settings.keys.output_stream,
+    "dead": lambda settings: settings.keys.dead_stream,
 }
 
 
@@ -60,8 +61,8 @@ def command(options: argparse.Namespace) -> int:
     stop = Stop()
     stop.listen()
     parts = _parts(options.stream, settings)
-    stream = _stream(options.stream, settings)
-    partitions = None if len(parts) == 1 and parts[0].partition is None else len(parts)
+    partitions = None if parts[0].partition is None else len(parts)
+    stream = parts[0].stream.removesuffix(partition_key("", parts[0].partition))
     if (
         options.first
         and options.last

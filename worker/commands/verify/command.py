@@ -22,7 +22,7 @@ from worker.commands.options import add_namespace, amount
 from worker.commands.verify.against import compare
 from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
 from worker.engine import key_health
-from worker.engine.all_partitions import AllPartitions, Answer
+from worker.engine.all_partitions import AllPartitions, Answer, of_all
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
 from worker.engine.mark import parse_mark
@@ -254,7 +254,7 @@ def _commits(status: Status) -> Iterator[Finding]:
 
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
     meanings = {
-        "dead": f"could not be read; see {settings.keys.dead_stream}",
+        "dead": f"could not be read; see {of_all(settings.dead_stream, settings)}",
         "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
     }
     for counter, meaning in meanings.items():
@@ -272,9 +272,9 @@ def _expiries(client: Client, settings: Settings, status: Status) -> Iterator[Fi
 
 def _room(status: Status, settings: Settings) -> Iterator[Finding]:
     count = sum(shard.symbols for shard in status.shards)
-    if count >= settings.max_symbols:
+    if count >= settings.most_symbols:
         text = (
-            f"the group has {count}, and {PREFIX}MAX_SYMBOLS allows {settings.max_symbols}: "
+            f"the group has {count}, and {PREFIX}MAX_SYMBOLS allows {settings.most_symbols}: "
             "entries of new ones are dead letters"
         )
         yield Finding("warn", "symbols", text)
@@ -289,9 +289,9 @@ def _output_stream(
         text = "nothing has been published yet; see deploy/README.md, No state yet"
         return Finding("skip", subject, text)
     for _ in range(TRIES):
-        last: Any = client.xrevrange(settings.output_stream, count=1)
+        last: Any = client.xrevrange(settings.keys.output_stream, count=1)
         if not last:
-            return Finding("FAIL", subject, f"{settings.output_stream} is empty")
+            return Finding("FAIL", subject, f"{settings.keys.output_stream} is empty")
         symbol = last[0][1].get(b"symbol", b"").decode(errors="replace")
         time, newest, published = _time_newest_and_record(client, settings, symbol)
         if newest != last:
@@ -319,7 +319,7 @@ def _other_program(
     if entries:
         time: Any = client.time()
         age_s = (clock_ms(time) - entries.newest_ms) / 1_000
-        text = f"{entries.text(settings.output_stream)} (the last {brief_duration(age_s)} ago)"
+        text = f"{entries.text(settings.keys.output_stream)} (the last {brief_duration(age_s)} ago)"
         yield Finding("FAIL" if age_s <= max_state_age_s else "warn", subject, text)
     symbols = [*(entries.symbols if entries else ()), *(one.symbol for one in status.symbols)]
     if text := others_hashes(client, settings, symbols):
@@ -331,7 +331,7 @@ def _time_newest_and_record(client: Client, settings: Settings, symbol: str) -> 
 
     def ask(reads: Pipeline) -> None:
         reads.time()
-        reads.xrevrange(settings.output_stream, count=1)
+        reads.xrevrange(settings.keys.output_stream, count=1)
         queue_reads_of(reads, settings.keys, symbol)
 
     time, newest, fields, encoded = read_together(client, ask)
