@@ -18,7 +18,9 @@ from tests.support.partitioned import (
 from tests.support.small_workers import FILLED
 from tests.support.steps import SteppedWorker
 from worker.cli import main
+from worker.commands.plot.sources import from_stream
 from worker.commands.status import show_status
+from worker.commands.top.feed import MarketFollower
 from worker.commands.verify.command import verify
 from worker.engine.all_partitions import AllPartitions
 from worker.engine.status import read_status
@@ -148,3 +150,30 @@ def test_check_says_once_what_is_the_same_in_all_partitions(
     assert any(line.startswith("ok   {p00}, {p02} rights: ") for line in lines) or any(
         line.startswith("ok   rights: ") for line in lines
     ), lines
+
+
+def test_top_shows_the_markets_of_all_partitions(
+    workers: list[SteppedWorker], client: redis.Redis
+) -> None:
+    follower = MarketFollower(settings_of_all(workers[0]))
+    follower.start()
+    follower.stop()
+    view = follower.view
+    assert set(view.markets) == set(SYMBOLS)
+    assert view.status is not None
+    assert view.status.counters["applied"] == FILLED * len(SYMBOLS)
+    client.delete(workers[1].keys.meta)
+    client.xgroup_destroy(workers[1].keys.input, "marketstate")
+    follower = MarketFollower(settings_of_all(workers[0]))
+    follower.start()
+    follower.stop()
+    assert set(follower.view.markets) == set(SYMBOLS)
+    assert follower.view.status_trouble == "{p01} no group yet"
+
+
+def test_plot_finds_the_partition_of_a_symbol(workers: list[SteppedWorker]) -> None:
+    found = from_stream(["ETHUSDT", "SOLUSDT"], settings_of_all(workers[0]), 100)
+    assert {symbol: len(series.times_ms) for symbol, series in found.items()} == {
+        "ETHUSDT": 2,
+        "SOLUSDT": 2,
+    }

@@ -51,6 +51,10 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     in_partitions: dict[str, list[int]] = {}
     """Tag -> the shards that it holds there; only in a sum over partitions."""
 
+    @property
+    def holds_shards(self) -> bool:
+        return bool(self.shards) or any(self.in_partitions.values())
+
 
 class SymbolStatus(msgspec.Struct, frozen=True):
     symbol: str
