@@ -1,5 +1,6 @@
 """Groups with two partitions in the test's process."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,3 +42,15 @@ def work_all_off(workers: Iterable[SteppedWorker]) -> None:
 def settings_of_all(worker: SteppedWorker) -> Settings:
     """What a command has: the settings of the group, not of one partition."""
     return msgspec.structs.replace(worker.settings, partition=None)
+
+
+def published_by(
+    client: redis.Redis, workers: Iterable[SteppedWorker]
+) -> dict[str, list[dict[bytes, bytes]]]:
+    """The entries of all their output streams by symbol, in order, without ids."""
+    by_symbol: dict[str, list[dict[bytes, bytes]]] = defaultdict(list)
+    for worker in workers:
+        entries: Any = client.xrange(worker.keys.output_stream)
+        for _, fields in entries:
+            by_symbol[fields[b"symbol"].decode()].append(fields)
+    return dict(by_symbol)

@@ -177,7 +177,7 @@ def _first_difference(
     else:
         entry = next(found for place, found in _published(parts) if place == ours.place)
         line = next(found for place, found in _recorded(path) if place == theirs.place)
-        text = f"{_difference(line, entry, stream)} ({theirs.place}; {ours.place})"
+        text = f"{_difference(line, entry, stream)} ({theirs.place}; entry {ours.place})"
     return Finding("FAIL", symbol, f"at the close {utc(ms)} {text}")
 
 
@@ -213,7 +213,7 @@ def _published(parts: Iterable[_Part]) -> Iterator[tuple[str, RecordedEntry]]:
         of_stream = "" if settings.partitions is None else f" of {stream}"
         while entries := raw_entries.read(client, stream, after, "+", ENTRIES_AT_ONCE):
             for entry in entries:
-                yield f"entry {entry.id}{of_stream}", entry
+                yield f"{entry.id}{of_stream}", entry
             after = f"({entries[-1].id}"
 
 
