@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from schemas.partitions import partition_of
+from schemas.recording import RecordedEntry
 from tests.support.candles import made_candles
 from tests.support.partitioned import (
     PARTITIONS,
@@ -50,15 +51,18 @@ def by_symbol(client: redis.Redis, streams: list[str]) -> dict[str, list[int]]:
     return found
 
 
+def fields_of(entry: RecordedEntry) -> dict[str, Any]:
+    """The payload of a candle."""
+    found: dict[str, Any] = json.loads(entry.fields[entry.fields.index(b"payload") + 1])
+    return found
+
+
 def test_one_recording_has_all_partitions_merged_by_time(recording: Path) -> None:
     entries = [entry for entry, _ in read_recording(recording)]
     assert [entry.order for entry in entries] == sorted(entry.order for entry in entries)
-    symbols = [
-        json.loads(dict(zip(e.fields[::2], e.fields[1::2], strict=True))[b"payload"])
-        for e in entries
-    ]
-    assert [e.partition for e in entries] == [
-        partition_of(each["symbol"], PARTITIONS) for each in symbols
+    symbols = [fields_of(entry)["symbol"] for entry in entries]
+    assert [entry.partition for entry in entries] == [
+        partition_of(symbol, PARTITIONS) for symbol in symbols
     ]
     header = json.loads(gzip.decompress(recording.read_bytes()).splitlines()[0])
     assert header == {
