@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from core.theta import Theta, hash_of_merged, merged_theta, minimum_length
 from schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
-from schemas.partitions import INPUT_STREAM, partition_key, partition_prefix
+from schemas.partitions import INPUT_STREAM, partition_key, partition_of, partition_prefix
 from schemas.sequence import shortest_gap_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of, shard_of
@@ -262,6 +262,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.partitions is None:
             return [self]
         return [self.of_partition(partition) for partition in range(self.partitions)]
+
+    def has(self, symbol: str) -> bool:
+        """Whether a symbol belongs to the partition."""
+        partitions = self.partitions or 1
+        return self.partition is None or partition_of(symbol, partitions) == self.partition
 
     def shard_of(self, symbol: str) -> int:
         """The shard of a symbol, in its partition."""

@@ -1,5 +1,6 @@
 """The worker's loop: keep the leases, fetch, advance, commit; and recovery from a lost Redis."""
 
+import logging
 import math
 import time
 import uuid
@@ -26,7 +27,7 @@ from worker.engine.reload import read_again, tell_change
 from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
-from worker.engine.systemd import SystemdNotifier
+from worker.engine.systemd import Notifier
 from worker.engine.unforeseen import FORESEEN, reason_of
 from worker.errors import (
     ConfigurationMismatch,
@@ -53,9 +54,8 @@ LOOK_FOR_OVERDUE_S: Final = 0.5
 WAITING_FOR_ID: Final = "waiting for the leases of an earlier worker to expire"
 
 
-def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
+def run(settings: Settings, stop: Stop, notifier: Notifier) -> None:
     """Work until `stop` is requested. Raises WorkerError for what waiting cannot fix."""
-    log.info("Initialized with %s", settings.described())
     incarnation = uuid.uuid4().hex
     try:
         session = _enter(settings, stop, incarnation, notifier)
@@ -87,7 +87,7 @@ class Session:
         self,
         settings: Settings,
         incarnation: str,
-        notifier: SystemdNotifier,
+        notifier: Notifier,
         *,
         again: bool = False,
     ) -> None:
@@ -267,9 +267,7 @@ class Session:
         )
 
 
-def _enter(
-    settings: Settings, stop: Stop, incarnation: str, notifier: SystemdNotifier
-) -> Session | None:
+def _enter(settings: Settings, stop: Stop, incarnation: str, notifier: Notifier) -> Session | None:
     """The first session; None if stopped before. Fails at once if Redis is away, but waits while
     Redis refuses commands temporarily, for example while it loads its data.
 
@@ -288,7 +286,11 @@ def _enter(
 
     def examine() -> None:
         for finding in attempt(lambda: list(examined(settings))):
-            log.log(finding.log_level, str(finding))
+            # What is well, or equal in all partitions, is said by one of them.
+            is_repeated = finding.verdict == "ok" and settings.partition
+            level = logging.DEBUG if is_repeated else finding.log_level
+            once = {} if settings.partition is None else {"once": str(finding)}
+            log.log(level, str(finding), extra=once)
 
     try:
         give_up_s = time.monotonic() + settings.lease_seconds + 1
@@ -387,7 +389,7 @@ def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
 def _once_redis_allows(
     action: Callable[[], T],
     outage: Outage,
-    notifier: SystemdNotifier,
+    notifier: Notifier,
     stop: Stop,
     transient: Callable[[BaseException], bool],
 ) -> T:
