@@ -41,6 +41,20 @@ class ClusterNode(EmbeddedRedis):
         found: dict[str, str] = self.call("CLUSTER INFO")
         return found
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def own_line(self) -> dict[str, Any]:
+        """What it says of itself in CLUSTER NODES, as redis-py parses it."""
+        lines: dict[str, dict[str, Any]] = self.call("CLUSTER NODES")
+        return next(line for line in lines.values() if "myself" in line["flags"])
+
+    def serves(self, slot: int) -> bool:
+        line = self.own_line()
+        ranges = ([*map(int, each)] for each in line["slots"])
+        return "master" in line["flags"] and any(each[0] <= slot <= each[-1] for each in ranges)
+
     def keys_in(self, slot: int, most: int) -> list[bytes]:
         found: list[bytes] = self.call("CLUSTER GETKEYSINSLOT", slot, most)
         return found
@@ -71,9 +85,26 @@ class LocalCluster:
         return redis.RedisCluster(host="127.0.0.1", port=self.nodes[0].port, protocol=2)
 
     def owner(self, key: str) -> ClusterNode:
-        """The master whose keys include `key`, by its own account."""
+        """The master whose keys include `key`, by its own account; waits while there is none."""
         slot = key_slot(key.encode())
-        return next(node for node in self.nodes if _serves(node, slot))
+        found: list[ClusterNode] = []
+        wait_until(lambda: found.extend(self._serving(slot)) or found, f"a node serves slot {slot}")
+        return found[0]
+
+    def replica_of(self, master: ClusterNode) -> ClusterNode:
+        master_id = master.node_id
+        return next(node for node in self.running if node.own_line()["master_id"] == master_id)
+
+    @property
+    def running(self) -> list[ClusterNode]:
+        return [node for node in self.nodes if node.is_running]
+
+    @property
+    def masters(self) -> list[ClusterNode]:
+        return [node for node in self.running if "master" in node.own_line()["flags"]]
+
+    def _serving(self, slot: int) -> list[ClusterNode]:
+        return [node for node in self.running if node.serves(slot)]
 
     def start_moving(self, slot: int, source: ClusterNode, target: ClusterNode) -> None:
         target.call("CLUSTER SETSLOT", slot, "IMPORTING", source.node_id)
@@ -152,9 +183,3 @@ def _is_in_sync(node: ClusterNode) -> bool:
     with node.client() as client:
         found: Any = client.info("replication")
     return bool(found["role"] == "slave" and found["master_link_status"] == "up")
-
-
-def _serves(node: ClusterNode, slot: int) -> bool:
-    own = next(found for found in node.call("CLUSTER NODES").values() if "myself" in found["flags"])
-    ranges = ([*map(int, each)] for each in own["slots"])
-    return any(each[0] <= slot <= each[-1] for each in ranges)

@@ -11,6 +11,7 @@ import redis
 import tenacity
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
+from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -21,7 +22,7 @@ from worker.stop import Stop
 from worker.store.asking_client import AskingClient
 from worker.store.cluster import Masters, pool_at
 from worker.store.other_keys import OnAnyNode, OnOurServer
-from worker.store.refusal import WritableReplica, is_transient, reason, refusal_of
+from worker.store.refusal import AWAY, WritableReplica, is_transient, reason, refusal_of
 from worker.store.refused_call import call_in_words
 
 Client = redis.Redis
@@ -46,7 +47,14 @@ def open_client(settings: Settings, *, block_s: float) -> AskingClient:
     there is a single connection, which fails at its next use. `block_s` is the longest time that a
     read may block. Raises redis.ConnectionError immediately if nothing answers.
     """
-    return AskingClient(connection_pool(settings, block_s=block_s))
+    pool = connection_pool(settings, block_s=block_s)
+    try:
+        return AskingClient(pool)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        if settings.on_cluster and refusal_of(error).state == AWAY:
+            # Unlike a wrong address, this passes: another node has named the one that is away.
+            raise ClusterDownError(reason(error)) from error
+        raise
 
 
 def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPool:
@@ -164,6 +172,7 @@ def retry_transient(
     stop: Stop,
     on_error: Callable[[BaseException], None],
     transient: Callable[[BaseException], bool] = is_transient,
+    longest_wait_s: float = LONGEST_WAIT_S,
 ) -> T:
     """Run `action`, and retry it with growing waits while its errors are `transient`.
 
@@ -177,7 +186,7 @@ def retry_transient(
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(transient),
-        wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, 0.1),
+        wait=tenacity.wait_exponential(FIRST_WAIT_S, longest_wait_s) + tenacity.wait_random(0, 0.1),
         after=tell,
         sleep=stop.sleep,
         stop=lambda _state: stop.requested,
