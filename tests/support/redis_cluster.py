@@ -87,9 +87,8 @@ class LocalCluster:
     def owner(self, key: str) -> ClusterNode:
         """The master whose keys include `key`, by its own account; waits while there is none."""
         slot = key_slot(key.encode())
-        found: list[ClusterNode] = []
-        wait_until(lambda: found.extend(self._serving(slot)) or found, f"a node serves slot {slot}")
-        return found[0]
+        wait_until(lambda: self._serving(slot), f"a node serves slot {slot}")
+        return self._serving(slot)[0]
 
     def replica_of(self, master: ClusterNode) -> ClusterNode:
         master_id = master.node_id

@@ -58,7 +58,7 @@ REFUSALS = [
     (RESPONSE(f"{OF_6}@user_script: 1: -READONLY You"), "read-only", "connect to its master"),
     (exceptions.MasterDownError("Link is down"), "without a master", "lost its master"),
     (RESPONSE("NOREPLICAS Not enough"), "too few replicas", "min-replicas-to-write"),
-    (exceptions.MovedError("1 127.0.0.1:7000"), "another node's", "redis+cluster://"),
+    (exceptions.MovedError("1 127.0.0.1:7000"), "another node's", "(slot 1 is at 127.0.0.1:7000)"),
     (exceptions.AskError("1 127.0.0.1:7000"), "another node's", "redis+cluster://"),
     (exceptions.TryAgainError("Multiple keys"), "another node's", "redis+cluster://"),
     (exceptions.ClusterDownError("Hash slot"), "a cluster that is down", "CLUSTER NODES"),

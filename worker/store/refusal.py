@@ -171,7 +171,7 @@ _WAS_CLOSED: Final = re.compile(
     r"closed by server|while reading from|while writing to|reset by peer|Broken pipe"
 )
 
-# Additions that are not part of the message, and their replacement.
+# What does not belong to the message, or cannot be understood, and its replacement.
 _ADDED: Final = (
     # Redis 7 and Valkey, after the text.
     (re.compile(r" script: \S+, on @?\S+:\d+\.?\s*\Z"), ""),
@@ -179,6 +179,8 @@ _ADDED: Final = (
     (re.compile(r"^(?:ERR )?Error running script \(call to \S+\): @?user_script:\s*\d+: "), ""),
     # Both, for errors raised by Lua itself.
     (re.compile(r"^(?:ERR )?@?user_script:\s*\d+: -?"), ""),
+    # MOVED and ASK, without the code.
+    (re.compile(r"\A([0-9]+) (\S+:[0-9]+)\Z"), r"slot \1 is at \2"),
     (re.compile(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>"), r"\1:\2"),
 )
 
