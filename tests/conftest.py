@@ -94,7 +94,7 @@ def shared_cluster(server_binary: Path) -> Iterator[LocalCluster]:
 def cluster(shared_cluster: LocalCluster) -> LocalCluster:
     """Three running, empty masters; one cluster for many tests, each version in turn."""
     for node in shared_cluster.nodes:
-        node.call("FLUSHALL")
+        node.command("FLUSHALL")
     return shared_cluster
 
 

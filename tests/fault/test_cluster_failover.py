@@ -81,7 +81,7 @@ def test_partitions_follow_their_keys_from_node_to_node(
         expected = [outcome_of(cluster, partition) for partition in (A, B)]
         assert worker.terminate() == 0
     for node in cluster.masters:
-        node.call("FLUSHALL")
+        node.command("FLUSHALL")
     with WorkerProcess(1, tmp_path, **settings) as worker:
         worker.wait_for_log("holding 16 of 16 shards", times=PARTITIONS)
         feed_up_to(cluster, A, 300)
@@ -91,7 +91,7 @@ def test_partitions_follow_their_keys_from_node_to_node(
         wait_until_finished(cluster, A, 300)
         wait_until_finished(cluster, B, 300)
         feed_up_to(cluster, B, 500)
-        cluster.replica_of(cluster.owner(KEYS[B].input)).call("CLUSTER FAILOVER")
+        cluster.replica_of(cluster.owner(KEYS[B].input)).command("CLUSTER FAILOVER")
         worker.wait_for_log("p02 Redis is back after")
         feed_up_to(cluster, A, 600)
         cluster.move(KEYS[A].input, cluster.owner(KEYS[B].input))

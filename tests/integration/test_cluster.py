@@ -19,6 +19,7 @@ from core.theta import merged_theta
 from schemas.partitions import partition_of, tag
 from tests.support.acl import set_user
 from tests.support.candles import MINUTE_MS, START_MS, made_candles
+from tests.support.cluster_nodes import end_moving, keys_in, move_keys, start_moving
 from tests.support.redis_cluster import ClusterNode, LocalCluster, url_of
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import everything, feed_fields
@@ -72,8 +73,8 @@ def test_each_partition_has_its_connection_to_the_node_of_its_keys(cluster: Loca
     for partition in range(PARTITIONS):
         worker = stepped(cluster, partition)
         assert len(worker.keep()) == 16
-        assert cluster.owner(tag(partition)).call("EXISTS", worker.keys.meta) == 1
-    assert sum(node.call("DBSIZE") > 0 for node in cluster.nodes) > 1
+        assert cluster.owner(tag(partition)).command("EXISTS", worker.keys.meta) == 1
+    assert sum(node.command("DBSIZE") > 0 for node in cluster.nodes) > 1
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -89,11 +90,11 @@ def test_a_slot_that_moves_key_by_key_lets_no_script_begin(
     slot = key_slot(worker.keys.input.encode())
     with source.client() as client:
         before = everything(client)
-    cluster.start_moving(slot, source, target)
-    keys = sorted(source.keys_in(slot, 1_000), reverse=backwards)
+    start_moving(slot, source, target)
+    keys = sorted(keys_in(source, slot, 1_000), reverse=backwards)
     for key in [None, *keys]:
         if key:
-            cluster.move_keys([key], source, target)
+            move_keys([key], source, target)
         for step in (
             worker.keep,
             worker.fetch,
@@ -104,7 +105,7 @@ def test_a_slot_that_moves_key_by_key_lets_no_script_begin(
                 step()
             assert isinstance(refused.value, (AskError, TryAgainError)), refused.value
             assert is_transient(refused.value)
-    cluster.end_moving(slot, source, target)
+    end_moving(slot, source, target)
     with target.client() as client:
         assert everything(client) == before
     with pytest.raises(MovedError):
@@ -143,7 +144,7 @@ def test_a_cache_is_read_from_whichever_node_it_is_on(
     for number in range(257):
         at_ms = START_MS - MINUTE_MS * (number + 1)
         value = f'{{"c": {100 + number % 7}}}'
-        cluster.owner(elsewhere[0]).call("ZADD", elsewhere[0], at_ms, value + " " * number)
+        cluster.owner(elsewhere[0]).command("ZADD", elsewhere[0], at_ms, value + " " * number)
     feed(cluster, worker, range(1))
     assert len(worker.advance(worker.fetch()).records) == 1
     assert f"{symbol}: 257 closes from the cache {elsewhere[0]}" in caplog.text
@@ -225,7 +226,7 @@ def test_the_user_of_the_deployment_may_do_all_that_is_needed(cluster: LocalClus
         settings = settings_of(cluster, partition, **who)
         assert [finding.verdict for finding in preflight(settings)] == ["ok"] * 6
     for node in cluster.nodes:
-        node.call("ACL", "SETUSER", "marketstate", "-cluster")
+        node.command("ACL", "SETUSER", "marketstate", "-cluster")
     with pytest.raises(RedisUnusable, match="does not allow the user 'marketstate' CLUSTER SLOTS"):
         list(preflight(settings))
     wrong = settings_of(cluster, redis_username="marketstate", redis_password="another")
