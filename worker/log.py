@@ -3,8 +3,10 @@
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,15 +21,23 @@ _PRIORITIES: Final = {
 }
 
 
+_part: ContextVar[str] = ContextVar("part", default="")
+
+
+def begin_lines_with(part: str) -> None:
+    """Every line of this thread, from now on: `p07` for the loop of a partition."""
+    _part.set(f"{part} ")
+
+
 class _Formatter(logging.Formatter):
-    """Puts the priority or time before every line of a message."""
+    """Puts the priority or time before every line of a message, and the part if there is one."""
 
     def __init__(self, *, for_journal: bool) -> None:
         super().__init__("%(message)s")
         self._before = self._priority if for_journal else self._time
 
     def format(self, record: logging.LogRecord) -> str:
-        before = self._before(record)
+        before = self._before(record) + ("" if hasattr(record, "is_sum") else _part.get())
         return "\n".join(before + line for line in super().format(record).split("\n"))
 
     def _priority(self, record: logging.LogRecord) -> str:
@@ -46,6 +56,8 @@ class _Kind:
     in_full: int = 0
     held_back: int = 0
     last: logging.LogRecord | None = None
+    part: str = ""
+    """That of the last one."""
 
 
 class Repeats(logging.Filter):
@@ -55,7 +67,7 @@ class Repeats(logging.Filter):
     with their number and the last of them. After a minute without any, the next ones are shown in
     full again. Two warnings are of one kind if their texts are equal before values are filled in,
     or if they have the same `extra={"kind": ...}`. One with `extra={"once": about}` is shown only
-    the first time; the last MOST_TOLD are remembered.
+    the first time; the last MOST_TOLD are remembered. All threads share these limits.
     """
 
     FEW: Final = 10
@@ -67,10 +79,16 @@ class Repeats(logging.Filter):
         self._now_s = now_s
         self._kinds: dict[object, _Kind] = {}
         self._told: dict[str, None] = {}
+        # Reentrant, because a sum that is due is logged by whoever logs next.
+        self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING or hasattr(record, "is_sum"):
             return True
+        with self._lock:
+            return self._may_be_shown(record)
+
+    def _may_be_shown(self, record: logging.LogRecord) -> bool:
         if self._was_told(getattr(record, "once", "")):
             return False
         self.tell()
@@ -80,7 +98,7 @@ class Repeats(logging.Filter):
             kind.in_full += 1
             return True
         kind.held_back += 1
-        kind.last = record
+        kind.last, kind.part = record, _part.get()
         return False
 
     def _was_told(self, about: str) -> bool:
@@ -94,11 +112,16 @@ class Repeats(logging.Filter):
     @property
     def seconds_to_tell(self) -> float:
         """Seconds until a sum is due; infinite if there is none."""
-        since = (kind.since_s for kind in self._kinds.values() if kind.held_back)
+        with self._lock:
+            since = [kind.since_s for kind in self._kinds.values() if kind.held_back]
         return max(0.0, min(since, default=math.inf) + self.MINUTE_S - self._now_s())
 
     def tell(self, *, at_once: bool = False) -> None:
         """Log the sums whose minute is over, or all of them with `at_once`."""
+        with self._lock:
+            self._tell(at_once)
+
+    def _tell(self, at_once: bool) -> None:
         for name, kind in list(self._kinds.items()):
             passed_s = self._now_s() - kind.since_s
             if passed_s < self.MINUTE_S and not at_once:
@@ -109,9 +132,10 @@ class Repeats(logging.Filter):
             self._kinds[name] = _Kind(self._now_s(), in_full=self.FEW)
             log.log(
                 kind.last.levelno,
-                "%s more of this kind in the last %.0f s, such as: %s",
+                "%s more of this kind in the last %.0f s, such as: %s%s",
                 f"{kind.held_back:,}",
                 passed_s,
+                kind.part,
                 kind.last.getMessage(),
                 extra={"is_sum": True},
             )

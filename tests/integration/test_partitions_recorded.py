@@ -11,16 +11,16 @@ import redis
 from schemas.partitions import partition_of
 from schemas.recording import RecordedEntry
 from tests.support.candles import made_candles
-from tests.support.partitioned import (
+from tests.support.partitioned import feed_by_symbol
+from tests.support.replaying import run
+from tests.support.small_workers import FILLED, small_worker, work_off
+from tests.support.stepped_partitions import (
     PARTITIONS,
     SYMBOLS,
-    feed_partitions,
     partition_workers,
     published_by,
     work_all_off,
 )
-from tests.support.replaying import run
-from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.worker_process import INPUT, feed, published
 from worker.files.recordings import read_recording
 from worker.local.redis_server import EmbeddedRedis
@@ -32,7 +32,7 @@ CANDLES = made_candles(SYMBOLS, FILLED + 3)
 
 @pytest.fixture
 def recording(server: EmbeddedRedis, client: redis.Redis, tmp_path: Path) -> Path:
-    feed_partitions(client, CANDLES)
+    feed_by_symbol(client, CANDLES, PARTITIONS)
     path = tmp_path / "all.jsonl.gz"
     code, log = run(server, tmp_path, "record", path, partitions=PARTITIONS)
     assert code == 0, log
@@ -77,7 +77,7 @@ def test_recording_goes_on_in_each_partition(
     server: EmbeddedRedis, client: redis.Redis, recording: Path, tmp_path: Path
 ) -> None:
     whole = made_candles(SYMBOLS, FILLED + 6)
-    feed_partitions(client, whole[len(CANDLES) :])
+    feed_by_symbol(client, whole[len(CANDLES) :], PARTITIONS)
     code, log = run(server, tmp_path, "record", recording, "--resume", partitions=PARTITIONS)
     assert code == 0, log
     assert "recorded 12 entries" in log

@@ -8,14 +8,14 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
-from tests.support.partitioned import (
+from tests.support.partitioned import feed_by_symbol
+from tests.support.small_workers import FILLED
+from tests.support.stepped_partitions import (
     SYMBOLS,
-    feed_partitions,
     partition_workers,
     settings_of_all,
     work_all_off,
 )
-from tests.support.small_workers import FILLED
 from tests.support.steps import SteppedWorker
 from worker.cli import main
 from worker.commands.plot.sources import from_stream
@@ -36,7 +36,7 @@ EVERY_STATE_IS_OLD: dict[str, Any] = {"max_state_age_s": float("inf"), "max_age_
 def workers(server: EmbeddedRedis, client: redis.Redis) -> list[SteppedWorker]:
     """They have published states of all symbols."""
     workers = partition_workers(server)
-    feed_partitions(client, made_candles(SYMBOLS, FILLED))
+    feed_by_symbol(client, made_candles(SYMBOLS, FILLED), PARTITIONS)
     work_all_off(workers)
     return workers
 
@@ -57,7 +57,7 @@ def test_status_adds_up_the_partitions(
 ) -> None:
     """G8: the sums are those of the groups, each as XINFO GROUPS has it."""
     settings = settings_of_all(workers[0])
-    feed_partitions(client, made_candles(SYMBOLS, FILLED + 2)[-8:-1])
+    feed_by_symbol(client, made_candles(SYMBOLS, FILLED + 2)[-8:-1], PARTITIONS)
     workers[1].fetch()
     document = json.loads(shown(settings, capsys, as_json=True))
     assert (document["lag"], document["pending"]) == (4, 3)

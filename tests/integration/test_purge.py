@@ -7,10 +7,11 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
-from tests.support.partitioned import PARTITIONS, feed_partitions, partition_workers, work_all_off
-from tests.support.partitioned import SYMBOLS as OF_PARTITIONS
+from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import SYMBOLS, dumps, run, small
 from tests.support.small_workers import FILLED
+from tests.support.stepped_partitions import PARTITIONS, partition_workers, work_all_off
+from tests.support.stepped_partitions import SYMBOLS as OF_PARTITIONS
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, INTERNAL_PREFIX, work_through
 from worker.commands import purge
@@ -157,7 +158,7 @@ def test_all_partitions_are_removed(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     workers = partition_workers(server)
-    feed_partitions(client, made_candles(OF_PARTITIONS, FILLED))
+    feed_by_symbol(client, made_candles(OF_PARTITIONS, FILLED), PARTITIONS)
     work_all_off(workers)
     inputs = {worker.keys.input.encode() for worker in workers}
     code, said = run(server, tmp_path, "purge", "--outputs", "--yes", partitions=PARTITIONS)

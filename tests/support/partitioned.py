@@ -1,56 +1,54 @@
-"""Groups with two partitions in the test's process."""
+"""What workers with partitions read and write, over all partitions of one Redis."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 import redis
 
 from schemas.candle import Candle, encode_envelope
 from schemas.partitions import stream_of
-from tests.support.small_workers import small_worker, work_off
-from tests.support.steps import SteppedWorker
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import Settings
-
-PARTITIONS = 2
-# Two in each of two partitions: the first and the third in {p00}.
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "ADAUSDT")
+from worker.engine.changes import ENDS
+from worker.settings import PREFIX, Settings, settings_from
 
 
-def feed_partitions(
-    client: redis.Redis, candles: Iterable[Candle], partitions: int = PARTITIONS
-) -> None:
-    """As a publisher does that picks the partition itself."""
-    for candle in candles:
-        fields: Any = encode_envelope(candle, source="test")
-        client.xadd(stream_of(candle.symbol, partitions), fields)
+def groups(partitions: int) -> list[Settings]:
+    """The settings of each partition."""
+    return settings_from({f"{PREFIX}PARTITIONS": str(partitions)}).each_partition()
 
 
-def partition_workers(server: EmbeddedRedis, **settings: Any) -> list[SteppedWorker]:
-    """The loops of one worker: one for each partition."""
-    partitions = settings.setdefault("partitions", PARTITIONS)
-    return [small_worker(server, partition=p, **settings) for p in range(partitions)]
+def feed_by_symbol(client: redis.Redis, candles: Iterable[Candle], partitions: int) -> int:
+    """Write candles as a publisher does that knows the partitions; returns how many."""
+    count = 0
+    with client.pipeline(transaction=False) as writes:
+        for candle in candles:
+            fields: Any = encode_envelope(candle, source="test")
+            writes.xadd(stream_of(candle.symbol, partitions), fields)
+            count += 1
+        writes.execute()
+    return count
 
 
-def work_all_off(workers: Iterable[SteppedWorker]) -> None:
-    for worker in workers:
-        work_off(worker)
+def all_counters(client: redis.Redis, partitions: int) -> Counter[str]:
+    """The sums of all partitions."""
+    sums: Counter[str] = Counter()
+    for group in groups(partitions):
+        found: Any = client.hgetall(group.keys.counters)
+        sums.update({name.decode(): int(value) for name, value in found.items()})
+    return sums
 
 
-def settings_of_all(worker: SteppedWorker) -> Settings:
-    """What a command has: the settings of the group, not of one partition."""
-    return msgspec.structs.replace(worker.settings, partition=None)
+def all_finished(client: redis.Redis, partitions: int) -> int:
+    """How many entries are finished, in whatever way."""
+    counts = all_counters(client, partitions)
+    return sum(count for name, count in counts.items() if name in ENDS)
 
 
-def published_by(
-    client: redis.Redis, workers: Iterable[SteppedWorker]
-) -> dict[str, list[dict[bytes, bytes]]]:
-    """The entries of all their output streams by symbol, in order, without ids."""
+def all_published(client: redis.Redis, partitions: int) -> dict[str, list[dict[bytes, bytes]]]:
+    """The entries of all output streams by symbol, in order, without ids."""
     by_symbol: dict[str, list[dict[bytes, bytes]]] = defaultdict(list)
-    for worker in workers:
-        entries: Any = client.xrange(worker.keys.output_stream)
+    for group in groups(partitions):
+        entries: Any = client.xrange(group.keys.output_stream)
         for _, fields in entries:
             by_symbol[fields[b"symbol"].decode()].append(fields)
     return dict(by_symbol)

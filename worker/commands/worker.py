@@ -7,7 +7,7 @@ from typing import Final
 
 from worker import log
 from worker.commands.standard_error import StandardError
-from worker.engine.loop import run
+from worker.engine import loop, partitions
 from worker.engine.systemd import SystemdNotifier
 from worker.errors import WorkerError
 from worker.settings import service_manager, settings_from, under_journal
@@ -32,6 +32,8 @@ def command(_options: argparse.Namespace) -> int:
         stop.listen()
         stop.listen_for_hangup()
         spare_the_collector()
+        log.log.info("Initialized with %s", settings.described())
+        run = loop.run if settings.partitions is None else partitions.run
         run(settings, stop, notifier)
     except WorkerError as error:
         notifier.failed(error)

@@ -39,6 +39,14 @@ def join(scripts: Scripts, settings: Settings, *, again: bool = False) -> tuple[
     return parse_entry_id(boundary)
 
 
+def refuse_another_number(client: Client, settings: Settings) -> None:
+    """Raises PartitionCountMismatch if the group has another number of partitions than we."""
+    found: Any = client.hget(settings.keys.meta, "partitions")
+    if found is not None and found != b"%d" % (settings.partitions or 0):
+        text = found.decode(errors="replace")
+        raise _differs_from_the_group(settings.keys, "partitions", text, settings.partitions)
+
+
 def look(scripts: Scripts, settings: Settings) -> str:
     """Whether this worker could join, in a few words. Changes nothing; raises as `join` does."""
     verdict, _ = _setup(scripts, settings, "look")

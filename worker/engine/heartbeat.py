@@ -1,20 +1,48 @@
 """Reports readiness, and a status of one line, to the service manager."""
 
 import time
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
 
 from worker.engine.invented import TITLE
 from worker.engine.shards import Shards
-from worker.engine.status import MOST_COUNTED_PERIODICALLY, unread
-from worker.engine.systemd import SystemdNotifier
+from worker.engine.status import MOST_COUNTED_PERIODICALLY, Unread, unread
+from worker.engine.systemd import Notifier
 from worker.engine.utc import utc
 from worker.settings import Settings
 from worker.store.connection import Client
 
 
+class LoopStatus(NamedTuple):
+    is_synthetic: bool
+    held: int
+    shards: int
+    symbols: int
+    lag: Unread
+    last_emission: tuple[int, str]
+    """Close time in ms, and symbol."""
+
+    @classmethod
+    def of_all(cls, loops: Iterable[Self]) -> Self:
+        """The sums."""
+        synthetic, held, shards, symbols, lags, last = zip(*loops, strict=True)
+        at_least = any(lag.at_least for lag in lags)
+        lag = Unread(sum(lag.entries for lag in lags), at_least, None)
+        return cls(any(synthetic), sum(held), sum(shards), sum(symbols), lag, max(last))
+
+    def __str__(self) -> str:
+        last_ms, symbol = self.last_emission
+        last = f"{symbol} {utc(last_ms)} UTC" if last_ms else "none yet"
+        first = f"{TITLE}, " if self.is_synthetic else ""
+        return (
+            f"{first}holding {self.held} of {self.shards} shards, {self.symbols} symbols, "
+            f"lag {self.lag}, last emission {last}"
+        )
+
+
 class Heartbeat:
     def __init__(
-        self, notifier: SystemdNotifier, settings: Settings, client: Client, shards: Shards
+        self, notifier: Notifier, settings: Settings, client: Client, shards: Shards
     ) -> None:
         self._notifier = notifier
         self._settings = settings
@@ -30,24 +58,22 @@ class Heartbeat:
             self._notifier.ready()
         self._notifier.beat(self._status)
 
-    def _status(self) -> str:
-        held, of = len(list(self._shards)), self._settings.shards
-        remembered = list(self._shards.remembered())
-        last_ms, symbol = max(
-            ((memory.mark.close_time_ms, name) for _, name, memory in remembered), default=(0, "")
-        )
-        last = f"{symbol} {utc(last_ms)} UTC" if last_ms else "none yet"
-        first = f"{TITLE}, " if self._settings.source == "synthetic" else ""
-        return (
-            f"{first}holding {held} of {of} shards, {len(remembered)} symbols, lag {self._lag()}, "
-            f"last emission {last}"
+    def _status(self) -> LoopStatus:
+        marks = [(memory.mark.close_time_ms, name) for _, name, memory in self._shards.remembered()]
+        return LoopStatus(
+            is_synthetic=self._settings.source == "synthetic",
+            held=len(list(self._shards)),
+            shards=self._settings.shards,
+            symbols=len(marks),
+            lag=self._lag(),
+            last_emission=max(marks, default=(0, "")),
         )
 
-    def _lag(self) -> str:
+    def _lag(self) -> Unread:
         keys = self._settings.keys
         groups: Any = self._client.xinfo_groups(keys.input)
         ours = (group for group in groups if group["name"] == keys.group.encode())
         for group in ours:
-            return str(unread(self._client, keys, group, MOST_COUNTED_PERIODICALLY))
+            return unread(self._client, keys, group, MOST_COUNTED_PERIODICALLY)
         # The group has just been deleted: the next fetch reports that better.
-        return "0"
+        return Unread(0, False, None)

@@ -84,7 +84,9 @@ class Intake:
             self._keys.notices: self.last_notice,
             self._keys.handed_over: self._last_handed_over,
         }
-        stop.interrupts(lambda: self._client.xread(newer_than, 1, block_ms))
+        stop.interrupts(lambda: self._client.xread(newer_than, 1, block_ms), cut=self._client.cut)
+        if stop.requested:
+            self._client.disconnect()
 
     def _hear(self, reply: list[Any]) -> None:
         """The answer to `ask_ahead`. It is dropped if `fetch` must do something first."""

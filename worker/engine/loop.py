@@ -1,5 +1,6 @@
 """The worker's loop: keep the leases, fetch, advance, commit; and recovery from a lost Redis."""
 
+import logging
 import math
 import time
 import uuid
@@ -26,7 +27,7 @@ from worker.engine.reload import read_again, tell_change
 from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
-from worker.engine.systemd import SystemdNotifier
+from worker.engine.systemd import Notifier
 from worker.engine.unforeseen import FORESEEN, reason_of
 from worker.errors import (
     ConfigurationMismatch,
@@ -53,9 +54,8 @@ LOOK_FOR_OVERDUE_S: Final = 0.5
 WAITING_FOR_ID: Final = "waiting for the leases of an earlier worker to expire"
 
 
-def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
+def run(settings: Settings, stop: Stop, notifier: Notifier) -> None:
     """Work until `stop` is requested. Raises WorkerError for what waiting cannot fix."""
-    log.info("Initialized with %s", settings.described())
     incarnation = uuid.uuid4().hex
     try:
         session = _enter(settings, stop, incarnation, notifier)
@@ -87,7 +87,7 @@ class Session:
         self,
         settings: Settings,
         incarnation: str,
-        notifier: SystemdNotifier,
+        notifier: Notifier,
         *,
         again: bool = False,
     ) -> None:
@@ -267,9 +267,7 @@ class Session:
         )
 
 
-def _enter(
-    settings: Settings, stop: Stop, incarnation: str, notifier: SystemdNotifier
-) -> Session | None:
+def _enter(settings: Settings, stop: Stop, incarnation: str, notifier: Notifier) -> Session | None:
     """The first session; None if stopped before. Fails at once if Redis is away, but waits while
     Redis refuses commands temporarily, for example while it loads its data.
 
@@ -284,11 +282,17 @@ def _enter(
         return session
 
     def attempt(action: Callable[[], T]) -> T:
-        return _once_redis_allows(action, outage, notifier, stop, refuses_for_now)
+        return _once_redis_allows(
+            action, settings, outage, notifier, stop, transient=refuses_for_now
+        )
 
     def examine() -> None:
         for finding in attempt(lambda: list(examined(settings))):
-            log.log(finding.log_level, str(finding))
+            # What is well, or equal in all partitions, is said by one of them.
+            is_repeated = finding.verdict == "ok" and settings.partition
+            level = logging.DEBUG if is_repeated else finding.log_level
+            once = {} if settings.partition is None else {"once": str(finding)}
+            log.log(level, str(finding), extra=once)
 
     try:
         give_up_s = time.monotonic() + settings.lease_seconds + 1
@@ -335,7 +339,9 @@ def _recover(
         return session
 
     try:
-        return _once_redis_allows(begin, outage, old.notifier, stop, is_transient)
+        return _once_redis_allows(
+            begin, settings, outage, old.notifier, stop, transient=is_transient
+        )
     except (redis.RedisError, RolledBack):
         if stop.requested:
             return old
@@ -386,9 +392,11 @@ def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
 
 def _once_redis_allows(
     action: Callable[[], T],
+    settings: Settings,
     outage: Outage,
-    notifier: SystemdNotifier,
+    notifier: Notifier,
     stop: Stop,
+    *,
     transient: Callable[[BaseException], bool],
 ) -> T:
     """Run `action`, and retry it while its errors are `transient`. The log and the
@@ -400,6 +408,8 @@ def _once_redis_allows(
             notifier.beat(lambda: outage.text)
         return action()
 
-    done = connection.retry_transient(attempt, stop, outage.note, transient)
+    # G6: once Redis is back, its shards are served again within a lease time.
+    longest_wait_s = min(connection.LONGEST_WAIT_S, settings.lease_seconds)
+    done = connection.retry_transient(attempt, stop, outage.note, transient, longest_wait_s)
     outage.end()
     return done

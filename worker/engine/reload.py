@@ -15,7 +15,7 @@ from worker.settings import NOT_HANDED_OVER, PREFIX, Settings, settings_handed_o
 
 _TAKEN_OVER: Final = ("log_level", "publish_interval")
 # A worker's id may hold its process id, and the parameters are compared by their hash.
-_NOT_COMPARED: Final = (*NOT_HANDED_OVER, "worker_id", "theta", "theta_file")
+_NOT_COMPARED: Final = (*NOT_HANDED_OVER, "worker_id", "partition", "theta", "theta_file")
 
 
 def read_again(settings: Settings) -> Settings:

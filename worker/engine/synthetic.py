@@ -66,7 +66,7 @@ class SyntheticFeeder:
         self._stream = settings.keys.input
         self._interval = settings.candle_interval
         self._interval_ms = settings.candle_interval_ms
-        self._symbols = sorted(settings.wanted_symbols or SYMBOLS)
+        self._symbols = sorted(filter(settings.has, settings.wanted_symbols or SYMBOLS))
         self._now_ms = now_ms
         self._next_ms = self._first_close_time_ms()
 

@@ -8,7 +8,7 @@ import math
 import socket
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from worker.log import log
 
@@ -16,6 +16,22 @@ BETWEEN_S: Final = 5.0
 BEATS_PER_WATCHDOG: Final = 4
 START_EXTENSION_S: Final = 60
 """Each message extends the start by this much: it may have to wait for a lease to run out."""
+
+
+class Notifier(Protocol):
+    """What a loop tells the service manager."""
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long the loop may wait for work between two messages."""
+
+    def ready(self) -> None:
+        """The loop has started. Only the first call tells anything."""
+
+    def beat(self, status: Callable[[], object]) -> None:
+        """The loop is alive. `status` is called only when a message is due, as it may be costly."""
+
+    def stopping(self) -> None: ...
 
 
 class SystemdNotifier:
@@ -32,21 +48,20 @@ class SystemdNotifier:
 
     @property
     def longest_wait_s(self) -> float:
-        """How long the loop may wait for work between two messages."""
         return self._between_s if self._address else math.inf
 
     def ready(self) -> None:
-        """The worker has started. Only the first call sends anything."""
         if not self._is_ready:
             self._is_ready = True
             self._next_s = 0.0
             self._send("READY=1")
 
-    def beat(self, status: Callable[[], str]) -> None:
-        """The loop is alive. `status` is called only when a message is due, as it may be costly."""
-        if not self._address or time.monotonic() < self._next_s:
-            return
-        lines = ["WATCHDOG=1", _status(status())]
+    def beat(self, status: Callable[[], object]) -> None:
+        if self._address and time.monotonic() >= self._next_s:
+            self.alive(status())
+
+    def alive(self, status: object) -> None:
+        lines = ["WATCHDOG=1", _status(status)]
         if not self._is_ready:
             lines.append(f"EXTEND_TIMEOUT_USEC={START_EXTENSION_S * 1_000_000}")
         self._send(*lines)

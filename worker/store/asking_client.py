@@ -1,6 +1,8 @@
 """A client that can send a script, continue without the reply, and read it later."""
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
@@ -48,6 +50,18 @@ class AskingClient(redis.Redis):
         except redis.ResponseError:
             return
         hear(reply)
+
+    def cut(self) -> None:
+        """End a read that blocks in another thread: there, it raises redis.ConnectionError."""
+        wire = self._connection._sock
+        if wire is not None:
+            with suppress(OSError):
+                # An SSL socket's own method would change what the other thread is using.
+                socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+    def disconnect(self) -> None:
+        """The next command connects again."""
+        self._connection.disconnect()
 
     def execute_command(self, *words: Any, **options: Any) -> Any:
         """An error reply keeps, as `call`, what it is the reply to."""

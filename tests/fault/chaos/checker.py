@@ -7,7 +7,7 @@ It shares no code with the worker: `expected.py` reads the input by the document
 import multiprocessing
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from typing import Final
@@ -15,7 +15,6 @@ from typing import Final
 from tests.fault.chaos.emissions import Published, check_symbol
 from tests.fault.chaos.expected import MOST_BYTES, QUARANTINED, Expected, Symbol, expected_of
 from tests.fault.chaos.history import Entry, History, digests
-from tests.fault.chaos.names import INPUT
 
 ENDS: Final = (
     *("applied", "duplicate", "revised", "late"),
@@ -26,6 +25,28 @@ DEAD_FIELDS: Final = ("error", "source_stream", "source_id")
 MOST_FIELDS: Final = 100
 FEW_OUTPUTS: Final = 5_000
 """Below this number, starting processes takes longer than it saves."""
+
+
+def violations_of_all(histories: Sequence[History]) -> list[str]:
+    """Those of each group, and what only shows when all partitions are looked at together."""
+    if len(histories) == 1:
+        return violations(histories[0])
+    found = {
+        text if text in history.complaints else f"{history.settings['input']}: {text}": None
+        for history in histories
+        for text in violations(history)
+    }
+    return [*found, *_in_two_partitions(histories)]
+
+
+def _in_two_partitions(histories: Sequence[History]) -> Iterator[str]:
+    partitions: dict[str, str] = {}
+    for history in histories:
+        ours = history.settings["input"]
+        published = {fields.get("symbol", "") for _, fields in history.outputs}
+        for symbol in sorted(published | history.windows.keys() | history.states.keys()):
+            if (other := partitions.setdefault(symbol, ours)) != ours:
+                yield f"{symbol!r} is in two partitions, those of {other} and {ours}"
 
 
 def violations(history: History) -> list[str]:
@@ -115,7 +136,7 @@ def _dead_letters(history: History, expected: Expected) -> Iterator[str]:
             yield f"{where}: no bad entry has this id"
             continue
         carried = {name: value for name, value in fields.items() if name not in DEAD_FIELDS}
-        is_told = fields.get("source_stream") == INPUT and fields.get("error")
+        is_told = fields.get("source_stream") == history.settings["input"] and fields.get("error")
         if carried != _cut(original) or not is_told:
             yield f"{where}: not the original fields with error and source: {fields!r:.300}"
     for source_id in expected.dead.keys() - seen:

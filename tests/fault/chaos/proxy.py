@@ -54,6 +54,13 @@ class Proxy:
         for link in links:
             link.close()
 
+    def cut_replicas(self) -> None:
+        """They connect again about a second later, and are behind until then."""
+        with self._guard:
+            links = [link for link in self._links if link.is_replica]
+        for link in links:
+            link.close()
+
     def arm(self, mischief: Mischief) -> None:
         with self._guard:
             self._armed.append(mischief)
@@ -108,6 +115,8 @@ class _Link:
         self._worker = worker
         self._redis = redis
         self._drops_reply = False
+        self.is_replica = False
+        """The other end replicates: it is no worker, and no mischief is for it."""
         for side in (worker, redis):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -119,7 +128,8 @@ class _Link:
     def carry_requests(self) -> None:
         with suppress(OSError):
             while piece := self._worker.recv(MOST_BYTES):
-                mischief = self._proxy.take("request", len(piece))
+                self.is_replica |= b"REPLCONF" in piece
+                mischief = self._mischief("request", piece)
                 if mischief and mischief.what == "late request":
                     self._deliver_late(piece, mischief.seconds)
                     return
@@ -133,10 +143,13 @@ class _Link:
     def carry_replies(self) -> None:
         with suppress(OSError):
             while piece := self._redis.recv(MOST_BYTES):
-                mischief = self._proxy.take("reply", len(piece))
+                mischief = self._mischief("reply", piece)
                 if self._drops_reply or not _carry(piece, self._worker, mischief):
                     break
         self.close()
+
+    def _mischief(self, direction: str, piece: bytes) -> Mischief | None:
+        return None if self.is_replica else self._proxy.take(direction, len(piece))
 
     def _deliver_late(self, piece: bytes, seconds: float) -> None:
         """The other thread closes the link once Redis has answered."""

@@ -5,38 +5,33 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import redis
-
-from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import copy_code
 from tests.fault.chaos.clock import build_library
-from tests.fault.chaos.cluster import Cluster
 from tests.fault.chaos.entries import (
     AHEAD_MS,
     MINUTE_MS,
     MOST_AHEAD_S,
-    NUMBER_FIELD,
-    SYMBOLS,
+    MOST_SYMBOLS,
     entries,
+    symbols_of,
 )
 from tests.fault.chaos.faults.floor import feed_before_the_group
-from tests.fault.chaos.faults.symbols import repair_all
 from tests.fault.chaos.faults.table import TABLE, UPGRADE
-from tests.fault.chaos.feeder import Feeder
+from tests.fault.chaos.group import Group
 from tests.fault.chaos.history import History
-from tests.fault.chaos.names import INPUT
+from tests.fault.chaos.names import Names
+from tests.fault.chaos.nodes import Nodes
+from tests.fault.chaos.one_server import OneServer
 from tests.fault.chaos.reference import judged_by, undisturbed, worker_settings
 from tests.fault.chaos.schedule import Conductor, schedule
-from tests.fault.chaos.servers import open_client
 from tests.fault.chaos.stage import Fault, Stage
 from tests.fault.chaos.trouble import HarnessTrouble
 from tests.fault.chaos.workers import WorkerProcesses
-from tests.support.worker_process import group_info
 
 KINDS: Final = frozenset(TABLE)
-MOST_CANDLES: Final = (MOST_AHEAD_S * 1_000 - AHEAD_MS) // MINUTE_MS * len(SYMBOLS)
+MOST_CANDLES: Final = (MOST_AHEAD_S * 1_000 - AHEAD_MS) // MINUTE_MS * MOST_SYMBOLS
 """With more, the last ones would close further ahead than workers allow."""
 FED_BEFORE: Final = 200
 """Entries that are there before the group is, which is created at their end."""
@@ -61,14 +56,26 @@ class Plan:
     older: Path | None = None
     """Redis 6.2, to begin with; without it there is no upgrade."""
 
+    partitions: int = 0
+    """On a Redis Cluster, so many; 0 for one Redis and one group."""
+
+    @property
+    def names(self) -> list[Names]:
+        """Those of each group."""
+        count = self.partitions
+        return [Names(each, count) for each in range(count)] if count else [Names()]
+
     @property
     def possible_kinds(self) -> frozenset[str]:
-        return frozenset(self.kinds) - (frozenset() if self.older else {UPGRADE})
+        where = "cluster" if self.partitions else "one server"
+        fit = {name for name in self.kinds if TABLE[name].where in (where, "anywhere")}
+        return frozenset(fit) - (frozenset() if self.older else {UPGRADE})
 
 
 @dataclass
 class Report:
-    history: History
+    histories: list[History]
+    """Of the group, or of each partition."""
     faults: Counter[str] = field(default_factory=Counter)
     bit: Counter[str] = field(default_factory=Counter)
     """How many of the faults met what they are meant to disturb."""
@@ -82,8 +89,8 @@ def run(plan: Plan, binary: Path, folder: Path) -> Report:
         report = whole.run()
     finally:
         whole.close()
-    if plan.with_reference:
-        report.history.reference = undisturbed(report.history, binary, folder, whole.clock_library)
+    for history in report.histories if plan.with_reference else ():
+        history.reference = undisturbed(history, binary, folder, whole.clock_library)
     return report
 
 
@@ -96,48 +103,69 @@ class _Run:
         self._plan = plan
         self._began_s = time.monotonic()
         self._told_s = self._began_s
-        first_close_ms = int(time.time() * 1_000) // MINUTE_MS * MINUTE_MS + AHEAD_MS - 1
-        self._history = History(
-            settings=judged_by(
-                seed=plan.seed,
-                entries=0,
-                faults=plan.faults,
-                workers=plan.workers,
-                breakage=plan.breakage,
-                max_ahead_ms=MOST_AHEAD_S * 1_000,
-            )
-        )
-        self._report = Report(self._history)
+        self._faults: list[list[Any]] = []
+        self._complaints: list[str] = []
         code = copy_code(folder, plan.breakage)  # may fail, so before anything runs
         self.clock_library = build_library(folder)
         self._plan_of_faults = schedule(plan.seed, plan.faults, plan.possible_kinds)
-        is_upgraded = any(planned.fault.name == UPGRADE for planned in self._plan_of_faults)
-        older = plan.older if is_upgraded else None
-        self._cluster = Cluster(binary, folder, self.clock_library, older)
-        settings = worker_settings(folder) | {"redis_port": self._cluster.proxy.port}
+        self._servers = self._started_servers(binary, folder)
+        settings = worker_settings(folder) | self._servers.settings
         self._processes = WorkerProcesses(
             code, folder, self.clock_library, settings, self._complain
         )
-        fed = entries(plan.seed, plan.candles, first_close_ms)
-        self._feeder = Feeder(fed, first_close_ms, lambda: self._cluster.port, plan.seed)
-        self._stage = Stage(
-            self._cluster, self._processes, self._feeder, plan.workers, self._note, self._complain
-        )
-        self._conductor = Conductor(self._stage, self._tick, self._has_ended)
+        first_close_ms = int(time.time() * 1_000) // MINUTE_MS * MINUTE_MS + AHEAD_MS - 1
+        self._groups = [self._group(names, first_close_ms) for names in plan.names]
+        self._stages = [
+            Stage(
+                *(group.names, self._servers.of(group.names), self._processes, group.feeder),
+                *(plan.workers, self._note, self._complain),
+            )
+            for group in self._groups
+        ]
+        self._report = Report([group.history for group in self._groups])
+        self._conductor = Conductor(self._stages, self._tick, self._has_ended)
         self._may_give_up = False
 
+    def _started_servers(self, binary: Path, folder: Path) -> OneServer | Nodes:
+        if self._plan.partitions:
+            return Nodes(binary, folder, self.clock_library, self._plan.partitions)
+        is_upgraded = any(planned.fault.name == UPGRADE for planned in self._plan_of_faults)
+        older = self._plan.older if is_upgraded else None
+        return OneServer(binary, folder, self.clock_library, older)
+
+    def _group(self, names: Names, first_close_ms: int) -> Group:
+        plan = self._plan
+        settings = judged_by(
+            names,
+            seed=plan.seed,
+            entries=0,
+            faults=plan.faults,
+            workers=plan.workers,
+            breakage=plan.breakage,
+            max_ahead_ms=MOST_AHEAD_S * 1_000,
+        )
+        # All have the same log of faults.
+        history = History(settings, faults=self._faults, complaints=self._complaints)
+        count = plan.candles // len(plan.names)
+        fed = entries(plan.seed, count, first_close_ms, symbols_of(names))
+        return Group(names, self._servers.of(names), fed, first_close_ms, history)
+
     def run(self) -> Report:
-        self._feeder.start()
-        self._feed(min(FED_BEFORE, self._plan.candles // 10))
-        self._until(lambda: self._feeder.fed == self._feeder.goal, "the first entries are fed")
-        feed_before_the_group(self._stage)
-        last_id = self._cluster.master.command("XINFO STREAM", INPUT)["last-generated-id"]
-        self._history.settings["start_id"] = last_id.decode()
+        for group, stage in zip(self._groups, self._stages, strict=True):
+            group.feeder.start()
+            group.feed(min(FED_BEFORE, group.candles // 10))
+            self._until(
+                lambda group=group: group.feeder.fed == group.feeder.goal,  # type: ignore[misc]
+                "the first entries are fed",
+            )
+            feed_before_the_group(stage)
+            group.starts_here()
         for _ in range(self._plan.workers):
             self._processes.start()
         self._until(
             lambda: len(self._processes.able()) == self._plan.workers, "all workers are ready"
         )
+        self._until(self._servers.are_settled, "all servers are ready")
         try:
             self._may_give_up = True
             self._suffer()
@@ -145,21 +173,24 @@ class _Run:
             self._may_give_up = False
             self._conductor.abandon()
         self._finish()
-        self._report.fed_again = self._feeder.rewound
+        self._report.fed_again = sum(group.feeder.rewound for group in self._groups)
         return self._report
 
     def close(self) -> None:
-        self._feeder.stop()
+        for group in self._groups:
+            group.feeder.stop()
         self._processes.kill_all()
-        self._cluster.close()
+        self._servers.close()
 
     def _suffer(self) -> None:
-        plan, before = self._plan_of_faults, self._feeder.goal
+        plan, before = self._plan_of_faults, [group.feeder.goal for group in self._groups]
         for number, planned in enumerate(self._conductor.run(plan)):
-            self._feed(before + (self._plan.candles - before) * (number + 1) // len(plan))
+            for group, fed in zip(self._groups, before, strict=True):
+                group.feed(fed + (group.candles - fed) * (number + 1) // len(plan))
             self._let_flow()
             self._note(f"fault {number + 1}: {planned.fault.name}")
-        self._feed(self._plan.candles)
+        for group in self._groups:
+            group.feed(group.candles)
 
     def _has_ended(self, fault: Fault, bit: bool) -> None:
         self._report.faults[fault.name] += 1
@@ -167,10 +198,7 @@ class _Run:
 
     @property
     def _is_hopeless(self) -> bool:
-        return len(self._history.complaints) >= MOST_COMPLAINTS
-
-    def _feed(self, goal: int) -> None:
-        self._feeder.goal = self._history.settings["entries"] = goal
+        return len(self._complaints) >= MOST_COMPLAINTS
 
     def _let_flow(self) -> None:
         """Faults must hit busy workers: not idle ones, and not with the whole run still to do."""
@@ -186,10 +214,11 @@ class _Run:
         """All faults are over: now the workers must finish everything."""
         self._may_give_up = False
         # Workers that have already failed may never finish.
-        patience_s = BAD_RUN_TIMEOUT_S if self._history.complaints else FINISH_TIMEOUT_S
+        patience_s = BAD_RUN_TIMEOUT_S if self._complaints else FINISH_TIMEOUT_S
         give_up_s = time.monotonic() + patience_s
-        with open_client(self._cluster.port) as client:
-            repair_all(client)
+        self._until(self._servers.are_settled, "all servers are well")
+        for group in self._groups:
+            group.repair()
         while self._behind() != 0:
             if time.monotonic() > give_up_s:
                 self._complain(
@@ -204,31 +233,19 @@ class _Run:
                 self._processes.terminate(worker)
             self._conductor.tick()
         self._processes.kill_all()
-        with open_client(self._cluster.port) as client:
-            histories.collect(client, self._history)
+        for group in self._groups:
+            group.collect()
 
     def _behind(self) -> int | None:
-        """How many entries up to the goal are not finished; None while Redis does not answer."""
-        try:
-            with open_client(self._cluster.port) as client:
-                group, stream = (
-                    group_info(client),
-                    cast("dict[str, Any]", client.xinfo_stream(INPUT)),
-                )
-                last_read = group["last-delivered-id"]
-                [(_, fields)] = cast("list[Any]", client.xrange(INPUT, last_read, last_read))
-        except (redis.RedisError, KeyError, ValueError):
-            return None
-        unread = self._feeder.goal - 1 - int(fields[NUMBER_FIELD])
-        if last_read != stream["last-generated-id"]:
-            unread = max(1, unread)
-        return int(group["pending"]) + unread
+        """How many entries are not finished; None while a server does not answer."""
+        found = [group.behind() for group in self._groups]
+        return None if None in found else sum(each or 0 for each in found)
 
     def _until(self, condition: Callable[[], Any], what: str) -> None:
         give_up_s = time.monotonic() + START_TIMEOUT_S
         while not condition():
             if time.monotonic() > give_up_s or self._is_hopeless:
-                seen = "; ".join(self._history.complaints) or "no complaints"
+                seen = "; ".join(self._complaints) or "no complaints"
                 raise HarnessTrouble(f"timed out waiting until {what}: {seen}")
             self._conductor.tick()
 
@@ -236,22 +253,24 @@ class _Run:
         self._processes.watch()
         if self._is_hopeless and self._may_give_up:
             raise _Hopeless
-        if self._feeder.trouble:
-            raise HarnessTrouble(f"the feeder failed: {self._feeder.trouble!r}")
+        for group in self._groups:
+            if group.feeder.trouble:
+                raise HarnessTrouble(f"the feeder failed: {group.feeder.trouble!r}")
         if time.monotonic() - self._told_s > PROGRESS_S:
             self._told_s = time.monotonic()
+            fed = sum(group.feeder.fed for group in self._groups)
             print(
                 f"{self._seconds():6.1f} s  {sum(self._report.faults.values())} faults  "
-                f"{self._feeder.fed} fed  {self._behind()} behind  {self._processes.size} workers",
+                f"{fed} fed  {self._behind()} behind  {self._processes.size} workers",
                 flush=True,
             )
 
     def _note(self, text: str) -> None:
-        self._history.faults.append([round(self._seconds(), 3), text])
+        self._faults.append([round(self._seconds(), 3), text])
 
     def _complain(self, text: str) -> None:
         self._note(f"COMPLAINT: {text}")
-        self._history.complaints.append(f"after {self._seconds():.1f} s: {text}")
+        self._complaints.append(f"after {self._seconds():.1f} s: {text}")
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began_s

@@ -1,0 +1,87 @@
+"""The nodes of a Redis Cluster die, pause and change places, and slots move between them."""
+
+import random
+import time
+from typing import Final
+
+from tests.fault.chaos.nodes import NODE_TIMEOUT_MS
+from tests.fault.chaos.stage import LONGEST_STEP_S, Stage, Steps, Waiting, until
+from tests.fault.chaos.trouble import HarnessTrouble
+from tests.support.cluster_nodes import end_moving, keys_in, move_keys, start_moving
+
+A_FAILOVER_S: Final = NODE_TIMEOUT_MS / 1_000 + 2.0
+BETWEEN_LOOKS_S: Final = 0.2
+AT_ONCE: Final = (1, 3, 10)
+
+
+def master_killed(stage: Stage, rng: random.Random) -> Steps:
+    """Its replica takes over by itself, and may be behind; it comes back as a replica."""
+    servers = stage.partition_servers
+    master, replica = servers.master, servers.replica()
+    if replica is None:
+        return False
+    if rng.random() < 0.7:
+        master.proxy.cut_replicas()
+        yield rng.uniform(0.1, 0.8)
+    stage.note(f"master on port {master.port} killed")
+    master.kill()
+    comes_back_at_once = rng.random() < 0.2
+    if not comes_back_at_once:
+        yield from until(lambda: servers.master is not master, "a replica has taken over")
+        yield rng.uniform(0, 1)
+    master.start_from_aof()
+    yield from _settled(stage)
+    return servers.master is not master
+
+
+def failover_by_hand(stage: Stage, rng: random.Random) -> Steps:
+    servers = stage.partition_servers
+    master, replica = servers.master, servers.replica()
+    if replica is None:
+        return False
+    how = rng.choice([(), ("FORCE",), ("TAKEOVER",)])
+    stage.note(f"CLUSTER FAILOVER {' '.join(how)} on port {replica.port}")
+    replica.command("CLUSTER FAILOVER", *how)
+    yield from until(lambda: servers.master is replica, "the replica has taken over")
+    yield from _settled(stage)
+    return servers.master is not master
+
+
+def node_paused(stage: Stage, rng: random.Random) -> Steps:
+    """For longer than the others wait, or not. A master that wakes up believes that it is one
+    still, and finds requests that were sent to it long ago.
+    """
+    servers = stage.partition_servers
+    master = servers.master
+    seconds = rng.choice([0.3, 1.0, A_FAILOVER_S, 2 * A_FAILOVER_S])
+    stage.note(f"node on port {master.port} paused for {seconds} s")
+    master.pause()
+    yield seconds
+    master.resume()
+    yield from _settled(stage)
+    return True
+
+
+def slot_moved(stage: Stage, rng: random.Random) -> Steps:
+    """Key by key, while workers and the feeder want to use it."""
+    servers = stage.partition_servers
+    source, slot = servers.master, servers.slot
+    target = rng.choice(servers.other_masters())
+    stage.note(f"slot {slot} moves from port {source.port} to {target.port}")
+    start_moving(slot, source, target)
+    yield rng.uniform(0, 0.3)
+    while keys := keys_in(source, slot, rng.choice(AT_ONCE)):
+        move_keys(keys, source, target)
+        yield rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 0.3)])
+    yield rng.uniform(0, 0.3)
+    end_moving(slot, source, target)
+    yield from _settled(stage)
+    return servers.master is target
+
+
+def _settled(stage: Stage) -> Waiting:
+    give_up_s = time.monotonic() + LONGEST_STEP_S
+    while not stage.servers.are_settled():
+        if time.monotonic() > give_up_s:
+            raise HarnessTrouble("the cluster is not well again")
+        yield BETWEEN_LOOKS_S

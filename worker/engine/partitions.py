@@ -1,0 +1,66 @@
+"""All partitions in one process: a loop for each, in a thread with its own connections to Redis.
+
+A loop that waits for Redis, or calculates in C, leaves Python to the others. One whose node is away
+waits for it alone. What ends one loop ends them all, as it would end a worker.
+"""
+
+import threading
+
+import redis
+
+from worker.engine.group import refuse_another_number
+from worker.engine.loop import run as run_loop
+from worker.engine.shared_notifier import LoopNotifier, SharedNotifier
+from worker.engine.systemd import SystemdNotifier
+from worker.log import begin_lines_with
+from worker.settings import Settings
+from worker.stop import Stop, ThreadStop
+from worker.store import connection
+from worker.store.refusal import refuses_for_now
+
+
+def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
+    """Work on all partitions until `stop` is requested. Raises what ended the first loop that could
+    not go on.
+    """
+    partitions = settings.each_partition()
+    _refuse_another_number(partitions[0])
+    names = [f"p{number:02d}" for number in range(len(partitions))]
+    stops = [stop.of_thread() for _ in partitions]
+    notifiers = SharedNotifier(notifier, names).of_each()
+    errors: list[Exception] = []
+    ended = threading.Event()
+
+    def loop(name: str, settings: Settings, stop: ThreadStop, notifier: LoopNotifier) -> None:
+        begin_lines_with(name)
+        try:
+            run_loop(settings, stop, notifier)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threads = [
+        threading.Thread(target=loop, args=each, name=each[0], daemon=True)
+        for each in zip(names, partitions, stops, notifiers, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    stop.interrupts(ended.wait)
+    for each in stops:
+        each.request()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _refuse_another_number(first: Settings) -> None:
+    """Before any loop creates a group: with another number, the first partition is there too."""
+    try:
+        with connection.open_client(first, block_s=0) as client:
+            refuse_another_number(client, first)
+    except redis.RedisError as error:
+        # While Redis loads its data, the loops wait for it.
+        if not refuses_for_now(error):
+            raise connection.unusable(error, first) from error
