@@ -412,7 +412,12 @@ def settings_from(
 
 def environment_with(**changes: str) -> dict[str, str]:
     """The environment for a child process: our own settings with `changes` applied."""
-    return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
+    return os.environ | as_variables(**changes)
+
+
+def as_variables(**settings: str) -> dict[str, str]:
+    """As they stand in an environment."""
+    return {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
 
 
 def on_dumb_terminal(environ: Mapping[str, str] = os.environ) -> bool:
