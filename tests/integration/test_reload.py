@@ -8,6 +8,7 @@ from pathlib import Path
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.partitioned import groups
 from tests.support.processes import MARKETSTATE, environment, piped
 from tests.support.worker_process import WorkerProcess, counters, feed, wait_until_finished
 from worker.local.redis_server import EmbeddedRedis
@@ -95,6 +96,22 @@ def test_beside_another_worker_the_publish_interval_stays(
         feed(client, CANDLES)
         wait_until_finished(client, len(CANDLES))
         assert (worker.terminate(), other.terminate()) == (0, 0)
+
+
+def test_each_partition_takes_over_what_can_change(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: a loop for each of them, in one process that gets one signal."""
+    with Service(server, tmp_path / "one", partitions=3) as worker:
+        worker.wait_for_log(READY, times=3)
+        worker.reload(publish_interval=180, log_level="DEBUG", partitions=4)
+        worker.wait_for_log("MARKETSTATE_PUBLISH_INTERVAL is now 180; it was 60", times=3)
+        worker.wait_for_log(READY, times=6)
+        assert worker.log.count("MARKETSTATE_LOG_LEVEL is now DEBUG") == 3
+        assert worker.log.count("a change of MARKETSTATE_PARTITIONS needs a restart") == 3
+        for group in groups(3):
+            assert b" publish_interval=180 " in client.hget(group.keys.meta, "settings")  # type: ignore[operator]
+        assert worker.terminate() == 0
 
 
 def test_what_needs_a_restart_is_named_and_does_not_change(
