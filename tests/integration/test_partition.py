@@ -36,7 +36,7 @@ def test_a_worker_of_a_partition_touches_no_key_without_its_tag_and_none_that_mu
     """No script spans two nodes; and none begins while a node hands over the keys of the slot."""
     feed_all(client, made_candles(SYMBOLS, FILLED))
     with monitored(server) as commands:
-        worker = small_worker(server, start="replay", backfill_keys="none", **OF_2)
+        worker = small_worker(server, start="replay", backfill_keys="none", batch=4, **OF_2)
         work_off(worker)
         stream, group = worker.keys.input, worker.keys.group
         client.xadd(stream, {"symbol": IN_2[0], "payload": "broken"})

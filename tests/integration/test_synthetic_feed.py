@@ -45,6 +45,20 @@ def test_no_worker_feeds_a_candle_that_another_has_fed(
     }
 
 
+def test_each_partition_gets_its_own_symbols(server: EmbeddedRedis, client: redis.Redis) -> None:
+    """Two of four have none of them, and one has several."""
+    fed = 0
+    for partition in range(4):
+        given: dict[str, Any] = {"partitions": 4, "partition": partition, "shards": 2}
+        worker = SteppedWorker(server, "a", source="synthetic", **given)
+        feeder(worker, client, START_MS).feed()
+        feeder(worker, client, START_MS + MINUTE_MS).feed()
+        worker.keep()
+        fed += worker.finish_all()
+        assert client.exists(worker.keys.dead_stream) == 0
+    assert fed == ALL + len(SYMBOLS)
+
+
 def test_what_a_worker_left_incomplete_is_completed_by_the_next(
     worker: SteppedWorker, client: redis.Redis
 ) -> None:

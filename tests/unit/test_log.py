@@ -2,13 +2,14 @@
 
 import ast
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from worker.log import Repeats, configure, log
+from worker.log import Repeats, begin_lines_with, configure, log
 
 WORKER = Path(__file__).parents[2] / "worker"
 
@@ -136,6 +137,46 @@ def test_how_long_a_sum_can_wait_is_known(lines: Lines) -> None:
     assert lines.repeats.seconds_to_tell == 40
     lines.now_s += 50
     assert lines.repeats.seconds_to_tell == 0
+
+
+def in_threads(*actions: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=action) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_each_line_of_a_thread_begins_with_its_part_and_a_sum_names_that_of_its_example(
+    lines: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loop_of_a_partition() -> None:
+        begin_lines_with("p07")
+        log.info("a\nb")
+        warn_of_bad_entries(0, 12)
+
+    def loop_of_another() -> None:
+        begin_lines_with("p03")
+        lines.repeats.tell(at_once=True)
+
+    configure("INFO", for_journal=True)
+    log.filters = [lines.repeats]
+    in_threads(loop_of_a_partition)
+    log.info("c")
+    in_threads(loop_of_another)
+    first, second, *others, last, of_sum = capsys.readouterr().err.splitlines()
+    assert (first, second, last) == ("<6>p07 a", "<6>p07 b", "<6>c")
+    assert others == [f"<4>p07 entry {i} is bad" for i in range(Repeats.FEW)]
+    assert of_sum == ("<4>2 more of this kind in the last 0 s, such as: p07 entry 11 is bad")
+
+
+def test_threads_share_the_limits(lines: Lines) -> None:
+    """G5: with a limit for each, sixteen partitions would be sixteen floods."""
+    in_threads(*[lambda: warn_of_bad_entries(0, 500)] * 4)
+    lines.repeats.tell(at_once=True)
+    *in_full, of_sum = lines.new()
+    assert len(in_full) == Repeats.FEW
+    assert of_sum.startswith(f"WARNING {4 * 500 - Repeats.FEW:,} more of this kind")
 
 
 def test_no_warning_of_ours_is_of_every_kind() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import pytest
@@ -133,6 +133,72 @@ def test_stopping_can_be_requested_without_a_signal() -> None:
     assert not stop.requested
     stop.requested = True
     assert stop.requested
+
+
+def in_a_thread(wait: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_request_ends_the_sleep_of_another_thread() -> None:
+    stop = Stop().of_thread()
+    sleeper = in_a_thread(lambda: stop.sleep(PATIENCE_S))
+    stop.request()
+    sleeper.join(PATIENCE_S / 2)
+    assert not sleeper.is_alive()
+    assert stop.requested
+
+
+def test_a_request_cuts_the_wait_of_another_thread_and_what_that_raises_is_no_error() -> None:
+    """G6: on a clean stop, shards are released at once."""
+    stop = Stop().of_thread()
+    began, is_cut, done = threading.Event(), threading.Event(), []
+
+    def wait() -> None:
+        began.set()
+        is_cut.wait()
+        raise ConnectionError("cut")
+
+    def stopped() -> None:
+        stop.interrupts(wait, cut=is_cut.set)
+        done.append("released")
+
+    waiter = in_a_thread(stopped)
+    assert began.wait(PATIENCE_S)
+    stop.request()
+    waiter.join(PATIENCE_S)
+    assert done == ["released"]
+
+
+def test_without_a_request_an_error_in_another_thread_is_one() -> None:
+    stop = Stop().of_thread()
+
+    def fails() -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        stop.interrupts(fails)
+
+
+def test_after_the_wait_and_before_the_next_nothing_is_cut() -> None:
+    """G3: the commit of the current batch is not disturbed."""
+    stop, cuts = Stop().of_thread(), []
+    stop.interrupts(lambda: None, cut=lambda: cuts.append("a commit"))
+    stop.request()
+    stop.interrupts(lambda: cuts.append("a wait"), cut=lambda: cuts.append("a commit"))
+    assert cuts == []
+
+
+def test_a_hangup_reaches_each_thread(stop: Stop) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    stop.listen_for_hangup()
+    one, two = stop.of_thread(), stop.of_thread()
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (one.hung_up, two.hung_up, one.requested) == (True, True, False)
 
 
 STUBBORN = """

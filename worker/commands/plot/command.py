@@ -21,6 +21,7 @@ from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import from_files, from_stream
 from worker.commands.view_extra import without_view_extra
+from worker.engine.all_partitions import of_all
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
@@ -72,7 +73,7 @@ def command(options: argparse.Namespace) -> int:
         hint = "a state needs 257 closes"
     else:
         found = from_stream(options.symbols, settings, last)
-        where = f"{settings.output_stream} at {connection.address(settings)}"
+        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
         hint = _NO_STATE_YET
     chosen = _chosen(options.symbols, found, where, hint)
     for series in chosen:

@@ -7,8 +7,8 @@ may run at the same time: data that must be consistent is read at one moment, if
 import argparse
 import math
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import redis
@@ -17,21 +17,22 @@ from redis.client import Pipeline
 from schemas.entry_id import entry_time_ms
 from schemas.interval import state_step_ms
 from worker.commands.durations import brief_duration
+from worker.commands.folding import folded, invented_anywhere
 from worker.commands.options import add_namespace, amount
 from worker.commands.verify.against import compare
 from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
 from worker.engine import key_health
+from worker.engine.all_partitions import AllPartitions, Answer, of_all
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
-from worker.engine.invented import TITLE, invented
 from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
 from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
 from worker.engine.status import Status, enough_for, read_status
+from worker.engine.status_of_all import free_shards, summed
 from worker.errors import CheckFailed, WorkerError
 from worker.files.piped import readable_path
 from worker.settings import PREFIX, Settings, settings_from
-from worker.store import connection
 from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
@@ -135,31 +136,64 @@ def verify(
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
         max_state_age_s = _max_state_age_s(settings)
+    every = AllPartitions(settings)
     try:
-        with connection.open_client(settings, block_s=0) as client:
-            for found in invented(client, settings):
-                yield Finding("FAIL" if found.is_recent else "warn", TITLE, found.text)
-            status = _status(client, settings, max_lag)
-            yield _backlog(status, max_lag, max_age_s)
-            yield _holders(status, settings)
-            yield from _commits(status)
-            yield from _lost_and_dead(status, settings)
-            yield from _room(status, settings)
-            yield _output_stream(client, settings, status, max_state_age_s)
-            yield from _other_program(client, settings, status, max_state_age_s)
-            yield from _expiries(client, settings, status)
-            symbols = {one.symbol for one in status.symbols} - ignored
-            aside = {
-                symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored
-            }
-            if status.quarantine_hidden:
-                yield Finding("warn", "quarantine", status.quarantine_hidden)
-            for symbol, why in aside.items():
-                yield Finding("FAIL", symbol, f"is set aside: {why}")
-            judge = Judge(settings, max_state_age_s, _why_no_newer(status))
-            yield from _symbols(client, settings, symbols - aside.keys(), judge)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+        yield from invented_anywhere(every, settings)
+        answers = every.ask(lambda client, part: _status(client, part, max_lag))
+        statuses = {each.settings.keys.input: each.found for each in answers if each.found}
+        status = summed(settings, answers)
+        yield from _unread(answers)
+        yield _backlog(status, max_lag, max_age_s)
+        yield _holders(status, settings)
+        yield from _commits(status)
+        yield from _lost_and_dead(status, settings)
+
+        def judge(client: Client, part: Settings) -> list[Finding]:
+            """What a sum would hide."""
+            own = statuses.get(part.keys.input)
+            return list(_of_one(client, part, own, max_state_age_s)) if own else []
+
+        judged = every.ask(judge)
+        yield from _unread(judged)
+        found = [(each.tag, each.found or []) for each in judged]
+        yield from folded(found, settings.partitions)
+        aside = {symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored}
+        if status.quarantine_hidden:
+            yield Finding("warn", "quarantine", status.quarantine_hidden)
+        for symbol, why in aside.items():
+            yield Finding("FAIL", symbol, f"is set aside: {why}")
+        symbols = {one.symbol for one in status.symbols} - ignored
+        yield from _without_candles(settings, symbols)
+
+        def judge_symbols(client: Client, part: Settings) -> _OfSymbols:
+            own = statuses.get(part.keys.input)
+            tracked = {one.symbol for one in own.symbols} if own else set()
+            if settings.wanted_symbols is not None:
+                tracked &= settings.wanted_symbols
+            no_newer = _why_no_newer(own) if own else ""
+            judge = Judge(part, max_state_age_s, no_newer)
+            return _symbols(client, part, tracked - ignored - aside.keys(), judge)
+
+        of_symbols = every.ask(judge_symbols)
+        yield from _unread(of_symbols)
+        yield from _summaries([each.found for each in of_symbols if each.found])
+    finally:
+        every.close()
+
+
+def _unread(answers: Iterable[Answer[Any]]) -> Iterator[Finding]:
+    for each in answers:
+        if each.trouble:
+            yield Finding("FAIL", each.tag, f"cannot be read: {each.trouble}")
+
+
+def _of_one(
+    client: Client, settings: Settings, status: Status, max_state_age_s: float
+) -> Iterator[Finding]:
+    yield from _room(status, settings)
+    yield _output_stream(client, settings, status, max_state_age_s)
+    yield from _other_program(client, settings, status, max_state_age_s)
+    yield from _expiries(client, settings, status)
 
 
 def _max_state_age_s(settings: Settings) -> float:
@@ -198,8 +232,8 @@ def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
 
 
 def _holders(status: Status, settings: Settings) -> Finding:
-    free = [shard.shard for shard in status.shards if shard.holder is None]
-    held = len(status.shards) - len(free)
+    free = free_shards(status.shards)
+    held = len(status.shards) - sum(map(len, free.values()))
     if held == 0 and settings.replay_namespace and status.backlog == 0:
         return Finding("skip", "workers", "none, and the replay is finished")
     if held == 0:
@@ -208,7 +242,8 @@ def _holders(status: Status, settings: Settings) -> Finding:
     text = f"{len(holders)} hold {held} of {len(status.shards)} shards"
     if free:
         # Normal for a moment when workers stop or start; the backlog shows if it lasts.
-        return Finding("warn", "workers", f"{text}; free: {', '.join(map(str, free))}")
+        every = (f"{tag} {shard}".lstrip() for tag in free for shard in free[tag])
+        return Finding("warn", "workers", f"{text}; free: {', '.join(every)}")
     return Finding("ok", "workers", text)
 
 
@@ -219,7 +254,7 @@ def _commits(status: Status) -> Iterator[Finding]:
 
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
     meanings = {
-        "dead": f"could not be read; see {settings.keys.dead_stream}",
+        "dead": f"could not be read; see {of_all(settings.dead_stream, settings)}",
         "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
     }
     for counter, meaning in meanings.items():
@@ -237,9 +272,9 @@ def _expiries(client: Client, settings: Settings, status: Status) -> Iterator[Fi
 
 def _room(status: Status, settings: Settings) -> Iterator[Finding]:
     count = sum(shard.symbols for shard in status.shards)
-    if count >= settings.max_symbols:
+    if count >= settings.most_symbols:
         text = (
-            f"the group has {count}, and {PREFIX}MAX_SYMBOLS allows {settings.max_symbols}: "
+            f"the group has {count}, and {PREFIX}MAX_SYMBOLS allows {settings.most_symbols}: "
             "entries of new ones are dead letters"
         )
         yield Finding("warn", "symbols", text)
@@ -254,9 +289,9 @@ def _output_stream(
         text = "nothing has been published yet; see deploy/README.md, No state yet"
         return Finding("skip", subject, text)
     for _ in range(TRIES):
-        last: Any = client.xrevrange(settings.output_stream, count=1)
+        last: Any = client.xrevrange(settings.keys.output_stream, count=1)
         if not last:
-            return Finding("FAIL", subject, f"{settings.output_stream} is empty")
+            return Finding("FAIL", subject, f"{settings.keys.output_stream} is empty")
         symbol = last[0][1].get(b"symbol", b"").decode(errors="replace")
         time, newest, published = _time_newest_and_record(client, settings, symbol)
         if newest != last:
@@ -284,7 +319,7 @@ def _other_program(
     if entries:
         time: Any = client.time()
         age_s = (clock_ms(time) - entries.newest_ms) / 1_000
-        text = f"{entries.text(settings.output_stream)} (the last {brief_duration(age_s)} ago)"
+        text = f"{entries.text(settings.keys.output_stream)} (the last {brief_duration(age_s)} ago)"
         yield Finding("FAIL" if age_s <= max_state_age_s else "warn", subject, text)
     symbols = [*(entries.symbols if entries else ()), *(one.symbol for one in status.symbols)]
     if text := others_hashes(client, settings, symbols):
@@ -296,33 +331,50 @@ def _time_newest_and_record(client: Client, settings: Settings, symbol: str) -> 
 
     def ask(reads: Pipeline) -> None:
         reads.time()
-        reads.xrevrange(settings.output_stream, count=1)
+        reads.xrevrange(settings.keys.output_stream, count=1)
         queue_reads_of(reads, settings.keys, symbol)
 
     time, newest, fields, encoded = read_together(client, ask)
     return [time, newest, published_of(fields, encoded).encoded]
 
 
-def _symbols(
-    client: Client, settings: Settings, symbols: set[str], judge: Judge
-) -> Iterator[Finding]:
-    """The problems with single symbols, then one line for each check."""
-    wanted = settings.wanted_symbols
-    tracked = symbols if wanted is None else symbols & wanted
-    for symbol in sorted((wanted or frozenset()) - tracked):
+def _without_candles(settings: Settings, symbols: set[str]) -> Iterator[Finding]:
+    for symbol in sorted((settings.wanted_symbols or frozenset()) - symbols):
         yield Finding("warn", symbol, "no candle has arrived yet")
+
+
+class _OfSymbols(NamedTuple):
+    """What was found of the symbols of one partition."""
+
+    findings: list[Finding]
+    counts: dict[str, Counter[str]]
+    """Check -> verdict -> states."""
+    tracked: int
+
+
+def _symbols(client: Client, settings: Settings, tracked: set[str], judge: Judge) -> _OfSymbols:
+    findings = []
     counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
     for symbol in sorted(tracked):
         held = _held(client, settings, symbol)
         if isinstance(held, str):
-            yield Finding("FAIL", symbol, held)
+            findings.append(Finding("FAIL", symbol, held))
             continue
         for check, verdict, text in judge.judge(held):
             counts[check][verdict] += 1
             if text:
-                yield Finding(verdict, symbol, text)
+                findings.append(Finding(verdict, symbol, text))
+    return _OfSymbols(findings, counts, len(tracked))
+
+
+def _summaries(every: Sequence[_OfSymbols]) -> Iterator[Finding]:
+    """The problems with single symbols, then one line for each check."""
+    for each in every:
+        yield from each.findings
+    tracked = sum(each.tracked for each in every)
     for check, meaning in _SUMMARIES.items():
-        yield _summary(check, meaning, counts[check], len(tracked))
+        counts = sum((each.counts[check] for each in every), Counter[str]())
+        yield _summary(check, meaning, counts, tracked)
 
 
 def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
