@@ -11,6 +11,7 @@ from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import FILLED
 from tests.support.stepped_partitions import (
+    PARTITIONS,
     SYMBOLS,
     partition_workers,
     settings_of_all,
