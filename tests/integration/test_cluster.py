@@ -242,3 +242,26 @@ def test_any_node_of_the_url_is_enough(server_binary: Path) -> None:
         assert len(stepped(cluster).keep()) == 16
         with pytest.raises(redis.ConnectionError, match="Connection refused"):
             open_client(settings_of(cluster, redis_url=url_of(*gone)), block_s=0)
+
+
+def test_nodes_are_found_at_whatever_address_they_announce(server_binary: Path) -> None:
+    announced = ("--bind", "127.0.0.1", "::1", "--cluster-announce-ip", "::1")
+    with LocalCluster(server_binary, *announced, masters=1) as cluster:
+        [node] = cluster.nodes
+
+        def host() -> object:
+            with open_client(settings_of(cluster), block_s=0) as client:
+                client.ping()
+                return client.connection_pool.connection_kwargs["host"]
+
+        assert host() == "::1"
+        with open_client(
+            settings_of(cluster, redis_url=f"redis+cluster://[::1]:{node.port}"), block_s=0
+        ) as client:
+            assert client.ping()
+        if node.command("INFO", "server")["redis_version"] < "7":
+            return
+        node.command("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        for endpoint, expected in (("hostname", "localhost"), ("unknown-endpoint", "127.0.0.1")):
+            node.command("CONFIG", "SET", "cluster-preferred-endpoint-type", endpoint)
+            assert host() == expected

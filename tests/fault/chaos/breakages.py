@@ -152,7 +152,7 @@ BREAKAGES: Final = {
         ["symbols retire"],
         times=3,
     ),
-    # A commit that is refused while its slot moves is sent again, later and to the new node, and not
+    # A commit that is refused while its slot moves is sent again later, to the new node, and is not
     # fenced: by then, another worker has the shard.
     "moved": Breakage(
         [
