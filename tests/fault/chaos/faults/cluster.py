@@ -49,12 +49,15 @@ def failover_by_hand(stage: Stage, rng: random.Random) -> Steps:
 
 
 def node_paused(stage: Stage, rng: random.Random) -> Steps:
-    """For longer than the others wait, or not. A master that wakes up believes that it is one
-    still, and finds requests that were sent to it long ago.
+    """For longer than the others wait, or not."""
+    return (yield from pause_node(stage, rng.choice([0.3, 1.0, A_FAILOVER_S, 2 * A_FAILOVER_S])))
+
+
+def pause_node(stage: Stage, seconds: float) -> Steps:
+    """A master that wakes up believes that it is one still, and finds requests that were sent to it
+    long ago.
     """
-    servers = stage.partition_servers
-    master = servers.master
-    seconds = rng.choice([0.3, 1.0, A_FAILOVER_S, 2 * A_FAILOVER_S])
+    master = stage.partition_servers.master
     stage.note(f"node on port {master.port} paused for {seconds} s")
     master.pause()
     yield seconds

@@ -1,0 +1,75 @@
+"""The faults of a Redis Cluster do what they say, and the partitions of a run stay apart."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault.chaos.breakages import BREAKAGES, copy_code
+from tests.fault.chaos.checker import violations_of_all
+from tests.fault.chaos.clock import build_library
+from tests.fault.chaos.faults.cluster import (
+    A_FAILOVER_S,
+    failover_by_hand,
+    master_killed,
+    pause_node,
+    slot_moved,
+)
+from tests.fault.chaos.feeder import Feeder
+from tests.fault.chaos.history import History
+from tests.fault.chaos.names import Names
+from tests.fault.chaos.nodes import Nodes
+from tests.fault.chaos.reference import judged_by
+from tests.fault.chaos.stage import Stage
+from tests.fault.chaos.workers import WorkerProcesses
+from tests.fault.test_chaos_faults import T0, played
+
+NAMES = Names(partition=2, partitions=4)
+KEY = f"chaos:{NAMES.input}"
+
+
+@pytest.fixture
+def stage(any_server_binary: Path, tmp_path: Path) -> Iterator[Stage]:
+    library = build_library(tmp_path)
+    nodes = Nodes(any_server_binary, tmp_path, library, partitions=4)
+    processes = WorkerProcesses(tmp_path, tmp_path, library, {}, print)
+    servers = nodes.of(NAMES)
+    yield Stage(NAMES, servers, processes, Feeder(NAMES, [], T0, servers, 1), 0, print, print)
+    nodes.close()
+
+
+def test_nodes_die_pause_and_change_places_and_the_data_stays(stage: Stage) -> None:
+    servers, rng = stage.partition_servers, random.Random(3)
+    for steps in (
+        lambda: failover_by_hand(stage, rng),
+        lambda: slot_moved(stage, rng),
+        lambda: pause_node(stage, 2 * A_FAILOVER_S),
+        lambda: master_killed(stage, rng),
+    ):
+        master = servers.master
+        with stage.client() as client:
+            client.incr(KEY)
+            client.wait(1, 5_000)
+        assert played(steps())
+        assert servers.master is not master
+    assert servers.master.command("GET", KEY) == b"4"
+
+
+def test_a_symbol_in_two_partitions_is_a_violation() -> None:
+    histories = []
+    for partition in range(2):
+        settings = judged_by(Names(partition, 2), entries=0)
+        group = {"pending": 0, "last-delivered-id": "0-0", "last-generated-id": "0-0"}
+        histories.append(History(settings, group=group))
+    assert violations_of_all(histories) == []
+    for history in histories:
+        history.outputs.append(("1-0", {"symbol": "BTCUSDT", "record": "{}"}))
+    found = violations_of_all(histories)
+    assert any("'BTCUSDT' is in two partitions" in text for text in found), found
+
+
+@pytest.mark.parametrize("name", [name for name in BREAKAGES if BREAKAGES[name].on_cluster])
+def test_workers_to_be_broken_on_a_cluster_can_be_broken(name: str, tmp_path: Path) -> None:
+    """Running them takes too long for a test: `scripts/chaos --break moved`."""
+    copy_code(tmp_path, name)
