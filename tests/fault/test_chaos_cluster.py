@@ -21,9 +21,10 @@ from tests.fault.chaos.history import History
 from tests.fault.chaos.names import Names
 from tests.fault.chaos.nodes import Nodes
 from tests.fault.chaos.reference import judged_by
-from tests.fault.chaos.stage import Stage
+from tests.fault.chaos.stage import Stage, Steps
 from tests.fault.chaos.workers import WorkerProcesses
 from tests.fault.test_chaos_faults import T0, played
+from tests.support.worker_process import wait_until
 
 NAMES = Names(partition=2, partitions=4)
 KEY = f"chaos:{NAMES.input}"
@@ -41,19 +42,26 @@ def stage(any_server_binary: Path, tmp_path: Path) -> Iterator[Stage]:
 
 def test_nodes_die_pause_and_change_places_and_the_data_stays(stage: Stage) -> None:
     servers, rng = stage.partition_servers, random.Random(3)
-    for steps in (
-        lambda: failover_by_hand(stage, rng),
-        lambda: slot_moved(stage, rng),
-        lambda: pause_node(stage, 2 * A_FAILOVER_S),
-        lambda: master_killed(stage, rng),
-    ):
+    faults = [failover_by_hand, slot_moved, long_pause, master_killed]
+    for fault in faults:
         master = servers.master
         with stage.client() as client:
             client.incr(KEY)
             client.wait(1, 5_000)
-        assert played(steps())
+        assert played(fault(stage, rng))
         assert servers.master is not master
     assert servers.master.command("GET", KEY) == b"4"
+    replica = servers.replica()
+    assert replica is not None
+    servers.proxy.keep_replicas_out()
+    servers.master.command("SET", KEY, "never gets there")
+    replica.command("CLUSTER FAILOVER", "TAKEOVER")
+    wait_until(lambda: servers.master is replica, "it has taken over")
+    assert replica.command("GET", KEY) == b"4"
+
+
+def long_pause(stage: Stage, _rng: random.Random) -> Steps:
+    return (yield from pause_node(stage, 2 * A_FAILOVER_S))
 
 
 def test_a_symbol_in_two_partitions_is_a_violation() -> None:

@@ -141,5 +141,6 @@ def test_attempts_are_no_further_apart_than_the_caller_wants() -> None:
         return "done"
 
     stop: Any = SimpleNamespace(sleep=waits_s.append, requested=False)
-    assert connection.retry_transient(attempt, stop, repr, longest_wait_s=1.0) == "done"
+    outage = Outage(settings(), lambda _: None)
+    assert connection.retry_transient(attempt, stop, outage.note, longest_wait_s=1.0) == "done"
     assert (len(waits_s), max(waits_s) < 1.0 + 0.11) == (12, True)

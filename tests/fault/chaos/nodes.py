@@ -72,9 +72,13 @@ class Nodes:
             ClusterServer(binary, folder / name, Clock(clock_library, folder / f"{name}.clock"))
             for name in (f"node-{number}" for number in range(MASTERS + REPLICAS))
         ]
-        for server in self.servers:
-            server.start_from_aof()
-        join(self.servers, MASTERS)
+        try:
+            for server in self.servers:
+                server.start_from_aof()
+            join(self.servers, MASTERS)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def settings(self) -> dict[str, object]:

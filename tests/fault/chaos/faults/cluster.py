@@ -10,6 +10,7 @@ from tests.fault.chaos.trouble import HarnessTrouble
 from tests.support.cluster_nodes import end_moving, keys_in, move_keys, start_moving
 
 A_FAILOVER_S: Final = NODE_TIMEOUT_MS / 1_000 + 2.0
+TRIES: Final = 3
 BETWEEN_LOOKS_S: Final = 0.2
 AT_ONCE: Final = (1, 3, 10)
 
@@ -21,10 +22,10 @@ def master_killed(stage: Stage, rng: random.Random) -> Steps:
     if replica is None:
         return False
     if rng.random() < 0.7:
-        master.proxy.cut_replicas()
-        yield rng.uniform(0.1, 0.8)
+        yield from _fall_behind(stage, rng)
     stage.note(f"master on port {master.port} killed")
     master.kill()
+    master.proxy.let_replicas_in()
     comes_back_at_once = rng.random() < 0.2
     if not comes_back_at_once:
         yield from until(lambda: servers.master is not master, "a replica has taken over")
@@ -36,16 +37,21 @@ def master_killed(stage: Stage, rng: random.Random) -> Steps:
 
 def failover_by_hand(stage: Stage, rng: random.Random) -> Steps:
     servers = stage.partition_servers
-    replica = servers.replica()
+    master, replica = servers.master, servers.replica()
     if replica is None:
         return False
     how = rng.choice([(), ("FORCE",), ("TAKEOVER",)])
     stage.note(f"CLUSTER FAILOVER {' '.join(how)} on port {replica.port}")
-    replica.command("CLUSTER FAILOVER", *how)
-    # The others may refuse their votes: then it remains a replica.
-    done = yield from until_or(lambda: servers.master is replica, A_FAILOVER_S)
+    if how:
+        yield from _fall_behind(stage, rng)
+    for _ in range(TRIES):
+        # The others may refuse their votes, as long as they do not know yet that it is a replica.
+        replica.command("CLUSTER FAILOVER", *how)
+        if (yield from until_or(lambda: servers.master is replica, A_FAILOVER_S)):
+            break
+    master.proxy.let_replicas_in()
     yield from _settled(stage)
-    return done
+    return servers.master is replica
 
 
 def node_paused(stage: Stage, rng: random.Random) -> Steps:
@@ -81,6 +87,12 @@ def slot_moved(stage: Stage, rng: random.Random) -> Steps:
     end_moving(slot, source, target)
     yield from _settled(stage)
     return servers.master is target
+
+
+def _fall_behind(stage: Stage, rng: random.Random) -> Waiting:
+    """What the master has in this time, its replica never gets."""
+    stage.partition_servers.master.proxy.keep_replicas_out()
+    yield rng.uniform(0.2, 0.8)
 
 
 def _settled(stage: Stage) -> Waiting:
