@@ -237,7 +237,8 @@ def unread(client: Client, keys: Keys, group: Mapping[str, Any], most: int) -> U
     # Below 0 it cannot be right: Redis 7 calculates it for a group that Redis 6.2 created.
     if lag is not None and lag >= 0:
         return Unread(lag, False, first_id)
-    count_some, count, ended = Scripts(client, keys).unread, 0, False
+    # It names one key, so no node could begin it and lack another.
+    count_some, count, ended = Scripts(client).unread, 0, False
     while not ended and count < most:
         at_once = min(COUNTED_AT_ONCE, most - count)
         found: Any = count_some(keys=[keys.input], args=[last, at_once])

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.candle import WRITTEN_MS, Candle, CandleRejected, decode_candle, encode_envelope
+from schemas.candle import Candle, encode_envelope
 from schemas.interval import interval_ms
-from schemas.partitions import partition_of
 from schemas.recording import RecordedEntry
+from worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
 from worker.errors import ConfigurationError
 from worker.files.bad_lines import OnBad
 from worker.files.candles.names import each_file, is_candle_file
@@ -19,8 +19,6 @@ from worker.files.findings import Findings
 from worker.files.recordings import partitions_of, read_recording
 from worker.settings import PREFIX, Settings
 
-# Lua limits how many arguments it can pass to XADD.
-MAX_STRINGS: Final = 7_000
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -94,7 +92,8 @@ class Sources:
                     f"{where} is a published state, not a candle: replay needs recordings of the "
                     "input stream; to compare states, use marketstate verify --against"
                 )
-            candle = _decoded(entry)
+            fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
+            candle = decoded(fields)
             partition = self._partition_of(entry, candle, recorded)
             if self._keep_ids and entry.order <= last_of.get(partition, (-1, -1)):
                 on_bad(where, f"the entry {entry.id} is in two files; an id can only be kept once")
@@ -106,37 +105,15 @@ class Sources:
             if self._keep_ids:
                 strings = [entry.id.encode(), *entry.fields]
             else:
-                strings = [b"*", *entry.fields, *_when_written(entry, candle)]
+                strings = [b"*", *entry.fields, *when_written(fields, candle, entry.order[0])]
             yield Item(entry.order[0], packed(strings), partition)
 
     def _partition_of(
         self, entry: RecordedEntry, candle: Candle | None, recorded: int | None
     ) -> int:
-        if self._partitions is None:
-            return 0
         if entry.partition is not None and recorded == self._partitions:
             return entry.partition
-        return partition_of(candle.symbol, self._partitions) if candle else 0
-
-
-def _decoded(entry: RecordedEntry) -> Candle | None:
-    try:
-        return decode_candle(_fields(entry), entry_ms=0)
-    except CandleRejected:
-        return None
-
-
-def _fields(entry: RecordedEntry) -> dict[bytes, bytes]:
-    return dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
-
-
-def _when_written(entry: RecordedEntry, candle: Candle | None) -> Iterator[bytes]:
-    """A field for an entry that was written before its candle closed. If the candle has no flag, it
-    is an update, which its new id would hide.
-    """
-    name, written_ms = WRITTEN_MS.encode(), entry.order[0]
-    if candle and candle.close_time > written_ms and name not in _fields(entry):
-        yield from (name, b"%d" % written_ms)
+        return partition_for(candle, self._partitions)
 
 
 def _candles(files: CandleFiles, findings: Findings, partitions: int | None) -> Iterator[Item]:
@@ -147,7 +124,7 @@ def _candles(files: CandleFiles, findings: Findings, partitions: int | None) -> 
             for pair in fields.items()
             for part in pair
         ]
-        partition = 0 if partitions is None else partition_of(read.candle.symbol, partitions)
+        partition = partition_for(read.candle, partitions)
         yield Item(read.candle.close_time, packed([b"*", *strings]), partition)
 
 
