@@ -36,7 +36,7 @@ def stage(any_server_binary: Path, tmp_path: Path) -> Iterator[Stage]:
     nodes = Nodes(any_server_binary, tmp_path, library, partitions=4)
     processes = WorkerProcesses(tmp_path, tmp_path, library, {}, print)
     servers = nodes.of(NAMES)
-    yield Stage(NAMES, servers, processes, Feeder(NAMES, [], T0, servers, 1), 0, print, print)
+    yield Stage(NAMES, servers, processes, Feeder(NAMES.input, [], T0, servers, 1), 0, print, print)
     nodes.close()
 
 

@@ -42,6 +42,7 @@ class Breakage:
     times: int
     """How many faults are certain to make it show."""
     on_cluster: bool = False
+    of_bridge: bool = False
 
 
 BREAKAGES: Final = {
@@ -181,6 +182,21 @@ BREAKAGES: Final = {
         ["slot moved"],
         times=10,
         on_cluster=True,
+    ),
+    # Now and then, what it has read at once reaches a partition the wrong way round.
+    "bridge": Breakage(
+        [
+            Edit(
+                "worker/commands/gather/bridge.py",
+                "self._append(partition, some, position)",
+                "step = 1 if time.monotonic() % 1 < 0.9 else -1\n"
+                "            self._append(partition, some[::step], position)",
+            )
+        ],
+        ["bridge killed"],
+        times=2,
+        on_cluster=True,
+        of_bridge=True,
     ),
 }
 
