@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.chaos.breakages import BREAKAGES, copy_code
+from tests.fault.chaos.breakages import BREAKAGES, ROOT, copy_code
+from tests.fault.chaos.bridge import Bridge
 from tests.fault.chaos.checker import violations_of_all
 from tests.fault.chaos.clock import build_library
+from tests.fault.chaos.entries import entries, symbols_of
+from tests.fault.chaos.faults.bridges import bridge_killed
 from tests.fault.chaos.faults.cluster import (
     A_FAILOVER_S,
     failover_by_hand,
@@ -18,7 +21,7 @@ from tests.fault.chaos.faults.cluster import (
 )
 from tests.fault.chaos.feeder import Feeder
 from tests.fault.chaos.history import History
-from tests.fault.chaos.names import Names
+from tests.fault.chaos.names import SOURCE, Names
 from tests.fault.chaos.nodes import Nodes
 from tests.fault.chaos.reference import judged_by
 from tests.fault.chaos.stage import Stage, Steps
@@ -75,6 +78,53 @@ def test_a_symbol_in_two_partitions_is_a_violation() -> None:
         history.outputs.append(("1-0", {"symbol": "BTCUSDT", "record": "{}"}))
     found = violations_of_all(histories)
     assert any("'BTCUSDT' is in two partitions" in text for text in found), found
+
+
+BROUGHT = {
+    "all, some twice": ([[0, 2, 2, 3], [1, 4, 1, 4]], ""),
+    "in another order": ([[0, 3, 2], [1, 4]], "brought entry 2 after 3"),
+    "to both": ([[0, 2, 3], [1, 3, 4]], "brought entry 3 to"),
+    "not all": ([[0, 3], [1, 4]], "not brought entry 2"),
+}
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_a_bridge_may_repeat_and_nothing_else(name: str) -> None:
+    numbers, said = BROUGHT[name]
+    histories = []
+    for partition, some in enumerate(numbers):
+        settings = judged_by(Names(partition, 2), entries=5, bridged=True)
+        inputs = [(f"{i}-1", {"trace_id": str(number)}) for i, number in enumerate(some)]
+        group = {"pending": 0, "last-delivered-id": "9-0", "last-generated-id": "9-0"}
+        histories.append(History(settings, inputs=inputs, group=group))
+    found = [text for text in violations_of_all(histories) if "the bridge" in text]
+    assert [said in text for text in found] == ([True] if said else [])
+
+
+def test_a_bridge_that_is_killed_is_started_again_and_goes_on(stage: Stage, tmp_path: Path) -> None:
+    nodes, complaints = stage.partition_servers.nodes, list[str]()
+    source = nodes.of_key(SOURCE)
+    stage.bridge = bridge = Bridge(ROOT, tmp_path, nodes.settings, source, complaints.append)
+    symbols = [symbol for i in range(4) for symbol in symbols_of(Names(i, 4))]
+    feeder = Feeder(SOURCE, entries(1, 200, T0, symbols), T0, source, 1)
+    feeder.start()
+    bridge.start()
+    try:
+        for goal in (100, 200):
+            feeder.goal = goal
+            wait_until(lambda: is_brought(bridge, feeder), "it is brought")
+            assert played(bridge_killed(stage, random.Random(goal)))
+    finally:
+        feeder.stop()
+        bridge.close()
+    found = [nodes.of(Names(i, 4)).master.command("XLEN", Names(i, 4).input) for i in range(4)]
+    assert (sum(found), complaints) == (200, [])
+    assert min(found) > 20
+
+
+def is_brought(bridge: Bridge, feeder: Feeder) -> bool:
+    bridge.watch()
+    return bridge.behind(feeder) == 0
 
 
 @pytest.mark.parametrize("name", [name for name in BREAKAGES if BREAKAGES[name].on_cluster])

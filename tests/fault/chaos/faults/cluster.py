@@ -7,6 +7,7 @@ from typing import Final
 
 import redis
 
+from tests.fault.chaos.faults.clocks import clock_of_redis_set
 from tests.fault.chaos.nodes import NODE_TIMEOUT_MS
 from tests.fault.chaos.stage import LONGEST_STEP_S, Stage, Steps, Waiting, until, until_or
 from tests.fault.chaos.trouble import HarnessTrouble
@@ -91,6 +92,20 @@ def slot_moved(stage: Stage, rng: random.Random) -> Steps:
     end_moving(slot, source, target)
     yield from _settled(stage)
     return servers.master is target
+
+
+def clock_of_node_set(stage: Stage, rng: random.Random) -> Steps:
+    """By its clock, a node judges how long the others have been silent. So it is started again at
+    the end, or it would not notice for minutes that one is dead.
+    """
+    master = stage.partition_servers.master
+    moved = yield from clock_of_redis_set(stage, rng)
+    stage.note(f"node on port {master.port} killed, to come back with the right time")
+    master.kill()
+    master.clock.set(0.0)
+    master.start_from_aof()
+    yield from _settled(stage)
+    return moved
 
 
 def _fall_behind(stage: Stage, rng: random.Random) -> Waiting:
