@@ -15,6 +15,7 @@ import msgspec
 from tests.bench.breakdown import breakdown
 from tests.bench.calculation import calculation
 from tests.bench.end_to_end import end_to_end
+from tests.bench.failover import failover
 from tests.bench.idle import idle
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -35,6 +36,7 @@ BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "startup": startup,
     "throughput": throughput,
     "takeover": takeover,
+    "failover": failover,
     "idle": idle,
 }
 RESULTS: Final = Path(".bench")

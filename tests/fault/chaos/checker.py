@@ -9,7 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final
 
 from tests.fault.chaos.emissions import Published, check_symbol
@@ -36,7 +36,8 @@ def violations_of_all(histories: Sequence[History]) -> list[str]:
         for history in histories
         for text in violations(history)
     }
-    return [*found, *_in_two_partitions(histories)]
+    brought = _brought(histories) if histories[0].settings["bridged"] else ()
+    return [*found, *_in_two_partitions(histories), *brought]
 
 
 def _in_two_partitions(histories: Sequence[History]) -> Iterator[str]:
@@ -66,9 +67,31 @@ def violations(history: History) -> list[str]:
 
 def _sequence_fed(history: History) -> Iterator[str]:
     """This does not concern the workers, but without it the other checks mean nothing."""
-    numbers = [fields.get("trace_id") for _, fields in history.inputs if "extra" not in fields]
+    if history.settings["bridged"]:
+        return  # see _brought
+    numbers = _numbers(history)
     if numbers != [str(number) for number in range(history.settings["entries"])]:
         yield "HARNESS: the input stream does not hold the fed sequence"
+
+
+def _numbers(history: History) -> list[str | None]:
+    return [fields.get("trace_id") for _, fields in history.inputs if "extra" not in fields]
+
+
+def _brought(histories: Sequence[History]) -> Iterator[str]:
+    """The bridge brings each entry to one partition, in order. It may bring one again, later."""
+    partitions: dict[int, str] = {}
+    for history in histories:
+        ours = history.settings["input"]
+        first_copies = dict.fromkeys(int(number or -1) for number in _numbers(history))
+        for before, after in pairwise(first_copies):
+            if after < before:
+                yield f"{ours}: the bridge has brought entry {after} after {before}"
+        for number in first_copies:
+            if (other := partitions.setdefault(number, ours)) != ours:
+                yield f"the bridge has brought entry {number} to {other} and to {ours}"
+    for number in sorted(set(range(histories[0].settings["entries"])) - partitions.keys()):
+        yield f"the bridge has not brought entry {number}"
 
 
 def _emissions(history: History, expected: Expected) -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol
 import redis
 
 from tests.fault.chaos.entries import NUMBER_FIELD, Fields
-from tests.fault.chaos.names import Names
 
 MEAN_AT_ONCE: Final = 8
 MOST_AT_ONCE: Final = 200
@@ -50,14 +49,14 @@ class Feeder(threading.Thread):
 
     def __init__(
         self,
-        names: Names,
+        stream: str,
         entries: Sequence[Fields],
         first_close_ms: int,
         servers: Servers,
         seed: int,
     ) -> None:
         super().__init__(name="feeder", daemon=True)
-        self._names = names
+        self._stream = stream
         self.first_close_ms = first_close_ms
         self._entries = entries
         self._servers = servers
@@ -65,6 +64,7 @@ class Feeder(threading.Thread):
         self._stop_asked = threading.Event()
         self._may_feed = threading.Lock()
         self._is_held = False
+        self.most = len(entries)
         self.goal = 0
         self.fed = 0
         self.rewound = 0
@@ -107,7 +107,7 @@ class Feeder(threading.Thread):
             count = min(burst, MOST_AT_ONCE, self.goal - self.fed)
             some = self._entries[self.fed : self.fed + max(0, count)]
             with self._may_feed:
-                reply: Any = client.eval(_FEED, 1, self._names.input, self.fed, *_arguments(some))
+                reply: Any = client.eval(_FEED, 1, self._stream, self.fed, *_arguments(some))
             self.rewound += max(0, self.fed - reply)
             self.fed = reply
             if port != self._servers.known_port:

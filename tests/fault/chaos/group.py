@@ -1,17 +1,16 @@
 """One group under test, the only one or a partition: what it is fed, and how far it has come."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import redis
 
 from tests.fault.chaos import history as histories
-from tests.fault.chaos.entries import NUMBER_FIELD, Fields
+from tests.fault.chaos.entries import NUMBER_FIELD
 from tests.fault.chaos.faults.symbols import repair_all
 from tests.fault.chaos.feeder import Feeder
 from tests.fault.chaos.history import History
 from tests.fault.chaos.names import GROUP, Names
-from tests.fault.chaos.nodes import ServersOfPartition
+from tests.fault.chaos.nodes import ServersOfKey
 from tests.fault.chaos.one_server import OneServer
 
 
@@ -19,24 +18,14 @@ class Group:
     def __init__(
         self,
         names: Names,
-        servers: OneServer | ServersOfPartition,
-        fed: Sequence[Fields],
-        first_close_ms: int,
+        servers: OneServer | ServersOfKey,
+        feeder: Feeder,
         history: History,
     ) -> None:
         self.names = names
+        self.feeder = feeder
         self.history = history
         self._servers = servers
-        self.candles = len(fed)
-        seed = history.settings["seed"]
-        self.feeder = Feeder(names, fed, first_close_ms, servers, seed)
-
-    def feed_part(self, part: float) -> None:
-        """Up to this part of all entries."""
-        self.feed(int(self.candles * part))
-
-    def feed(self, goal: int) -> None:
-        self.feeder.goal = self.history.settings["entries"] = goal
 
     def starts_here(self) -> None:
         """What is there by now is not for the group."""
@@ -45,7 +34,9 @@ class Group:
         self.history.settings["start_id"] = stream["last-generated-id"].decode()
 
     def behind(self) -> int | None:
-        """How many entries up to the goal are not finished; None while Redis does not answer."""
+        """How many entries up to the goal are not finished, without what a bridge has not brought
+        yet; None while Redis does not answer.
+        """
         stream_name = self.names.input
         try:
             with self._servers.client() as client:
@@ -56,7 +47,9 @@ class Group:
                 [(_, fields)] = cast("list[Any]", client.xrange(stream_name, last_read, last_read))
         except (redis.RedisError, KeyError, ValueError, StopIteration):
             return None
-        unread = self.feeder.goal - 1 - int(fields[NUMBER_FIELD])
+        unread = 0
+        if not self.history.settings["bridged"]:
+            unread = self.feeder.goal - 1 - int(fields[NUMBER_FIELD])
         if last_read != stream["last-generated-id"]:
             unread = max(1, unread)
         return int(group["pending"]) + unread

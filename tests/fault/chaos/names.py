@@ -6,6 +6,8 @@ from itertools import count, islice
 from typing import Final
 
 GROUP: Final = "marketstate"
+SOURCE: Final = "chaos:upstream"
+"""The one stream that a bridge brings to the partitions."""
 CACHE_PATTERN: Final = "candles:{symbol}:1m"
 
 SHARDS: Final = 16

@@ -72,9 +72,13 @@ class Nodes:
             ClusterServer(binary, folder / name, Clock(clock_library, folder / f"{name}.clock"))
             for name in (f"node-{number}" for number in range(MASTERS + REPLICAS))
         ]
-        for server in self.servers:
-            server.start_from_aof()
-        join(self.servers, MASTERS)
+        try:
+            for server in self.servers:
+                server.start_from_aof()
+            join(self.servers, MASTERS)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def settings(self) -> dict[str, object]:
@@ -82,8 +86,11 @@ class Nodes:
         hosts = ",".join(f"127.0.0.1:{server.proxy.port}" for server in self.servers)
         return {"redis_url": f"redis+cluster://{hosts}", "partitions": self._partitions}
 
-    def of(self, names: Names) -> "ServersOfPartition":
-        return ServersOfPartition(self, key_slot(names.input.encode()))
+    def of(self, names: Names) -> "ServersOfKey":
+        return self.of_key(names.input)
+
+    def of_key(self, key: str) -> "ServersOfKey":
+        return ServersOfKey(self, key_slot(key.encode()))
 
     def are_settled(self) -> bool:
         """All serve, and each master has a replica in sync."""
@@ -98,8 +105,8 @@ class Nodes:
             server.kill()
 
 
-class ServersOfPartition:
-    """The master of a partition's slot, whichever it is, as faults and feeders need it."""
+class ServersOfKey:
+    """The master of a key's slot, whichever it is, as faults and feeders need it."""
 
     def __init__(self, nodes: Nodes, slot: int) -> None:
         self.nodes = nodes
@@ -125,11 +132,11 @@ class ServersOfPartition:
     def client(self) -> redis.Redis:
         master = self.master
         if not master.answers:
-            raise redis.ConnectionError("the partition has no master now")
+            raise redis.ConnectionError("the slot has no master now")
         return open_client(master.port)
 
     def server_of(self, key: str) -> ClusterServer:
-        return ServersOfPartition(self.nodes, key_slot(key.encode())).master
+        return self.nodes.of_key(key).master
 
     def are_settled(self) -> bool:
         return self.nodes.are_settled()

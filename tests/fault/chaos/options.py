@@ -21,7 +21,16 @@ def parser() -> argparse.ArgumentParser:
         "--cluster", action="store_true", help="on a Redis Cluster of three masters and replicas"
     )
     found.add_argument(
-        "--partitions", type=int, default=4, metavar="N", help="with --cluster; default: 4"
+        "--bridge",
+        action="store_true",
+        help="the same, fed through one stream and `marketstate gather --partitions`",
+    )
+    found.add_argument(
+        "--partitions",
+        type=int,
+        default=4,
+        metavar="N",
+        help="with --cluster or --bridge; default: 4",
     )
     found.add_argument(
         "--history", type=Path, metavar="FILE", help="write the history here; .gz compresses"

@@ -37,6 +37,7 @@ class Proxy:
         self._guard = threading.Lock()
         self._links: set[_Link] = set()
         self._armed: list[Mischief] = []
+        self.lets_replicas_in = True
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def close(self) -> None:
@@ -54,12 +55,16 @@ class Proxy:
         for link in links:
             link.close()
 
-    def cut_replicas(self) -> None:
-        """They connect again about a second later, and are behind until then."""
+    def keep_replicas_out(self) -> None:
+        """From now on they fall behind, until `let_replicas_in`."""
+        self.lets_replicas_in = False
         with self._guard:
             links = [link for link in self._links if link.is_replica]
         for link in links:
             link.close()
+
+    def let_replicas_in(self) -> None:
+        self.lets_replicas_in = True
 
     def arm(self, mischief: Mischief) -> None:
         with self._guard:
@@ -129,6 +134,8 @@ class _Link:
         with suppress(OSError):
             while piece := self._worker.recv(MOST_BYTES):
                 self.is_replica |= b"REPLCONF" in piece
+                if self.is_replica and not self._proxy.lets_replicas_in:
+                    break
                 mischief = self._mischief("request", piece)
                 if mischief and mischief.what == "late request":
                     self._deliver_late(piece, mischief.seconds)

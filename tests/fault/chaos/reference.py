@@ -70,6 +70,7 @@ def judged_by(names: Names | None = None, **more: Any) -> dict[str, Any]:
         "max_ahead_ms": 60_000,
         "retire_after_ms": RETIRE_AFTER_MS,
         "input": (names or Names()).input,
+        "bridged": False,
         "start_id": "0-0",
     } | more
 

@@ -10,9 +10,10 @@ from typing import Any, Final, Literal, NamedTuple
 import redis
 
 from tests.fault.chaos import notes
+from tests.fault.chaos.bridge import Bridge
 from tests.fault.chaos.feeder import Feeder
 from tests.fault.chaos.names import GROUP, Names
-from tests.fault.chaos.nodes import ServersOfPartition
+from tests.fault.chaos.nodes import ServersOfKey
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.one_server import OneServer
 from tests.fault.chaos.trouble import HarnessTrouble
@@ -34,13 +35,16 @@ time, because it needs a running Redis. `everything` is alone.
 """
 
 
+Where = Literal["anywhere", "one server", "cluster", "bridge", "without a bridge"]
+
+
 class Fault(NamedTuple):
     name: str
     weight: int
     """How often it is drawn again after its first time; 0 means that it can happen only once."""
     lane: Lane
     steps: Callable[["Stage", random.Random], Steps]
-    where: Literal["anywhere", "one server", "cluster"] = "anywhere"
+    where: Where = "anywhere"
 
 
 @dataclass
@@ -48,12 +52,13 @@ class Stage:
     """`note` writes to the fault log, `complain` accuses the workers."""
 
     names: Names
-    servers: OneServer | ServersOfPartition
+    servers: OneServer | ServersOfKey
     processes: WorkerProcesses
     feeder: Feeder
     workers: int
     note: Callable[[str], None]
     complain: Callable[[str], None]
+    bridge: Bridge | None = None
     _numbers: Iterator[int] = field(default_factory=count)
 
     def new_symbol(self, what: str) -> str:
@@ -72,8 +77,8 @@ class Stage:
         return self.servers
 
     @property
-    def partition_servers(self) -> ServersOfPartition:
-        assert isinstance(self.servers, ServersOfPartition)
+    def partition_servers(self) -> ServersOfKey:
+        assert isinstance(self.servers, ServersOfKey)
         return self.servers
 
     def act(self, commands: Sequence[Command], symbol: str | None = None, **note: Any) -> None:

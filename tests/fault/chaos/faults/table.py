@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.fault.chaos.faults import (
     bookkeeping,
+    bridges,
     caches,
     clocks,
     cluster,
@@ -51,14 +52,16 @@ TABLE: Final = {
         Fault("window gone", 4, "redis", symbols.window_gone),
         Fault("bookkeeping damaged", 8, "redis", bookkeeping.bookkeeping_damaged),
         Fault("cache damaged", 5, "redis", caches.cache_damaged),
-        Fault("clock of redis set", 6, "redis", clocks.clock_of_redis_set),
+        Fault("clock of redis set", 6, "redis", clocks.clock_of_redis_set, "one server"),
         Fault("clock of worker set", 4, "worker", clocks.clock_of_worker_set),
-        Fault("foreign read", 6, "redis", foreign.foreign_read),
+        Fault("foreign read", 6, "redis", foreign.foreign_read, "without a bridge"),
         Fault("symbols retire", 5, "redis", retirement.symbols_retire),
         Fault("master killed", 12, "redis", cluster.master_killed, "cluster"),
         Fault("failover by hand", 10, "redis", cluster.failover_by_hand, "cluster"),
         Fault("node paused", 8, "redis", cluster.node_paused, "cluster"),
         Fault("slot moved", 14, "redis", cluster.slot_moved, "cluster"),
+        Fault("clock of node set", 6, "redis", cluster.clock_of_node_set, "cluster"),
+        Fault("bridge killed", 14, "worker", bridges.bridge_killed, "bridge"),
         Fault("monsters", 8, "redis", monsters.monsters_fed),
     )
 }
