@@ -96,7 +96,8 @@ def _partitions(
     in_need.sort(key=lambda one: not one.trouble)
     limit = SYMBOLS_SHOWN if size is None else max(2, size.lines // 8)
     for one in in_need[:limit]:
-        yield f"  {one.partition} {one.needs_a_look}"[: size and size.columns]
+        line = f"  {one.partition} {one.needs_a_look}"
+        yield cut(line, size.columns) if size else line
     if len(in_need) > limit:
         yield f"  ... and {len(in_need) - limit} more; --partitions shows all"
 
