@@ -34,6 +34,10 @@ COMMANDS: Final = {
         "explain a setting: what it does, its value here and where that is from",
     ),
     "purge": ("purge", "remove what a group keeps in Redis, after showing it"),
+    "repartition": (
+        "repartition.command",
+        "move what a group keeps of its symbols to other partitions",
+    ),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 

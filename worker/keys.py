@@ -182,5 +182,7 @@ class BridgeKeys(GatherKeys):
         return f"quantum:marketstate-gather:{self.group}:{{{tag}}}"
 
     def positions(self, partition: int) -> str:
-        """Hash: source -> the last of its entries that has been brought to the partition."""
+        """Hash: `<number of partitions>:<source>` -> the last of its entries that has been brought
+        to the partition.
+        """
         return f"{partition_key(f'quantum:marketstate-gather:{self.group}', partition)}:positions"

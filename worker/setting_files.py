@@ -1,7 +1,8 @@
-"""Files of settings: a password, theta overrides, and variables for a running worker."""
+"""Files of settings: a password, theta overrides, variables for a running worker and its answer."""
 
+import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -9,6 +10,8 @@ from core.theta import Theta, ThetaError, merged_theta
 from worker.errors import ConfigurationError
 
 MAX_BYTES: Final = 65_536
+_ANSWER: Final = "answer.json"
+_POLL_S: Final = 0.05
 
 
 def password_from(variable: str, path: str) -> str:
@@ -49,6 +52,36 @@ def variables_from(path: Path) -> dict[str, str]:
         return msgspec.json.decode(_text("settings", str(path)), type=dict[str, str])
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path} was not written by marketstate reload: {error}") from None
+
+
+class ReloadAnswer(NamedTuple):
+    """What a running worker answers to new settings, as lines for people."""
+
+    in_force: str
+    not_in_force: str
+    """Which of the new settings are not, and why."""
+
+
+def write_answer(folder: Path, answer: ReloadAnswer) -> None:
+    """Raises ConfigurationError."""
+    write_variables(folder / _ANSWER, answer._asdict())
+
+
+def forget_answer(folder: Path) -> None:
+    (folder / _ANSWER).unlink(missing_ok=True)
+
+
+def wait_for_answer(folder: Path, most_s: float) -> ReloadAnswer | None:
+    """None if none comes. Raises ConfigurationError if there is another file in its place."""
+    path, end_s = folder / _ANSWER, time.monotonic() + most_s
+    while not path.exists():
+        if time.monotonic() >= end_s:
+            return None
+        time.sleep(_POLL_S)
+    try:
+        return ReloadAnswer(**variables_from(path))
+    except TypeError:
+        raise ConfigurationError(f"{path} was not written by a worker of this version") from None
 
 
 def _text(variable: str, path: str) -> str:

@@ -412,7 +412,12 @@ def settings_from(
 
 def environment_with(**changes: str) -> dict[str, str]:
     """The environment for a child process: our own settings with `changes` applied."""
-    return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
+    return os.environ | as_variables(**changes)
+
+
+def as_variables(**settings: str) -> dict[str, str]:
+    """As they stand in an environment."""
+    return {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
 
 
 def on_dumb_terminal(environ: Mapping[str, str] = os.environ) -> bool:
@@ -420,9 +425,10 @@ def on_dumb_terminal(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("TERM", "") in ("", "dumb")
 
 
-def hand_over(environ: Mapping[str, str] = os.environ) -> int:
+def hand_over(environ: Mapping[str, str] = os.environ) -> tuple[int, Path]:
     """Check our settings and write them, without secrets, for the worker of the same systemd
-    service, and return its process id. systemd gives a command for ExecReload= no credential.
+    service; return its process id and the folder in which it answers. systemd gives a command for
+    ExecReload= no credential.
 
     Raises ConfigurationError, also if systemd does not say which worker it is.
     """
@@ -440,7 +446,7 @@ def hand_over(environ: Mapping[str, str] = os.environ) -> int:
     }
     settings_from(given)
     write_variables(path, given)
-    return int(pid)
+    return int(pid), path.parent
 
 
 def settings_handed_over(environ: Mapping[str, str] = os.environ) -> Settings | None:
@@ -453,9 +459,15 @@ def settings_handed_over(environ: Mapping[str, str] = os.environ) -> Settings | 
     return settings_from(variables_from(path))
 
 
-def _handed_over(environ: Mapping[str, str]) -> Path | None:
+def reload_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where settings are handed over and answered to: the folder that systemd gives the service."""
     folder = environ.get("RUNTIME_DIRECTORY")
-    return Path(folder, "settings.json") if folder else None
+    return Path(folder) if folder else None
+
+
+def _handed_over(environ: Mapping[str, str]) -> Path | None:
+    folder = reload_folder(environ)
+    return folder / "settings.json" if folder else None
 
 
 def under_journal(environ: Mapping[str, str] = os.environ) -> bool:

@@ -1,6 +1,5 @@
 """`scripts/bench`: what a state, a close and a worker cost, as tables and as JSON."""
 
-import argparse
 import inspect
 import signal
 import sys
@@ -20,6 +19,7 @@ from tests.bench.failover import failover
 from tests.bench.idle import idle
 from tests.bench.latency import latency
 from tests.bench.memory import memory
+from tests.bench.options import parser as command_line
 from tests.bench.report import Row, machine, table
 from tests.bench.startup import startup
 from tests.bench.symbols import symbols
@@ -44,7 +44,7 @@ WIDTH: Final = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
+    parser = command_line()
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHES]:
         parser.error(f"there is no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
@@ -82,26 +82,6 @@ def _about(bench: Callable[[bool], list[Row]]) -> str:
 def _write(path: Path, report: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench",
-        description="What a state, a close and a worker cost, as tables and as JSON. All benches "
-        "take about five minutes on a quiet machine. Ratios are meaningful on any machine; other "
-        "numbers can only be compared within the same run.",
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"only these: {', '.join(BENCHES)}"
-    )
-    parser.add_argument("--list", action="store_true", help="list the benches and exit")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write to FILE; default: .bench/<time>.json"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="smallest sizes, only to see if the benches work"
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from worker.local.redis_server import EmbeddedRedis
 from worker.settings import settings_from
 from worker.store.asking_client import AskingClient
 from worker.store.connection import open_client
+from worker.store.scripts import GroupScript
 
 QUESTION = "return 'the answer'"
 
@@ -23,7 +24,7 @@ def asking(server: EmbeddedRedis) -> Iterator[AskingClient]:
 
 
 def ask(client: AskingClient, hear: Callable[[Any], None]) -> None:
-    client.ask(client.register_script(QUESTION), [], [], hear)
+    client.ask(GroupScript(client, QUESTION, None), [], [], hear)
 
 
 def test_an_answer_is_heard_before_the_reply_to_the_next_command(asking: AskingClient) -> None:

@@ -1,5 +1,6 @@
 """One partition: a group like any other, all of whose keys have one tag."""
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.support.worker_process import feed
 from worker.engine.status import read_status, unfinished
 from worker.errors import PartitionCountMismatch
 from worker.local.redis_server import EmbeddedRedis
+from worker.stop import Stop
 
 PARTITIONS = 4
 SYMBOLS = tuple(f"S{i}USDT" for i in range(12))
@@ -120,3 +122,49 @@ def test_a_group_has_its_share_of_the_symbols_that_all_may_have(
     letters: Any = client.xrange(worker.keys.dead_stream)
     [error] = [letter[b"error"].decode() for _, letter in letters]
     assert error.endswith("as many as MARKETSTATE_MAX_SYMBOLS allows in each of 4 partitions")
+
+
+def looks(server: EmbeddedRedis, worker: SteppedWorker) -> bool:
+    """Whether the worker asks Redis when it fetches."""
+    with monitored(server) as commands:
+        assert worker.fetch() == []
+    return bool(commands)
+
+
+def test_an_idle_loop_rests_until_something_comes_or_its_shards_change(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: the shards of another are served at once. Each look is a dozen commands for Redis."""
+    worker = small_worker(server, **OF_2)
+    assert looks(server, worker)
+    worker.intake.wait(0.001, Stop())
+    assert not looks(server, worker)
+    worker.keep()
+    worker.shards.drop([3])
+    assert looks(server, worker)
+    worker.intake.wait(0.001, Stop())
+    feed(client, made_candles((IN_2[0],), 1), worker.keys.input)
+    worker.intake.wait(60, Stop())
+    assert len(worker.fetch()) == 1
+
+
+def test_a_rest_ends_with_the_lease_time(
+    server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G5: so long may it take until entries are noticed that were taken from the group by hand."""
+    worker = small_worker(server, lease_seconds=10, **OF_2)
+    worker.fetch()
+    worker.intake.wait(0.001, Stop())
+    now_s = time.monotonic()
+    for later_s, expected in ((9, False), (11, True)):
+        monkeypatch.setattr(
+            "worker.engine.intake.time.monotonic", lambda later_s=later_s: now_s + later_s
+        )
+        assert looks(server, worker) == expected
+
+
+def test_without_partitions_a_worker_always_looks(server: EmbeddedRedis) -> None:
+    worker = small_worker(server)
+    worker.fetch()
+    worker.intake.wait(0.001, Stop())
+    assert looks(server, worker)

@@ -91,6 +91,14 @@ def test_a_pipe_with_another_name_is_read_too(csv: Path, tmp_path: Path) -> None
         assert reader.communicate(timeout=PATIENCE_S)[0] == expected
 
 
+def test_the_demo_plays_candles_from_a_pipe_to_their_end(csv: Path) -> None:
+    names_and_candles = csv.read_bytes().splitlines(keepends=True)[: 1 + 257]
+    done = fed(b"".join(names_and_candles), "demo", "--file", "-", *SAID)
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == "A worker calculates the market state of candles of AAAUSDT."
+    assert lines[-2] == "All candles in the files have been processed.", done.stderr
+
+
 def test_what_is_wrong_with_a_pipe_is_one_clear_line(csv: Path) -> None:
     cases: list[tuple[bytes, tuple[str, ...], bytes]] = [
         (csv.read_bytes(), (), b"say them with --symbol and --interval"),
@@ -103,6 +111,9 @@ def test_what_is_wrong_with_a_pipe_is_one_clear_line(csv: Path) -> None:
         found = fed(content, "state", "-", *options)
         assert (found.returncode, len(found.stderr.splitlines())) == (2, 1), found.stderr
         assert says in found.stderr
+    for command in (("replay", "--namespace", "none"), ("demo", "--file")):
+        found = fed(b"", *command, "-")
+        assert (found.returncode, found.stderr) == (2, b"marketstate: /dev/stdin is empty\n")
     closed = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *MARKETSTATE, "state", "-"],
         capture_output=True,

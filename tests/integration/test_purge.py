@@ -87,7 +87,7 @@ def test_published_keys_can_be_removed_after_the_others_of_the_streams(
     assert all(client.ttl(key) > 0 for key in left)
 
 
-def test_it_refuses_while_a_worker_is_live(
+def test_while_a_worker_is_live_it_shows_what_it_would_remove_and_refuses(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     worker = SteppedWorker(server, "one")
@@ -95,7 +95,9 @@ def test_it_refuses_while_a_worker_is_live(
     before = dumps(client)
     for options in ((), ("--yes",)):
         code, said = run(server, tmp_path, "purge", *options)
-        assert (code, "workers one are live; stop them" in said) == (3, True), said
+        assert (code, "nothing was removed: workers one are live; stop them" in said) == (3, True)
+        assert said.startswith("would remove: the consumer group marketstate of "), said
+        assert "removing" not in said
     assert dumps(client) == before
     worker.shards.release()
     assert run(server, tmp_path, "purge", "--yes")[0] == 0

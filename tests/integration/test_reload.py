@@ -1,16 +1,22 @@
 """A running worker reads its settings again: what changes at once, and what does not."""
 
+import argparse
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.partitioned import groups
 from tests.support.processes import MARKETSTATE, environment, piped
 from tests.support.worker_process import WorkerProcess, counters, feed, wait_until_finished
+from worker.commands import reload
+from worker.errors import RedisUnusable
 from worker.local.redis_server import EmbeddedRedis
+from worker.setting_files import ReloadAnswer, write_answer
 
 CANDLES = made_candles(("BTCUSDT",), 264)
 READY = "holding 16 of 16 shards"
@@ -49,8 +55,9 @@ def test_the_level_of_the_log_changes_at_once(server: EmbeddedRedis, tmp_path: P
     with Service(server, tmp_path / "one") as worker:
         worker.wait_for_log(READY)
         for before, after in (("INFO", "ERROR"), ("ERROR", "DEBUG"), ("DEBUG", "INFO")):
-            assert worker.reload(log_level=after) == (0, "")
-            worker.wait_for_log(f"MARKETSTATE_LOG_LEVEL is now {after}; it was {before}")
+            says = f"MARKETSTATE_LOG_LEVEL is now {after}; it was {before}"
+            assert worker.reload(log_level=after) == (0, f"{says}\n")
+            worker.wait_for_log(says)
         worker.reload(log_level="ERROR")
         worker.wait_for_log("is now ERROR", times=2)
         assert worker.terminate() == 0
@@ -67,34 +74,57 @@ def test_the_last_worker_of_a_group_takes_over_another_publish_interval(
         feed(client, CANDLES[:260])
         wait_until_finished(client, 260)
         assert counters(client)["emitted"] == 4
-        worker.reload(publish_interval=180)
-        worker.wait_for_log("MARKETSTATE_PUBLISH_INTERVAL is now 180; it was 60")
+        says = "MARKETSTATE_PUBLISH_INTERVAL is now 180; it was 60"
+        assert worker.reload(publish_interval=180) == (0, f"{says}\n")
+        worker.wait_for_log(says)
         worker.wait_for_log(READY, times=2)
         feed(client, CANDLES[260:])
         wait_until_finished(client, 264)
         assert (counters(client)["applied"], counters(client)["emitted"]) == (264, 5)
-        assert worker.reload(publish_interval=180) == (0, "")
-        worker.wait_for_log("nothing that can change now has changed")
+        says = "the settings were read again, and nothing that can change now has changed"
+        assert worker.reload(publish_interval=180) == (0, f"{says}\n")
         assert worker.terminate() == 0
 
 
 def test_beside_another_worker_the_publish_interval_stays(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """G2: it says which worker is in the way, and keeps its shards."""
+    """G2: it says which worker is in the way, and keeps its shards. `systemctl reload` fails."""
     with (
         Service(server, tmp_path / "one", worker_id="first") as worker,
         Service(server, tmp_path / "two", worker_id="second") as other,
     ):
         other.wait_for_log("holding 8 of 16 shards")
-        worker.reload(publish_interval=30, log_level="DEBUG")
-        worker.wait_for_log("MARKETSTATE_PUBLISH_INTERVAL stays 60: ")
-        assert "publish_interval=30" in worker.log
-        assert "'second'" in worker.log
-        assert "MARKETSTATE_LOG_LEVEL is now DEBUG" in worker.log
+        code, said = worker.reload(publish_interval=30, log_level="DEBUG")
+        assert (code, said.splitlines()[0]) == (
+            2,
+            "MARKETSTATE_LOG_LEVEL is now DEBUG; it was INFO",
+        )
+        assert said.splitlines()[1].startswith(
+            "marketstate: MARKETSTATE_PUBLISH_INTERVAL stays 60: "
+        )
+        for told in (said, worker.log):
+            assert "publish_interval=30" in told
+            assert "'second'" in told
         feed(client, CANDLES)
         wait_until_finished(client, len(CANDLES))
         assert (worker.terminate(), other.terminate()) == (0, 0)
+
+
+def test_each_partition_takes_over_what_can_change(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: a loop for each of them, in one process that gets one signal."""
+    with Service(server, tmp_path / "one", partitions=3) as worker:
+        worker.wait_for_log(READY, times=3)
+        worker.reload(publish_interval=180, log_level="DEBUG", partitions=4)
+        worker.wait_for_log("MARKETSTATE_PUBLISH_INTERVAL is now 180; it was 60", times=3)
+        worker.wait_for_log(READY, times=6)
+        assert worker.log.count("MARKETSTATE_LOG_LEVEL is now DEBUG") == 3
+        assert worker.log.count("a change of MARKETSTATE_PARTITIONS needs a restart") == 3
+        for group in groups(3):
+            assert b" publish_interval=180 " in client.hget(group.keys.meta, "settings")  # type: ignore[operator]
+        assert worker.terminate() == 0
 
 
 def test_what_needs_a_restart_is_named_and_does_not_change(
@@ -105,11 +135,13 @@ def test_what_needs_a_restart_is_named_and_does_not_change(
     with Service(server, tmp_path / "one", theta_file=theta) as worker:
         worker.wait_for_log(READY)
         theta.write_text('{"vol": {"ewma_lambda": 0.9}}')
-        worker.reload(batch=7, window_size=400)
-        worker.wait_for_log(
+        code, said = worker.reload(batch=7, window_size=400)
+        needs = (
             "a change of MARKETSTATE_WINDOW_SIZE, MARKETSTATE_BATCH, "
             "MARKETSTATE_THETA_FILE needs a restart"
         )
+        assert (code, said.splitlines()[-1]) == (2, f"marketstate: {needs}")
+        worker.wait_for_log(needs)
         assert worker.terminate() == 0
 
 
@@ -151,6 +183,20 @@ def test_a_hangup_without_new_settings_changes_nothing(
         feed(client, CANDLES)
         wait_until_finished(client, len(CANDLES))
         assert worker.terminate() == 0
+
+
+def test_a_worker_that_does_not_answer_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to an earlier reload is not taken for its own."""
+    write_answer(tmp_path, ReloadAnswer("an earlier one", ""))
+    monkeypatch.setattr(reload, "_PATIENCE_S", 0.01)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        monkeypatch.setenv("MAINPID", str(other.pid))
+        with pytest.raises(RedisUnusable, match="has not answered within"):
+            reload.command(argparse.Namespace())
+        other.kill()
 
 
 def test_only_systemd_can_run_the_command() -> None:

@@ -172,8 +172,11 @@ def test_exactly_the_rights_of_the_list_are_enough(
     granted = (f"+{command}" for command in commands)
     call(client, "ACL", "SETUSER", "marketstate", "resetkeys", "-@all", *granted)
     call(client, "ACL", "SETUSER", "marketstate", *(f"~{key}" for key in keys))
-    verdicts = {finding.subject: finding.verdict for finding in preflight(settings)}
-    assert [verdicts[name] for name in ("redis", "rights", "keys")] == ["ok"] * 3
+    findings = {finding.subject: finding for finding in preflight(settings)}
+    assert [findings[name].verdict for name in ("redis", "rights", "keys")] == ["ok"] * 3
+    assert findings["rights"].text.startswith(
+        "Redis allows the user 'marketstate' all that a worker does: "
+    )
 
 
 @pytest.mark.usefixtures("with_users")

@@ -9,7 +9,8 @@ import redis
 
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
-from tests.support.worker_process import INPUT, WorkerProcess, feed
+from tests.support.terminal import Terminal
+from tests.support.worker_process import INPUT, WorkerProcess, feed, wait_until
 from worker.engine.group import group_gone
 from worker.engine.status import read_status
 from worker.errors import GroupDeleted
@@ -80,6 +81,45 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     worker.finish_all()
     code, output = status_command(server, tmp_path, "--max-age", "0", "--max-lag", "0")
     assert (code, "none yet" in output) == (0, True)
+
+
+def test_a_symbol_without_a_state_says_how_many_closes_it_has(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    feed(client, made_candles(("FULLUSDT",), 257))
+    worker = SteppedWorker(server, "one", lease_seconds=120, start="warm")
+    worker.keep()
+    feed(client, made_candles(("FEWUSDT", "ODDUSDT"), 38) + made_candles(("DONEUSDT",), 258))
+    while worker.finish_all():
+        pass
+    client.set(worker.settings.keys.window("ODDUSDT"), "not a list")
+    code, table = status_command(server, tmp_path)
+    rows = [" ".join(line.split()) for line in table.splitlines() if "USDT" in line]
+    assert (code, rows[:3]) == (
+        0,
+        [
+            "FEWUSDT none yet, 38 of 257 closes -",
+            "FULLUSDT none yet, comes with the next close -",
+            "ODDUSDT none yet -",
+        ],
+    )
+    _, output = status_command(server, tmp_path, "--json")
+    closes = {one["symbol"]: one["closes"] for one in as_json(output)["symbols"]}
+    assert closes == {"FEWUSDT": 38, "FULLUSDT": 257, "ODDUSDT": None, "DONEUSDT": None}
+    assert as_json(output)["closes_needed"] == 257
+
+
+def test_a_watched_status_that_cannot_be_drawn_again_has_an_empty_line_between(
+    server: EmbeddedRedis,
+) -> None:
+    SteppedWorker(server, "one").keep()
+    with Terminal(
+        "status", "--watch", environ={"TERM": "dumb"}, redis_port=server.port
+    ) as terminal:
+        begins = "group marketstate on "
+        wait_until(lambda: terminal.written.count(begins) > 1, "it is shown again")
+        assert f"\r\n\r\n{begins}" in terminal.written
+        assert "\x1b" not in terminal.written
 
 
 @pytest.mark.parametrize("command", ["status", "check"])

@@ -61,7 +61,10 @@ def test_it_shows_markets_and_the_group_reacts_to_keys_and_restores_the_terminal
         assert sorted({len(line) for line in terminal.screen if line}) == [50]
         terminal.press("\x1b")
         terminal.press("\x1b[6~")
-        terminal.wait_for("rows 6-10")
+        terminal.wait_for("rows 2-6 of")
+        terminal.press("j\r")
+        terminal.wait_for("SYM005 ")
+        terminal.wait_for("Enter back")
         terminal.press("q")
         assert terminal.exit_code() == 0
         assert terminal.attributes == terminal.before

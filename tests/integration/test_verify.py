@@ -276,6 +276,24 @@ def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
     assert text_of(found(worker), "workers") == "no worker holds a shard; start one"
 
 
+def test_late_candles_are_a_warning_until_there_is_a_state(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """As when older candles are put into the stream behind newer ones."""
+    worker = SteppedWorker(server, "one")
+    worker.keep()
+    newest_first = made_candles(("BTCUSDT",), 30)[::-1]
+    feed(client, newest_first)
+    worker.finish_all()
+    findings = found(worker)
+    assert verdicts(findings)["late"] == "warn"
+    assert text_of(findings, "late").startswith("29 candles were older than the last one of their ")
+    assert "put them into a cache, see deploy/README.md, No state yet" in text_of(findings, "late")
+    feed(client, made_candles(("BTCUSDT",), 300)[30:])
+    worker.finish_all()
+    assert "late" not in verdicts(found(worker))
+
+
 def test_parameters_that_have_changed_make_old_states_incomparable(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:

@@ -87,6 +87,8 @@ def _arguments(words: list[str]) -> list[str] | None:
     while words and (words[0] in _BEFORE_A_COMMAND or _ASSIGNMENT.match(words[0])):
         words = words[1:]
     match words:
+        case ["quantum-marketstate", "--instance", _, *arguments]:
+            return arguments
         case [program, *arguments] if program.rpartition("/")[2] in _PROGRAMS:
             return arguments
         case [_, "-m", "worker", *arguments]:

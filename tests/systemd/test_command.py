@@ -1,13 +1,15 @@
 """`quantum-marketstate COMMAND` is `marketstate COMMAND` with the settings of the services."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, Deployment
+from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, SECOND, Deployment
 from tests.support.machine import Machine
 
 COMMAND = "quantum-marketstate"
+OWN = "/etc/quantum/marketstate@2.env"
 EMPTY = "a_replay_that_nobody_began"
 
 
@@ -19,6 +21,13 @@ def here(deployed: Deployment) -> Iterator[Machine]:
     yield deployed.machine
     path.write_text(before)
     deployed.machine.path(PASSWORD).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def own_settings(here: Machine) -> Iterator[Path]:
+    path = here.path(OWN)
+    yield path
+    path.unlink(missing_ok=True)
 
 
 def said(machine: Machine, *words: str, **variables: str) -> tuple[int, str]:
@@ -68,6 +77,31 @@ def test_settings_mean_the_same_as_in_the_services(here: Machine) -> None:
     path.write_text(path.read_text() + 'MARKETSTATE_GROUP="from-\\\nthe-file"\n')
     for command in ("status", "check"):
         assert "from-the-file" in said(here, command)[1]
+
+
+def test_check_says_which_worker_it_is_about_and_knows_the_settings_of_others(
+    here: Machine, own_settings: Path
+) -> None:
+    """A mistake in the settings of one worker was found when it did not start."""
+    own_settings.write_text("MARKETSTATE_BATCH=none\n")
+    text = here.run("sh", "-c", f"{COMMAND} check 2>&1", check=True).stdout
+    assert (
+        f"checks {FIRST.removesuffix('.service')}, which has the settings of {ENVIRONMENT}\n"
+        in text
+    )
+    assert f"not those of {OWN}: quantum-marketstate --instance N check\n" in text
+    done = here.run("sh", "-c", f"{COMMAND} --instance 2 check 2>&1", check=False)
+    assert (
+        f"checks {SECOND.removesuffix('.service')}, which has the settings of {ENVIRONMENT} {OWN}\n"
+        in done.stdout
+    )
+    assert (done.returncode, "MARKETSTATE_BATCH is 'none'" in done.stdout) == (2, True)
+    own_settings.write_text("MARKETSTATE_BATCH=7\n")
+    _, said_of_setting = said(here, "--instance", "2", "explain", "batch")
+    assert "7" in said_of_setting
+    assert said(here, "--instance", "3", "check")[0] == 0, "it has no file"
+    done = here.run("sh", "-c", f"{COMMAND} --instance 2>&1", check=False)
+    assert (done.returncode, "--instance must name one" in done.stdout) == (2, True)
 
 
 def test_check_has_the_rights_of_a_service_and_no_others(here: Machine) -> None:

@@ -19,11 +19,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def chaos(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     # `cd` of the script follows no links.
-    script = folder / "scripts/chaos"
     return subprocess.run(
-        [str(script), *options],
+        [str(folder / "scripts" / script), *options],
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -31,18 +30,25 @@ def chaos(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_chaos_shows_its_options_without_an_environment(checkout: Path) -> None:
-    done = chaos(checkout, "--help")
+@pytest.mark.parametrize(
+    ("script", "option"),
+    [("chaos", "--break NAME"), ("fuzz", "--entries N"), ("bench", "--json FILE")],
+)
+def test_a_script_shows_its_options_without_an_environment(
+    script: str, option: str, checkout: Path
+) -> None:
+    done = run(script, checkout, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "usage: scripts/chaos" in done.stdout
-    assert "--break NAME" in done.stdout
-    assert "there is no .venv; run scripts/test first" in chaos(checkout, "--seed", "1").stderr
+    assert f"usage: scripts/{script}" in done.stdout
+    assert option in done.stdout
+    refused = run(script, checkout)
+    assert "there is no .venv; run scripts/test first" in refused.stderr
 
 
 def test_chaos_lists_what_its_options_take_and_refuses_others() -> None:
-    listed = chaos(ROOT, "--list").stdout.splitlines()
+    listed = run("chaos", ROOT, "--list").stdout.splitlines()
     assert {line.strip() for line in listed[1:]} >= {*TABLE, *BREAKAGES}
-    done = chaos(ROOT, "--only", "kil")
+    done = run("chaos", ROOT, "--only", "kil")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         2,
         "scripts/chaos: error: --only: there is no 'kil'; --list shows what there is",

@@ -17,6 +17,7 @@ from worker.engine.status import Status
 from worker.settings import settings_from
 
 MINUTE_MS = 60_000
+WHERE = "Redis at localhost:6379 db 0"
 GOOD = make_record("BTCUSDT", 0)
 GOOD_BYTES = encode_record(GOOD).encode()
 
@@ -42,7 +43,7 @@ def drawn(
     """The lines of the screen, `after_ms` after the newest close."""
     closes = [market.record.close_time_ms for market in view.markets.values()]
     now_ms = max(closes, default=0) + after_ms
-    screen = Screen(settings_from({}), marks, "Redis at here")
+    screen = Screen(settings_from({}), marks, WHERE)
     return screen.draw(view, look or Look(), size, now_ms).plain.split("\n")
 
 
@@ -64,9 +65,11 @@ def test_a_regimes_age_is_counted_from_its_first_close() -> None:
 def test_synthetic_prices_are_the_first_that_a_screen_says() -> None:
     invented = msgspec.structs.replace(make_record("SYM001", 0), source="synthetic")
     view = view_of(MANY | markets_of(invented))
-    for width in (120, 40):
+    for width in (120, 80, 40):
         line = drawn(view, size=(width, 24))[0]
         assert line.startswith(" SYNTHETIC PRICES: 1 of 600 symbols ")
+        assert line.endswith(WHERE) == (width > 40)
+    assert "marketstate" in drawn(view, size=(120, 24))[0]
     assert "SYNTHETIC" not in "".join(drawn(view_of(MANY)))
 
 
@@ -105,20 +108,72 @@ def test_a_screen_fits_into_its_terminal(width: int, height: int) -> None:
         assert len(lines) == height
 
 
-def test_600_symbols_can_be_scrolled_and_the_position_is_shown() -> None:
-    look, page = Look(), rows_on(24)
-    view = view_of(MANY)
+def marked(view: View, look: Look, size: tuple[int, int] = (80, 24)) -> list[str]:
+    """The symbols of the rows on the screen that are marked."""
+    text = Screen(settings_from({}), UNICODE, WHERE).draw(view, look, size, 0)
+    return [
+        line.plain.split()[0]
+        for line in text.split("\n")[4:-1]
+        if any(str(span.style) == "reverse" and span.start == 0 for span in line.spans)
+    ]
+
+
+def test_a_mark_moves_over_more_symbols_than_rows_and_the_position_is_shown() -> None:
+    look, view, page = Look(), view_of(MANY), rows_on(24)
     assert "rows 1-19 of 600" in drawn(view, look)[2]
-    look.press("page down", page)
-    assert "SYM019" in drawn(view, look)[4]
+    moves = (
+        *(("", 0, 0), ("up", 0, 0), ("down", 1, 0), ("j", 2, 0), ("k", 1, 0)),
+        *(("page down", 20, 2), ("down", 21, 3), ("up", 20, 3), ("page up", 1, 1)),
+        *(("end", 599, 581), ("down", 599, 581), ("k", 598, 581), ("page up", 579, 579)),
+        *(("home", 0, 0), ("page up", 0, 0)),
+    )
+    for key, number, first in moves:
+        look.press(key, page)
+        assert marked(view, look) == [f"SYM{number:03d}"], key
+        lines = drawn(view, look, (80, 24))
+        assert lines[4].startswith(f"SYM{first:03d}"), key
+        assert f"rows {first + 1}-{first + 19} of 600" in lines[2]
     look.press("end", page)
-    lines = drawn(view, look)
-    assert "SYM599" in lines[4 + page - 1]
-    look.press("up", page)
-    assert "SYM580" in drawn(view, look)[4]
-    look.press("home", page)
-    look.press("up", page)
-    assert "SYM000" in drawn(view, look)[4]
+    for key in ("/", *"sym00"):
+        look.press(key, page)
+    assert marked(view, look) == ["SYM000"]
+
+
+def test_the_mark_stays_within_a_screen_that_shrinks() -> None:
+    look, view = Look(), view_of(MANY)
+    for _ in range(10):
+        look.press("down", rows_on(24))
+    assert marked(view, look, (80, 24)) == ["SYM010"]
+    assert drawn(view, look, (80, 8))[-2].startswith("SYM010")
+
+
+def test_enter_opens_the_marked_symbol_also_when_the_rows_have_moved() -> None:
+    """What was on the screen when the key was pressed counts."""
+    look, markets = Look(), markets_of(*(make_record(name, 0) for name in ("BBB", "CCC", "DDD")))
+    look.press("down", 10)
+    assert marked(view_of(markets), look) == ["CCC"]
+    look.press("enter", 10)
+    more = view_of(markets | markets_of(make_record("AAA", 0)))
+    assert drawn(more, look)[3].strip() == "CCC"
+    for key in ("f", "s", "r", "x"):
+        look.press(key, 10)
+    assert drawn(more, look)[3].strip() == "CCC", "other keys have no effect on a chart"
+    look.press("escape", 10)
+    assert marked(more, look) == ["CCC"]
+    assert (look.regime, look.column) == ("all", COLUMNS[0])
+    for key in ("down", "enter", "up", "up"):
+        look.press(key, 10)
+    assert drawn(more, look)[3].strip() == "BBB", "several keys between two screens"
+
+
+def test_where_there_is_no_symbol_enter_opens_none() -> None:
+    look = Look()
+    for view in (view_of({}), view_of(MANY)):
+        for key in ("/", "z", "z", "enter", "enter"):
+            look.press(key, 10)
+        assert marked(view, look) == []
+        assert not look.with_chart
+        look.press("escape", 10)
 
 
 def test_keys_sort_reverse_and_filter() -> None:
@@ -151,16 +206,12 @@ def test_keys_sort_reverse_and_filter() -> None:
 
 def test_the_footer_shows_every_key() -> None:
     footer = drawn(view_of(MANY), size=(80, 24))[-1]
-    for key in (
-        "q quit",
-        "? keys",
-        "/ filter",
-        "f regime:all",
-        "s sort:symbol",
-        "r reverse",
-        "arrows scroll",
-    ):
+    for key in ("q quit", "? keys", "Enter open", "/ filter", "f regime:all", "s sort:symbol"):
         assert key in footer
+    look = Look()
+    look.press("f", 10)
+    look.column = next(column for column in COLUMNS if column.name == "t/mr/c %")
+    assert drawn(view_of(MANY), look, size=(80, 24))[-1].endswith("r reverse")
 
 
 def test_shares_and_regimes_are_distinct_without_colour_and_without_unicode() -> None:
@@ -239,7 +290,7 @@ def test_a_question_mark_shows_every_key_and_another_key_goes_back(height: int) 
     lines = drawn(view, look, (80, height))
     assert len(lines) == height
     assert max(map(len, lines)) <= 80
-    for key in ("q  Ctrl-Z ", "/ ", "Enter ", "f ", "s  r ", "arrows "):
+    for key in ("q  Ctrl-Z ", "up  k ", "/ ", "Enter ", "f ", "s  r "):
         assert any(line.startswith(key) for line in lines[4:-1])
     assert not any("…" in line for line in lines)
     assert height < 24 or any(line.endswith("waits for over 10 s") for line in lines)
@@ -291,6 +342,7 @@ def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
     for key, symbol in (("down", "BBB"), ("down", "CCC"), ("down", "CCC"), ("up", "BBB")):
         look.press(key, 10)
         assert drawn(view, look, size, marks)[3].strip() == symbol
+    assert drawn(view, look, size, marks)[7].startswith("1 state since 2025-05-04 15:40:59, ")
     look.press("escape", 10)
     assert "symbol" in drawn(view, look, size, marks)[3]
 
@@ -322,7 +374,7 @@ def test_a_lag_that_stays_is_red(lag: int, oldest_s: float, late: bool) -> None:
         quarantine_hidden="",
         **some,
     )
-    screen = Screen(settings_from({}), UNICODE, "Redis at here")
+    screen = Screen(settings_from({}), UNICODE, WHERE)
     text = screen.draw(view_of({}, status=status), Look(), (120, 24), 0)
     assert ("bold white on red" in {str(span.style) for span in text.spans}) == late
 

@@ -25,6 +25,7 @@ from worker.files.candles.names import find_files
 from worker.files.candles.said import Said
 from worker.files.candles.series import CandleFiles
 from worker.files.findings import Findings
+from worker.files.piped import readable_path
 from worker.local.redis_server import EmbeddedRedis
 from worker.local.workers import LocalWorker
 from worker.settings import PREFIX, Settings, settings_from
@@ -41,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--file",
         nargs="+",
-        type=Path,
+        type=readable_path,
         default=[],
         metavar="CSV",
         help="real candles, one file per symbol, such as BTCUSDT-1m.csv.gz; default: synthetic",
@@ -71,7 +72,7 @@ def demo(files: list[Path], seconds: float, given: Said, findings: Findings) -> 
             variables = _variables(candles.interval, server.port)
             settings = settings_from(variables)
             with LocalWorker(variables, Path(folder) / "worker.log") as worker:
-                _greet(server, settings, files, candles.symbols)
+                _greet(server, settings, candles.symbols)
                 feeder = _FileFeeder(server, settings, candles, findings)
                 _show(server, settings, worker, feeder, seconds)
     except KeyboardInterrupt:
@@ -89,11 +90,8 @@ def _variables(interval: str, port: int) -> dict[str, str]:
     return {f"{PREFIX}{name}": value for name, value in (common | own).items()}
 
 
-def _greet(
-    server: EmbeddedRedis, settings: Settings, files: list[Path], symbols: list[str]
-) -> None:
-    names = ", ".join(path.name for path in files)
-    what = f"the candles of {names}" if files else "synthetic candles, one per second"
+def _greet(server: EmbeddedRedis, settings: Settings, symbols: list[str]) -> None:
+    what = f"candles of {', '.join(symbols)}" if symbols else "synthetic candles, one per second"
     state = settings.keys.state(symbols[0] if symbols else "BTCUSDT")
     print(f"A worker calculates the market state of {what}.")
     print(f"To look into its Redis: redis-cli -p {server.port} HGETALL {state}")

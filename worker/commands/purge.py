@@ -58,6 +58,8 @@ class _Kept(NamedTuple):
     """Internal keys that belong to no single symbol."""
     windows: list[str]
     published: list[str]
+    live: list[str]
+    """Workers that must stop first."""
 
 
 def purge(parts: Sequence[tuple[Client, Settings]], *, outputs: bool, remove: bool) -> None:
@@ -71,7 +73,8 @@ def purge(parts: Sequence[tuple[Client, Settings]], *, outputs: bool, remove: bo
             f"the group {keys.group!r} on {keys.input} has nothing in Redis; see {PREFIX}GROUP and "
             f"{PREFIX}INPUT_STREAM"
         )
-    verb = "removing" if remove else "would remove"
+    live = sorted({worker for each in every for worker in each.live})
+    verb = "removing" if remove and not live else "would remove"
     if groups := [each.group for each in every if each.group]:
         print(f"{verb}: the consumer group {keys.group} of {keys.input}, {_backlog(groups)}")
     symbols = sum(len(each.windows) for each in every)
@@ -83,7 +86,8 @@ def purge(parts: Sequence[tuple[Client, Settings]], *, outputs: bool, remove: bo
         f"{verb if outputs else 'kept'}: {published:,} published keys, {keys.output_prefix}*, its "
         f"records, {keys.output_stream} and {keys.dead_stream}"
     )
-    print(f"kept: the input stream {keys.input}")
+    print(f"kept: the input stream {keys.input}", flush=True)
+    _refuse_live(live)
     if not remove:
         print("nothing was removed; --yes removes it")
         return
@@ -97,14 +101,14 @@ def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
     group = next((each for each in groups if each["name"] == keys.group.encode()), None)
     _refuse_foreign(client, keys, is_there=group is not None)
-    _refuse_live(client, keys, outputs=outputs)
     if outputs:
         _refuse_shared(client, settings)
     shards, symbols = shards_of(client, settings), symbols_of(client, settings)
     published = [keys.output_stream, keys.dead_stream]
     published += [key(symbol) for symbol in symbols for key in (keys.state, keys.record)]
     windows = [keys.window(symbol) for symbol in symbols]
-    return _Kept(client, keys, group, _internal(keys, shards), windows, published)
+    live = _live(client, keys, outputs=outputs)
+    return _Kept(client, keys, group, _internal(keys, shards), windows, published, live)
 
 
 def _shown(parts: Sequence[tuple[Client, Settings]]) -> Keys:
@@ -133,7 +137,7 @@ def _remove(kept: _Kept, *, outputs: bool) -> None:
     client, keys = kept.client, kept.keys
     with client.pipeline() as steps:
         steps.watch(keys.members)  # type: ignore[no-untyped-call]
-        _refuse_live(client, keys, outputs=False)
+        _refuse_live(living(client, keys.members))
         unlink(client, [*kept.windows, *(kept.published if outputs else [])])
         steps.multi()
         if kept.group:
@@ -173,13 +177,15 @@ def _refuse_foreign(client: Client, keys: Keys, *, is_there: bool) -> None:
         )
 
 
-def _refuse_live(client: Client, keys: Keys, *, outputs: bool) -> None:
-    """With `outputs`, also while workers with the other source may publish to the same keys."""
+def _live(client: Client, keys: Keys, *, outputs: bool) -> list[str]:
+    """With `outputs`, also workers with the other source, which may publish to the same keys."""
     live = living(client, keys.members)
-    if outputs:
-        live += living(client, keys.members_of_other_source)
+    return live + living(client, keys.members_of_other_source) if outputs else live
+
+
+def _refuse_live(live: Sequence[str]) -> None:
     if live:
         raise RedisUnusable(
-            f"workers {', '.join(live)} are live; stop them, or wait one lease time if they were "
-            "killed, and purge again"
+            f"nothing was removed: workers {', '.join(live)} are live; stop them, or wait one "
+            "lease time if they were killed, and purge again"
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import IO, Final, NamedTuple
 
 from schemas.market_state import MarketStateRecord
+from worker.commands.cells import cut, left, right
 from worker.commands.terminal_size import Size, terminal_size
 from worker.engine.utc import utc
 
@@ -15,7 +16,7 @@ class _Column(NamedTuple):
     text: Callable[[MarketStateRecord], str]
 
     def cell(self, text: str) -> str:
-        return text.rjust(self.width) if self.width > 0 else text.ljust(-self.width)
+        return right(text, self.width) if self.width > 0 else left(text, -self.width)
 
 
 _COLUMNS: Final = (
@@ -55,7 +56,7 @@ class StateTable:
 
     def _print(self, cells: list[str], size: Size | None) -> None:
         line = " ".join(cells).rstrip()
-        print(line if size is None else line[: size.columns], file=self._stream, flush=True)
+        print(line if size is None else cut(line, size.columns), file=self._stream, flush=True)
 
 
 def _columns_within(size: Size | None) -> list[_Column]:

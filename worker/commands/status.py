@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,7 +14,8 @@ import msgspec
 from worker.commands.durations import brief_duration
 from worker.commands.folding import invented_anywhere
 from worker.commands.options import add_namespace, amount
-from worker.commands.status_tables import fitted, tables, wrapped
+from worker.commands.status_closes import with_closes
+from worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
 from worker.commands.terminal_size import terminal_size
 from worker.engine.all_partitions import AllPartitions, unread_partitions
 from worker.engine.published import others_in_words
@@ -95,7 +97,8 @@ def show_status(
             first = [f"{each.subject}: {each.text}" for each in found]
             if not as_json:
                 print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
-            answers = every.ask(lambda client, part: _read(client, part, most_counted))
+            rows = math.inf if as_json else size.lines if size else SYMBOLS_SHOWN + 1
+            answers = every.ask(partial(_read, most_counted=most_counted, rows=rows))
             status = summed(settings, answers)
             lines_of = [] if settings.partitions is None else [line_of(each) for each in answers]
             if as_json:
@@ -112,6 +115,8 @@ def show_status(
                 )
                 if clear and size:
                     lines = fitted(lines, size.lines - above - 1)
+                elif watch:
+                    lines.append("")
             print("\n".join(lines), flush=True)
             _judge(status, max_lag, max_age_s)
             if not watch:
@@ -125,11 +130,12 @@ def show_status(
         every.close()
 
 
-def _read(client: Client, settings: Settings, most_counted: int) -> Status:
+def _read(client: Client, settings: Settings, *, most_counted: int, rows: float) -> Status:
     status = read_status(client, settings, most_counted)
     symbols = [one.symbol for one in status.symbols]
     others = [*others_in_words(client, settings, symbols)]
-    return msgspec.structs.replace(status, other_programs=others)
+    status = msgspec.structs.replace(status, other_programs=others)
+    return with_closes(client, settings, status, rows)
 
 
 def _json(status: Status, synthetic: list[str], partitions: Sequence[PartitionStatus]) -> str:

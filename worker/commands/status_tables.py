@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from typing import Final
 
+from worker.commands.cells import cells, cut, left
 from worker.commands.durations import brief_duration
 from worker.commands.terminal_size import Size
 from worker.engine.broken_commits import TO_COMPLETE
@@ -56,9 +57,11 @@ def tables(
     lines += _cut(_table(*_worker_rows(status.workers)), workers, _JSON_SHOWS_ALL)
     lines.append("")
     lines += _cut(
-        _table(*_symbol_rows(status.symbols)), symbols, f"fresher ones; {_JSON_SHOWS_ALL}"
+        _table(*_symbol_rows(status.symbols, status.closes_needed)),
+        symbols,
+        f"fresher ones; {_JSON_SHOWS_ALL}",
     )
-    return [line if size is None else line[: size.columns] for line in lines]
+    return [line if size is None else cut(line, size.columns) for line in lines]
 
 
 def _backlog(status: Status) -> Iterable[str]:
@@ -93,7 +96,8 @@ def _partitions(
     in_need.sort(key=lambda one: not one.trouble)
     limit = SYMBOLS_SHOWN if size is None else max(2, size.lines // 8)
     for one in in_need[:limit]:
-        yield f"  {one.partition} {one.needs_a_look}"[: size and size.columns]
+        line = f"  {one.partition} {one.needs_a_look}"
+        yield cut(line, size.columns) if size else line
     if len(in_need) > limit:
         yield f"  ... and {len(in_need) - limit} more; --partitions shows all"
 
@@ -186,20 +190,28 @@ def _held_by(worker: WorkerStatus) -> str:
     return f"{sum(counts)} in {len(counts)} partitions" if counts else ""
 
 
-def _symbol_rows(symbols: Iterable[SymbolStatus]) -> _Rows:
-    return ("symbol", "last state", "age"), [
-        (one.symbol, "none yet", "-")
+def _symbol_rows(symbols: Iterable[SymbolStatus], closes_needed: int) -> _Rows:
+    return ("symbol", "last state (UTC)", "age"), [
+        (one.symbol, _none_yet(one.closes, closes_needed), "-")
         if one.last_emitted_ms is None or one.age_s is None
         else (one.symbol, utc(one.last_emitted_ms), brief_duration(one.age_s))
         for one in symbols
     ]
 
 
+def _none_yet(closes: int | None, needed: int) -> str:
+    if closes is None:
+        return "none yet"
+    if closes >= needed:
+        return "none yet, comes with the next close"
+    return f"none yet, {closes} of {needed} closes"
+
+
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     lines = [names, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    widths = [max(cells(line[i]) for line in lines) for i in range(len(names))]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(left(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
 
@@ -218,6 +230,8 @@ def _cut(lines: list[str], most: float, more: str) -> list[str]:
 
 
 def wrapped(line: str, size: Size | None) -> list[str]:
-    if size is None or len(line) <= size.columns:
+    if size is None or cells(line) <= size.columns:
         return [line]
-    return textwrap.wrap(line, size.columns, subsequent_indent="  ")
+    # As if each part had all the wide letters.
+    width = max(size.columns // 2, size.columns - (cells(line) - len(line)))
+    return textwrap.wrap(line, width, subsequent_indent="  ")

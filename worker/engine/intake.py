@@ -46,6 +46,11 @@ class Intake:
         self._last_seen_id = b"0-0"
         self._last_handed_over = b"0-0"
         self._clock_ahead_ms = 0.0
+        # To look costs Redis a dozen commands, and each partition has a loop of every worker.
+        self._longest_rest_s = 0.0 if settings.partition is None else settings.lease_seconds
+        self._nothing_came = False
+        self._looked_s = -math.inf
+        self._looked_under = 0
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has released shards."""
 
@@ -58,14 +63,18 @@ class Intake:
         ahead, self._ahead = self._ahead, []
         if ahead and self._asked_under == self._shards.version:
             return ahead
+        if self._may_rest():
+            return []
+        self._nothing_came = False
+        self._looked_s, self._looked_under = time.monotonic(), self._shards.version
         return self._read(self._router.route(self._shards, most, self._shards.keep))
 
     def ask_ahead(self, in_hand: list[Reading], most: int) -> None:
         """Ask for at most `most` entries that follow `in_hand`, and do not wait for the answer."""
         entries = [reading.entry for reading in in_hand]
         self._asked_under = self._shards.version
-        keys, args = self._router.question(self._shards, most, entries)
-        self._client.ask(self._route, self._route.declared(keys), args, hear=self._hear)
+        question = self._router.question(self._shards, most, entries)
+        self._client.ask(self._route, *question, hear=self._hear)
         self._ahead = []
 
     def now_ms(self) -> int:
@@ -84,9 +93,23 @@ class Intake:
             self._keys.notices: self.last_notice,
             self._keys.handed_over: self._last_handed_over,
         }
-        stop.interrupts(lambda: self._client.xread(newer_than, 1, block_ms), cut=self._client.cut)
+
+        def read() -> None:
+            self._nothing_came = not self._client.xread(newer_than, 1, block_ms)
+
+        stop.interrupts(read, cut=self._client.cut)
         if stop.requested:
             self._client.disconnect()
+
+    def _may_rest(self) -> bool:
+        """Whether there can be nothing to fetch. What people do to the group by hand is noticed
+        later.
+        """
+        return (
+            self._nothing_came
+            and self._looked_under == self._shards.version
+            and time.monotonic() - self._looked_s < self._longest_rest_s
+        )
 
     def _hear(self, reply: list[Any]) -> None:
         """The answer to `ask_ahead`. It is dropped if `fetch` must do something first."""

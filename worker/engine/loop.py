@@ -23,7 +23,7 @@ from worker.engine.intake import Intake
 from worker.engine.key_health import check_types
 from worker.engine.pipeline import Pipeline
 from worker.engine.preflight import examined
-from worker.engine.reload import read_again, tell_change
+from worker.engine.reload import Answer, read_again
 from worker.engine.retirement import Retirement
 from worker.engine.shards import KEEPS_PER_LEASE, Shards
 from worker.engine.synthetic import SyntheticFeeder
@@ -351,30 +351,40 @@ def _recover(
 def _reload(
     session: Session, settings: Settings, stop: Stop, incarnation: str
 ) -> tuple[Session, Settings]:
-    """The settings as they are now, and a session that has them.
-
-    G2: all workers of a group publish at the same interval. So only the last one may change it,
-    with a new session, as after a restart. If Redis goes away meanwhile, the settings are read
-    again when it is back.
+    """The settings as they are now, and a session that has them. If Redis goes away meanwhile, the
+    settings are read again when it is back.
     """
     stop.hung_up = False
+    answer = Answer()
     try:
-        new = read_again(settings)
-        if new.publish_interval == settings.publish_interval:
-            return session, new
-        try:
-            # Before we release anything, so that no other worker can join with the old interval.
-            changed = Session(new, incarnation, session.notifier)
-        except ConfigurationMismatch as error:
-            log.warning("%sPUBLISH_INTERVAL stays %d: %s", PREFIX, settings.publish_interval, error)
-            return session, replace(new, publish_interval=settings.publish_interval)
-        session.shards.release()
-        changed.shards.keep()
-        tell_change("publish_interval", settings, new)
-        return changed, new
+        session, settings = _taken_over(session, settings, incarnation, answer)
     except redis.RedisError:
         stop.hung_up = True
         raise
+    answer.send()
+    return session, settings
+
+
+def _taken_over(
+    session: Session, settings: Settings, incarnation: str, answer: Answer
+) -> tuple[Session, Settings]:
+    """G2: all workers of a group publish at the same interval. So only the last one may change it,
+    with a new session, as after a restart.
+    """
+    new = read_again(settings, answer)
+    if new.publish_interval == settings.publish_interval:
+        return session, new
+    try:
+        # Before we release anything, so that no other worker can join with the old interval.
+        changed = Session(new, incarnation, session.notifier)
+    except ConfigurationMismatch as error:
+        stays = f"{PREFIX}PUBLISH_INTERVAL stays {settings.publish_interval}"
+        answer.not_in_force(f"{stays}: {error}")
+        return session, replace(new, publish_interval=settings.publish_interval)
+    session.shards.release()
+    changed.shards.keep()
+    answer.changed("publish_interval", settings, new)
+    return changed, new
 
 
 def _final(error: redis.RedisError, settings: Settings) -> WorkerError:

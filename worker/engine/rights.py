@@ -32,6 +32,7 @@ _CALLS: Final = {
     "hset": "HSET K field value",
     "lrange": "LRANGE K 0 0",
     "ltrim": "LTRIM K 0 0",
+    "mget": "MGET K",
     "pexpire": "PEXPIRE K 1",
     "pttl": "PTTL K",
     "rpush": "RPUSH K value",
@@ -107,7 +108,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.unfinished], "del evalsha hget hgetall hset pttl type"
     yield [keys.finished_ids], "del evalsha hget hset pttl type"
     yield [keys.commits], "del evalsha hget hgetall hset pttl type"
-    yield map(keys.lease, shards), "del evalsha get pexpire pttl set type"
+    yield map(keys.lease, shards), "del evalsha get mget pexpire pttl set type"
     yield map(keys.marks, shards), "evalsha hdel hget hgetall hlen hset pttl type"
     yield [keys.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
     yield [keys.state(symbol)], "del evalsha hgetall hset pexpire type"

@@ -64,6 +64,8 @@ class Shards:
         self._longest_load_s = settings.lease_seconds / KEEPS_PER_LEASE
         self._load_size = BatchSize(LARGEST_LOAD, self._longest_load_s, FIRST_LOAD)
         self._symbols_of_group = 0
+        self._count_symbols = True
+        """At the next `keep`: it costs Redis a command for each shard, so not while we are idle."""
         self._next_keep_s = 0.0
         self._notice_id = b"0-0"
         self._told: frozenset[int] = frozenset()
@@ -143,8 +145,8 @@ class Shards:
 
     @property
     def room_for_symbols(self) -> int:
-        """How many new symbols the group may have. Other workers may have accepted some since our
-        last `keep`, so the limit is not exact.
+        """How many new symbols the group may have. Other workers may have accepted some since they
+        were last counted, so the limit is not exact.
         """
         return self._settings.most_symbols - self._symbols_of_group
 
@@ -207,6 +209,7 @@ class Shards:
     def move(self, changes: Changes, commit_id: str, committed_ms: int) -> None:
         """Apply to memory what a commit wrote to Redis at `committed_ms`, by Redis's clock."""
         now_s = time.monotonic()
+        self._count_symbols = True
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
             change.before.extend(change.close_times_ms, change.closes)
@@ -269,6 +272,7 @@ class Shards:
                 can_load,
                 self._settings.window_size,
                 self._settings.partition or 0,
+                int(self._count_symbols),
                 *(self._leases.get(shard, "") for shard in every),
             ],
         )
@@ -286,7 +290,9 @@ class Shards:
                 raise settings_differ(
                     self._settings, found.decode(errors="replace"), "restart this one"
                 )
-        _, soonest_ms, more, self._symbols_of_group, tokens = reply
+        _, soonest_ms, more, symbols, tokens = reply
+        if self._count_symbols:
+            self._symbols_of_group, self._count_symbols = symbols, False
         ours = {shard: token.decode() for shard, token in enumerate(tokens) if token}
         return soonest_ms / 1_000, bool(more), ours
 

@@ -61,6 +61,8 @@ class SymbolStatus(msgspec.Struct, frozen=True):
     last_emitted_ms: int | None
     """Close time of the last published state; None while the window fills."""
     age_s: float | None
+    closes: int | None = None
+    """In the window of a symbol without a state; only `marketstate status` counts them."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -87,6 +89,8 @@ class Status(msgspec.Struct, frozen=True):
     """Why these cannot be shown; empty if they can."""
     other_programs: list[str] = []
     """Where another program writes our keys; only `marketstate status` looks."""
+    closes_needed: int = 0
+    """For a state, by the settings of `marketstate status`."""
 
     @property
     def backlog(self) -> int:

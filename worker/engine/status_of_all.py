@@ -112,6 +112,7 @@ def summed(settings: Settings, answers: Sequence[Answer[Status]]) -> Status:
             status.quarantine_hidden for status in every if status.quarantine_hidden
         ),
         other_programs=[text for status in every for text in status.other_programs],
+        closes_needed=every[0].closes_needed,
     )
 
 

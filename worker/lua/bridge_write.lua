@@ -1,7 +1,7 @@
 -- Appends entries to the stream of a partition, and notes how far its source has been brought there.
 --
 -- KEYS[1] stream of the partition   KEYS[2] positions: a hash with the last id of each source
--- ARGV[1] the source   ARGV[2] its last id: what follows has not been brought here
+-- ARGV[1] the field of the source   ARGV[2] its last id: what follows has not been brought here
 -- ARGV[3] maximum entries of the stream, '' for no limit
 -- ARGV[4] a MessagePack array of the fields of each entry
 -- ARGV[5] the position that the caller knows, '' for none

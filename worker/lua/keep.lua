@@ -7,10 +7,11 @@
 -- ARGV[4] the settings that all workers share, as stored by setup.lua
 -- ARGV[5] how many candles this worker can load in time, or -1 to take no shards
 -- ARGV[6] candles of a window   ARGV[7] number of this partition, or 0
--- ARGV[8...] for each shard the token that this worker believes it holds, or '' for none
+-- ARGV[8] 1 to count the symbols of the group, otherwise 0
+-- ARGV[9...] for each shard the token that this worker believes it holds, or '' for none
 -- Returns {'kept', ms until another worker may be dead unless it renews,
 --          1 if more shards are free than could be loaded in time,
---          the number of symbols in the group, {token or '' of each shard}},
+--          the number of symbols in the group or -1, {token or '' of each shard}},
 --      {'in use', ms since the other worker with this id was seen},
 --      {'other source', id of a live worker of it that publishes to the same keys},
 --      or {'settings changed', the current settings, or '' if the group is gone}.
@@ -28,7 +29,7 @@
 local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local can_load, window_size, partition = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local shards = #ARGV - 7
+local count_symbols, shards = ARGV[8] == '1', #ARGV - 8
 local function lease_key(shard) return KEYS[2 * shard + 5] end
 local function marks_key(shard) return KEYS[2 * shard + 6] end
 
@@ -66,18 +67,21 @@ for i = 0, left_over - 1 do
 end
 
 -- 3. Renew the leases we still hold, and release those above the quota, with a notice to others.
+local leases = {}
+for shard = 1, shards do leases[shard] = lease_key(shard) end
+local holders = redis.call('MGET', unpack(leases))
 local tokens, held, gave_back = {}, 0, false
 for shard = 1, shards do
-  local lease, token = lease_key(shard), ARGV[shard + 7]
+  local lease, token = lease_key(shard), ARGV[shard + 8]
   tokens[shard] = ''
-  if token ~= '' and redis.call('GET', lease) == token then
+  if token ~= '' and holders[shard] == token then
     if held < quota then
       redis.call('PEXPIRE', lease, int(lease_ms))
       tokens[shard] = token
       held = held + 1
     else
       redis.call('DEL', lease)
-      gave_back = true
+      holders[shard], gave_back = false, true
     end
   end
 end
@@ -85,11 +89,13 @@ if gave_back then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker
 
 -- 4. Count the symbols. Marks that somebody has overwritten with another type are reported when
 --    they are loaded.
-local symbols_of, symbols = {}, 0
-for shard = 1, shards do
+local function symbols_of(shard)
   local count = redis.pcall('HLEN', marks_key(shard))
-  symbols_of[shard] = type(count) == 'number' and count or 0
-  symbols = symbols + symbols_of[shard]
+  return type(count) == 'number' and count or 0
+end
+local symbols = count_symbols and 0 or -1
+if count_symbols then
+  for shard = 1, shards do symbols = symbols + symbols_of(shard) end
 end
 
 -- 5. Take free shards, as many as can be loaded before the leases must be renewed, and at least
@@ -107,7 +113,7 @@ local function last_epoch()
   -- tell how far it was.
   last = now_ms
   for shard = 1, shards do
-    local token = redis.call('GET', lease_key(shard)) or ''
+    local token = holders[shard] or ''
     last = math.max(last, counted(string.match(token, ':(%d+)$') or '') or 0)
   end
   return last
@@ -116,14 +122,14 @@ end
 local soonest_ms, took, more = lease_ms, 0, 0
 for shard = 1, shards do
   local lease = lease_key(shard)
-  local holder = tokens[shard] == '' and redis.call('GET', lease)
+  local holder = tokens[shard] == '' and holders[shard]
   local left_ms = holder and left_ms_of[string.match(holder, '^(.*):')]
   if left_ms then
-    local expires_ms = redis.call('PTTL', lease)
-    if expires_ms >= 0 then left_ms = math.min(left_ms, expires_ms) end
     soonest_ms = math.min(soonest_ms, left_ms)
   elseif tokens[shard] == '' and held < quota and can_load >= 0 and more == 0 then
-    can_load = can_load - symbols_of[shard] * window_size
+    -- Where another type is there, MGET finds nothing, and SET would replace it: GET fails.
+    redis.call('GET', lease)
+    can_load = can_load - symbols_of(shard) * window_size
     if took > 0 and can_load < 0 then
       more = 1
     else

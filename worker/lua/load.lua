@@ -14,8 +14,8 @@
 -- Protects G6 and G9. A shard takes few round trips, none of which stops Redis for long, and a window
 -- is one string of all its candles: as a list of candles, ten thousand windows would take the client
 -- three million replies to parse.
--- The keys of symbols are not declared: they follow from the marks, and a group, whose scripts span
--- all its keys, cannot live in a cluster anyway.
+-- The keys of symbols are not declared: they follow from the marks. In a cluster they are where the
+-- declared ones are, because all keys of a partition have the same tag.
 
 local marks, quarantine = KEYS[1], KEYS[2]
 local window_prefix, state_prefix, record_prefix = ARGV[1], ARGV[2], ARGV[3]

@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Any, cast
 
 import redis
-from redis.commands.core import Script
+
+from worker.store.scripts import GroupScript
 
 Hear = Callable[[Any], None]
 
@@ -29,7 +30,7 @@ class AskingClient(redis.Redis):
         self._connection = cast(Any, self.connection)
         self._connection.register_connect_callback(self._on_connect)
 
-    def ask(self, script: Script, keys: list[str], args: list[Any], hear: Hear) -> None:
+    def ask(self, script: GroupScript, keys: list[str], args: list[Any], hear: Hear) -> None:
         """Send `script` and return. `hear` gets the reply, at the latest with the next command.
 
         `hear` must not send a command: the reply to another may be on its way. An error reply is
@@ -37,6 +38,7 @@ class AskingClient(redis.Redis):
         it.
         """
         self.hear()
+        keys = script.declared(keys)
         self._connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
         self._outstanding = hear
 

@@ -5,10 +5,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import redis
 from redis.commands.core import Script
 
 from worker.keys import Keys
-from worker.store.connection import Client
 
 
 @cache
@@ -27,7 +27,7 @@ class GroupScript(Script):
     half done.
     """
 
-    def __init__(self, client: Client, source: str, absent: str | None) -> None:
+    def __init__(self, client: redis.Redis, source: str, absent: str | None) -> None:
         super().__init__(client, source)
         self._absent = [] if absent is None else [absent]
 
@@ -47,7 +47,7 @@ class Scripts:
     Calling it again after that is safe: a NOSCRIPT reply means that nothing was carried out.
     """
 
-    def __init__(self, client: Client, keys: Keys | None = None) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys | None = None) -> None:
         """`keys`: those of the group, for all but the scripts of `gather`."""
         absent = keys.absent if keys else None
 

@@ -1,13 +1,12 @@
 """`scripts/fuzz`: odd entries of all forms through a real Redis and a whole worker, and judges."""
 
-import argparse
-import random
 import sys
 import time
 import traceback
 from random import Random
 
 from tests.fault.fuzz.entries import odd_entry
+from tests.fault.fuzz.options import parser
 from tests.fault.fuzz.rig import Rig
 from worker.local.redis_server import EmbeddedRedis, installed_server, wheel_server
 
@@ -20,7 +19,7 @@ MOST_SHOWN = 20
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    options = parser().parse_args()
     print(f"seed {options.seed}", flush=True)
     binary = wheel_server() if options.old else installed_server() or wheel_server()
     if binary is None:
@@ -65,20 +64,6 @@ def _run(rig: Rig, entries: int, seed: int) -> int:
 def _tell(done: int, began_s: float) -> None:
     rate = done / (time.monotonic() - began_s)
     print(f"{done:,} entries, {rate:,.0f}/s", flush=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
-    parser.add_argument("--entries", type=int, default=100_000, metavar="N", help="100000")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=random.SystemRandom().randrange(2**32),
-        metavar="N",
-        help="repeats a run; printed at the start",
-    )
-    parser.add_argument("--old", action="store_true", help="on the Redis 6.2 of a wheel")
-    return parser
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ class Bridge:
     ) -> None:
         """`settings` are those of all partitions; each batch that is done is added to `counts`."""
         (self._source,) = sources.names
+        # With another number, partitions have other symbols, and lack other entries.
+        self._field = f"{settings.partitions}:{self._source}"
         self._sources = sources
         self._counts = counts
         self._max_length = "" if max_length == math.inf else str(int(max_length))
@@ -130,7 +132,7 @@ class Bridge:
         reply: Any = scripts.bridge_write(
             keys=[settings.keys.input, self._keys.positions(partition)],
             args=[
-                *(self._source, position, self._max_length),
+                *(self._field, position, self._max_length),
                 msgspec.msgpack.encode([binary(fields) for fields in entries]),
                 known.get(partition, ""),
             ],
@@ -213,7 +215,7 @@ class Bridge:
     def _read_positions(self) -> dict[int, str]:
         found = {}
         for i, each in enumerate(self._partitions):
-            position: Any = each.client.hget(self._keys.positions(i), self._source)
+            position: Any = each.client.hget(self._keys.positions(i), self._field)
             found[i] = (position or b"").decode()
         return found
 

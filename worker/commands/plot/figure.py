@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from worker.commands.markets import shown
 from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
 from worker.commands.plot.series import Series, quote_currency
+from worker.commands.plot.thinning import rows_to_draw
 from worker.commands.plot.time_axis import label_dates, on_axis
 from worker.engine.invented import TITLE
 
@@ -35,6 +36,8 @@ _LEFT_IN: Final = 1.05
 _RIGHT_IN: Final = 0.2
 _TOP_IN: Final = 1.15
 _BOTTOM_IN: Final = 0.7
+# From the panels to the middle of their labels [inch].
+_LABELS_IN: Final = 0.6
 _TITLE_POINTS: Final = 13
 _POINTS_PER_INCH: Final = 72
 _FEW: Final = 60
@@ -115,26 +118,29 @@ def _draw(part: SubFigure, series: Series, name: str, size_in: tuple[float, floa
         bottom=_BOTTOM_IN / height_in,
         hspace=0.1,
     )
-    part.align_ylabels()
     series = series.with_gaps()
     times = on_axis(series.times_ms, series.closed)
     _background(price, series, times)
     line: Any = {"color": "#202020", "linewidth": 1.0, "marker": "." if len(times) < _FEW else ""}
-    _price(price, times, series, line)
+    columns = round((width_in - _LEFT_IN - _RIGHT_IN) * _DOTS_PER_INCH)
+    _price(price, times, series, columns, line)
     _lacking(price, series, times)
     _legend(price, is_lacking=bool(series.missing.any()))
-    sigma.plot(times, 100 * series.numbers["sigma"], **line)
+    _line(sigma, times, 100 * series.numbers["sigma"], columns, line)
     sigma.set_ylabel("sigma\n[% per candle]")
     _from_zero(sigma)
     mu.axhline(0, color="#202020", linewidth=0.6)
-    mu.plot(times, 100 * series.numbers["mu"], **line)
+    _line(mu, times, 100 * series.numbers["mu"], columns, line)
     mu.set_ylabel("mu\n[% per candle]")
-    ts.plot(times, series.numbers["ts"], **line)
+    _line(ts, times, series.numbers["ts"], columns, line)
     ts.set_ylabel("ts\n[|mu| / sigma]")
     _from_zero(ts)
-    _stack(probs, series, times)
+    _stack(probs, series, times, columns)
     probs.set_ylabel("probability\n[%]")
     probs.set_xlabel("close time [UTC]")
+    for axes in (price, sigma, mu, ts, probs):
+        # Aligned, without measuring the ticks of all panels for each of them.
+        axes.yaxis.set_label_coords(-_LABELS_IN / (width_in - _LEFT_IN - _RIGHT_IN), 0.5)
     label_dates(probs.xaxis, series.closed, first_ms, last_ms)
     if len(times) > 1:
         probs.set_xlim(times[0], times[-1])
@@ -145,13 +151,18 @@ def _from_zero(axes: Axes) -> None:
     axes.set_ylim(0, 1.08 * highest if highest > 0 else 1)
 
 
-def _price(axes: Axes, times: Numbers, series: Series, line: Any) -> None:
+def _line(axes: Axes, times: Numbers, values: Numbers, columns: int, style: Any) -> None:
+    rows = rows_to_draw(times, columns, values)
+    axes.plot(times[rows], values[rows], **style)
+
+
+def _price(axes: Axes, times: Numbers, series: Series, columns: int, line: Any) -> None:
     """A power of ten in the unit keeps the ticks of very low and very high prices short."""
     closes = series.numbers["close"]
     power = math.floor(math.log10(np.nanmax(closes)))
     if power in _PLAIN_POWERS:
         power = 0
-    axes.plot(times, closes / 10.0**power, **line)
+    _line(axes, times, closes / 10.0**power, columns, line)
     scale = f"10{str(power).translate(_SUPERSCRIPTS)} " if power else ""
     axes.set_ylabel(f"price\n[{scale}{quote_currency(shown(series.symbol))}]")
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
@@ -194,20 +205,20 @@ def _runs(where: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
             yield indexes[0], indexes[-1]
 
 
-def _stack(axes: Axes, series: Series, times: Numbers) -> None:
-    below = np.zeros(len(times))
-    for regime, style in STYLES.items():
-        above = below + 100 * series.numbers[regime]
+def _stack(axes: Axes, series: Series, times: Numbers, columns: int) -> None:
+    parts = [100 * series.numbers[regime] for regime in STYLES]
+    edges = np.cumsum([np.zeros(len(times)), *parts], axis=0)
+    rows = rows_to_draw(times, columns, *edges)
+    for style, below, above in zip(STYLES.values(), edges, edges[1:], strict=False):
         axes.fill_between(
-            times,
-            below,
-            above,
+            times[rows],
+            below[rows],
+            above[rows],
             facecolor=style.on_white(0.5),
             edgecolor=style.colour,
             hatch=style.hatch,
             linewidth=0.3,
         )
-        below = above
     axes.set_ylim(0, 100)
 
 

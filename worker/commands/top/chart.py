@@ -34,7 +34,7 @@ def chart(market: Market, size: tuple[int, int], levels: str, marks: Sequence[st
         f"{last.regime}  trend {probs.trend:.1%}  mr {probs.mr:.1%}  chop {probs.chop:.1%}  "
         f"closes {last.buffer_size}  missing {last.missing}",
         "",
-        f"{len(states)} states since {utc(states[0].close_time_ms)}, "
+        f"{len(states)} state{'s' * (len(states) > 1)} since {utc(states[0].close_time_ms)}, "
         f"prices {price_in_words(min(closes))} to {price_in_words(max(closes))}",
         *_columns(closes, max(1, lines - _LINES_BESIDE_CHART), levels),
         "",

@@ -27,18 +27,16 @@ _SHORT_BAR: Final = "t/mr/chop"
 _WIDEST_BAR: Final = 40
 _NARROWEST_BAR: Final = 10
 _LINES_BESIDE_ROWS: Final = 5
-
-
 # So many seconds may pass before what waits is called late.
 _LATE_S: Final = 10
 _HELP: Final = (
     "q  Ctrl-Z  quit; suspend",
     "?       these lines",
+    "up  k   mark the row above; down, j: below; also Page up, Page down, Home, End",
+    "Enter   chart of the marked symbol; up and down: of others; Enter, Esc: back",
     "/       show symbols with a part of their name; Esc shows all again",
-    "Enter   chart of the first symbol shown; up and down: of others; Enter: back",
     "f       show the next regime only",
     "s  r    sort by the next column; reverse",
-    "arrows  scroll, as do Page up, Page down, Home and End",
     "",
     "t/mr/c  probabilities of trend, mean reversion and chop",
     "ts      strength of the trend, with its direction, which is that of mu",
@@ -93,10 +91,15 @@ class Screen:
         some_are_missing = any(market.record.missing for market in view.markets.values())
         columns, bar = _layout(width, some_are_missing=some_are_missing)
         body = [self._row(market, columns, bar, now_ms) for market in rows]
-        if not body:
+        if body:
+            marked = body[look.marked - look.first]
+            marked.stylize("bold")
+            # Not all of it: a bar in reverse would say the opposite.
+            marked.stylize("reverse", 0, columns[0].width)
+        else:
             body = [Text(self._why_empty(view), style="italic")]
         names = self._names(columns, bar, look)
-        if look.with_chart and (market := look.charted(view.markets.values())):
+        if look.with_chart and (market := view.markets.get(look.symbol)):
             names = Text(shown(market.record.symbol).ljust(width), style="reverse")
             found_lines = chart(
                 market, (width, rows_on(height)), self._marks.levels, self._marks.bar
@@ -106,7 +109,7 @@ class Screen:
             body = [Text(line) for line in _HELP[: rows_on(height)]]
         body += [Text()] * (rows_on(height) - len(body))
         lines = [
-            _first_line(view, self._where, now_ms),
+            _first_line(view, self._where, width, now_ms),
             _group_line(view),
             self._legend(view.markets.values(), look, len(rows), found),
             names,
@@ -174,17 +177,20 @@ class Screen:
         return f"no states yet in {of_all(self._settings.output_stream, self._settings)}"
 
 
-def _first_line(view: View, where: str, now_ms: float) -> Text:
-    clock = time.strftime("%H:%M:%S", time.gmtime(now_ms / 1_000))
-    line = Text()
-    if invented := sum(market.record.source == "synthetic" for market in view.markets.values()):
-        line.append(f" {TITLE}: {invented} of {len(view.markets)} symbols ", style="reverse bold")
-        line.append("  ")
-    line.append("marketstate", style="bold").append(f"  {clock} UTC  ")
-    if view.trouble:
-        line.append(f" retrying: {view.trouble} ", style="reverse bold")
-    else:
-        line.append(where)
+def _first_line(view: View, where: str, width: int, now_ms: float) -> Text:
+    """Where it is too long, first our name goes, then the clock."""
+    invented = sum(market.record.source == "synthetic" for market in view.markets.values())
+    title = f" {TITLE}: {invented} of {len(view.markets)} symbols " if invented else ""
+    first: list[str | tuple[str, str]] = [(title, "reverse bold"), "  "] if invented else []
+    last: str | tuple[str, str] = (
+        (f" retrying: {view.trouble} ", "reverse bold") if view.trouble else where
+    )
+    clock = time.strftime("%H:%M:%S UTC  ", time.gmtime(now_ms / 1_000))
+    dispensable: tuple[str | tuple[str, str], ...] = (("marketstate  ", "bold"), clock)
+    for dropped in range(len(dispensable) + 1):
+        line = Text.assemble(*first, *dispensable[dropped:], last)
+        if line.cell_len <= width:
+            break
     return line
 
 
@@ -262,7 +268,7 @@ def _footer(look: Look) -> Text:
     if look.with_chart:
         return Text("q quit  ? keys  Enter back  up, down other symbols", style="reverse")
     return Text(
-        f"q quit  ? keys  / filter  f regime:{look.regime}  s sort:{look.column.name}  r reverse  "
-        "arrows scroll",
+        f"q quit  ? keys  Enter open  / filter  f regime:{look.regime}  s sort:{look.column.name}"
+        "  r reverse",
         style="reverse",
     )

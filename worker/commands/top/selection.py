@@ -20,9 +20,11 @@ _LONGEST_FILTER: Final = 40
 CLOSES_SHOWN: Final = 12
 _FAR: Final = 10**9
 # (rows, pages); `chosen` limits the position to the rows that exist.
-_SCROLLS: Final = {
+_MOVES: Final = {
     "up": (-1, 0),
+    "k": (-1, 0),
     "down": (1, 0),
+    "j": (1, 0),
     "page up": (0, -1),
     "page down": (0, 1),
     "home": (-_FAR, 0),
@@ -98,8 +100,6 @@ class Look:
         self.with_help = False
         self.suspended = False
         self.with_chart = False
-        self.place = 0
-        """Number of the row that the chart shows."""
         self.column = COLUMNS[0]
         self.reversed = False
         self.regime = "all"
@@ -107,37 +107,50 @@ class Look:
         self.typing = False
         self.first = 0
         """Number of the first row on the screen."""
+        self.marked = 0
+        """Number of the marked row."""
+        self.symbol = ""
+        """That of the marked row when it was last drawn, or that of the chart."""
+        self._rows_to_move = 0
 
     def press(self, key: str, page: int) -> None:
         """`page` is the number of rows on the screen."""
         if key == SUSPEND:
             self.suspended = True
-            return
-        if self.typing:
+        elif self.typing:
             self._type(key)
-            return
-        if self._moves_between_views(key):
-            return
+        elif self.with_help and key != "q":
+            self.with_help = False
+        elif key == "q":
+            self.done = True
+        elif key == "?":
+            self.with_help = True
+        elif key in _MOVES:
+            rows, pages = _MOVES[key]
+            self._rows_to_move += rows + pages * page
+        elif self.with_chart:
+            self.with_chart = key not in ("enter", "escape")
+        elif key == "enter":
+            self.with_chart = True
+        else:
+            self._choose(key)
+
+    def _choose(self, key: str) -> None:
         match key:
-            case "q":
-                self.done = True
             case "/":
                 self.typing = True
             case "f":
                 self.regime = _after(self.regime, ("all", *REGIMES))
-                self.first = 0
             case "s":
                 self.column = _after(self.column, COLUMNS)
                 self.reversed = False
-                self.first = 0
             case "r":
                 self.reversed = not self.reversed
-                self.first = 0
-            case "escape":
+            case "escape" if self.text:
                 self.text = ""
-            case _ if key in _SCROLLS:
-                rows, pages = _SCROLLS[key]
-                self.first = max(0, self.first + rows + pages * page)
+            case _:
+                return
+        self._mark_first()
 
     def chosen(self, markets: Iterable[Market], page: int) -> tuple[list[Market], int]:
         """The rows on a screen of `page` rows, and the total number of matching rows."""
@@ -145,31 +158,23 @@ class Look:
         # Equal values are sorted by symbol, in either direction.
         fitting.sort(key=lambda market: market.record.symbol)
         fitting.sort(key=self.column.value, reverse=self.column.falling != self.reversed)
+        self._move([market.record.symbol for market in fitting])
+        self.first = min(max(self.first, self.marked - page + 1), self.marked)
         self.first = max(0, min(self.first, len(fitting) - page))
         return fitting[self.first : self.first + page], len(fitting)
 
-    def charted(self, markets: Iterable[Market]) -> Market | None:
-        """The market of the chart; None if none fits."""
-        shown_first, self.first = self.first, self.place
-        rows, found = self.chosen(markets, 1)
-        self.place, self.first = self.first, shown_first
-        return rows[0] if found else None
+    def _move(self, symbols: list[str]) -> None:
+        """The mark stays in its row of the table; the chart stays with its symbol."""
+        if self.with_chart and self.symbol in symbols:
+            self.marked = symbols.index(self.symbol)
+        self.marked = max(0, min(self.marked + self._rows_to_move, len(symbols) - 1))
+        if self._rows_to_move or not (self.with_chart and self.symbol):
+            self.symbol = symbols[self.marked] if symbols else ""
+        self.with_chart = self.with_chart and self.symbol != ""
+        self._rows_to_move = 0
 
-    def _moves_between_views(self, key: str) -> bool:
-        """Between the table, the chart and the keys; whether `key` does that."""
-        if self.with_help and key != "q":
-            self.with_help = False
-        elif key == "?":
-            self.with_help = True
-        elif self.with_chart and key in ("enter", "escape"):
-            self.with_chart = False
-        elif self.with_chart and key in ("up", "down"):
-            self.place = max(0, self.place + (1 if key == "down" else -1))
-        elif key == "enter":
-            self.with_chart, self.place = True, self.first
-        else:
-            return False
-        return True
+    def _mark_first(self) -> None:
+        self.first, self.marked, self.symbol, self._rows_to_move = 0, 0, "", 0
 
     @property
     def is_falling(self) -> bool:
@@ -189,7 +194,9 @@ class Look:
                 self.text = self.text[:-1]
             case _ if len(key) == 1 and key.isprintable():
                 self.text = (self.text + key)[:_LONGEST_FILTER]
-        self.first = 0
+            case _:
+                return
+        self._mark_first()
 
 
 def _after(present: T, choices: Sequence[T]) -> T:

@@ -147,6 +147,7 @@ def verify(
         yield _holders(status, settings)
         yield from _commits(status)
         yield from _lost_and_dead(status, settings)
+        yield from _late(status)
 
         def judge(client: Client, part: Settings) -> list[Finding]:
             """What a sum would hide."""
@@ -264,6 +265,22 @@ def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _late(status: Status) -> Iterator[Finding]:
+    """Afterwards, late candles are only counted: there may be some whenever a feed starts again."""
+    late = status.counters.get("late", 0)
+    if late and not _has_published(status):
+        text = (
+            f"{late} candles were older than the last one of their symbol, so they are not applied "
+            "and no symbol has a state. Older candles must come before newer ones: put them into "
+            "a cache, see deploy/README.md, No state yet"
+        )
+        yield Finding("warn", "late", text)
+
+
+def _has_published(status: Status) -> bool:
+    return any(one.last_emitted_ms for one in status.symbols)
+
+
 def _expiries(client: Client, settings: Settings, status: Status) -> Iterator[Finding]:
     symbols = (one.symbol.encode() for one in status.symbols)
     for text in key_health.expiries(client, settings, symbols):
@@ -285,7 +302,7 @@ def _output_stream(
 ) -> Finding:
     """Whether it grows, and whether its last entry has the record of its symbol."""
     subject = "output stream"
-    if not any(one.last_emitted_ms for one in status.symbols):
+    if not _has_published(status):
         text = "nothing has been published yet; see deploy/README.md, No state yet"
         return Finding("skip", subject, text)
     for _ in range(TRIES):

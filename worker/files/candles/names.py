@@ -55,6 +55,8 @@ def identity(path: Path, said: Said) -> tuple[str, str]:
     symbol, interval = said.symbol or found.symbol, said.interval or found.interval
     if symbol and interval:
         return symbol, interval
+    if is_nameless(path) and _is_empty(path):
+        raise FileUnusable(f"{path} is empty")
     options = [
         option
         for option, value in (("--symbol", symbol), ("--interval", interval))
@@ -64,6 +66,13 @@ def identity(path: Path, said: Said) -> tuple[str, str]:
         f"{path}: the name must give symbol and interval once, as in BTCUSDT-1m.csv; or say them "
         f"with {' and '.join(options)}"
     )
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not next(lines_of(path), "")
+    except CutOff:
+        return False
 
 
 def _named(path: Path) -> Named:
