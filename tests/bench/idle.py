@@ -10,7 +10,8 @@ from tests.bench.report import Row
 from tests.bench.running_workers import running_workers
 from worker.local.redis_server import EmbeddedRedis
 
-WORKERS: Final = (1, 8)
+# Workers, and partitions; without partitions, there is one group.
+CASES: Final = ((1, None), (8, None), (8, 16))
 # After this time, each worker has renewed its leases once and is in its steady state.
 SETTLE_S: Final = 4
 IDLE_S: Final = 10
@@ -20,13 +21,13 @@ def idle(quick: bool) -> list[Row]:
     """Commands per second that Redis executes for idle workers, including those in scripts, and
     the CPU of each worker.
     """
-    counts, settle_s, idle_s = (WORKERS[:1], 0, 1) if quick else (WORKERS, SETTLE_S, IDLE_S)
+    cases, settle_s, idle_s = (CASES[:1], 0, 1) if quick else (CASES, SETTLE_S, IDLE_S)
     rows: list[Row] = []
-    for count in counts:
+    for count, partitions in cases:
         with (
             EmbeddedRedis() as server,
             server.client() as client,
-            running_workers(server, count) as workers,
+            running_workers(server, count, partitions) as workers,
         ):
             pids = [worker.process.pid for worker in workers]
             time.sleep(settle_s)
@@ -35,6 +36,7 @@ def idle(quick: bool) -> list[Row]:
             rows.append(
                 {
                     "idle_workers": count,
+                    "partitions": partitions or 0,
                     "commands_per_s": (_commands(client) - commands) / idle_s,
                     "cpu_percent_each": (sum(map(cpu_s, pids)) - before) / idle_s / count * 100,
                 }

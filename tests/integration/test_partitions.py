@@ -1,6 +1,7 @@
 """All partitions in one process: a loop for each, one answer, one stop, one error."""
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +24,12 @@ from tests.support.small_workers import small_worker, work_off
 from tests.support.two_nodes import PORT_OF_FIRST
 from tests.support.worker_process import WorkerProcess, feed, published, wait_until
 from worker.engine.counters import numbers
+from worker.engine.partitions import run
+from worker.engine.systemd import SystemdNotifier
+from worker.errors import ConfigurationError
 from worker.local.redis_server import EmbeddedRedis
+from worker.settings import PREFIX, settings_from
+from worker.stop import Stop
 
 pytestmark = pytest.mark.one_redis_version
 
@@ -121,6 +127,24 @@ def test_what_ends_one_loop_ends_all_and_is_told_once(start: Start, client: redi
     assert worker.log.count("When the group is gone") == 1
     assert f"marketstate: the consumer group 'marketstate' of {group.input} has been" in worker.log
     assert worker.log.count("stopped; all shards are released") == 4
+    assert client.keys("*:lease:*") == []
+
+
+def test_too_few_threads_are_named_and_the_loops_that_run_are_stopped(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "p02":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+        wait_until(lambda: client.exists(groups(4)[0].keys.meta), "the first one runs")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    given = {f"{PREFIX}PARTITIONS": "4", f"{PREFIX}REDIS_PORT": str(server.port)}
+    with pytest.raises(ConfigurationError, match=r"each of its 4 partitions, .* gives it 2"):
+        run(settings_from(given), Stop(), SystemdNotifier())
     assert client.keys("*:lease:*") == []
 
 

@@ -12,9 +12,9 @@ from worker.engine.changes import ENDS
 from worker.settings import PREFIX, Settings, settings_from
 
 
-def groups(partitions: int) -> list[Settings]:
-    """The settings of each partition."""
-    return settings_from({f"{PREFIX}PARTITIONS": str(partitions)}).each_partition()
+def groups(partitions: int | None) -> list[Settings]:
+    """The settings of each partition; without partitions, of the one group."""
+    return settings_from({f"{PREFIX}PARTITIONS": str(partitions or "")}).each_partition()
 
 
 def feed_by_symbol(client: redis.Redis, candles: Iterable[Candle], partitions: int) -> int:

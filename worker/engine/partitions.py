@@ -12,6 +12,7 @@ from worker.engine.group import refuse_another_number
 from worker.engine.loop import run as run_loop
 from worker.engine.shared_notifier import LoopNotifier, SharedNotifier
 from worker.engine.systemd import SystemdNotifier
+from worker.errors import ConfigurationError
 from worker.log import begin_lines_with
 from worker.settings import Settings
 from worker.stop import Stop, ThreadStop
@@ -44,13 +45,22 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
         threading.Thread(target=loop, args=each, name=each[0], daemon=True)
         for each in zip(names, partitions, stops, notifiers, strict=True)
     ]
-    for thread in threads:
-        thread.start()
-    stop.interrupts(ended.wait)
-    for each in stops:
-        each.request()
-    for thread in threads:
-        thread.join()
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+        stop.interrupts(ended.wait)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"a worker needs a thread for each of its {len(threads)} partitions, and the system "
+            f"gives it {len(started)} ({error}): raise TasksMax of the service, or `ulimit -u`"
+        ) from error
+    finally:
+        for each in stops:
+            each.request()
+        for thread in started:
+            thread.join()
     if errors:
         raise errors[0]
 
