@@ -29,12 +29,12 @@ def failover(quick: bool) -> list[Row]:
     """Seconds until a replica is the master, and from then until all shards of the partition are
     leased again, by workers that have loaded them from there.
     """
-    lease_s, times = (1, 1) if quick else (LEASE_S, TIMES)
+    lease_s, times, workers = (1, 1, 1) if quick else (LEASE_S, TIMES, WORKERS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = stack.enter_context(LocalCluster(replicas=1, node_timeout_ms=NODE_TIMEOUT_MS))
         given = {"redis_url": cluster.url, "partitions": PARTITIONS, "lease_seconds": lease_s}
-        for number in range(WORKERS):
+        for number in range(workers):
             name = f"worker-{number}"
             stack.enter_context(WorkerProcess(1, folder, worker_id=name, **given))
         found = [_master_dies(cluster) for _ in range(times)]

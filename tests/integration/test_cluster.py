@@ -141,22 +141,24 @@ def test_a_cache_is_read_from_whichever_node_it_is_on(
     symbol = symbol_of(0)
     caches = [pattern.replace("{symbol}", symbol) for pattern in worker.settings.backfill_patterns]
     elsewhere = [each for each in caches if cluster.owner(each) in others(cluster, tag(0))]
-    for number in range(257):
-        at_ms = START_MS - MINUTE_MS * (number + 1)
-        value = f'{{"c": {100 + number % 7}}}'
-        cluster.owner(elsewhere[0]).command("ZADD", elsewhere[0], at_ms, value + " " * number)
+    values = {
+        f'{{"c": {100 + number % 7}}}{" " * number}': START_MS - MINUTE_MS * (number + 1)
+        for number in range(257)
+    }
+    with cluster.owner(elsewhere[0]).client() as client:
+        client.zadd(elsewhere[0], values)
     feed(cluster, worker, range(1))
     assert len(worker.advance(worker.fetch()).records) == 1
     assert f"{symbol}: 257 closes from the cache {elsewhere[0]}" in caplog.text
 
 
 def test_a_node_with_caches_that_fails_is_asked_once_and_not_waited_for(
-    server_binary: Path, caplog: pytest.LogCaptureFixture
+    any_server_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G9: it may be the node of another partition; this one goes on. And if each key cost a
     timeout, leases would expire meanwhile.
     """
-    with LocalCluster(server_binary) as cluster:
+    with LocalCluster(any_server_binary) as cluster:
         worker = stepped(cluster)
         worker.keep()
         feed(cluster, worker, range(5))
@@ -234,8 +236,8 @@ def test_the_user_of_the_deployment_may_do_all_that_is_needed(cluster: LocalClus
         list(preflight(wrong))
 
 
-def test_any_node_of_the_url_is_enough(server_binary: Path) -> None:
-    with LocalCluster(server_binary) as cluster:
+def test_any_node_of_the_url_is_enough(any_server_binary: Path) -> None:
+    with LocalCluster(any_server_binary) as cluster:
         served = [cluster.owner(tag(partition)) for partition in range(PARTITIONS)]
         gone = others(cluster, tag(0))
         for node in gone:
