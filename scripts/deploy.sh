@@ -225,10 +225,10 @@ copy_documents() {
     done < <(documents)
 }
 
-# All documents of the checkout and their pictures, each followed by a NUL.
+# All documents of the checkout with their pictures and theta files, each followed by a NUL.
 documents() {
     (cd "$checkout" && find ./*.md core schemas worker deploy -type f \
-        \( -name '*.md' -o -path '*/pictures/*' \) -print0)
+        \( -name '*.md' -o -path '*/pictures/*' -o -path '*/theta/*' \) -print0)
 }
 
 # An existing file is the operator's: it is never changed.

@@ -26,6 +26,11 @@ COMMANDS: Final = {
     "top": ("top.options", "watch all markets live in the terminal"),
     "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),
     "state": ("state", "calculate and explain the state of a price file; needs no Redis"),
+    "describe": ("describe.command", "describe the states of files, and how often rules fire"),
+    "calibrate": (
+        "calibrate.command",
+        "fit the weights of the regimes to a history, and say what they are worth",
+    ),
     "record": ("record.command", "write the entries of a stream to a file"),
     "gather": ("gather.command", "append the candles of many streams to the one of the workers"),
     "replay": ("replay.command", "feed recordings or candle files, separate from the live system"),

@@ -12,6 +12,7 @@ from worker.errors import ConfigurationError
 MAX_BYTES: Final = 65_536
 _ANSWER: Final = "answer.json"
 _POLL_S: Final = 0.05
+ABOUT: Final = "about"
 
 
 def password_from(variable: str, path: str) -> str:
@@ -29,6 +30,9 @@ def credential_from(name: str, path: Path) -> str:
 def theta_from(variable: str, path: str) -> Theta:
     try:
         overrides: Any = msgspec.json.decode(_text(variable, path))
+        if isinstance(overrides, dict):
+            # Where the theta came from, for people. It is no parameter: the hash leaves it out.
+            overrides.pop(ABOUT, None)
         # Python's None would mean "no overrides", but a file that says null is a mistake.
         return merged_theta({"null": None} if overrides is None else overrides)
     except msgspec.DecodeError as error:

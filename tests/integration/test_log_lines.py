@@ -5,7 +5,9 @@ import logging
 import pytest
 import redis
 
+from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
+from tests.support.worker_process import feed
 from worker.engine.group import join
 from worker.local.redis_server import EmbeddedRedis
 from worker.log import log
@@ -52,3 +54,19 @@ def test_a_rebalance_is_one_line(server: EmbeddedRedis, caplog: pytest.LogCaptur
     assert new(caplog) == ["INFO holding 8 of 16 shards"]
     first.keep()
     assert new(caplog) == []
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_day_in_which_every_state_had_one_regime_is_told(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first day of these candles ends after 500 of them, and the first state needs 257."""
+    worker = SteppedWorker(server, "one", start="replay")
+    worker.keep()
+    feed(client, made_candles(("AAA",), 500))
+    worker.finish_all()
+    assert [line for line in new(caplog) if line.startswith("WARNING")] == []
+    feed(client, made_candles(("AAA",), 501)[500:])
+    worker.finish_all()
+    [told] = [line for line in new(caplog) if line.startswith("WARNING")]
+    assert told.startswith("WARNING AAA: all 244 states of 2025-05-04 were chop, which tells")

@@ -79,7 +79,7 @@ def test_an_svg_has_units_utc_and_hatching_beside_colour(tmp_path: Path) -> None
     texts = {text for element in root.iter() if (text := (element.text or "").strip())}
     assert {
         *("price", "[USDT]", "sigma", "mu", "[% per candle]", "ts", "[|mu| / sigma]"),
-        *("probability", "[%]", "close time [UTC]", "trend", "mr (mean reversion)", "chop"),
+        *("probability", "[%]", "close time [UTC]", "trend", "mr (vr far from 1)", "chop"),
     } <= texts
     assert {"BTCUSDT", "30 states of 1m candles, 2025-05-04 15:50 to 2025-05-04 16:19 UTC"} <= texts
     patterns = root.findall(".//{http://www.w3.org/2000/svg}pattern")
@@ -141,7 +141,10 @@ def test_candle_files_are_calculated_and_plotted(
     paths = [str(write_csv(tmp_path, symbol, 280)) for symbol in ("AAAUSDT", "BBBUSDT")]
     out = tmp_path / "all.svg"
     assert main(["plot", "--from", *paths, "--out", str(out)]) == 0
-    assert "AAAUSDT: 24 states\nBBBUSDT: 24 states\n" in capsys.readouterr().out
+    never_changed = "24 states; chop throughout: see marketstate calibrate\n"
+    printed = capsys.readouterr().out
+    assert f"AAAUSDT: {never_changed}BBBUSDT: {never_changed}" in printed
+    assert "trend, mr and chop describe the last 256 returns; they are no forecast" in printed
     assert out.read_text().count("24 states of 1m candles") == 2
     assert main(["plot", "BBBUSDT", "--from", *paths, "--last", "1", "--out", str(out)]) == 0
     assert "AAAUSDT" not in out.read_text()
@@ -189,7 +192,7 @@ def test_missing_candles_are_told_and_marked(
     out = tmp_path / "out.html"
     assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
     told = "candles are missing in the windows of all states (up to 40)"
-    assert f"AAAUSDT: 4 states; {told}\n" in capsys.readouterr().out
+    assert f"AAAUSDT: 4 states; {told}; chop throughout" in capsys.readouterr().out
     page = out.read_text()
     assert told in page
     assert "strip: candles missing in the window" in page

@@ -145,8 +145,10 @@ def test_the_users_of_the_deployment_have_all_rights_whether_the_stream_is_there
     user: str, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     settings = settings_of(server, user)
+    in_partition = settings_of(server, user, partitions="4").of_partition(3)
     before = client.dbsize()
-    assert check_rights(settings) == len(needed(settings))
+    for one in (settings, in_partition):
+        assert check_rights(one) == len(needed(one))
     assert client.dbsize() == before == 0
     SteppedWorker(server, "one", **{"group": settings.group, "input_stream": settings.input_stream})
     assert check_rights(settings) == len(needed(settings))

@@ -1,9 +1,11 @@
 """Deployed files agree with the code, and the scripts are clean."""
 
+import json
 import re
 import shutil
 import subprocess
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +113,16 @@ def test_shellcheck_finds_nothing(script: str) -> None:
         ["shellcheck", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DEPLOY / "theta").glob("*.json")), ids=lambda path: path.name
+)
+def test_a_theta_file_to_start_with_can_be_used_and_is_described(path: Path) -> None:
+    settings = settings_from({f"{PREFIX}THETA_FILE": str(path)})
+    assert settings.theta_hash != settings_from({}).theta_hash
+    about = json.loads(path.read_text())["about"]
+    described = (DEPLOY / "theta/README.md").read_text()
+    assert f"## {path.name}" in described
+    assert f"`marketstate calibrate data {about['method']}" in described
+    assert not about["says"].startswith("skill"), "none of them has any"

@@ -18,6 +18,7 @@ CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+THROUGHOUT = "chop throughout: see marketstate calibrate"
 
 
 def never(_last_ms: int, _close_time_ms: int) -> bool:
@@ -35,6 +36,17 @@ def test_records_become_rows_in_order_and_only_the_last_are_kept() -> None:
     assert series.regime.tolist() == ["trend", "mr", "trend"]
     assert series.times_ms.tolist() == [one.close_time_ms for one in records[2:]]
     assert series.numbers["trend"].tolist() == [0.6, 0.2, 0.6]
+
+
+def test_a_regime_that_never_changed_is_told() -> None:
+    many = {"AAA": ("chop", "chop"), "BBB": ("chop", "mr"), "CCC": ("mr",)}
+    records = (
+        make_record(symbol, i, regime)
+        for symbol, regimes in many.items()
+        for i, regime in enumerate(regimes)
+    )
+    found = of_records(records, last=None)
+    assert [list(found[symbol].remarks()) for symbol in many] == [[THROUGHOUT], [], []]
 
 
 def test_states_of_synthetic_prices_are_counted() -> None:
@@ -56,6 +68,7 @@ def test_each_close_has_the_state_that_the_calculation_gives() -> None:
                 closes[end - 1],
                 *(state["sigma"], state["mu"], state["ts"]),
                 *state["regime_probs"].values(),
+                *state["features"].values(),
             ]
             assert [found[symbol].numbers[name][i] for name in NUMBERS] == expected
         assert of_symbol(symbol)[-1].close_time == found[symbol].times_ms[-1]
@@ -88,13 +101,17 @@ def test_missing_candles_are_told_for_the_windows_that_lack_them() -> None:
     found = of_candles([*closes[:10], *closes[13:]], THETA, last=999, starts_over=never)["AAA"]
     assert found.missing.tolist() == [3] * 10 + [0] * (300 - 3 - NEEDED + 1 - 10)
     assert list(found.remarks()) == [
-        "candles are missing in the windows of 10 of 41 states (up to 3)"
+        "candles are missing in the windows of 10 of 41 states (up to 3)",
+        THROUGHOUT,
     ]
     whole = of_candles(closes, THETA, last=999, starts_over=never)["AAA"]
     assert not whole.missing.any()
-    assert list(whole.remarks()) == []
+    assert list(whole.remarks()) == [THROUGHOUT]
     last = of_candles([*closes[:280], *closes[281:]], THETA, last=5, starts_over=never)["AAA"]
-    assert list(last.remarks()) == ["candles are missing in the windows of all states (up to 1)"]
+    assert list(last.remarks()) == [
+        "candles are missing in the windows of all states (up to 1)",
+        THROUGHOUT,
+    ]
 
 
 class Counting(MarketStateRecord, frozen=True, kw_only=True):
@@ -111,7 +128,10 @@ def test_what_published_states_count_as_missing_is_told() -> None:
     ]
     found = of_records(counting, last=3)["AAA"]
     assert found.missing.tolist() == [1, 2, 3]
-    assert list(found.remarks()) == ["candles are missing in the windows of all states (up to 3)"]
+    assert list(found.remarks()) == [
+        "candles are missing in the windows of all states (up to 3)",
+        THROUGHOUT,
+    ]
 
 
 def test_closed_hours_are_left_out_and_not_called_missing() -> None:
@@ -128,6 +148,7 @@ def test_closed_hours_are_left_out_and_not_called_missing() -> None:
     assert list(found.remarks()) == [
         "candles are missing in the windows of 15 of 42 states (up to 2)",
         "closed hours left out",
+        THROUGHOUT,
     ]
     drawn = found.with_gaps()
     assert np.count_nonzero(np.isnan(drawn.numbers["close"])) == 1, "only the lost candles"

@@ -79,7 +79,8 @@ def test_every_spelling_gives_the_same_state_in_every_command(
     assert (series.symbol, series.interval) == (spelling.symbol, "1h")
     assert series.times_ms.tolist() == [found["close_time_ms"]]
     numbers = {name: values.tolist()[0] for name, values in series.numbers.items()}
-    whole = EXPECTED | EXPECTED["regime_probs"] | {"close": CLOSES[-1]}
+    inner = EXPECTED["regime_probs"] | EXPECTED["features"]
+    whole = EXPECTED | inner | {"close": CLOSES[-1]}
     assert numbers == {name: whole[name] for name in NUMBERS}
 
     fed = replayed(path, given)

@@ -93,3 +93,28 @@ def test_a_small_sigma_is_shown_with_three_digits_that_count() -> None:
 def test_a_floor_of_another_theta_is_recognised() -> None:
     state: Any = MarketState({"vol": {"sigma_floor": 0.01}}).get_state("X", ZIGZAG)
     assert "sigma is at its floor, 1%." in "\n".join(reading(state, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("score", "says"),
+    [
+        ({"a1": 99.0, "a2": 9.0}, "Most likely trend (100%): its score is the highest, though the"),
+        ({"b1": 99.0, "b3": -9.0}, "though vr is near 1 (1.09), as in a random walk"),
+        ({"c1": 99.0}, "Most likely chop (100%): close to a random walk"),
+    ],
+)
+def test_a_regime_that_other_weights_choose_is_not_said_to_be_what_its_figures_deny(
+    score: dict[str, float], says: str
+) -> None:
+    walk = 100 * np.exp(np.cumsum(STEPS))
+    state: Any = MarketState({"regime": {"score": score}}).get_state("X", walk)
+    assert state["ts"] < 0.3
+    assert says in "\n".join(reading(state, FLOOR))
+
+
+def test_a_clear_drift_is_not_called_a_random_walk() -> None:
+    drifting = 100 * np.exp(np.cumsum(STEPS + 0.0004))
+    state: Any = MarketState({"regime": {"score": {"c1": 9.0}}}).get_state("X", drifting)
+    text = "\n".join(reading(state, FLOOR))
+    assert "Most likely chop (96%): its score is the highest, though the drift is clear." in text
+    assert "clear against the noise" in text

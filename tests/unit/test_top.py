@@ -387,3 +387,15 @@ def test_key_presses_are_decoded() -> None:
 def test_a_record_of_any_regime_is_shown() -> None:
     record = msgspec.structs.replace(make_record("BTC", 0), regime="a-new-one")
     assert "a-new-" in drawn(view_of(markets_of(record)))[4]
+
+
+def test_a_regime_that_never_changed_is_told_and_what_the_regimes_are() -> None:
+    same = [make_record(symbol, i) for i in (0, 1) for symbol in ("AAA", "BBB")]
+    told = "   chop throughout: see marketstate calibrate"
+    assert drawn(view_of(markets_of(*same)))[2].endswith(told)
+    for others in (same[:2], [*same, make_record("BBB", 2, "mr")], [*same, make_record("C", 0)]):
+        assert "throughout" not in drawn(view_of(markets_of(*others)))[2]
+    look = Look()
+    look.with_help = True
+    meaning = "trend, mr and chop describe the last 256 returns; they are no forecast"
+    assert any(meaning in line for line in drawn(view_of({}), look))

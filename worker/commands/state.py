@@ -15,6 +15,7 @@ from core.state import MarketState, State
 from schemas.interval import interval_ms
 from schemas.sequence import missing_within
 from worker.commands.options import add_candle_files, refuse_options_of_files, said
+from worker.commands.regime_words import what_regimes_are
 from worker.commands.starting_over import StartsOver, gap_in_words, starting_over
 from worker.commands.state_in_words import reading
 from worker.engine.synthetic import CANDLES_AT_START, price
@@ -76,7 +77,8 @@ def command(options: argparse.Namespace) -> int:
     if options.json:
         print(_json(prices, state, missing, words))
     else:
-        print("\n".join([*_lines(prices, state, missing), "", *words]))
+        meaning = what_regimes_are(market_state.theta)
+        print("\n".join([*_lines(prices, state, missing), "", *words, f"{meaning.capitalize()}."]))
     return 0
 
 

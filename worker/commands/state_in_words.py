@@ -11,7 +11,7 @@ from core.state import State
 
 _REGIMES: Final = {
     "trend": "the price drifts, or keeps its direction, more than chance would explain",
-    "mr": "the price swings around a mean: far from a random walk",
+    "mr": "the price swings around a mean: moves turn back more than those of a random walk",
     "chop": "close to a random walk: neither a drift nor a return to a mean stands out",
 }
 # Instead of the text of mr, whose score grows with the distance of vr from 1 on both sides.
@@ -21,7 +21,7 @@ _MOMENTUM: Final = (
 )
 # Instead of the text of chop, whose score also grows when moves change direction.
 _NO_WALK: Final = (
-    "no drift stands out, but this is not a random walk either: vr is far from 1, and the score "
+    "no drift stands out, but this is not a random walk either: vr is not near 1, and the score "
     "of chop also counts how often moves change direction (dp)"
 )
 # Instead of the text of trend, when its share comes from moves of nothing at all.
@@ -37,10 +37,12 @@ _TRENDS: Final[_Scale] = (
     (1.0, "clear against the noise"),
     (float("inf"), "stronger than the noise"),
 )
+_CLEAR: Final = _TRENDS[1][0]
+# The vr of 256 returns of a random walk is from 0.75 to 1.25 more than 9 times in 10.
 _RATIOS: Final[_Scale] = (
     (0.25, "successive moves almost cancel each other"),
-    (0.85, "successive moves partly cancel each other"),
-    (1.15, "moves look independent of each other, as in a random walk"),
+    (0.75, "successive moves partly cancel each other"),
+    (1.25, "apart from any drift, moves look independent of each other"),
     (float("inf"), "successive moves reinforce each other"),
 )
 _PACES: Final[_Scale] = (
@@ -54,6 +56,8 @@ _PACES: Final[_Scale] = (
     (float("inf"), "recent moves are smaller than usual in the window"),
 )
 _ALIKE: Final = _PACES[0][0]
+# By chance, dp of 255 pairs is below this 39 of 40 times.
+_OFTEN: Final = 0.56
 # Probabilities that are shown as whole percents do not differ by less.
 _TIE: Final = 0.005
 
@@ -83,16 +87,40 @@ def _likely(state: State, at_floor: bool) -> str:
 
 
 def _meaning(regime: str, state: State, at_floor: bool) -> str:
+    """What its own figures say; where they do not, only that its score is the highest."""
+    vr = state["features"]["vr"]
+    is_walk = _RATIOS[1][0] <= vr < _RATIOS[2][0]
+    if regime == "trend":
+        return _meaning_of_trend(state)
+    if regime == "chop":
+        return _meaning_of_chop(state, at_floor, is_walk)
+    if is_walk:
+        return _only_score(f"vr is near 1 ({vr:.2f}), as in a random walk")
+    return _MOMENTUM if vr > 1 else _REGIMES["mr"]
+
+
+def _meaning_of_trend(state: State) -> str:
     features = state["features"]
-    if regime == "mr" and features["vr"] > 1:
-        return _MOMENTUM
-    if regime == "chop" and at_floor:
-        return "the price hardly moves"
-    if regime == "chop" and not 0.5 <= features["vr"] <= 1.5:
-        return _NO_WALK
-    if regime == "trend" and features["spike_proxy"] < _ALIKE and state["ts"] < _TRENDS[1][0]:
+    if state["ts"] >= _CLEAR:
+        return _REGIMES["trend"]
+    if features["spike_proxy"] < _ALIKE:
         return _UNCHANGED
-    return _REGIMES[regime]
+    if features["dp"] >= _OFTEN:
+        return _REGIMES["trend"]
+    return _only_score("the drift is weak, and moves keep their direction as by chance")
+
+
+def _meaning_of_chop(state: State, at_floor: bool, is_walk: bool) -> str:
+    if at_floor:
+        return "the price hardly moves"
+    if state["ts"] >= _CLEAR:
+        return _only_score("the drift is clear")
+    return _REGIMES["chop"] if is_walk else _NO_WALK
+
+
+def _only_score(though: str) -> str:
+    """Of a regime that the weights of another theta may choose."""
+    return f"its score is the highest, though {though}"
 
 
 def _typical_move(sigma: float, at_floor: bool) -> str:

@@ -11,6 +11,7 @@ from worker.engine.broken_commits import broken_off
 from worker.engine.changes import Changes, DeadLetter
 from worker.engine.counters import warn_of_damaged
 from worker.engine.loading import wrong_type_text
+from worker.engine.one_regime import OneRegime
 from worker.engine.plan import commands_of, keys_of, streams_of
 from worker.engine.shards import Shards
 from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, WrongKeyType
@@ -26,6 +27,7 @@ class Commit:
         self._keys = settings.keys
         self._scripts = scripts
         self._shards = shards
+        self._one_regime = OneRegime()
 
     def apply(self, changes: Changes) -> None:
         """Write, then move, then log:
@@ -52,10 +54,12 @@ class Commit:
             log.warning(warning, extra={"kind": counter, "once": about})
         for error in changes.errors:
             log.error(error, extra={"kind": "internal error"})
+        self._one_regime.note(changes.records)
         if changes.records and log.isEnabledFor(logging.INFO):
             # In one call: a call for each would take more than half as long as the commit.
             log.info("\n".join(map(journal_line, changes.records)))
         for names in changes.retired.values():
+            self._one_regime.forget(names)
             log.info(
                 "retired %d symbols that had no candle for %s or longer, such as %s",
                 len(names),

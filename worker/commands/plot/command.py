@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from worker.commands.html_page import save
 from worker.commands.markets import shown
 from worker.commands.options import (
     add_candle_files,
@@ -19,7 +20,8 @@ from worker.commands.options import (
 )
 from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
-from worker.commands.plot.sources import from_files, from_stream
+from worker.commands.plot.sources import a_state_needs, from_files, from_stream
+from worker.commands.regime_words import what_regimes_are
 from worker.commands.view_extra import without_view_extra
 from worker.engine.all_partitions import of_all
 from worker.engine.invented import TITLE
@@ -65,12 +67,15 @@ def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
     if not options.files:
         refuse_options_of_files(options, "--from")
-    write = _writer(options.out)
+    meaning = what_regimes_are(settings.theta)
+    write = _writer(options.out, meaning)
     if options.files:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
         found = from_files(options.files, said(options), findings, settings, last)
         where = ", ".join(map(str, options.files))
-        hint = "a state needs 257 closes"
+        hint = a_state_needs(settings)
+    elif not options.symbols:
+        raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
     else:
         found = from_stream(options.symbols, settings, last)
         where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
@@ -80,19 +85,19 @@ def command(options: argparse.Namespace) -> int:
         if series.synthetic:
             of = f"{series.synthetic} of {len(series.times_ms)} states"
             print(f"{TITLE}: {of} of {shown(series.symbol)} are invented")
-    _save(options.out, write(chosen))
+    save(options.out, write(chosen))
     for series in chosen:
         described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"
         print("; ".join((described, *series.remarks())))
-    print(f"wrote {options.out}")
+    print(f"wrote {options.out}; {meaning}")
     return 0
 
 
-def _writer(out: Path) -> Callable[[Sequence[Series]], bytes]:
+def _writer(out: Path, meaning: str) -> Callable[[Sequence[Series]], bytes]:
     if out.suffix not in _FORMATS:
         raise ConfigurationError(f"--out {out} must end in one of {', '.join(_FORMATS)}")
     if out.suffix == ".html":
-        return page_bytes
+        return partial(page_bytes, meaning=meaning)
     instead = "; an HTML page (--out FILE.html) does without it"
     with without_view_extra(out.suffix[1:].upper(), instead):
         # Here, because a page does without it and it takes a second.
@@ -116,10 +121,3 @@ def _chosen(
             f"{len(wanted)} symbols are too many for one file; name up to {_MOST_SYMBOLS}"
         )
     return [found[symbol] for symbol in wanted]
-
-
-def _save(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None

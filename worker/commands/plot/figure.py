@@ -56,7 +56,7 @@ class _Style(NamedTuple):
 
 STYLES: Final = {
     "trend": _Style("#0072B2", "///", "trend"),
-    "mr": _Style("#E69F00", "..", "mr (mean reversion)"),
+    "mr": _Style("#E69F00", "..", "mr (vr far from 1)"),
     "chop": _Style("#999999", "", "chop"),
 }
 _LACKING: Final = "#D55E00"

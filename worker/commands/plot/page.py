@@ -1,7 +1,6 @@
 """An HTML page with a plot per symbol, which shows the numbers under the pointer.
 
-It is a single file with the numbers, and a script that draws them. It loads nothing, and its
-Content-Security-Policy forbids loading anything.
+It is a single file with the numbers, and a script that draws them.
 """
 
 import html
@@ -11,15 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.commands.html_page import html_page
 from worker.commands.markets import shown
-from worker.commands.plot.series import REGIMES, Series, quote_currency
+from worker.commands.plot.series import DRAWN, REGIMES, Series, quote_currency
 from worker.engine.invented import TITLE
 
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_HEAD: Final = (
-    '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-)
 _HELP: Final = (
     "Point at a plot to read its numbers. Zoom with Ctrl and the wheel, with two fingers, or with "
     "+, - and 0; drag to move; arrow keys step from state to state."
@@ -33,31 +28,34 @@ _DIGITS: Final = {"close": 8, "trend": 4, "mr": 4, "chop": 4}
 _OTHER_DIGITS: Final = 6
 
 
-def page_bytes(many: Sequence[Series]) -> bytes:
-    names = html.escape(", ".join(shown(series.symbol) for series in many))
-    folder = files(__package__)
-    style, script = ((folder / f"page.{kind}").read_text() for kind in ("css", "js"))
-    parts = (
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head>{_HEAD}',
-        f"<title>Market state of {names}</title><style>{style}</style></head><body>",
-        f"<h1>Market state of {names}</h1><p>{_HELP}</p>",
+def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
+    """`meaning` is what the regimes are, in words."""
+    names = ", ".join(shown(series.symbol) for series in many)
+    body = (
+        f"<p>{html.escape(meaning.capitalize())}. {_HELP}</p>",
         "<noscript><p>This page needs JavaScript to draw.</p></noscript>",
         *_index(many),
         *(line for number, series in enumerate(many) for line in _section(number, series)),
-        f"<script>{script}</script></body></html>\n",
     )
-    return "\n".join(parts).encode()
+    script = (files(__package__) / "page.js").read_text()
+    return html_page(f"Market state of {names}", body, script)
 
 
 def _index(many: Sequence[Series]) -> Iterator[str]:
     if len(many) > 1:
         links = (
             f'<a href="#s{number}">{html.escape(shown(series.symbol))}</a> '
-            f"{html.escape(shown(str(series.regime[-1])))}"
+            f"{html.escape(_regime(series))}"
             for number, series in enumerate(many)
         )
         yield f"<nav>{''.join(f'<span>{link}</span>' for link in links)}</nav>"
+
+
+def _regime(series: Series) -> str:
+    """The last one, with its probability."""
+    regime = str(series.regime[-1])
+    probability = f" {series.numbers[regime][-1]:.0%}" if regime in REGIMES else ""
+    return f"{shown(regime)}{probability}"
 
 
 def _section(number: int, series: Series) -> Iterator[str]:
@@ -83,8 +81,8 @@ def _data(series: Series) -> str:
     regimes = list(dict.fromkeys(series.regime.tolist()))
     number_of = {regime: number for number, regime in enumerate(regimes)}
     numbers: dict[str, list[float] | list[int]] = {
-        name: _rounded(values.tolist(), _DIGITS.get(name, _OTHER_DIGITS))
-        for name, values in series.numbers.items()
+        name: _rounded(series.numbers[name].tolist(), _DIGITS.get(name, _OTHER_DIGITS))
+        for name in DRAWN
     }
     if series.missing.any():
         numbers["missing"] = series.missing.tolist()

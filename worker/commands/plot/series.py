@@ -21,10 +21,13 @@ from schemas.market_state import MarketStateRecord
 from worker.commands.markets import shown
 from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
 from worker.commands.progress_bar import ProgressBar
+from worker.commands.regime_words import throughout
 from worker.commands.starting_over import StartsOver
 
 REGIMES: Final = ("trend", "mr", "chop")
-NUMBERS: Final = ("close", "sigma", "mu", "ts", *REGIMES)
+DRAWN: Final = ("close", "sigma", "mu", "ts", *REGIMES)
+FEATURES: Final = ("dp", "vr", "spike_proxy")
+NUMBERS: Final = (*DRAWN, *FEATURES)
 
 _QUOTED: Final = re.compile(r"[/_:-]([A-Z]{3,5})\Z|[A-Z0-9]{2}(USDT|USDC|FDUSD|BUSD|TUSD)\Z")
 
@@ -48,6 +51,8 @@ class Series(NamedTuple):
     closed: ClosedHours
     synthetic: int = 0
     """How many of the states are of synthetic prices."""
+    is_published: bool = False
+    """False if the states were calculated here."""
 
     @property
     def step_ms(self) -> int:
@@ -88,6 +93,8 @@ class Series(NamedTuple):
             yield f"candles are missing in the windows of {share} states (up to {most:,})"
         if len(self.closed.starts_ms):
             yield "closed hours left out"
+        if count > 1 and (self.regime == self.regime[0]).all():
+            yield throughout(shown(str(self.regime[0])))
 
 
 def counted(states: int) -> str:
@@ -110,8 +117,8 @@ class _Close(NamedTuple):
     """Of the closes since the window started over, from 1."""
 
 
-def of_records(records: Iterable[MarketStateRecord], last: int) -> dict[str, Series]:
-    """The `last` states of each symbol, by symbol."""
+def of_records(records: Iterable[MarketStateRecord], last: int | None) -> dict[str, Series]:
+    """The `last` states of each symbol, or all of them, by symbol."""
     kept: dict[str, deque[MarketStateRecord]] = defaultdict(lambda: deque(maxlen=last))
     for record in records:
         kept[record.symbol].append(record)
@@ -123,6 +130,7 @@ def _published(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
         (
             *(record.close, record.sigma, record.mu, record.ts),
             *msgspec.structs.astuple(record.regime_probs),
+            *msgspec.structs.astuple(record.features),
         )
         for record in records
     ]
@@ -146,18 +154,20 @@ def _published(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
         missing,
         closed,
         sum(record.source == "synthetic" for record in records),
+        is_published=True,
     )
 
 
 def of_candles(
-    candles: Iterable[Candle], theta: Theta, last: int, starts_over: StartsOver
+    candles: Iterable[Candle], theta: Theta, last: int | None, starts_over: StartsOver
 ) -> dict[str, Series]:
-    """The states after the `last` closes of each symbol that has enough closes since its window
-    started over. The candles are closed, and those of a symbol come in order.
+    """The states after the `last` closes, or after all, of each symbol that has enough closes since
+    its window started over. The candles are closed, and those of a symbol come in order.
     """
     market_state = MarketState.of_merged(theta)
     needed = market_state.minimum_length
-    kept: dict[str, deque[_Close]] = defaultdict(lambda: deque(maxlen=last + needed - 1))
+    most = None if last is None else last + needed - 1
+    kept: dict[str, deque[_Close]] = defaultdict(lambda: deque(maxlen=most))
     for candle in candles:
         before = kept[candle.symbol]
         goes_on = before and not starts_over(before[-1].candle.close_time, candle.close_time)
@@ -219,7 +229,7 @@ def _calculated(
         regime,
         {
             "close": closes[ends],
-            **{name: by_name[name] for name in ("sigma", "mu", "ts")},
+            **{name: by_name[name] for name in ("sigma", "mu", "ts", *FEATURES)},
             **{name: by_name[f"p_{name}"] for name in REGIMES},
         },
         missing_in_windows(times_ms, closed, step_ms, needed)[ends],

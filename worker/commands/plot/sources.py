@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis
 
+from core.theta import minimum_length
 from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
 from schemas.interval import length_ms
@@ -32,14 +33,13 @@ from worker.store import connection
 from worker.store.newest import StreamEntry
 
 
-def from_stream(symbols: Sequence[str], settings: Settings, last: int) -> dict[str, Series]:
-    if not symbols:
-        raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
+def from_stream(symbols: Sequence[str], settings: Settings, last: int | None) -> dict[str, Series]:
+    """Those of `symbols`, or without any of all."""
     findings = Findings(skip_bad=True)
     found: dict[str, Series] = {}
     for part in settings.each_partition():
         own = [each for each in symbols if part.partition in (None, _partition(each, settings))]
-        if own:
+        if own or not symbols:
             found |= _from_one_stream(own, part, last, findings)
     _tell(findings)
     return found
@@ -50,20 +50,20 @@ def _partition(symbol: str, settings: Settings) -> int:
 
 
 def _from_one_stream(
-    symbols: Sequence[str], settings: Settings, last: int, findings: Findings
+    symbols: Sequence[str], settings: Settings, last: int | None, findings: Findings
 ) -> dict[str, Series]:
     stream = settings.keys.output_stream
     try:
         with connection.open_client(settings, block_s=0) as client:
             records = _records(entries_after(client, stream, b"0-0"), stream, findings)
-            wanted = (record for record in records if record.symbol in symbols)
+            wanted = (record for record in records if not symbols or record.symbol in symbols)
             return of_records(wanted, last)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
 
 
 def from_files(
-    files: Iterable[Path], said: Said, findings: Findings, settings: Settings, last: int
+    files: Iterable[Path], said: Said, findings: Findings, settings: Settings, last: int | None
 ) -> dict[str, Series]:
     """Raises ConfigurationError for files that cannot be combined."""
     every = each_file(files)
@@ -79,6 +79,10 @@ def from_files(
     _tell(findings)
     _add(calculated, found, "the candle files")
     return found
+
+
+def a_state_needs(settings: Settings) -> str:
+    return f"a state needs {minimum_length(settings.theta)} closes"
 
 
 def _noting_what_starts_over(
@@ -107,7 +111,7 @@ def _tell(findings: Findings) -> None:
         print(line, file=sys.stderr)
 
 
-def _from_recording(path: Path, settings: Settings, last: int) -> dict[str, Series]:
+def _from_recording(path: Path, settings: Settings, last: int | None) -> dict[str, Series]:
     """States if the first entry has a regime, else candles."""
     findings = Findings(skip_bad=True)
     entries = _recorded(path, findings)

@@ -13,6 +13,7 @@ from rich.text import Text
 from schemas.market_state import RegimeProbs
 from schemas.reader import is_stale
 from worker.commands.markets import Market, shown
+from worker.commands.regime_words import throughout, what_regimes_are
 from worker.commands.top.chart import chart, sparkline
 from worker.commands.top.feed import View
 from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, REGIMES, Column, Look
@@ -29,7 +30,7 @@ _NARROWEST_BAR: Final = 10
 _LINES_BESIDE_ROWS: Final = 5
 # So many seconds may pass before what waits is called late.
 _LATE_S: Final = 10
-_HELP: Final = (
+_KEYS: Final = (
     "q  Ctrl-Z  quit; suspend",
     "?       these lines",
     "up  k   mark the row above; down, j: below; also Page up, Page down, Home, End",
@@ -38,14 +39,12 @@ _HELP: Final = (
     "f       show the next regime only",
     "s  r    sort by the next column; reverse",
     "",
-    "t/mr/c  probabilities of trend, mean reversion and chop",
+    "t/mr/c  probabilities of trend, mr (vr far from 1) and chop",
     "ts      strength of the trend, with its direction, which is that of mu",
     "recent  the last 12 prices, on wide terminals",
     "held    how long the regime has lasted; > where it began earlier than is known",
     "age     time since the close; ! if more than one state is overdue",
     "lag     entries that no worker has taken; red if the oldest waits for over 10 s",
-    "",
-    "any other key goes back",
 )
 
 
@@ -106,7 +105,9 @@ class Screen:
             )
             body = [Text(line) for line in found_lines[: rows_on(height)]]
         if look.with_help:
-            body = [Text(line) for line in _HELP[: rows_on(height)]]
+            meaning = what_regimes_are(self._settings.theta)
+            lines_of_help = (*_KEYS, f"        {meaning}", "", "any other key goes back")
+            body = [Text(line) for line in lines_of_help[: rows_on(height)]]
         body += [Text()] * (rows_on(height) - len(body))
         lines = [
             _first_line(view, self._where, width, now_ms),
@@ -121,14 +122,18 @@ class Screen:
         return Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
 
     def _legend(self, markets: Iterable[Market], look: Look, rows: int, found: int) -> Text:
-        counts = Counter(market.record.regime for market in markets)
+        every = list(markets)
+        counts = Counter(market.record.regime for market in every)
         line = Text()
         for regime, mark in zip(REGIMES, self._marks.bar, strict=True):
             line.append(mark * 2, style=_STYLES[regime])
             line.append(f" {regime} {counts[regime]}   ")
         matching = f" with {look.text!r}" if look.text else ""
         place = f"{look.first + 1}-{look.first + rows} of {found}" if rows else "none"
-        return line.append(f"rows {place}{matching}")
+        line.append(f"rows {place}{matching}")
+        if len(counts) == 1 and all(map(_never_changed, every)):
+            line.append(f"   {throughout(shown(next(iter(counts))))}")
+        return line
 
     def _names(self, columns: list[Column], bar: int, look: Look) -> Text:
         line = Text(style="reverse")
@@ -175,6 +180,11 @@ class Screen:
         if view.markets:
             return "no market matches the filter"
         return f"no states yet in {of_all(self._settings.output_stream, self._settings)}"
+
+
+def _never_changed(market: Market) -> bool:
+    """Over all that is known of it."""
+    return not market.since_known and len(market.recent) > 1
 
 
 def _first_line(view: View, where: str, width: int, now_ms: float) -> Text:

@@ -1,0 +1,1 @@
+"""`marketstate calibrate`: weights of the regime scores that suit a history."""

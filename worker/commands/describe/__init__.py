@@ -1,0 +1,1 @@
+"""`marketstate describe`: what the states of a history are like."""

@@ -1,0 +1,40 @@
+"""The frame of every HTML page that a command writes: a single file that loads nothing.
+
+Its Content-Security-Policy forbids loading anything.
+"""
+
+import html
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from worker.errors import ConfigurationError
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_HEAD: Final = (
+    '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+)
+
+
+def html_page(title: str, body: Iterable[str], script: str = "") -> bytes:
+    """`title` is text and becomes the heading; `body` is HTML."""
+    escaped = html.escape(title)
+    style = (files(__package__) / "page.css").read_text()
+    parts = (
+        "<!DOCTYPE html>",
+        f'<html lang="en"><head>{_HEAD}',
+        f"<title>{escaped}</title><style>{style}</style></head><body>",
+        f"<h1>{escaped}</h1>",
+        *body,
+        f"{script and f'<script>{script}</script>'}</body></html>\n",
+    )
+    return "\n".join(parts).encode()
+
+
+def save(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
