@@ -23,6 +23,8 @@ NAMES = ("sigma", "mu", "ts", "p_trend", "p_mr", "p_chop", "dp", "vr", "spike_pr
 _MU = NAMES.index("mu")
 # ``enum outcome`` in kernel.c.
 _NO_MEMORY, _BAD_PRICE = 1, 2
+# The start of an array, which may be empty.
+_START = ctypes.c_char * 0
 
 
 class Parameters(ctypes.Structure):
@@ -132,7 +134,7 @@ def logs(prices: Floats) -> Floats:
         return np.fromiter(map(math.log, prices.ravel().tolist()), np.float64).reshape(prices.shape)
     prices = np.ascontiguousarray(prices)
     out = np.empty(prices.shape)
-    _compiled.logs(prices.ctypes.data, prices.size, out.ctypes.data)
+    _compiled.logs(_address(prices), prices.size, _address(out))
     return out
 
 
@@ -158,7 +160,7 @@ def state_rows(windows: Floats, theta: Parameters, mu: Floats | None = None) -> 
     out = np.empty((len(windows), len(NAMES)))
     if mu is not None:
         out[:, _MU] = mu
-    outcome = _compiled.state_rows(windows.ctypes.data, *windows.shape, theta, out.ctypes.data)
+    outcome = _compiled.state_rows(_address(windows), *windows.shape, theta, _address(out))
     if outcome == _BAD_PRICE:
         return None
     if outcome == _NO_MEMORY:
@@ -184,10 +186,17 @@ def median_slopes(y: Floats) -> tuple[Floats, int]:
     assert _compiled is not None
     out = np.empty(len(y))
     stride = y.strides[0] // y.itemsize
-    calculated_n = _compiled.median_slopes(y.ctypes.data, *y.shape, stride, out.ctypes.data)
+    calculated_n = _compiled.median_slopes(_address(y), *y.shape, stride, _address(out))
     if calculated_n < 0:
         raise _no_memory()
     return out, calculated_n
+
+
+def _address(array: Floats) -> int:
+    """Return ``array.ctypes.data``, which alone would cost a single state a tenth of its time."""
+    if array.flags.writeable and array.flags.c_contiguous:
+        return ctypes.addressof(_START.from_buffer(array.data))
+    return array.ctypes.data
 
 
 def _no_memory() -> MemoryError:

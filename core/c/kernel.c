@@ -7,6 +7,9 @@
      - logarithms and exponentials are the C library's, like those of Python's math module,
      - the code is compiled with -ffp-contract=off and without -ffast-math.
 
+   `state_rows`, near the end, is the way of a window from prices to a row. The search for the slopes
+   is in slopes.c, quantiles and medians are in ranks.c.
+
    Nothing is kept between two calls. */
 
 #include "ranks.h"

@@ -4,6 +4,10 @@
    below m exactly if the pair falls: if the later residual is below the earlier one. So the number
    of falling pairs is the rank of m among all slopes.
 
+   For example the points 0, 3, 1, 5, and m = 1: the residuals are 0, 2, -1, 2. Two pairs fall, those
+   of -1 with 0 and with 2, so two of the six slopes are below 1. The median of six has rank 2 and 3,
+   the smallest being rank 0, so it is not below 1.
+
    To count falling pairs fast, residuals become 16-bit integers. The row of integers is compared
    with itself, shifted by one point, by two points, and so on: 8 or 16 pairs with each instruction.
 
@@ -270,8 +274,9 @@ static int is_proven(const double *values, int64_t n, struct work *work, double 
   return 0;
 }
 
-/* Whether equal integers of the low side stand for equal numbers. */
-static int are_apart(const double *y, int64_t n, struct work *work) {
+/* Whether equal integers of the low side stand for equal values. The integers are those of y, the
+   distances from the first value: far from it, these can be equal where the values are not. */
+static int are_apart(const double *values, int64_t n, struct work *work) {
   const int16_t *integers = work->low.integers;
   int16_t owners[2 * MOST_POINTS];
   uint32_t slots = 64;
@@ -281,20 +286,20 @@ static int are_apart(const double *y, int64_t n, struct work *work) {
     uint32_t slot = (uint16_t)((uint16_t)integers[t] * 40503u) / (65536u / slots);
     while (owners[slot] >= 0 && integers[owners[slot]] != integers[t]) slot = (slot + 1) % slots;
     if (owners[slot] < 0) owners[slot] = (int16_t)t;
-    else if (y[owners[slot]] != y[t]) return 0;
+    else if (values[owners[slot]] != values[t]) return 0;
   }
   return 1;
 }
 
 /* Whether so many slopes are exactly 0 that the median is, as in flat stretches, and where prices
    have few ticks. */
-static int is_zero(int64_t n, struct work *work) {
+static int is_zero(const double *values, int64_t n, struct work *work) {
   int64_t pairs = pairs_of(n);
   struct trial flat = {.vectors = work->spare.vectors, .y = work->y, .n = n,
                        .residuals = work->numbers};
   fit_grid(&flat, 0.0);
   return counted(&flat, 0.0, 0, &work->low) <= (pairs - 1) / 2 &&
-         counted(&flat, 0.0, 1, &work->low) > pairs / 2 && are_apart(work->y, n, work);
+         counted(&flat, 0.0, 1, &work->low) > pairs / 2 && are_apart(values, n, work);
 }
 
 static int64_t equal_neighbours(const double *y, int64_t n) {
@@ -312,9 +317,9 @@ enum slope median_slope(const double *values, int64_t n, struct work *work, doub
   if (n > MOST_POINTS) return the_long_way(values, n, work, out);
   for (int64_t t = 0; t < n; t++) work->y[t] = values[t] - values[0];
   int is_likely_zero = equal_neighbours(work->y, n) > n / 8;
-  if (!(is_likely_zero && is_zero(n, work))) {
+  if (!(is_likely_zero && is_zero(values, n, work))) {
     if (is_proven(values, n, work, out)) return COUNTED;
-    if (is_likely_zero || !is_zero(n, work)) return the_long_way(values, n, work, out);
+    if (is_likely_zero || !is_zero(values, n, work)) return the_long_way(values, n, work, out);
   }
   *out = 0.0;
   return COUNTED;

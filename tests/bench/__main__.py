@@ -14,12 +14,21 @@ import msgspec
 
 from tests.bench.breakdown import breakdown
 from tests.bench.calculation import calculation
+from tests.bench.comparison import (
+    Earlier,
+    NotAReport,
+    missing,
+    other_conditions,
+    ratios,
+    read_report,
+)
 from tests.bench.end_to_end import end_to_end
 from tests.bench.failover import failover
 from tests.bench.idle import idle
 from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.options import parser as command_line
+from tests.bench.peers import peers
 from tests.bench.report import Row, machine, table
 from tests.bench.startup import startup
 from tests.bench.symbols import symbols
@@ -29,6 +38,7 @@ from tests.bench.throughput import throughput
 BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "calculation": calculation,
     "end-to-end": end_to_end,
+    "peers": peers,
     "breakdown": breakdown,
     "latency": latency,
     "symbols": symbols,
@@ -53,6 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
             indent = " " * 13
             print(textwrap.fill(f"{name:12} {_about(bench)}", WIDTH, subsequent_indent=indent))
         return 0
+    earlier = None
+    if options.compare is not None:
+        try:
+            earlier = read_report(options.compare)
+        except NotAReport as error:
+            parser.error(f"--compare: {error}")
     began = datetime.now(UTC)
     path: Path = options.json or RESULTS / f"{began:%Y-%m-%dT%H-%M-%SZ}.json"
     report: dict[str, Any] = {
@@ -62,17 +78,27 @@ def main(arguments: list[str] | None = None) -> int:
         "benches": {},
     }
     print("\n".join(f"{name}: {value}" for name, value in report["machine"].items()), flush=True)
+    if earlier is not None:
+        print(f"\nIn brackets: as many times as in {options.compare}")
+        print(*other_conditions(report["machine"], options.quick, earlier), sep="\n", flush=True)
     for name in options.names or BENCHES:
         began_s = time.monotonic()
         rows = BENCHES[name](options.quick)
         took_s = time.monotonic() - began_s
         report["benches"][name] = {"took_s": round(took_s, 1), "rows": rows}
         about = textwrap.fill(f"{name} ({took_s:.0f} s): {_about(BENCHES[name])}", WIDTH)
-        print(f"\n{about}\n\n{table(rows)}", flush=True)
+        print(f"\n{about}\n\n{_results(rows, name, earlier)}", flush=True)
         # After each one, so that Ctrl-C loses only the current one.
         _write(path, report)
     print(f"\nwrote {path}")
     return 0
+
+
+def _results(rows: list[Row], bench: str, earlier: Earlier | None) -> str:
+    if earlier is None:
+        return table(rows)
+    before = earlier.rows(bench)
+    return "\n".join([table(rows, ratios(rows, before)), *missing(rows, before)])
 
 
 def _about(bench: Callable[[bool], list[Row]]) -> str:

@@ -1,18 +1,18 @@
 """Where the time for a close goes: a worker's session in this process, with a stopwatch."""
 
-import logging
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 from unittest.mock import patch
+
+import redis
 
 from core.state import MarketState
 from schemas.market_state import journal_line
 from tests.bench.clocks import cpu_s, pin, pinned_ourselves
+from tests.bench.log_file import log_file
 from tests.bench.market import Market
 from tests.bench.report import Row
 from tests.bench.rig import READER_CORE, REDIS_CORE
@@ -32,6 +32,12 @@ from worker.store.asking_client import AskingClient
 SYMBOLS: Final = 100
 CLOSES: Final = 20_000
 FIRST_CLOSES: Final = 2_000
+REDIS_PARTS: Final = {
+    "XREADGROUP, XCLAIM: read and route": ("xreadgroup", "xclaim"),
+    "RPUSH, LTRIM: windows": ("rpush", "ltrim"),
+    "HSET, SET, PEXPIRE, XADD: states": ("hset", "set", "pexpire", "xadd"),
+    "XACK: acknowledge": ("xack",),
+}
 REST: Final = "all the rest: leases, the batch size, the loop"
 
 
@@ -65,7 +71,8 @@ class Stopwatch:
 
 def breakdown(quick: bool) -> list[Row]:
     """Where the time for a close goes if every close is emitted: CPU and elapsed time of each part
-    alone. Elapsed time includes waiting for Redis.
+    of the worker alone; elapsed time includes waiting for Redis. Then of Redis: elapsed time of its
+    commands, CPU of everything together.
     """
     closes = 1_000 if quick else CLOSES
     with ExitStack() as stack:
@@ -73,16 +80,18 @@ def breakdown(quick: bool) -> list[Row]:
         client = stack.enter_context(server.client())
         pin(server.pid, REDIS_CORE)
         stack.enter_context(pinned_ourselves(READER_CORE))
-        stack.enter_context(_journal())
+        stack.enter_context(log_file(log))
         market = Market(SYMBOLS)
         market.fill(client)
         session = _session(server.port)
         feed_fields(client, market.entries(FIRST_CLOSES))
         _work(session)
         feed_fields(client, market.entries(closes))
+        client.config_resetstat()
         redis_before = cpu_s(server.pid)
         watch = _watched(session)
         redis_s = cpu_s(server.pid) - redis_before
+        redis_parts = _redis_parts_us(client)
         session.leave()
     cpu = watch.cpu_s | {"sum": sum(watch.cpu_s.values())}
     elapsed = watch.elapsed_s | {"sum": sum(watch.elapsed_s.values())}
@@ -95,7 +104,24 @@ def breakdown(quick: bool) -> list[Row]:
         }
         for part in cpu
     ]
-    return [*rows, {"part": "Redis, at the same time", "cpu_us": redis_s * us_per_close}]
+    rows += [
+        {"part": f"Redis: {part}", "elapsed_us": took_us / closes}
+        for part, took_us in redis_parts.items()
+    ]
+    return [*rows, {"part": "Redis: sum", "cpu_us": redis_s * us_per_close}]
+
+
+def _redis_parts_us(client: redis.Redis) -> dict[str, float]:
+    """What Redis's commands took, by part; scripts without the commands that they call."""
+    info: Any = client.info("commandstats")
+    took_us = {name.removeprefix("cmdstat_"): stats["usec"] for name, stats in info.items()}
+    scripts_us = took_us.pop("evalsha")
+    parts = {
+        part: float(sum(took_us.pop(command, 0) for command in commands))
+        for part, commands in REDIS_PARTS.items()
+    }
+    parts["other commands"] = float(sum(took_us.values()))
+    return parts | {"scripts without these": scripts_us - sum(parts.values())}
 
 
 def _session(port: int) -> Session:
@@ -140,20 +166,3 @@ def _watched(session: Session) -> Stopwatch:
         _work(session)
         watch.switch_to(REST)
     return watch
-
-
-@contextmanager
-def _journal() -> Iterator[None]:
-    """Write log lines to a file, as a worker does."""
-    before = log.handlers, log.propagate, log.level
-    with tempfile.TemporaryDirectory() as folder:
-        handler = logging.FileHandler(Path(folder) / "log")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        log.handlers, log.propagate = [handler], False
-        log.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            handler.close()
-            log.handlers, log.propagate = before[0], before[1]
-            log.setLevel(before[2])

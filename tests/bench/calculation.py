@@ -3,7 +3,9 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -26,6 +28,8 @@ MOST_BY_NUMPY: Final = 512
 LANES: Final = {"kernel with AVX2": 16, "kernel": 8}
 """Way -> integers that the kernel compares at once. The second is for processors without AVX2."""
 LEAST_WINDOWS: Final = 64
+SOME: Final = 3
+"""Windows for the slow ways."""
 TURNS: Final = 5
 PRICES: Final = 257
 
@@ -66,19 +70,24 @@ def calculation(quick: bool) -> list[Row]:
     """States per second by kind of prices, batch size and way; x: how many times as fast as
     scipy.stats.theilslopes for only the three trend windows, and as the literal oracle.
 
-    In CPU seconds of this thread, so that other processes on the machine have little influence.
+    In CPU seconds of a process, so that other ones on the machine have little influence.
     """
     batches, turns = (BATCHES[:2], 1) if quick else (BATCHES, TURNS)
     rows: list[Row] = []
-    for kind, (returns, decimals) in KINDS.items():
-        rng = np.random.RandomState(7)
-        windows = _windows(returns(rng, (max(LEAST_WINDOWS, *batches), PRICES)), decimals)
-        for n in batches:
-            rows += _compared(kind, windows[: max(LEAST_WINDOWS, n)], n, turns)
+    # scipy's large arrays cost page faults, as in every program that calculates such states. In
+    # this process they would not: after larger arrays, its allocator keeps that much memory.
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        for kind, (returns, decimals) in KINDS.items():
+            rng = np.random.RandomState(7)
+            windows = _windows(returns(rng, (max(LEAST_WINDOWS, *batches), PRICES)), decimals)
+            for n in batches:
+                rows += _compared(kind, windows[: max(LEAST_WINDOWS, n)], n, turns, alone)
     return rows
 
 
-def _compared(kind: str, windows: Floats, batch: int, turns: int) -> list[Row]:
+def _compared(
+    kind: str, windows: Floats, batch: int, turns: int, alone: ProcessPoolExecutor
+) -> list[Row]:
     ours: dict[str, Callable[[], float]] = {
         name: partial(_by_kernel, lanes, windows, batch)
         for name, lanes in LANES.items()
@@ -86,9 +95,10 @@ def _compared(kind: str, windows: Floats, batch: int, turns: int) -> list[Row]:
     }
     if batch <= MOST_BY_NUMPY:
         ours["numpy"] = partial(_by_numpy, windows, batch)
+    some = windows[:: len(windows) // SOME][:SOME].tolist()
     others: dict[str, Callable[[], float]] = {
-        "theilslopes": partial(_seconds_each, _three_slopes, windows),
-        "oracle": partial(_seconds_each, _by_oracle, windows),
+        "theilslopes": lambda: alone.submit(_seconds_each, _three_slopes, some).result(),
+        "oracle": lambda: alone.submit(_seconds_each, _by_oracle, some).result(),
     }
     found = in_turns(ours | others, turns)
     return [
@@ -107,6 +117,7 @@ def _compared(kind: str, windows: Floats, batch: int, turns: int) -> list[Row]:
 
 def _seconds_per_state(windows: Floats, batch: int) -> float:
     market_state = MarketState()
+    market_state.get_states(windows[:1])  # a worker has prepared its parameters
     began_s = time.process_time()
     for first in range(0, len(windows), batch):
         market_state.get_states(windows[first : first + batch])
@@ -127,12 +138,11 @@ def _by_numpy(windows: Floats, batch: int) -> float:
         return _seconds_per_state(windows, batch)
 
 
-def _seconds_each(calculate: Callable[[list[float]], Any], windows: Floats) -> float:
-    some = windows[:: len(windows) // 3][:3].tolist()
+def _seconds_each(calculate: Callable[[list[float]], Any], windows: list[list[float]]) -> float:
     began_s = time.process_time()
-    for window in some:
+    for window in windows:
         calculate(window)
-    return (time.process_time() - began_s) / len(some)
+    return (time.process_time() - began_s) / len(windows)
 
 
 def _three_slopes(window: list[float]) -> None:

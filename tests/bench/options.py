@@ -20,6 +20,12 @@ def parser() -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="write to FILE; default: .bench/<time>.json"
     )
     found.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="FILE is what an earlier run wrote: beside each figure, its ratio to that one",
+    )
+    found.add_argument(
         "--quick", action="store_true", help="smallest sizes, only to see if the benches work"
     )
     return found

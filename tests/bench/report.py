@@ -5,6 +5,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
 
 from core import kernel
@@ -14,14 +15,25 @@ Row = dict[str, str | float]
 """Column -> value; the unit is in the column's name."""
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Aligned columns, with numbers to the right; a missing value is a dash."""
+def table(rows: Sequence[Row], ratios: Sequence[Row] = ()) -> str:
+    """Aligned columns, with numbers to the right; a missing value is a dash. With `ratios`, for
+    each row those to the figures of an earlier run, in brackets.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[column.replace("_", " ") for column in columns]]
-    cells += [[_shown(row.get(column, "-")) for column in columns] for row in rows]
+    cells += [
+        [_shown(row.get(column, "-")) + _in_brackets(row, beside, column) for column in columns]
+        for row, beside in zip_longest(rows, ratios)
+    ]
     is_text = [any(isinstance(row.get(column), str) for row in rows) for column in columns]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(_line(line, widths, is_text) for line in cells)
+
+
+def _in_brackets(row: Row, ratios: Row | None, column: str) -> str:
+    if ratios is None or not isinstance(row.get(column), float):
+        return ""
+    return f" ({ratios[column]:.2f})" if column in ratios else " (-)"
 
 
 def _line(cells: Iterable[str], widths: Iterable[int], is_text: Iterable[bool]) -> str:

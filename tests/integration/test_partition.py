@@ -14,6 +14,7 @@ from tests.support.monitoring import monitored
 from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed
+from worker.engine.preflight import preflight
 from worker.engine.status import read_status, unfinished
 from worker.errors import PartitionCountMismatch
 from worker.local.redis_server import EmbeddedRedis
@@ -168,3 +169,23 @@ def test_without_partitions_a_worker_always_looks(server: EmbeddedRedis) -> None
     worker.fetch()
     worker.intake.wait(0.001, Stop())
     assert looks(server, worker)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ({}, OF_2 | {"partition": 0}, "group is there without partitions, too: no worker with"),
+        (OF_2 | {"partition": 0}, {}, "group is there with 4 partitions, too: a worker without"),
+        ({}, OF_2, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_check_warns_of_a_group_whose_candles_nobody_reads_any_more(
+    before: dict[str, Any], after: dict[str, Any], says: str, server: EmbeddedRedis
+) -> None:
+    """G5: the publisher may still write to it, and lag grows where nobody looks."""
+    small_worker(server, **before).shards.release()
+    settings = SteppedWorker(server, "two", **after).settings
+    warnings = [found.text for found in preflight(settings) if found.verdict == "warn"]
+    assert len(warnings) == bool(says)
+    assert says in "".join(warnings)

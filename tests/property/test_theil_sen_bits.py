@@ -49,6 +49,10 @@ def _periodic(rng: np.random.Generator, n: int) -> Floats:
     return np.tile(rng.standard_normal(rng.integers(1, 6)), n)[:n]
 
 
+def _nearly_flat(rng: np.random.Generator, n: int) -> Floats:
+    return np.asarray(rng.normal() + np.spacing(1.0) * rng.integers(0, 3, n), dtype=np.float64)
+
+
 KINDS: Final[dict[str, Make]] = {
     "walk": _walk,
     "log prices": lambda rng, n: _walk(rng, n) + 11.0,
@@ -56,7 +60,7 @@ KINDS: Final[dict[str, Make]] = {
     "trend": lambda rng, n: _walk(rng, n) + rng.normal() * np.arange(n),
     "line": _line,
     "flat": lambda rng, n: np.full(n, rng.normal()),
-    "nearly flat": lambda rng, n: rng.normal() + np.spacing(1.0) * rng.integers(0, 3, n),
+    "nearly flat": _nearly_flat,
     "stale": _stale,
     "jumps": _jumps,
     "periodic": _periodic,
@@ -130,6 +134,15 @@ def test_the_kernel_finds_nearly_all_market_slopes_by_counting(kind: str, n: int
     rows = np.stack([KINDS[kind](rng, n) for _ in range(100)])
     _, calculated_n = kernel.median_slopes(rows)
     assert calculated_n <= 3
+
+
+@pytest.mark.parametrize("n", [64, 128, 256, 700])
+def test_points_that_differ_in_their_last_bit_after_a_far_move_are_not_equal(n: int) -> None:
+    """Seen from the first point, their distances are equal numbers."""
+    rng = np.random.default_rng(n)
+    rows = np.stack([_nearly_flat(rng, n) for _ in range(60)])
+    rows[:, : n // 4] -= np.linspace(40.0, 1.0, n // 4)
+    assert [[_scipy(y) for y in rows]] * 3 == _by_every_way(rows)
 
 
 def test_rows_too_long_for_the_compiled_search_give_the_same_double_as_scipy() -> None:

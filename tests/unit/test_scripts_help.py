@@ -32,7 +32,12 @@ def run(script: str, folder: Path, *options: str) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize(
     ("script", "option"),
-    [("chaos", "--break NAME"), ("fuzz", "--entries N"), ("bench", "--json FILE")],
+    [
+        ("chaos", "--break NAME"),
+        ("fuzz", "--entries N"),
+        ("bench", "--json FILE"),
+        ("bits", "--cc COMMAND"),
+    ],
 )
 def test_a_script_shows_its_options_without_an_environment(
     script: str, option: str, checkout: Path

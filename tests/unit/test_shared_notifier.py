@@ -10,6 +10,7 @@ from worker.engine.heartbeat import LoopStatus
 from worker.engine.shared_notifier import LoopNotifier, SharedNotifier
 from worker.engine.status import Unread
 from worker.engine.systemd import BETWEEN_S, SystemdNotifier
+from worker.setting_files import ReloadAnswer, forget_answer, wait_for_answer
 
 NAMES = ("p00", "p01")
 
@@ -98,6 +99,21 @@ def test_the_status_has_the_sums_and_what_each_loop_waits_for(
     assert manager.heard.splitlines()[-1] == (
         "STATUS=holding 16 of 16 shards, 3 symbols, lag 2, last emission none yet; p01 lost Redis"
     )
+
+
+def test_new_settings_are_answered_when_each_loop_has_read_them(
+    loops: list[LoopNotifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    first, second = loops
+    for _ in range(2):
+        second.answer(ReloadAnswer("level is now DEBUG\ninterval is now 30", "a restart"))
+        assert wait_for_answer(tmp_path, 0) is None
+        first.answer(ReloadAnswer("level is now DEBUG", "interval stays 60\na restart"))
+        assert wait_for_answer(tmp_path, 0) == ReloadAnswer(
+            "level is now DEBUG\np01: interval is now 30", "a restart\np00: interval stays 60"
+        )
+        forget_answer(tmp_path)
 
 
 def test_the_worker_stops_once(loops: list[LoopNotifier], manager: Manager) -> None:

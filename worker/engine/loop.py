@@ -361,7 +361,7 @@ def _reload(
     except redis.RedisError:
         stop.hung_up = True
         raise
-    answer.send()
+    session.notifier.answer(answer.lines)
     return session, settings
 
 

@@ -14,7 +14,7 @@ import redis
 
 from core import kernel
 from core.state import MarketState
-from worker.engine import key_health
+from worker.engine import key_health, other_partitions
 from worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from worker.engine.group import look
 from worker.engine.invented import TITLE, by_published, by_settings
@@ -85,6 +85,8 @@ def examined(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "ok", f"group {settings.group}", look(Scripts(client, settings.keys), settings)
         )
+        if text := other_partitions.in_words(client, settings):
+            yield Finding("warn", "partitions", text)
         yield from _key_health(client, settings)
         yield from _other_programs(client, settings)
         if settings.source == "candles":

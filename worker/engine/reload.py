@@ -11,12 +11,11 @@ from msgspec.structs import replace
 
 from worker.errors import WorkerError
 from worker.log import log
-from worker.setting_files import ReloadAnswer, write_answer
+from worker.setting_files import ReloadAnswer
 from worker.settings import (
     NOT_HANDED_OVER,
     PREFIX,
     Settings,
-    reload_folder,
     settings_handed_over,
 )
 
@@ -26,7 +25,7 @@ _NOT_COMPARED: Final = (*NOT_HANDED_OVER, "worker_id", "partition", "theta", "th
 
 
 class Answer:
-    """What becomes of new settings: each line goes to the log, and to the command at the end."""
+    """What becomes of new settings: each line goes to the log, and all of them to the command."""
 
     def __init__(self) -> None:
         self._in_force: list[str] = []
@@ -44,15 +43,9 @@ class Answer:
         before, after = getattr(settings, name), getattr(new, name)
         self.in_force(f"{PREFIX}{name.upper()} is now {after}; it was {before}")
 
-    def send(self) -> None:
-        folder = reload_folder()
-        if folder is None:
-            return
-        lines = map("\n".join, (self._in_force, self._not_in_force))
-        try:
-            write_answer(folder, ReloadAnswer(*lines))
-        except WorkerError as error:
-            log.warning("marketstate reload gets no answer: %s", error)
+    @property
+    def lines(self) -> ReloadAnswer:
+        return ReloadAnswer("\n".join(self._in_force), "\n".join(self._not_in_force))
 
 
 def read_again(settings: Settings, answer: Answer) -> Settings:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import redis
 from redis.exceptions import AskError
 
+from worker.engine import other_partitions
 from worker.errors import RedisUnusable
 from worker.settings import Settings
 from worker.store import connection
@@ -101,6 +102,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
     yield [keys.meta_of_other_source], "evalsha hget"
     yield [keys.members_of_other_source], "evalsha hgetall"
+    if other := other_partitions.its_settings(settings):
+        yield [other.keys.meta], "hgetall"
     yield [keys.epoch], "evalsha get pttl set type"
     yield [keys.notices, keys.handed_over], "evalsha pttl type xadd xread xrevrange"
     yield [keys.counters], "evalsha hget hset pttl type"

@@ -3,10 +3,11 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from worker.engine.heartbeat import LoopStatus
 from worker.engine.systemd import SystemdNotifier
+from worker.setting_files import ReloadAnswer
 
 
 class SharedNotifier:
@@ -20,6 +21,7 @@ class SharedNotifier:
         self._starting = set(names)
         self._silent = set(names)
         self._statuses: dict[str, object] = {}
+        self._answers: dict[str, ReloadAnswer] = {}
         self._is_stopping = False
         self._names = names
 
@@ -40,11 +42,31 @@ class SharedNotifier:
                 self._silent.update(self._names)
                 self._notifier.alive(self._in_words())
 
+    def answer(self, name: str, answer: ReloadAnswer) -> None:
+        """The last one sends them all: a setting is in force when it is for each loop."""
+        with self._lock:
+            self._answers[name] = answer
+            if len(self._answers) == len(self._names):
+                parts = zip(*self._answers.values(), strict=True)
+                self._notifier.answer(ReloadAnswer(*map(self._told_by, parts)))
+                self._answers = {}
+
     def stopping(self) -> None:
         with self._lock:
             if not self._is_stopping:
                 self._is_stopping = True
                 self._notifier.stopping()
+
+    def _told_by(self, texts: Iterable[str]) -> str:
+        """Each line once, and by whom, unless it is by all."""
+        tellers: dict[str, list[str]] = {}
+        for name, text in zip(self._answers, texts, strict=True):
+            for line in text.splitlines():
+                tellers.setdefault(line, []).append(name)
+        return "\n".join(
+            line if len(names) == len(self._names) else f"{', '.join(sorted(names))}: {line}"
+            for line, names in tellers.items()
+        )
 
     def _in_words(self) -> str:
         """The sums, then each loop that waits, and what for."""
@@ -81,6 +103,9 @@ class LoopNotifier:
             told = status()
             self._shared.alive(self._name, told)
             self._next_s = time.monotonic() + self.longest_wait_s
+
+    def answer(self, answer: ReloadAnswer) -> None:
+        self._shared.answer(self._name, answer)
 
     def stopping(self) -> None:
         self._shared.stopping()

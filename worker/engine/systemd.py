@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from worker.errors import WorkerError
 from worker.log import log
+from worker.setting_files import ReloadAnswer, write_answer
+from worker.settings import reload_folder
 
 BETWEEN_S: Final = 5.0
 BEATS_PER_WATCHDOG: Final = 4
@@ -30,6 +33,9 @@ class Notifier(Protocol):
 
     def beat(self, status: Callable[[], object]) -> None:
         """The loop is alive. `status` is called only when a message is due, as it may be costly."""
+
+    def answer(self, answer: ReloadAnswer) -> None:
+        """What has become of new settings, for `marketstate reload`, which waits for it."""
 
     def stopping(self) -> None: ...
 
@@ -66,6 +72,15 @@ class SystemdNotifier:
             lines.append(f"EXTEND_TIMEOUT_USEC={START_EXTENSION_S * 1_000_000}")
         self._send(*lines)
         self._next_s = time.monotonic() + self._between_s
+
+    def answer(self, answer: ReloadAnswer) -> None:
+        folder = reload_folder()
+        if folder is None:
+            return
+        try:
+            write_answer(folder, answer)
+        except WorkerError as error:
+            log.warning("marketstate reload gets no answer: %s", error)
 
     def stopping(self) -> None:
         self._send("STOPPING=1", _status("releasing all shards"))
