@@ -21,7 +21,7 @@ from tests.support.stepped_partitions import (
     published_by,
     work_all_off,
 )
-from tests.support.worker_process import INPUT, feed, published
+from tests.support.worker_process import INPUT, WorkerProcess, feed, published, wait_until
 from worker.files.recordings import read_recording
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import replay_names
@@ -136,3 +136,26 @@ def test_a_replay_that_broke_off_in_some_partitions_goes_on_in_each(
     code, log = run(server, tmp_path, "replay", "--clean", *options[2:])
     assert code == 0, log
     assert not client.keys("quantum:replay:*") + client.keys("*replay-again*")
+
+
+def test_new_entries_of_all_partitions_are_recorded_as_they_come(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    path = tmp_path / "live.jsonl"
+    words = ("record", str(path), "--follow")
+    with WorkerProcess(server.port, tmp_path, *words, partitions=PARTITIONS) as recorder:
+        recorder.wait_for_log("there is no stream")
+        feed_by_symbol(client, CANDLES[:8], PARTITIONS)
+        wait_until(lambda: path.exists() and len(path.read_text().splitlines()) == 9, "8 entries")
+        assert recorder.terminate() == 0, recorder.log
+    assert [entry.partition for entry, _ in read_recording(path)].count(1) == 4
+
+
+def test_workers_of_a_replay_serve_its_partitions(
+    server: EmbeddedRedis, client: redis.Redis, recording: Path, tmp_path: Path
+) -> None:
+    options = ("--namespace", "again", "--partitions", 3, "--workers", 1, "--clean")
+    code, log = run(server, tmp_path, "replay", recording, *options, shards=2)
+    assert code == 0, log
+    assert f"the group so far: applied {len(CANDLES)}, emitted" in log
+    assert not client.keys("quantum:replay:*")
