@@ -18,8 +18,9 @@ from tests.fault.chaos.entries import entries, symbols_of
 from tests.fault.chaos.expected import Close, Due, Symbol
 from tests.fault.chaos.history import History, as_text, digest
 from tests.fault.chaos.names import Names
+from tests.fault.chaos.plan import Plan
 from tests.fault.chaos.reference import judged_by
-from tests.fault.chaos.run import Plan, run
+from tests.fault.chaos.run import run
 from tests.fault.chaos.servers import older_server
 
 T0: Final = 1_746_373_259_999

@@ -15,7 +15,8 @@ from tests.fault.chaos.checker import violations_of_all
 from tests.fault.chaos.faults.table import TABLE, UPGRADE
 from tests.fault.chaos.history import History
 from tests.fault.chaos.options import parser
-from tests.fault.chaos.run import KINDS, MOST_CANDLES, Plan, Report, run
+from tests.fault.chaos.plan import KINDS, MOST_CANDLES, Plan, Report
+from tests.fault.chaos.run import run
 from tests.fault.chaos.servers import older_server
 from worker.local.redis_server import installed_server, wheel_server
 

@@ -1,5 +1,6 @@
 """The nodes of a Redis Cluster die, pause and change places, and slots move between them."""
 
+import json
 import random
 import time
 from contextlib import suppress
@@ -7,6 +8,7 @@ from typing import Final
 
 import redis
 
+from tests.fault.chaos.entries import new_candle
 from tests.fault.chaos.faults.clocks import clock_of_redis_set
 from tests.fault.chaos.nodes import NODE_TIMEOUT_MS
 from tests.fault.chaos.stage import LONGEST_STEP_S, Stage, Steps, Waiting, until, until_or
@@ -14,6 +16,7 @@ from tests.fault.chaos.trouble import HarnessTrouble
 from tests.support.cluster_nodes import end_moving, keys_in, move_keys, start_moving
 
 A_FAILOVER_S: Final = NODE_TIMEOUT_MS / 1_000 + 2.0
+MOST_LOST: Final = 8
 TRIES: Final = 3
 BETWEEN_LOOKS_S: Final = 0.2
 AT_ONCE: Final = (1, 3, 10)
@@ -109,9 +112,14 @@ def clock_of_node_set(stage: Stage, rng: random.Random) -> Steps:
 
 
 def _fall_behind(stage: Stage, rng: random.Random) -> Waiting:
-    """What the master has in this time, its replica never gets."""
+    """What the master has in this time, its replica never gets: some candles, and all that the
+    workers make of them.
+    """
     stage.partition_servers.master.proxy.keep_replicas_out()
-    yield rng.uniform(0.2, 0.8)
+    for _ in range(rng.randint(1, MOST_LOST)):
+        candle = new_candle(stage.new_symbol("LOST"), stage.feeder.first_close_ms)
+        stage.act([("EXTRA", "payload", json.dumps(candle))])
+        yield rng.uniform(0, 0.15)
 
 
 def _settled(stage: Stage) -> Waiting:
