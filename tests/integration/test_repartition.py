@@ -97,6 +97,7 @@ def test_half_before_and_half_after_give_the_same_states(
     assert together(of_one, of_two, published_by(client, of_three)) == wanted
 
 
+@pytest.mark.one_redis_version
 @pytest.mark.parametrize("breaks_at", ["move", "_prove", "join"])
 def test_it_may_break_off_anywhere_and_be_repeated(
     server: EmbeddedRedis,
@@ -155,6 +156,7 @@ def test_what_is_not_finished_or_not_alone_is_refused_and_nothing_is_written(
     refused("the group 'marketstate' on quantum:stream:market.klines:{p00} exists already")
 
 
+@pytest.mark.one_redis_version
 def test_an_entry_that_comes_meanwhile_is_not_skipped(
     server: EmbeddedRedis,
     client: redis.Redis,
@@ -191,6 +193,7 @@ def test_an_entry_that_comes_meanwhile_is_not_skipped(
     assert (code, "give the new group another name" in said) == (2, True), said
 
 
+@pytest.mark.one_redis_version
 def test_what_was_damaged_on_the_way_is_noticed(
     server: EmbeddedRedis,
     client: redis.Redis,
