@@ -27,7 +27,6 @@ from worker.engine.systemd import SystemdNotifier
 from worker.local.redis_server import EmbeddedRedis
 from worker.log import log
 from worker.settings import settings_from
-from worker.store.asking_client import AskingClient
 
 SYMBOLS: Final = 100
 CLOSES: Final = 20_000
@@ -145,7 +144,7 @@ def _watched(session: Session) -> Stopwatch:
     entries = Routed.entries
     parts: list[tuple[Any, str, str, Callable[..., Any]]] = [
         (owner, name, "ask Redis for entries, and wait", getattr(owner, name))
-        for owner, name in ((Intake, "fetch"), (Intake, "ask_ahead"), (AskingClient, "hear"))
+        for owner, name in ((Intake, "fetch"), (Intake, "ask_ahead"))
     ]
     parts += [
         # It yields, so it takes its time only while somebody asks for more.
@@ -155,6 +154,8 @@ def _watched(session: Session) -> Stopwatch:
         (MarketState, "rows", "states", MarketState.rows),
         (commit.Commit, "_plan", "plan of the commit", commit.Commit._plan),
         (commit.Commit, "_write", "commit, and wait", commit.Commit._write),
+        (commit.Commit, "begin", "commit, and wait", commit.Commit.begin),
+        (commit.Commit, "finish", "commit, and wait", commit.Commit.finish),
         (Shards, "move", "windows in memory move", Shards.move),
         (commit, "journal_line", "journal lines", journal_line),
         (log, "info", "journal lines", log.info),

@@ -2,7 +2,7 @@
 over its master, or takes its place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,19 +173,29 @@ def test_the_worker_begins_a_new_session_and_says_why(
     went_back = False
     settings = SteppedWorker(server, "one", batch=20).settings
     feed(client, CANDLES)
-    commit = Commit.apply
 
-    def apply(self: Commit, changes: Changes) -> None:
-        nonlocal went_back
-        if finished(client) >= REPLICATED and not earlier:
-            earlier.update(snapshot(client))
-        elif finished(client) >= ALL_BEFORE and not went_back:
-            went_back = True
-            go_back_to(client, earlier)
-        commit(self, changes)
+    def disturbed(commit: Callable[[Commit, Changes], None]) -> Callable[[Commit, Changes], None]:
+        def disturb_and_commit(self: Commit, changes: Changes) -> None:
+            nonlocal went_back
+            if finished(client) >= REPLICATED and not earlier:
+                earlier.update(snapshot(client))
+            elif finished(client) >= ALL_BEFORE and not went_back:
+                went_back = True
+                go_back_to(client, earlier)
+            commit(self, changes)
+
+        return disturb_and_commit
+
+    finish = Commit.finish
+
+    def finish_and_stop(self: Commit) -> bool:
+        was_done = finish(self)
         stop.requested = finished(client) == len(CANDLES)
+        return was_done
 
-    monkeypatch.setattr(Commit, "apply", apply)
+    monkeypatch.setattr(Commit, "apply", disturbed(Commit.apply))
+    monkeypatch.setattr(Commit, "begin", disturbed(Commit.begin))
+    monkeypatch.setattr(Commit, "finish", finish_and_stop)
     run(settings, stop, SystemdNotifier())
     assert went_back
     assert outcome(client) == expected

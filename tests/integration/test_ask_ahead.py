@@ -9,6 +9,7 @@ from schemas.candle import Candle
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, counters, expire_leases, feed, group_info
+from worker.engine.batch_size import AFTER_A_PAUSE
 from worker.errors import LeaseLost
 from worker.keys import shard_name, shard_of
 from worker.local.redis_server import EmbeddedRedis
@@ -44,6 +45,27 @@ def test_every_entry_is_delivered_once_and_in_order_when_asking_ahead(
     assert sum(map(len, seen.values())) == 100
     assert counters(client) == {"applied": 100}
     assert group_info(client)["pending"] == 0
+
+
+def test_batches_grow_only_while_more_is_waiting(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that was asked for when batches were smaller does not look like the last one."""
+    worker = fed_worker(server, client, made_candles(SYMBOLS, 50), batch=500)
+    worker.batch_size.most = 64
+    seen: list[int] = []
+    fetch = worker.intake.fetch
+
+    def noted(most: int) -> object:
+        readings = fetch(most)
+        seen.append(len(readings))
+        return readings
+
+    monkeypatch.setattr(worker.intake, "fetch", noted)
+    while worker.work_on_a_batch():
+        pass
+    assert seen == [64, 64, 128, 256, 488, 0]
+    assert worker.batch_size.most == AFTER_A_PAUSE
 
 
 def test_older_entries_of_other_shards_are_not_forgotten_after_the_current_batch(

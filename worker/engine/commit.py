@@ -2,9 +2,10 @@
 
 import logging
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from redis.exceptions import NoScriptError
 
 from schemas.market_state import journal_line
 from worker.engine.broken_commits import broken_off
@@ -18,16 +19,28 @@ from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, 
 from worker.keys import shard_name
 from worker.log import log
 from worker.settings import Settings
+from worker.store.asking_client import AskingClient, Reply
 from worker.store.scripts import Scripts
 
 
+class Sent(NamedTuple):
+    """A commit whose reply is still to be read."""
+
+    changes: Changes
+    answer: Reply
+
+
 class Commit:
-    def __init__(self, settings: Settings, scripts: Scripts, shards: Shards) -> None:
+    def __init__(
+        self, settings: Settings, client: AskingClient, scripts: Scripts, shards: Shards
+    ) -> None:
         self._settings = settings
         self._keys = settings.keys
+        self._client = client
         self._scripts = scripts
         self._shards = shards
         self._one_regime = OneRegime()
+        self._under_way: Sent | None = None
 
     def apply(self, changes: Changes) -> None:
         """Write, then move, then log:
@@ -44,11 +57,46 @@ class Commit:
         Except after SymbolsDamaged, load from Redis what is true, and never send the changes again.
         """
         commit_id = secrets.token_hex(8)
-        changes.dead = self._with_all_fields(changes.dead)
         reply = self._write(changes, commit_id)  # 1
         committed_ms = self._check(reply, changes)
         self._shards.move(changes, commit_id, committed_ms)  # 2
-        for counter, warning in changes.warnings:  # 3
+        self._tell(changes)  # 3
+
+    def begin(self, changes: Changes) -> None:
+        """Write, but do not wait: `finish` does, before the next commit. The windows in memory move
+        now, so that the next batch can be calculated while Redis works.
+
+        Raises LeaseLost as `apply`.
+        """
+        assert self._under_way is None, "at most one"
+        commit_id = secrets.token_hex(8)
+        answer = self._client.ask(self._scripts.commit, *self._plan(changes, commit_id))
+        self._under_way = Sent(changes, answer)
+        self._shards.move(changes, commit_id)
+
+    def finish(self) -> bool:
+        """Wait for the commit that is under way, if any. False if it was refused: memory was ahead
+        of Redis, so its shards are dropped, and with them what was calculated since.
+
+        Otherwise raises as `apply`.
+        """
+        sent, self._under_way = self._under_way, None
+        if sent is None:
+            return True
+        try:
+            self._check(sent.answer.read(), sent.changes)
+        except NoScriptError:
+            self._client.script_load(self._scripts.commit.script)
+        except (LeaseLost, SymbolsDamaged) as refused:
+            log.warning("%s; the shards of its batch are loaded again", refused)
+        else:
+            self._tell(sent.changes)
+            return True
+        self._shards.drop(sent.changes.finished)
+        return False
+
+    def _tell(self, changes: Changes) -> None:
+        for counter, warning in changes.warnings:
             log.warning(warning, extra={"kind": counter})
         for about, (counter, warning) in changes.told_once.items():
             log.warning(warning, extra={"kind": counter, "once": about})
@@ -86,6 +134,7 @@ class Commit:
 
     def _plan(self, changes: Changes, commit_id: str) -> tuple[list[str], list[str | bytes]]:
         """Keys and arguments of the script."""
+        changes.dead = self._with_all_fields(changes.dead)
         plan = {
             "shards": [
                 (

@@ -4,27 +4,24 @@ import math
 import time
 from typing import Any
 
+import redis
+
 from worker.engine.changes import Reading
 from worker.engine.pipeline import Pipeline
 from worker.engine.routing import Routed, Router
 from worker.engine.shards import Shards
 from worker.settings import Settings
 from worker.stop import Stop
-from worker.store.asking_client import AskingClient
+from worker.store.asking_client import AskingClient, Reply
 from worker.store.scripts import Scripts
 
 
 class Intake:
     """Fetches the oldest unfinished entries of the shards held, and tells what each one is.
 
-    While a batch is calculated, Redis can already look up the next one:
-
-        we      ask ahead | calculate       | send the commit | decode the answer | continue
-        Redis             | route, look up  |                 | write the commit  |
-
-    The answer is outstanding until it is read. `AskingClient` reads it before the reply to any
-    other command, whatever is raised in between. It is used at most once, by the next `fetch`, and
-    only if we still hold the same leases: otherwise, another worker may have finished the entries.
+    While a batch is calculated, Redis can already look up the next one. The answer is used at most
+    once, by the next `fetch`, and only if we still hold the same shards as then: otherwise another
+    worker may have finished the entries, or the commit before them was refused.
     """
 
     def __init__(
@@ -41,8 +38,9 @@ class Intake:
         self._router = Router(settings, scripts)
         self._shards = shards
         self._pipeline = pipeline
-        self._ahead: list[Reading] = []
+        self._ahead: Reply | None = None
         self._asked_under = 0
+        self._asked_for = 0
         self._last_seen_id = b"0-0"
         self._last_handed_over = b"0-0"
         self._clock_ahead_ms = 0.0
@@ -53,29 +51,33 @@ class Intake:
         self._looked_under = 0
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has released shards."""
+        self.is_full = False
+        """Whether the last `fetch` gave as much as was wanted, so that more may be waiting."""
 
     def fetch(self, most: int) -> list[Reading]:
         """What was asked ahead, or else what Redis has now, at most `most`; each shard's in order.
 
         Raises GroupDeleted.
         """
-        self._client.hear()
-        ahead, self._ahead = self._ahead, []
+        ahead = self._asked_ahead()
         if ahead and self._asked_under == self._shards.version:
+            self.is_full = len(ahead) >= self._asked_for
             return ahead
         if self._may_rest():
+            self.is_full = False
             return []
         self._nothing_came = False
         self._looked_s, self._looked_under = time.monotonic(), self._shards.version
-        return self._read(self._router.route(self._shards, most, self._shards.keep))
+        found = self._read(self._router.route(self._shards, most, self._shards.keep))
+        self.is_full = len(found) >= most
+        return found
 
     def ask_ahead(self, in_hand: list[Reading], most: int) -> None:
         """Ask for at most `most` entries that follow `in_hand`, and do not wait for the answer."""
         entries = [reading.entry for reading in in_hand]
-        self._asked_under = self._shards.version
+        self._asked_under, self._asked_for = self._shards.version, most
         question = self._router.question(self._shards, most, entries)
-        self._client.ask(self._route, *question, hear=self._hear)
-        self._ahead = []
+        self._ahead = self._client.ask(self._route, *question)
 
     def now_ms(self) -> int:
         """The time of Redis's clock, minus the time that the last reply took to reach us and to be
@@ -111,10 +113,18 @@ class Intake:
             and time.monotonic() - self._looked_s < self._longest_rest_s
         )
 
-    def _hear(self, reply: list[Any]) -> None:
-        """The answer to `ask_ahead`. It is dropped if `fetch` must do something first."""
-        if routed := self._router.understood(reply):
-            self._ahead = self._read(routed)
+    def _asked_ahead(self) -> list[Reading]:
+        """The answer to `ask_ahead`; nothing if Redis refused it, or if `fetch` must do something
+        first.
+        """
+        answer, self._ahead = self._ahead, None
+        if answer is None:
+            return []
+        try:
+            routed = self._router.understood(answer.read())
+        except redis.ResponseError:
+            return []
+        return self._read(routed) if routed else []
 
     def _read(self, routed: Routed) -> list[Reading]:
         self._clock_ahead_ms = routed.now_ms - time.monotonic() * 1_000

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from redis.exceptions import NoScriptError
 
 from core.theta import minimum_length
 from core.window import Window
@@ -20,11 +21,12 @@ from worker.engine.mark import Mark, parse_mark
 from worker.keys import shard_name
 from worker.log import log
 from worker.settings import Settings
+from worker.store.asking_client import AskingClient
 from worker.store.scripts import Scripts
 
 NAMED_IN_LOG: Final = 5
-# The most candles that Redis returns at once: it takes about twenty milliseconds for them.
-CANDLES_PER_REPLY: Final = 100_000
+# The most candles that Redis returns at once: it takes about five milliseconds for them.
+CANDLES_PER_REPLY: Final = 30_000
 
 
 @dataclass
@@ -43,8 +45,11 @@ class Loaded:
 
 
 class Loading:
-    def __init__(self, settings: Settings, scripts: Scripts) -> None:
+    """Redis reads the next windows while we check those that it has returned."""
+
+    def __init__(self, settings: Settings, client: AskingClient, scripts: Scripts) -> None:
         self._keys = settings.keys
+        self._client = client
         self._scripts = scripts
         self._window_size = settings.window_size
         self._needed = minimum_length(settings.theta)
@@ -62,23 +67,32 @@ class Loading:
     def some_at_a_time(self, shard: int, symbols: Sequence[bytes] = ()) -> Iterator[Loaded]:
         """The same, or all that have a mark, as many at a time as Redis should return at once."""
         at_once = max(1, CANDLES_PER_REPLY // self._window_size)
+        reply = self._scripts.load(*self._question(shard, at_once, symbols))
         while True:
-            loaded, rest = self._some(shard, at_once, symbols[:at_once])
-            yield loaded
+            *found, rest = reply
             symbols = [*symbols[at_once:], *rest]
             if not symbols:
+                yield self._loaded(shard, *found)
                 return
+            question = self._question(shard, at_once, symbols)
+            answer = self._client.ask(self._scripts.load, *question)
+            yield self._loaded(shard, *found)
+            try:
+                reply = answer.read()
+            except NoScriptError:
+                reply = self._scripts.load(*question)
 
-    def _some(
+    def _question(
         self, shard: int, at_once: int, symbols: Sequence[bytes]
-    ) -> tuple[Loaded, list[bytes]]:
-        """What was read, and the symbols that are still to be read."""
+    ) -> tuple[list[str], list[Any]]:
         keys = self._keys
         prefixes = (keys.window(""), keys.state(""), keys.record(""))
-        found, wrong, noted, rest = self._scripts.load(
-            keys=[keys.marks(shard), keys.quarantine],
-            args=[*prefixes, self._window_size, at_once, *symbols],
+        return (
+            [keys.marks(shard), keys.quarantine],
+            [*prefixes, self._window_size, at_once, *symbols[:at_once]],
         )
+
+    def _loaded(self, shard: int, found: list[Any], wrong: list[Any], noted: list[bytes]) -> Loaded:
         wrong_types = {name: (key, holds) for name, key, holds in _in_threes(wrong)}
         loaded = Loaded(noted={name.decode(errors="replace") for name in noted[::2]})
         for name, mark, packed in _in_threes(found):
@@ -96,7 +110,7 @@ class Loading:
                 else:
                     loaded.symbols[symbol] = memory
         self._tell_of_lost(loaded.symbols)
-        return loaded, rest
+        return loaded
 
     def _memory(
         self, shard: int, symbol: str, text: bytes | None, packed: bytes

@@ -95,10 +95,12 @@ class Session:
         connection.refuse_writable_replica(client)
         scripts = Scripts(client, settings.keys)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings, again=again))
-        self.shards = Shards(settings, scripts, incarnation)
+        self.shards = Shards(settings, client, scripts, incarnation)
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
-        self.commit = Commit(settings, scripts, self.shards)
+        self.commit = Commit(settings, client, scripts, self.shards)
+        # With long marks, the next batch needs the time of this commit.
+        self._may_run_ahead = not settings.marks_are_long
         self.retirement = Retirement(settings, self.shards, self.pipeline)
         synthetic = settings.source == "synthetic"
         self.feeder = SyntheticFeeder(settings, client) if synthetic else None
@@ -124,12 +126,15 @@ class Session:
         if self.feeder:
             self.feeder.feed()
         began_s = time.monotonic()
-        most = self.batch_size.most
-        readings = self.intake.fetch(most)
+        readings = self.intake.fetch(self.batch_size.most)
         self.shards.notice(self.intake.last_notice)
         if readings:
-            self._process(readings, ask_ahead=len(readings) >= most)
+            self._process(readings, ask_ahead=self.intake.is_full)
             self.batch_size.took(time.monotonic() - began_s, len(readings))
+            if not self.intake.is_full:
+                self.batch_size.took_all()
+        else:
+            self.commit.finish()
         published = self._looks_for_overdue and self._publish_overdue()
         retired = not readings and self._retire()
         return bool(readings) or published or retired
@@ -141,9 +146,13 @@ class Session:
         except FORESEEN:
             raise
         except Exception as error:
-            self._isolate(readings, error)
+            if self.commit.finish():
+                self._isolate(readings, error)
             return
-        while not self._commit(changes):
+        if not self.commit.finish():
+            return  # These changes follow others that were refused. All of it is fetched again.
+        run_ahead = ask_ahead and self._may_run_ahead
+        while not self._commit(changes, run_ahead=run_ahead):
             changes = advance()  # Again, without the symbols that have been set aside.
 
     def _isolate(self, readings: list[Reading], error: Exception) -> None:
@@ -232,10 +241,15 @@ class Session:
             self._commit(changes)
         return bool(changes.retired)
 
-    def _commit(self, changes: Changes) -> bool:
-        """False when some of its symbols were set aside: the others are still to be committed."""
+    def _commit(self, changes: Changes, *, run_ahead: bool = False) -> bool:
+        """False when some of its symbols were set aside: the others are still to be committed. With
+        `run_ahead`, that is seen only when the commit is finished.
+        """
         try:
-            self.commit.apply(changes)
+            if run_ahead:
+                self.commit.begin(changes)
+            else:
+                self.commit.apply(changes)
         except SymbolsDamaged as damaged:
             self.shards.set_aside(changes, damaged.reasons)
             return False
@@ -244,11 +258,16 @@ class Session:
             self.shards.drop(lost.shards)
         return True
 
+    def release(self) -> None:
+        """Finish what is under way, and release all shards."""
+        self.commit.finish()
+        self.shards.release()
+
     def leave(self) -> None:
         try:
-            self.shards.release()
+            self.release()
             log.info("stopped; all shards are released")
-        except redis.RedisError as error:
+        except (redis.RedisError, RolledBack) as error:
             log.warning(
                 "stopped; the leases could not be released and will expire: %s",
                 reason(error),
@@ -381,7 +400,7 @@ def _taken_over(
         stays = f"{PREFIX}PUBLISH_INTERVAL stays {settings.publish_interval}"
         answer.not_in_force(f"{stays}: {error}")
         return session, replace(new, publish_interval=settings.publish_interval)
-    session.shards.release()
+    session.release()
     changed.shards.keep()
     answer.changed("publish_interval", settings, new)
     return changed, new

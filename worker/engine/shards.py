@@ -1,7 +1,7 @@
 """The shards that this worker holds: their leases, and the memory of their symbols.
 
-Memory only ever mirrors Redis: it is loaded when a shard is taken, updated after a successful
-commit, and dropped as soon as the lease is in doubt.
+Memory only ever mirrors Redis: it is loaded when a shard is taken, updated with each commit, and
+dropped as soon as the lease is in doubt or a commit that is already in memory was refused.
 
 A lease is not a lock: a worker can be paused at any point and still believe that it holds a shard
 that it lost long ago. This is what happens then, with a lease of 10 s:
@@ -37,6 +37,7 @@ from worker.engine.quarantine import Quarantine, Shard
 from worker.errors import LeaseLost, WorkerIdInUse
 from worker.log import log
 from worker.settings import Settings
+from worker.store.asking_client import AskingClient
 from worker.store.scripts import Scripts
 
 KEEPS_PER_LEASE: Final = 3
@@ -48,14 +49,16 @@ TAKE_NONE: Final = -1
 
 
 class Shards:
-    def __init__(self, settings: Settings, scripts: Scripts, incarnation: str) -> None:
+    def __init__(
+        self, settings: Settings, client: AskingClient, scripts: Scripts, incarnation: str
+    ) -> None:
         """`incarnation` is unique per process: it distinguishes two workers with the same id."""
         self._settings = settings
         self._keys = settings.keys
         self._scripts = scripts
         self._incarnation = incarnation
         self._shared_settings = shared_settings(settings)
-        self._loading = Loading(settings, scripts)
+        self._loading = Loading(settings, client, scripts)
         self._quarantine = Quarantine(settings, scripts, self._loading)
         self._leases: dict[int, str] = {}
         """Our tokens, also of shards that are still being loaded."""
@@ -206,8 +209,10 @@ class Shards:
             self.version += 1
         self._next_keep_s = 0.0
 
-    def move(self, changes: Changes, commit_id: str, committed_ms: int) -> None:
-        """Apply to memory what a commit wrote to Redis at `committed_ms`, by Redis's clock."""
+    def move(self, changes: Changes, commit_id: str, committed_ms: int = 0) -> None:
+        """Apply to memory what a commit writes to Redis, at `committed_ms` by Redis's clock; 0 if
+        the time is not known and not needed.
+        """
         now_s = time.monotonic()
         self._count_symbols = True
         for symbol, change in changes.symbols.items():

@@ -1,57 +1,81 @@
-"""A client that can send a script, continue without the reply, and read it later."""
+"""A client that can send scripts, continue without the replies, and read them later."""
 
 import socket
-from collections.abc import Callable
+from collections import deque
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import redis
 
 from worker.store.scripts import GroupScript
 
-Hear = Callable[[Any], None]
+_UNREAD: Final = object()
+
+
+class Reply:
+    """The reply to a script that was sent. It is read when somebody asks for it, or before the
+    reply to a later command.
+    """
+
+    def __init__(self, client: "AskingClient", call: tuple[Any, ...]) -> None:
+        self._client = client
+        self._call = call
+        self._reply: Any = _UNREAD
+
+    def read(self) -> Any:
+        """Wait for the reply. Raises redis.RedisError, as the call would."""
+        if self._reply is _UNREAD:
+            self._client.hear(self)
+        if isinstance(self._reply, redis.RedisError):
+            raise self._reply
+        return self._reply
+
+    def note(self, reply: Any) -> None:
+        if isinstance(reply, redis.ResponseError):
+            vars(reply)["call"] = self._call
+        self._reply = reply
 
 
 class AskingClient(redis.Redis):
-    """A client with one connection, on which one reply may be outstanding.
+    """A client with one connection, on which replies may be outstanding.
 
-    Redis answers in the order in which it was asked. So the reply to `ask` is outstanding until it
-    is heard, whatever is raised in between: it comes before the reply to any later command. This
-    client therefore hears it first, whichever command is the next, and only then reads the reply
-    to that command. The next command is sent before, so Redis works on it meanwhile.
+    Redis answers in the order in which it was asked. So an answer that is outstanding comes before
+    the reply to any later command, whatever is raised in between. This client therefore reads it
+    first, whichever command is the next, and only then the reply to that command. The next command
+    is sent before, so Redis works on it meanwhile.
     """
-
-    _outstanding: Hear | None = None
 
     def __init__(self, pool: redis.ConnectionPool) -> None:
         """Connects at once. The client owns `pool`: closing the one closes the other."""
+        self._outstanding: deque[Reply] = deque()
         super().__init__(connection_pool=pool, single_connection_client=True)
         self.auto_close_connection_pool = True
         self._connection = cast(Any, self.connection)
         self._connection.register_connect_callback(self._on_connect)
 
-    def ask(self, script: GroupScript, keys: list[str], args: list[Any], hear: Hear) -> None:
-        """Send `script` and return. `hear` gets the reply, at the latest with the next command.
-
-        `hear` must not send a command: the reply to another may be on its way. An error reply is
-        dropped, also that of a script which Redis does not know: ask again with a call to see to
-        it.
+    def ask(self, script: GroupScript, keys: list[str], args: list[Any]) -> Reply:
+        """Send `script` and return. Nothing loads a script which Redis does not know: then the
+        answer raises NoScriptError, and nothing was carried out.
         """
-        self.hear()
         keys = script.declared(keys)
-        self._connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
-        self._outstanding = hear
+        call = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        self._connection.send_command(*call)
+        answer = Reply(self, call)
+        self._outstanding.append(answer)
+        return answer
 
-    def hear(self) -> None:
-        """Wait for the reply that is outstanding, if any."""
-        hear, self._outstanding = self._outstanding, None
-        if hear is None:
-            return
-        try:
-            reply = self._connection.read_response()
-        except redis.ResponseError:
-            return
-        hear(reply)
+    def hear(self, last: Reply | None = None) -> None:
+        """Read what is outstanding, up to `last` or all of it."""
+        while self._outstanding:
+            answer = self._outstanding.popleft()
+            try:
+                answer.note(self._connection.read_response())
+            except redis.RedisError as error:
+                answer.note(error)
+                if not isinstance(error, redis.ResponseError):
+                    raise
+            if answer is last:
+                return
 
     def cut(self) -> None:
         """End a read that blocks in another thread: there, it raises redis.ConnectionError."""
@@ -87,4 +111,5 @@ class AskingClient(redis.Redis):
 
     def _on_connect(self, _connection: redis.Connection) -> None:
         """What was outstanding on a connection is lost with it."""
-        self._outstanding = None
+        while self._outstanding:
+            self._outstanding.popleft().note(redis.ConnectionError("the connection was lost"))

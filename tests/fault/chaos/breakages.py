@@ -80,12 +80,12 @@ BREAKAGES: Final = {
             ),
             Edit(
                 "worker/engine/commit.py",
-                "self._shards.move(changes, commit_id, committed_ms)  # 2",
-                """from schemas.market_state import encode_record, stream_fields
+                "def _tell(self, changes: Changes) -> None:",
+                """def _tell(self, changes: Changes) -> None:
+        from schemas.market_state import encode_record, stream_fields
         for record in changes.records:
             fields = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
-            self._scripts.commit.registered_client.xadd(self._keys.output_stream, fields)
-        self._shards.move(changes, commit_id, committed_ms)  # 2""",
+            self._client.xadd(self._keys.output_stream, fields)""",
             ),
         ],
         ["reply lost"],
