@@ -6,14 +6,18 @@
     for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
         ...
 
-You bring the redis client: with or without `decode_responses`, RESP2 or RESP3. One that decodes
-should have `encoding_errors="replace"`, or it fails on bytes of another program that are not text.
+Both take `partitions=16`, if the workers have so many, and find those of a symbol or read all.
+
+You bring the redis client, for a Redis Cluster a `redis.RedisCluster`: with or without
+`decode_responses`, RESP2 or RESP3. One that decodes should have `encoding_errors="replace"`, or it
+fails on bytes of another program that are not text.
 """
 
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, Protocol
 
+from schemas.group_streams import GroupStreams, StreamClient, text_of
 from schemas.interval import interval_ms, state_step_ms
 from schemas.market_state import (
     MarketStateRecord,
@@ -24,6 +28,7 @@ from schemas.market_state import (
     own_record,
     record_key,
 )
+from schemas.partitions import partition_key, partition_of, partition_prefix
 
 OUTPUT_PREFIX: Final = "quantum:marketstate:"
 OUTPUT_STREAM: Final = "quantum:stream:marketstate"
@@ -37,33 +42,16 @@ class HashClient(Protocol):
     def pipeline(self, transaction: Any = ...) -> Any: ...
 
 
-class StreamClient(Protocol):
-    """What `StateReader` needs of a client; `redis.Redis` has it."""
-
-    def xgroup_create(
-        self, name: Any, groupname: Any, id: Any = ..., mkstream: bool = ...
-    ) -> Any: ...
-
-    def xreadgroup(
-        self,
-        groupname: Any,
-        consumername: Any,
-        streams: Any,
-        count: int | None = ...,
-        block: int | None = ...,
-    ) -> Any: ...
-
-    def xack(self, name: Any, groupname: Any, /, *ids: Any) -> Any: ...
-
-
 def latest_state(
-    client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX
+    client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX, *, partitions: int | None = None
 ) -> MarketStateRecord | None:
     """The state published last; None if there is none or it has expired.
 
-    Asks Redis once. Raises UnknownRecord, which names the key, if the hash of the symbol has no
-    record or none that can be read, and UnknownSchema for a record of another version.
+    `partitions`: how many the workers have. Asks Redis once. Raises UnknownRecord, which names the
+    key, if the hash of the symbol has no record or none that can be read, and UnknownSchema for a
+    record of another version.
     """
+    prefix = partition_prefix(prefix, partitions and partition_of(symbol, partitions))
     of_hash, of_record = f"{prefix}{symbol}", record_key(prefix, symbol)
     with client.pipeline(transaction=True) as reads:
         reads.hgetall(of_hash)
@@ -97,6 +85,9 @@ def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int 
 class StateReader:
     """Iterates over the output stream as one consumer of a group, endlessly.
 
+    With `partitions`, it reads the output streams of all of them as one: the states of a symbol
+    keep their order.
+
     An entry is acknowledged when the loop body asks for the next one. If the body raises or
     breaks, or the process dies, the entry is delivered first next time; so a state may be delivered
     twice (compare `close_time_ms`), but none is skipped. Therefore `consumer` must stay the same
@@ -121,6 +112,7 @@ class StateReader:
         group: str,
         consumer: str,
         stream: str = OUTPUT_STREAM,
+        partitions: int | None = None,
         start: str = "$",
         passing: tuple[type[Exception], ...] = (),
         on_unknown: Literal["skip", "raise"] = "skip",
@@ -128,18 +120,22 @@ class StateReader:
         block_ms: int = 1_000,
     ) -> None:
         """`passing` are transient errors: `(redis.ConnectionError, redis.TimeoutError)`. `count`
-        is how many entries are taken at once. `block_ms` is how long a read waits; it must be
-        below the client's socket timeout.
+        is how many entries of a stream are taken at once. `block_ms` is how long a read waits; it
+        must be below the client's socket timeout. `stream` is its name without a tag.
         """
-        self._client = client
-        self._group = group
-        self._consumer = consumer
-        self._stream = stream
-        self._position = start
+        every = [None] if partitions is None else range(partitions)
+        self._streams = GroupStreams(
+            client,
+            [partition_key(stream, partition) for partition in every],
+            group=group,
+            consumer=consumer,
+            start=start,
+            passing=passing,
+            count=count,
+            block_ms=block_ms,
+        )
         self._passing = passing
         self._raises_unknown = on_unknown == "raise"
-        self._count = count
-        self._block_ms = block_ms
         self._stopped = False
         self.trimmed = 0
         """Entries that were trimmed from the stream after this consumer had taken them."""
@@ -157,85 +153,43 @@ class StateReader:
     def __iter__(self) -> Iterator[MarketStateRecord]:
         while not self._stopped:
             try:
-                entries = self._fetch()
+                entries = self._streams.fetch()
             except self._passing:
                 time.sleep(RETRY_S)
                 continue
-            for entry_id, fields in entries:
+            for stream, entry_id, fields in entries:
                 if not fields:
                     self.trimmed += 1
-                elif (record := self._record(entry_id, fields)) is not None:
+                elif (record := self._record(stream, entry_id, fields)) is not None:
                     yield record
-                self._acknowledge(entry_id)
+                self._acknowledge(stream, entry_id)
                 if self._stopped:
                     return
 
-    def _record(self, entry_id: Any, fields: Mapping[Any, Any]) -> MarketStateRecord | None:
+    def _record(
+        self, stream: str, entry_id: Any, fields: Mapping[Any, Any]
+    ) -> MarketStateRecord | None:
         """None for an entry to skip."""
         try:
             return decode_market_state(fields)
         except UnknownRecord as error:
-            text = f"entry {_text(entry_id)} of {self._stream}: {error}"
+            text = f"entry {text_of(entry_id)} of {stream}: {error}"
             if isinstance(error, UnknownSchema):
                 raise UnknownSchema(text) from error
             self.unknown += 1
-            self.last_unknown_id = _text(entry_id)
+            self.last_unknown_id = text_of(entry_id)
             if not self._raises_unknown:
                 return None
-            self._acknowledge(entry_id)  # or it would come first after every restart
+            self._acknowledge(stream, entry_id)  # or it would come first after every restart
             raise UnknownRecord(text) from error
 
-    def _fetch(self) -> list[Any]:
-        """Our unacknowledged entries in stream order; if there are none, new ones.
-
-        New entries are taken first and then read back as our own. So even if the reply to the
-        first read is lost, or the client silently retries it, no entry is skipped or out of order.
-        """
-        try:
-            entries = self._read("0")
-            if not entries and self._read(">"):
-                entries = self._read("0")
-            return entries
-        except Exception as error:
-            if "NOGROUP" not in str(error):
-                raise
-        self._create_group()
-        return []
-
-    def _read(self, after: str) -> list[Any]:
-        reply = self._client.xreadgroup(
-            self._group,
-            self._consumer,
-            {self._stream: after},
-            count=self._count,
-            block=self._block_ms if after == ">" else None,
-        )
-        if not reply:
-            return []
-        if isinstance(reply, Mapping):  # RESP3
-            (batches,) = reply.values()
-            return [entry for batch in batches for entry in batch]
-        return list(reply[0][1])
-
-    def _create_group(self) -> None:
-        try:
-            self._client.xgroup_create(self._stream, self._group, id=self._position, mkstream=True)
-        except Exception as error:
-            if "BUSYGROUP" not in str(error):  # another consumer created it first
-                raise
-
-    def _acknowledge(self, entry_id: Any) -> None:
+    def _acknowledge(self, stream: str, entry_id: Any) -> None:
         """Retries as often as needed: acknowledging an entry twice is harmless."""
         while True:
             try:
-                self._client.xack(self._stream, self._group, entry_id)
-                self._position = _text(entry_id)
+                self._streams.acknowledge(stream, entry_id)
                 return
             except self._passing:
                 if self._stopped:
                     return
                 time.sleep(RETRY_S)
-
-
-def _text(entry_id: bytes | str) -> str:
-    return entry_id.decode() if isinstance(entry_id, bytes) else entry_id

@@ -5,6 +5,13 @@ The first line says what the file is; each further line is an entry, in stream o
     {"format":"marketstate-recording","version":1,"stream":"quantum:stream:market.klines"}
     {"id":"1746373260000-0","fields":[["symbol","BTCUSDT"],["close","95459.2"]]}
 
+A recording of a group with partitions is version 2. Its first line has their number, and each entry
+that of its partition, from 0. Entries are in stream order within each partition, and by time as far
+as they were recorded together; two partitions may have entries with the same id:
+
+    {"format":"marketstate-recording","version":2,"stream":"quantum:stream:market.klines","partitions":4}
+    {"id":"1746373260000-0","fields":[["symbol","BTCUSDT"],["close","95459.2"]],"partition":2}
+
 `fields` are pairs in the entry's own order; a name may occur twice, as Redis allows it. A name or
 value that is not UTF-8 text is written as `{"base64":"..."}` instead. Lines end in a line feed, so
 a line without one is cut off. Files whose name ends in `.gz` are gzipped, in one or more members.
@@ -24,6 +31,7 @@ from schemas.entry_id import parse_entry_id
 
 FORMAT: Final = "marketstate-recording"
 VERSION: Final = 1
+VERSION_OF_PARTITIONS: Final = 2
 # A dead letter can have a hundred fields of 128 kB; base64 makes them a third longer.
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 CUT_OFF: Final = "the line is cut off: its recorder was killed, or the file was partly copied"
@@ -33,10 +41,12 @@ class RecordingError(ValueError):
     """A line does not belong in a recording; the text says what was found."""
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     format: str
     version: int
     stream: str
+    """With partitions, their common name, without a tag."""
+    partitions: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Binary(msgspec.Struct, frozen=True):
@@ -49,6 +59,8 @@ class RecordedEntry(NamedTuple):
     id: str
     fields: list[bytes]
     """Name, value, name, value, ... in XADD's order."""
+    partition: int | None = None
+    """None in a recording of one stream."""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -60,9 +72,10 @@ _ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 _GREATEST: Final = 2**64 - 1
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, omit_defaults=True):
     id: str
     fields: Annotated[list[tuple[str | Binary, str | Binary]], Meta(min_length=1)]
+    partition: Annotated[int, Meta(ge=0)] | None = None
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -70,8 +83,9 @@ _LINE_DECODER: Final = msgspec.json.Decoder(_Line)
 _HEADER_DECODER: Final = msgspec.json.Decoder(Header)
 
 
-def encode_header(stream: str) -> bytes:
-    return _ENCODER.encode(Header(FORMAT, VERSION, stream)) + b"\n"
+def encode_header(stream: str, partitions: int | None = None) -> bytes:
+    version = VERSION if partitions is None else VERSION_OF_PARTITIONS
+    return _ENCODER.encode(Header(FORMAT, version, stream, partitions)) + b"\n"
 
 
 def decode_header(line: bytes) -> Header:
@@ -85,17 +99,20 @@ def decode_header(line: bytes) -> Header:
         raise RecordingError(
             f"not a recording: its format is {header.format[:60]!r}, expected {FORMAT!r}"
         )
-    if header.version != VERSION:
+    if header.version not in (VERSION, VERSION_OF_PARTITIONS):
         raise RecordingError(
-            f"recording version {header.version}; this program reads version {VERSION}"
+            f"recording version {header.version}; this program reads versions {VERSION} and "
+            f"{VERSION_OF_PARTITIONS}"
         )
+    if (header.version == VERSION_OF_PARTITIONS) != (header.partitions is not None):
+        raise RecordingError(f"recording version {header.version}, partitions {header.partitions}")
     return header
 
 
 def encode_entry(entry: RecordedEntry) -> bytes:
     flat = [_from_bytes(part) for part in entry.fields]
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    return _ENCODER.encode(_Line(entry.id, pairs)) + b"\n"
+    return _ENCODER.encode(_Line(entry.id, pairs, entry.partition)) + b"\n"
 
 
 def decode_entry(line: bytes) -> RecordedEntry:
@@ -104,7 +121,7 @@ def decode_entry(line: bytes) -> RecordedEntry:
         raise RecordingError(CUT_OFF)
     try:
         found = _LINE_DECODER.decode(line)
-        entry = RecordedEntry(found.id, list(_flat(found.fields)))
+        entry = RecordedEntry(found.id, list(_flat(found.fields)), found.partition)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise RecordingError(f"not an entry: {error}") from None
     is_id = _ID.fullmatch(entry.id) and max(entry.order) <= _GREATEST and entry.id != "0-0"

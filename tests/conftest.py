@@ -9,6 +9,7 @@ import redis
 
 from tests.support.processes import give_children_the_default_signals
 from tests.support.redis_versions import oldest_server
+from tests.support.redis_cluster import LocalCluster
 from tests.support.service_manager import Manager
 from worker.local.redis_server import NONE_FOUND, EmbeddedRedis, installed_server, packaged_server
 from worker.log import log
@@ -44,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_binary" in metafunc.fixturenames:
         names = [*metafunc.config.stash[SERVERS]] or ["none"]
         is_marked = metafunc.definition.get_closest_marker("one_redis_version") is not None
-        if is_marked and "shared_server" in metafunc.fixturenames:
+        if is_marked and {"shared_server", "shared_cluster"} & {*metafunc.fixturenames}:
             names = names[:1]
         metafunc.parametrize("server_binary", names, indirect=True, scope="session")
 
@@ -99,6 +100,20 @@ def server(shared_server: EmbeddedRedis) -> EmbeddedRedis:
 def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(server_binary: Path) -> Iterator[LocalCluster]:
+    with LocalCluster(server_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: LocalCluster) -> LocalCluster:
+    """Three running, empty masters; one cluster for many tests, each version in turn."""
+    for node in shared_cluster.nodes:
+        node.command("FLUSHALL")
+    return shared_cluster
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ COMMANDS: Final = {
         "calibrate.command",
         "fit the weights of the regimes to a history, and say what they are worth",
     ),
-    "record": ("record", "write the entries of a stream to a file"),
+    "record": ("record.command", "write the entries of a stream to a file"),
     "gather": ("gather.command", "append the candles of many streams to the one of the workers"),
     "replay": ("replay.command", "feed recordings or candle files, separate from the live system"),
     "explain": (
@@ -39,6 +39,10 @@ COMMANDS: Final = {
         "explain a setting: what it does, its value here and where that is from",
     ),
     "purge": ("purge", "remove what a group keeps in Redis, after showing it"),
+    "repartition": (
+        "repartition.command",
+        "move what a group keeps of its symbols to other partitions",
+    ),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 

@@ -148,15 +148,41 @@ class GatherKeys:
     group: str
 
     @property
+    def _prefix(self) -> str:
+        return f"quantum:marketstate-gather:{self.group}"
+
+    @property
     def owner(self) -> str:
         """Which process gathers: the last one that was started."""
-        return f"quantum:marketstate-gather:{self.group}:owner"
+        return f"{self._prefix}:owner"
 
     @property
     def counters(self) -> str:
-        return f"quantum:marketstate-gather:{self.group}:counters"
+        return f"{self._prefix}:counters"
 
     @property
     def exchanges(self) -> str:
         """Hash: symbol -> the exchange of which its candles are gathered."""
-        return f"quantum:marketstate-gather:{self.group}:exchanges"
+        return f"{self._prefix}:exchanges"
+
+
+@dataclass(frozen=True)
+class BridgeKeys(GatherKeys):
+    """The keys of one `marketstate gather --partitions`. In a Redis Cluster, they are on the node
+    that has their source, or the partition.
+    """
+
+    source: str
+
+    @property
+    def _prefix(self) -> str:
+        # Where Redis puts the source depends on its tag, or on its whole name.
+        within, closed, _ = self.source.partition("{")[2].partition("}")
+        tag = within if within and closed else self.source
+        return f"quantum:marketstate-gather:{self.group}:{{{tag}}}"
+
+    def positions(self, partition: int) -> str:
+        """Hash: `<number of partitions>:<source>` -> the last of its entries that has been brought
+        to the partition.
+        """
+        return f"{partition_key(f'quantum:marketstate-gather:{self.group}', partition)}:positions"

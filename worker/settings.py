@@ -24,7 +24,7 @@ from schemas.partitions import INPUT_STREAM, partition_key, partition_of, partit
 from schemas.sequence import shortest_gap_ms
 from worker.errors import ConfigurationError
 from worker.keys import Keys, internal_prefix_of, shard_of
-from worker.redis_url import check_url, has_password, masked_url, user_of
+from worker.redis_url import check_url, has_password, is_cluster, masked_url, user_of
 from worker.setting_files import (
     credential_from,
     password_from,
@@ -92,8 +92,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     redis_url: Annotated[
         str,
         Meta(
-            pattern=r"\A(rediss?(\+sentinel)?|unix)://",
-            description="a URL that starts with redis://, rediss://, unix:// or redis+sentinel://",
+            pattern=r"\A(rediss?(\+(sentinel|cluster))?|unix)://",
+            description="a URL that starts with redis://, rediss://, unix://, redis+sentinel:// or "
+            "redis+cluster://",
         ),
     ] = ""
     input_stream: Name = DEFAULT_INPUT_STREAM
@@ -173,6 +174,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def redis_user(self) -> str:
         """As whom we log in; without a name, Redis takes the user `default`."""
         return user_of(self.redis_url) or self.redis_username or "default"
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the URL names nodes of a Redis Cluster. A plain URL may lead to one, too."""
+        return is_cluster(self.redis_url)
 
     @property
     def candle_interval_ms(self) -> int:
@@ -406,7 +412,12 @@ def settings_from(
 
 def environment_with(**changes: str) -> dict[str, str]:
     """The environment for a child process: our own settings with `changes` applied."""
-    return os.environ | {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
+    return os.environ | as_variables(**changes)
+
+
+def as_variables(**settings: str) -> dict[str, str]:
+    """As they stand in an environment."""
+    return {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
 
 
 def on_dumb_terminal(environ: Mapping[str, str] = os.environ) -> bool:
@@ -581,6 +592,15 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError(
             f"{PREFIX}RETIRE_AFTER is {settings.retire_after!r}; allowed: at least two candle "
             f"intervals of {settings.candle_interval}, or never"
+        )
+    if settings.on_cluster and settings.partitions is None:
+        raise ConfigurationError(
+            f"{PREFIX}REDIS_URL names a Redis Cluster, so {PREFIX}PARTITIONS must be set: to 1 if "
+            "one node can do all the work; see deploy/redis/README.md, Cluster"
+        )
+    if settings.on_cluster and settings.redis_db:
+        raise ConfigurationError(
+            f"{PREFIX}REDIS_DB is {settings.redis_db}; allowed: 0, the only one of a Redis Cluster"
         )
     symbols = _items(settings.symbols)
     in_other_notation = any(re.search(r"[\s;'\"{}]", symbol) for symbol in symbols)

@@ -17,7 +17,8 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-INPUT_STREAM = "quantum:stream:market.klines"
+from schemas.partitions import INPUT_STREAM, stream_of
+
 NEEDED = ("symbol", "interval", "close", "close_time")
 
 
@@ -47,6 +48,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Append candles from standard input to a stream.")
     parser.add_argument("--stream", default=INPUT_STREAM)
     parser.add_argument(
+        "--partitions", type=int, metavar="N", help="how many the workers have, if they have any"
+    )
+    parser.add_argument(
         "--keep", type=int, default=100_000, help="entries, roughly; more than workers may lag"
     )
     options = parser.parse_args()
@@ -57,7 +61,8 @@ def main() -> None:
             client.ping()
             client.set_retry(patient)  # later outages are waited for
             for candle in candles(sys.stdin):
-                publish(client, options.stream, candle, options.keep)
+                stream = stream_of(str(candle["symbol"]), options.partitions, options.stream)
+                publish(client, stream, candle, options.keep)
     except (redis.RedisError, ValueError) as error:
         sys.exit(f"cannot write to Redis, see REDIS_URL: {error}")
 

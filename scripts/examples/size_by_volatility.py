@@ -45,12 +45,15 @@ def main() -> None:
     parser.add_argument(
         "--wanted-sigma", type=float, default=0.0005, help="per candle; default: %(default)s"
     )
+    parser.add_argument(
+        "--partitions", type=int, metavar="N", help="how many the workers have, if they have any"
+    )
     options = parser.parse_args()
     try:
         with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
             for symbol in options.symbols:
                 try:
-                    state = latest_state(client, symbol)
+                    state = latest_state(client, symbol, partitions=options.partitions)
                     text = proposal(state, options.wanted_sigma, time.time() * 1_000)
                 except UnknownRecord as error:
                     text = f"not a state of a worker ({error}): would keep the current size"

@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument(
         "--from-start", action="store_true", help="a new group starts with the existing entries"
     )
+    parser.add_argument(
+        "--partitions", type=int, metavar="N", help="how many the workers have, if they have any"
+    )
     options = parser.parse_args()
     try:
         with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
@@ -59,6 +62,7 @@ def watch(client: redis.Redis, options: argparse.Namespace) -> None:
         client,
         group=options.group,
         consumer=options.consumer,
+        partitions=options.partitions,
         start="0" if options.from_start else "$",
         passing=(redis.ConnectionError, redis.TimeoutError),
     )

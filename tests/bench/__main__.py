@@ -23,6 +23,7 @@ from tests.bench.comparison import (
     read_report,
 )
 from tests.bench.end_to_end import end_to_end
+from tests.bench.failover import failover
 from tests.bench.idle import idle
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -45,6 +46,7 @@ BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "startup": startup,
     "throughput": throughput,
     "takeover": takeover,
+    "failover": failover,
     "idle": idle,
 }
 RESULTS: Final = Path(".bench")

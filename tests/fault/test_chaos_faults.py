@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,7 @@ from schemas.candle import CandleRejected, decode_candle
 from schemas.interval import interval_ms
 from tests.fault.chaos import notes
 from tests.fault.chaos.clock import Clock, build_library
-from tests.fault.chaos.cluster import Cluster
-from tests.fault.chaos.entries import MOST_AHEAD_S, entries, new_candle
+from tests.fault.chaos.entries import MOST_AHEAD_S, entries, new_candle, symbols_of
 from tests.fault.chaos.expected import reading
 from tests.fault.chaos.faults.bookkeeping import JUNK
 from tests.fault.chaos.faults.caches import cache_damaged
@@ -30,18 +30,8 @@ from tests.fault.chaos.faults.upgrade import upgrade
 from tests.fault.chaos.feeder import Feeder
 from tests.fault.chaos.history import as_text
 from tests.fault.chaos.menagerie import MONSTERS
-from tests.fault.chaos.names import (
-    COUNTERS_KEY,
-    DEAD,
-    GROUP,
-    INPUT,
-    RECORD_PREFIX,
-    STATE_PREFIX,
-    WINDOW_PREFIX,
-    lease_of,
-    marks_of,
-    shard_of,
-)
+from tests.fault.chaos.names import GROUP, Names
+from tests.fault.chaos.one_server import OneServer
 from tests.fault.chaos.reference import judged_by
 from tests.fault.chaos.schedule import schedule
 from tests.fault.chaos.servers import WORKERS_PASSWORD, WORKERS_USER, RedisServer
@@ -55,11 +45,12 @@ pytestmark = pytest.mark.one_redis_version
 
 SYMBOL = "AUSDT"
 T0 = 1_746_373_259_999
+NAMES = Names()
 KEYS = {
-    "state": f"{STATE_PREFIX}{SYMBOL}",
-    "record": f"{RECORD_PREFIX}{SYMBOL}",
-    "window": f"{WINDOW_PREFIX}{SYMBOL}",
-    "mark": marks_of(shard_of(SYMBOL)),
+    "state": f"{NAMES.state_prefix}{SYMBOL}",
+    "record": f"{NAMES.record_prefix}{SYMBOL}",
+    "window": f"{NAMES.window_prefix}{SYMBOL}",
+    "mark": NAMES.marks(NAMES.shard_of(SYMBOL)),
 }
 
 
@@ -71,8 +62,8 @@ def healthy(client: redis.Redis) -> redis.Redis:
     client.pexpire(KEYS["state"], 600_000)
     client.set(KEYS["record"], "{}", px=600_000)
     client.hset(KEYS["mark"], SYMBOL, str(T0))
-    client.set(lease_of(shard_of(SYMBOL)), "w001:7")
-    client.xadd(DEAD, {"error": "bad"})
+    client.set(NAMES.lease(NAMES.shard_of(SYMBOL)), "w001:7")
+    client.xadd(NAMES.dead, {"error": "bad"})
     return client
 
 
@@ -82,56 +73,63 @@ def test_a_damage_changes_the_key_and_its_repair_restores_every_byte(
 ) -> None:
     key = KEYS[damage.key]
     before = healthy.dump(key)
-    do_damage(healthy, SYMBOL, damage)
+    do_damage(healthy, NAMES, SYMBOL, damage)
     assert healthy.dump(key) != before
-    assert healthy.exists(lease_of(shard_of(SYMBOL))) == 0
-    repair(healthy, SYMBOL, damage.key)
+    assert healthy.exists(NAMES.lease(NAMES.shard_of(SYMBOL))) == 0
+    repair(healthy, NAMES, SYMBOL, damage.key)
     assert healthy.dump(key) == before
-    assert [(note["what"], note["dead"], note["finished"]) for note in notes.read(healthy)] == [
+    assert [
+        (note["what"], note["dead"], note["finished"]) for note in notes.read(healthy, NAMES)
+    ] == [
         ("damaged", 1, "0-0"),
         ("repaired", 1, "0-0"),
     ]
 
 
 def test_the_damage_of_a_state_keeps_its_expiry(healthy: redis.Redis) -> None:
-    do_damage(healthy, SYMBOL, DAMAGES[0])
-    repair(healthy, SYMBOL, "state")
+    do_damage(healthy, NAMES, SYMBOL, DAMAGES[0])
+    repair(healthy, NAMES, SYMBOL, "state")
     left_ms: Any = healthy.pttl(KEYS["state"])
     assert 0 < left_ms <= 600_000
 
 
 def test_what_is_still_damaged_at_the_end_is_repaired(healthy: redis.Redis) -> None:
     before = healthy.dump(KEYS["mark"])
-    do_damage(healthy, SYMBOL, next(one for one in DAMAGES if one.key == "mark"))
-    repair_all(healthy)
+    do_damage(healthy, NAMES, SYMBOL, next(one for one in DAMAGES if one.key == "mark"))
+    repair_all(healthy, NAMES)
     assert healthy.dump(KEYS["mark"]) == before
-    repair_all(healthy)
-    assert [note["what"] for note in notes.read(healthy)] == ["damaged", "repaired"]
+    repair_all(healthy, NAMES)
+    assert [note["what"] for note in notes.read(healthy, NAMES)] == ["damaged", "repaired"]
 
 
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_damaged_counter_is_noted_with_what_it_was(junk: str, client: redis.Redis) -> None:
     """And what was damaged already counts nothing."""
-    client.hset(COUNTERS_KEY, "applied", 42)
+    client.hset(NAMES.counters, "applied", 42)
     for _ in range(2):
-        notes.act(client, [("COUNTER", "applied", junk)], what="counter", name="applied")
-    assert client.hget(COUNTERS_KEY, "applied") == junk.encode()
-    assert [note["was"] for note in notes.read(client)] == ["42", "0"]
+        notes.act(client, NAMES, [("COUNTER", "applied", junk)], what="counter", name="applied")
+    assert client.hget(NAMES.counters, "applied") == junk.encode()
+    assert [note["was"] for note in notes.read(client, NAMES)] == ["42", "0"]
+
+
+def feeder_of(server: EmbeddedRedis) -> Feeder:
+    servers: Any = SimpleNamespace(client=server.client, known_port=server.port)
+    return Feeder(NAMES.input, entries(1, 10, T0, symbols_of(NAMES)), T0, servers, seed=1)
 
 
 def test_the_feeder_goes_on_behind_entries_of_a_fault(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    feeder = Feeder(entries(1, 10, T0), T0, lambda: server.port, seed=1)
+    feeder = feeder_of(server)
     feeder.start()
     try:
         for goal in (0, 4, 10):
             feeder.goal = goal
             wait_until(lambda: feeder.fed == feeder.goal, "it is fed")
-            notes.act(client, [("EXTRA", "payload", json.dumps(new_candle(SYMBOL, T0)))])
+            notes.act(client, NAMES, [("EXTRA", "payload", json.dumps(new_candle(SYMBOL, T0)))])
     finally:
         feeder.stop()
-    found: Any = client.xrange(INPUT)
+    found: Any = client.xrange(NAMES.input)
     numbers = [(int(fields[b"trace_id"]), b"extra" in fields) for _, fields in found]
     fed = [(number, False) for number in range(10)]
     assert numbers == [(-1, True), *fed[:4], (3, True), *fed[4:], (9, True)]
@@ -140,12 +138,12 @@ def test_the_feeder_goes_on_behind_entries_of_a_fault(
 def test_nothing_is_fed_while_the_feeder_is_held(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    feeder = Feeder(entries(1, 10, T0), T0, lambda: server.port, seed=1)
+    feeder = feeder_of(server)
     feeder.hold()
     feeder.goal = 10
     feeder.start()
     try:
-        assert client.xlen(INPUT) == 0
+        assert client.xlen(NAMES.input) == 0
         feeder.go_on()
         wait_until(lambda: feeder.fed == 10, "it is fed")
     finally:
@@ -185,16 +183,16 @@ def test_workers_have_the_rights_of_the_deployment_until_one_is_taken_away(
     user = {"username": WORKERS_USER, "password": WORKERS_PASSWORD}
     try:
         with redis.Redis(port=server.port, protocol=2, **user) as worker:  # type: ignore[arg-type]
-            worker.xadd(INPUT.replace("market.klines", "marketstate"), {"a": "b"})
+            worker.xadd(NAMES.input.replace("market.klines", "marketstate"), {"a": "b"})
             server.command("ACL", "SETUSER", WORKERS_USER, "-xadd")
             with pytest.raises(redis.exceptions.NoPermissionError):
-                worker.xadd(INPUT.replace("market.klines", "marketstate"), {"a": "b"})
+                worker.xadd(NAMES.input.replace("market.klines", "marketstate"), {"a": "b"})
         assert [entry["username"] for entry in server.command("ACL LOG")] == [WORKERS_USER]
         server.kill()
         server.start("--rename-command", "XADD", "my-xadd")
         with pytest.raises(redis.ResponseError, match="unknown command"):
-            server.command("XADD", INPUT, "*", "a", "b")
-        assert server.command("my-xadd", INPUT, "*", "a", "b") != b""
+            server.command("XADD", NAMES.input, "*", "a", "b")
+        assert server.command("my-xadd", NAMES.input, "*", "a", "b") != b""
     finally:
         server.kill()
 
@@ -203,14 +201,14 @@ def test_workers_have_the_rights_of_the_deployment_until_one_is_taken_away(
 def stage(any_server_binary: Path, tmp_path: Path) -> Iterator[Stage]:
     """A Redis, to be upgraded if there is an older one, with a group; and no workers."""
     library = build_library(tmp_path)
-    cluster = Cluster(any_server_binary, tmp_path, library, older_server(any_server_binary))
+    one = OneServer(any_server_binary, tmp_path, library, older_server(any_server_binary))
     processes = WorkerProcesses(tmp_path, tmp_path, library, {}, print)
-    feeder = Feeder([], T0, lambda: cluster.port, seed=1)
-    cluster.master.command("XGROUP", "CREATE", INPUT, GROUP, "0", "MKSTREAM")
+    feeder = Feeder(NAMES.input, [], T0, one, seed=1)
+    one.master.command("XGROUP", "CREATE", NAMES.input, GROUP, "0", "MKSTREAM")
     feeder.start()
-    yield Stage(cluster, processes, feeder, 0, print, print)
+    yield Stage(NAMES, one, processes, feeder, 0, print, print)
     feeder.stop()
-    cluster.close()
+    one.close()
 
 
 def played(steps: Steps) -> bool:
@@ -235,31 +233,31 @@ def test_a_rollback_forgets_what_came_later_and_breaks_no_connection(stage: Stag
 
 
 def test_an_upgrade_keeps_the_data(stage: Stage) -> None:
-    before = stage.cluster.master.version
-    stage.cluster.master.command("SET", "before", 1)
+    before = stage.servers.master.version
+    stage.one_server.master.command("SET", "before", 1)
     bit = played(upgrade(stage, random.Random(1)))
-    assert bit == (before != stage.cluster.master.version)
-    assert stage.cluster.master.command("GET", "before") == b"1"
+    assert bit == (before != stage.servers.master.version)
+    assert stage.one_server.master.command("GET", "before") == b"1"
 
 
 def test_what_a_foreign_program_reads_without_a_trace_is_noted(stage: Stage) -> None:
-    stage.cluster.master.command("XGROUP", "CREATECONSUMER", INPUT, GROUP, "shard-00")
+    stage.one_server.master.command("XGROUP", "CREATECONSUMER", NAMES.input, GROUP, "shard-00")
     for seed in range(4):
         read_and_delete(stage, random.Random(seed), without_a_trace=True)
     with stage.client() as client:
-        noted = sum(len(note["taken"]) for note in notes.read(client))
-        pending: Any = client.xpending(INPUT, GROUP)
-        assert (noted, pending["pending"]) == (client.xlen(INPUT), 0)
+        noted = sum(len(note["taken"]) for note in notes.read(client, NAMES))
+        pending: Any = client.xpending(NAMES.input, GROUP)
+        assert (noted, pending["pending"]) == (client.xlen(NAMES.input), 0)
         read_and_delete(stage, random.Random(4), without_a_trace=False)
-        pending = client.xpending(INPUT, GROUP)
-        assert noted + pending["pending"] == client.xlen(INPUT) > noted
+        pending = client.xpending(NAMES.input, GROUP)
+        assert noted + pending["pending"] == client.xlen(NAMES.input) > noted
     assert stage.everything_is_read()
 
 
 def test_each_damaged_cache_comes_with_the_first_candle_of_its_symbol(stage: Stage) -> None:
     played(cache_damaged(stage, random.Random(1)))
     with stage.client() as client:
-        entries_found: Any = client.xrange(INPUT)
+        entries_found: Any = client.xrange(NAMES.input)
         symbols = {json.loads(fields[b"payload"])["symbol"] for _, fields in entries_found}
         assert {key.decode() for key in client.scan_iter("candles:*")} == {
             f"candles:{symbol}:1m" for symbol in symbols

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from schemas.candle import Candle
-from schemas.market_state import hash_fields
+from schemas.market_state import encode_record, hash_fields, stream_fields
 from schemas.reader import OUTPUT_STREAM
 from tests.support.acl import set_user
 from tests.support.candles import candle
@@ -194,9 +194,46 @@ def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> 
     allowed = {"argparse", "collections.abc", "datetime", "os", "redis", "signal", "sys", "time"}
     for path in EXAMPLES.glob("*.py"):
         if path.name == PRODUCER:
-            allowed |= {"json", "redis.backoff", "redis.retry", "typing"}
+            allowed |= {"json", "redis.backoff", "redis.retry", "schemas.partitions", "typing"}
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= allowed, path
             elif isinstance(node, ast.ImportFrom):
                 assert node.module in allowed | {"schemas.reader", "schemas.market_state"}, path
+
+
+@pytest.mark.one_redis_version
+def test_the_examples_find_the_partition_of_a_symbol(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    url = f"redis://127.0.0.1:{server.port}"
+    subprocess.run(
+        [sys.executable, EXAMPLES / PRODUCER, "--partitions", "16"],
+        input=json.dumps(schema_free(candle("BTCUSDT", 0, 100.0))),
+        env=environment() | {"REDIS_URL": url},
+        text=True,
+        check=True,
+    )
+    assert client.xlen("quantum:stream:market.klines:{p10}") == 1
+    record = msgspec.structs.replace(
+        make_record("BTCUSDT", 0), close_time_ms=int(time.time() * 1_000)
+    )
+    client.set("quantum:marketstate-record:{p10}:BTCUSDT", encode_record(record))
+    example = start("size_by_volatility.py", url, "--partitions", "16", "BTCUSDT")
+    assert "would size to" in example.communicate(timeout=PATIENCE_S)[0]
+    fields: Any = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
+    client.xadd(f"{OUTPUT_STREAM}:{{p10}}", fields)
+    options = ("--partitions", "16", "--from-start")
+    example = start("watch_regimes.py", url, *options)
+    wait_until(
+        lambda: client.exists(f"{OUTPUT_STREAM}:{{p15}}") and group_lag(client) == 0, "it is read"
+    )
+    example.send_signal(signal.SIGTERM)
+    example.communicate(timeout=PATIENCE_S)
+    assert example.returncode == 0
+
+
+def group_lag(client: redis.Redis) -> Any:
+    """Entries that the group has not been given; None before it exists."""
+    groups: Any = client.xinfo_groups(f"{OUTPUT_STREAM}:{{p10}}")
+    return next((group.get("lag", 0) for group in groups), None)

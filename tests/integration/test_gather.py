@@ -22,7 +22,7 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.commands.gather.session import ENTRIES_AT_ONCE
+from worker.commands.gather.reading import ENTRIES_AT_ONCE
 from worker.commands.gather.taken import ENDS
 from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
 from worker.keys import GatherKeys
@@ -403,7 +403,7 @@ def test_streams_share_a_batch(server: EmbeddedRedis, client: redis.Redis) -> No
         add(client, f"short{number}", as_cryptofeed(candle(f"S{number}", 0, 1.5)))
     gatherer = SteppedGatherer(server, "long", "short*")
     gatherer.read_and_drop()
-    gatherer.session._write(gatherer.session._judge.judge(gatherer.session._read()))
+    gatherer.session._write(gatherer.session._judge.judge(gatherer.session.read()))
     assert {one.symbol for one in gathered(client)} >= {f"S{number}" for number in range(20)}
     gatherer.work()
     assert len(gathered(client)) == 3_020

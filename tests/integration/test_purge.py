@@ -7,7 +7,11 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import SYMBOLS, dumps, run, small
+from tests.support.small_workers import FILLED
+from tests.support.stepped_partitions import PARTITIONS, partition_workers, work_all_off
+from tests.support.stepped_partitions import SYMBOLS as OF_PARTITIONS
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, INTERNAL_PREFIX, work_through
 from worker.commands import purge
@@ -150,3 +154,21 @@ def test_what_another_group_publishes_is_not_removed(
 def test_a_replay_has_its_own_way(server: EmbeddedRedis, tmp_path: Path) -> None:
     code, said = run(server, tmp_path, "purge", replay_namespace="a")
     assert (code, "marketstate replay --namespace a --clean" in said) == (2, True)
+
+
+def test_all_partitions_are_removed(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    workers = partition_workers(server)
+    feed_by_symbol(client, made_candles(OF_PARTITIONS, FILLED), PARTITIONS)
+    work_all_off(workers)
+    inputs = {worker.keys.input.encode() for worker in workers}
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes", partitions=PARTITIONS)
+    assert (code, "workers one are live" in said) == (3, True), said
+    client.delete(*(worker.keys.members for worker in workers))
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes", partitions=PARTITIONS)
+    assert (code, "with the windows of 4 symbols" in said) == (0, True), said
+    assert f"the consumer group marketstate of {INPUT}:{{p*}}, with lag" in said
+    assert dumps(client).keys() == inputs
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes", partitions=PARTITIONS)
+    assert (code, "has nothing in Redis" in said) == (2, True), said

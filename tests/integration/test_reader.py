@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from schemas.market_state import (
     record_key,
     stream_fields,
 )
+from schemas.partitions import partition_key, partition_of, partition_prefix
 from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
 from tests.support.processes import PATIENCE_S
 from tests.support.records import make_record, publish
@@ -386,3 +388,88 @@ def test_the_readers_default_names_are_those_of_the_worker() -> None:
     record = make_record("BTCUSDT", 0)
     assert not is_stale(record, record.close_time_ms + 2 * settings.publish_interval_ms)
     assert is_stale(record, record.close_time_ms + 2 * settings.publish_interval_ms + 1)
+
+
+class OneStreamAtATime:
+    """Refuses what a Redis Cluster refuses: a command for the keys of several partitions."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self.away = ""
+
+    def get_node_from_key(self, key: str) -> None:
+        """As `redis.RedisCluster` has it; the reader never calls it."""
+
+    def xgroup_create(self, name: Any, *args: Any, **options: Any) -> Any:
+        return self._client.xgroup_create(name, *args, **options)
+
+    def xreadgroup(self, group: Any, consumer: Any, streams: Any, **options: Any) -> Any:
+        (stream,) = streams
+        if stream == self.away:
+            raise redis.ConnectionError("its node is away")
+        return self._client.xreadgroup(group, consumer, streams, **options)
+
+    def xack(self, name: Any, *args: Any) -> Any:
+        return self._client.xack(name, *args)
+
+
+def publish_into(client: redis.Redis, partition: int, symbol: str, *numbers: int) -> None:
+    for number in numbers:
+        record = make_record(symbol, number)
+        fields: Any = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
+        client.xadd(partition_key(OUTPUT_STREAM, partition), fields)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_all_partitions_are_read_as_one_and_nothing_is_skipped(
+    client: redis.Redis, any_client: redis.Redis, *, apart: bool
+) -> None:
+    """Each symbol keeps its order; what was not acknowledged comes first after a restart."""
+    through: Any = OneStreamAtATime(any_client) if apart else any_client
+    for number in range(3):
+        publish_into(client, 0, "BTCUSDT", number)
+        publish_into(client, 1, "ETHUSDT", number)
+    first = list(islice(reader_of(through, partitions=2), 4))
+    reader = reader_of(through, partitions=2)
+    publish_into(client, 0, "BTCUSDT", 3)
+    publish_into(client, 1, "ETHUSDT", 3)
+    second: list[MarketStateRecord] = []
+    for state in reader:
+        second.append(state)
+        if state.buffer_size == 4:
+            reader.stop()
+        elif [each.buffer_size for each in second].count(3) == 2:
+            # A group that is lost begins again where this reader was.
+            client.xgroup_destroy(partition_key(OUTPUT_STREAM, 0), "sizing")
+            publish_into(client, 0, "BTCUSDT", 4)
+    assert second[0] == first[3], "the fourth was not acknowledged"
+    for symbol, expected in {"BTCUSDT": [0, 1, 2, 3, 4], "ETHUSDT": [0, 1, 2, 3]}.items():
+        read = [each.buffer_size for each in (*first, *second[1:]) if each.symbol == symbol]
+        assert read == expected
+
+
+def test_a_node_that_is_away_does_not_hold_up_the_states_of_others(client: redis.Redis) -> None:
+    through: Any = OneStreamAtATime(client)
+    through.away = partition_key(OUTPUT_STREAM, 0)
+    for partition, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
+        publish_into(client, partition, symbol, 1)
+    reader = reader_of(through, partitions=2, passing=PASSING)
+    read = []
+    for state in reader:
+        read.append(state.symbol)
+        through.away = ""
+        if len(read) == 2:
+            reader.stop()
+    assert read == ["ETHUSDT", "BTCUSDT"]
+
+
+def test_the_latest_state_of_a_symbol_is_in_its_partition(
+    client: redis.Redis, any_client: redis.Redis
+) -> None:
+    record = make_record("BTCUSDT", 3)
+    prefix = partition_prefix(OUTPUT_PREFIX, partition_of("BTCUSDT", 16))
+    client.set(record_key(prefix, "BTCUSDT"), encode_record(record))
+    assert prefix == "quantum:marketstate:{p10}:"
+    assert latest_state(any_client, "BTCUSDT", partitions=16) == record
+    assert latest_state(any_client, "BTCUSDT") is None
+    assert latest_state(any_client, "BTCUSDT", partitions=4) is None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from schemas.recording import RecordedEntry
 from tests.support.replaying import add_raw, run
 from tests.support.worker_process import INPUT, WorkerProcess, wait_until
 from worker.errors import FileUnusable
@@ -43,7 +44,7 @@ def test_every_field_is_recorded_in_its_order_and_nothing_in_redis_changes(
     path = tmp_path / "a.jsonl.gz"
     code, log = run(server, tmp_path, "record", path)
     assert (code, f"recorded 1 entries of {INPUT}; the last one is 7-3" in log) == (0, True), log
-    assert [read.entry for read in read_recording(path)] == [("7-3", fields)]
+    assert [read.entry for read in read_recording(path)] == [RecordedEntry("7-3", fields)]
     assert (client.dump(INPUT), client.xinfo_groups(INPUT)) == before
 
 

@@ -10,7 +10,9 @@ import pytest
 import redis
 
 from tests.support.candles import made_candles
+from tests.support.cluster_nodes import port_with_bus
 from tests.support.processes import Sentinel
+from tests.support.redis_cluster import LocalCluster
 from tests.support.redis_versions import is_built_with_tls
 from tests.support.worker_process import (
     WorkerProcess,
@@ -139,6 +141,31 @@ def test_tls_that_is_not_trusted_is_refused(
     with WorkerProcess(server.port, tmp_path, "check", redis_url=url) as check:
         assert check.exit_code() == 3, check.log
     assert re.search(message, check.log.splitlines()[-1])
+
+
+def test_nodes_of_a_cluster_are_reached_over_tls_as_well(
+    tls_server: tuple[EmbeddedRedis, int], certificates: Certificates, tmp_path: Path
+) -> None:
+    """Certificates contain host names, so the nodes must be configured to announce names."""
+    server, _ = tls_server
+    port = port_with_bus()
+    names = ("--cluster-announce-hostname", "localhost")
+    options = [
+        *("--tls-cluster", "yes", "--tls-port", str(port)),
+        *("--tls-ca-cert-file", str(certificates.ca)),
+        *("--tls-cert-file", str(certificates.certificate)),
+        *("--tls-key-file", str(certificates.key)),
+        *(*names, "--cluster-preferred-endpoint-type", "hostname"),
+    ]
+    url = (
+        f"rediss+cluster://localhost:{port}/?ssl_ca_certs={certificates.ca}"
+        f"&ssl_certfile={certificates.certificate}&ssl_keyfile={certificates.key}"
+    )
+    with (
+        LocalCluster(server.binary, *options, masters=1),
+        WorkerProcess(port, tmp_path, "check", redis_url=url, partitions=1) as check,
+    ):
+        assert check.exit_code() == 0, check.log
 
 
 def test_sentinels_are_reached_over_tls_as_well(

@@ -26,7 +26,6 @@ LUA = Path(__file__).parents[2] / "worker" / "lua"
 PASSWORD = "of-the-worker"
 # What a connection needs, and `INFO`, which the preflight asks before it looks at rights.
 OF_CONNECTIONS = {"ping", "select", "client|setname", "info", "multi", "exec"}
-HIGHEST_PORT_IN_A_CLUSTER = 55_535
 USERS = ("marketstate", "marketstate-replay")
 
 
@@ -157,8 +156,10 @@ def test_the_users_of_the_deployment_have_all_rights_whether_the_stream_is_there
 
 
 def test_the_user_of_the_workers_may_do_nothing_that_is_not_in_the_list() -> None:
-    sources = [settings_from({"MARKETSTATE_SOURCE": name}) for name in ("candles", "synthetic")]
-    commands = {right.command for settings in sources for right in needed(settings)}
+    cluster = {"MARKETSTATE_REDIS_URL": "redis+cluster://a", "MARKETSTATE_PARTITIONS": "1"}
+    variables: list[dict[str, str]] = [{}, {"MARKETSTATE_SOURCE": "synthetic"}, cluster]
+    all_settings = [settings_from(given).each_partition()[0] for given in variables]
+    commands = {right.command for settings in all_settings for right in needed(settings)}
     granted = {rule[1:] for rule in users("7")["marketstate"].split() if rule.startswith("+")}
     assert granted == commands | OF_CONNECTIONS
 
@@ -247,14 +248,4 @@ def test_a_replica_is_refused_even_if_it_is_writable(
     with EmbeddedRedis(server_binary, *replica_of, "--replica-read-only", read_only) as server:
         settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
         with pytest.raises(RedisUnusable, match=f"is {says} replica.*connect to its master"):
-            list(preflight(settings))
-
-
-def test_a_cluster_is_refused(server_binary: Path) -> None:
-    server = EmbeddedRedis(server_binary, "--cluster-enabled", "yes")
-    while server.port > HIGHEST_PORT_IN_A_CLUSTER:
-        server.port = free_port()
-    with server:
-        settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
-        with pytest.raises(RedisUnusable, match="is part of a cluster"):
             list(preflight(settings))

@@ -12,7 +12,7 @@ import redis
 from tests.support.monitoring import Command, monitored
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, WorkerProcess
-from worker.commands.replay.feeding import ReplayFeeder
+from worker.commands.replay.feeding import StreamFeeder
 from worker.engine.heartbeat import Heartbeat
 from worker.engine.status import (
     COUNTED_AT_ONCE,
@@ -86,7 +86,7 @@ def by_a_replay(worker: SteppedWorker, _folder: Path) -> str:
         told.append(f"lag {feeder.unfinished_in_words}, ")
         stop.requested = True
 
-    feeder = ReplayFeeder(worker.settings, stop, on_wait, told.append)
+    feeder = StreamFeeder(worker.settings, stop, on_wait, told.append)
     feeder._wait_until_unfinished(20_000)
     return told[0]
 

@@ -10,7 +10,8 @@ import redis
 from schemas.candle import Candle, decode_candle
 from schemas.entry_id import entry_time_ms
 from tests.support.worker_process import INPUT
-from worker.commands.gather.session import ENTRIES_AT_ONCE, Plan, Session
+from worker.commands.gather.reading import ENTRIES_AT_ONCE
+from worker.commands.gather.session import Plan, Session
 from worker.commands.gather.sources import Sources
 from worker.keys import GatherKeys
 from worker.local.redis_server import EmbeddedRedis
@@ -52,7 +53,7 @@ class SteppedGatherer:
 
     def read_and_drop(self) -> int:
         """Take a batch, and crash before anything comes of it; returns its size."""
-        return len(self.session._read())
+        return len(self.session.read())
 
     def work(self) -> None:
         """Until nothing is left to read."""

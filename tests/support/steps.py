@@ -17,13 +17,16 @@ class SteppedWorker(Session):
     def __init__(
         self, server: EmbeddedRedis, worker_id: str, incarnation: str = "", **changes: Any
     ) -> None:
+        """With `partition`, it works on that one alone."""
+        partition = changes.pop("partition", None)
         given: dict[str, Any] = {
             "redis_host": "127.0.0.1",
             "redis_port": server.port,
             "worker_id": worker_id,
             "theta": merged_theta(None),
         }
-        self.settings = Settings(**(given | changes))
+        settings = Settings(**(given | changes))
+        self.settings = settings if partition is None else settings.of_partition(partition)
         self.keys = self.settings.keys
         super().__init__(self.settings, incarnation or uuid.uuid4().hex, SystemdNotifier())
         self.batch_size.most = self.settings.batch

@@ -15,9 +15,10 @@ import pytest
 
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.checker import violations
-from tests.fault.chaos.entries import entries
+from tests.fault.chaos.entries import entries, symbols_of
 from tests.fault.chaos.faults.retirement import RETIRE_AFTER
 from tests.fault.chaos.history import History
+from tests.fault.chaos.names import Names
 from tests.fault.chaos.reference import SMALL_THETA, WINDOW_SIZE, judged_by
 from tests.support.deployment import (
     ENVIRONMENT,
@@ -64,7 +65,7 @@ class Trial:
         self.deployment = deployment
         self.machine = deployment.machine
         self.redis = self.machine.redis(password=SECRET)
-        self._entries = entries(seed=5, count=ENTRIES, first_close_ms=LONG_AGO_MS)
+        self._entries = entries(5, ENTRIES, LONG_AGO_MS, symbols_of(Names()))
         self.fed = 0
 
     def feed(self, count: int = PER_STEP, *, padding: bytes = b"") -> None:
@@ -77,7 +78,7 @@ class Trial:
         """Wait until everything fed is finished; returns the violations."""
         wait_until_finished(self.redis, self.fed)
         history = History(settings=judged_by(entries=self.fed))
-        histories.collect(self.redis, history)
+        histories.collect(self.redis, Names(), history)
         return violations(history)
 
     def wait_until_even(self) -> None:

@@ -9,7 +9,8 @@ from schemas.recording import RecordedEntry, encode_entry, encode_header
 from worker.errors import FileUnusable
 from worker.files import recordings
 from worker.files.bad_lines import Skipped
-from worker.files.recordings import RecordingWriter, read_recording
+from worker.files.recording_writer import RecordingWriter
+from worker.files.recordings import read_recording
 
 STREAM = "quantum:stream:market.klines"
 ENTRIES = [RecordedEntry(f"{i}-0", [b"number", b"%d" % i]) for i in range(1, 21)]
@@ -32,8 +33,8 @@ def test_a_recording_is_written_read_and_resumed(name: str, tmp_path: Path) -> N
     writer = RecordingWriter.create(path, STREAM)
     writer.add(ENTRIES[:5])
     writer.close()
-    writer, last = RecordingWriter.resume(path, STREAM)
-    assert last == ENTRIES[4]
+    writer, lasts = RecordingWriter.resume(path, STREAM)
+    assert lasts[None] == ENTRIES[4]
     writer.add(ENTRIES[5:])
     writer.close()
     assert entries_in(path) == ENTRIES
@@ -57,8 +58,8 @@ def test_wherever_a_recording_is_cut_off_its_complete_entries_are_read_and_resum
             assert f"{path}, line 1: " in str(error)  # noqa: PT017, any length may end in the header
             found = []
         assert found == ENTRIES[: len(found)]
-        writer, last = RecordingWriter.resume(path, STREAM)
-        assert last == (found[-1] if found else None), length
+        writer, lasts = RecordingWriter.resume(path, STREAM)
+        assert lasts.get(None) == (found[-1] if found else None), length
         writer.add(ENTRIES[len(found) :])
         writer.close()
         assert entries_in(path) == ENTRIES, length

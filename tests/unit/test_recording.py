@@ -48,7 +48,8 @@ def test_lines_are_what_the_documentation_says() -> None:
         (b"", "not a recording: it starts with ''"),
         (b"open_time,open\n", "not a recording: it starts with 'open_time,open"),
         (b'{"format":"other","version":1,"stream":"s"}\n', "its format is 'other'"),
-        (b'{"format":"marketstate-recording","version":2,"stream":"s"}\n', "version 2; this"),
+        (b'{"format":"marketstate-recording","version":3,"stream":"s"}\n', "version 3; this"),
+        (b'{"format":"marketstate-recording","version":2,"stream":"s"}\n', "partitions None"),
     ],
 )
 def test_what_is_not_a_recording_is_recognised_by_its_first_line(line: bytes, says: str) -> None:

@@ -1,6 +1,7 @@
 """The errors of Redis in words, as Redis 6.2, 7 or Valkey send them and redis-py reads them."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -58,6 +59,11 @@ REFUSALS = [
     (RESPONSE(f"{OF_6}@user_script: 1: -READONLY You"), "read-only", "connect to its master"),
     (exceptions.MasterDownError("Link is down"), "without a master", "lost its master"),
     (RESPONSE("NOREPLICAS Not enough"), "too few replicas", "min-replicas-to-write"),
+    (exceptions.MovedError("1 127.0.0.1:7000"), "another node's", "(slot 1 is at 127.0.0.1:7000)"),
+    (exceptions.AskError("1 127.0.0.1:7000"), "another node's", "redis+cluster://"),
+    (exceptions.TryAgainError("Multiple keys"), "another node's", "redis+cluster://"),
+    (exceptions.ClusterDownError("Hash slot"), "a cluster that is down", "CLUSTER NODES"),
+    (RESPONSE("CLUSTERDOWN The cluster"), "a cluster that is down", "CLUSTER NODES"),
     (CONNECTION("max number of clients reached"), "at its limit of clients", "maxclients"),
     (exceptions.NoScriptError("No matching script."), "momentary", "refuses a command"),
     (RESPONSE("UNBLOCKED force unblock"), "momentary", "refuses a command"),
@@ -69,11 +75,8 @@ FINAL = [
     (RESPONSE("ACL failure in script: User m has no permissions"), "", "ACL LOG"),
     (RESPONSE("unknown command 'XADD', with args"), "a command is missing", "rename-command"),
     (RESPONSE(f"Unknown Redis command called from script{OF_7}"), "", "rename-command"),
-    (exceptions.MovedError("1 127.0.0.1:7000"), "a cluster", "part of a cluster"),
-    (exceptions.AskError("1 127.0.0.1:7000"), "a cluster", "part of a cluster"),
-    (exceptions.ClusterCrossSlotError("Keys"), "a cluster", "part of a cluster"),
-    (exceptions.ClusterDownError("Hash slot not served"), "a cluster", "part of a cluster"),
-    (exceptions.TryAgainError("Multiple keys"), "a cluster", "part of a cluster"),
+    (exceptions.ClusterCrossSlotError("Keys"), "a cluster", "MARKETSTATE_PARTITIONS"),
+    (RESPONSE("This instance has cluster support disabled"), "no cluster", "rediss://"),
     (RESPONSE("WRONGTYPE not a list"), "other", "refuses a command: WRONGTYPE not a list"),
     (exceptions.InvalidResponse("Protocol Error"), "other", "refuses a command: Protocol"),
 ]
@@ -125,3 +128,19 @@ def test_an_outage_is_told_once_and_again_when_the_reason_changes(
     assert (text, outage.text) == (lines[2], "")
     outage.note(errors[7])
     assert lines[4:] == [f"lost {where}: Redis is loading"]
+
+
+def test_attempts_are_no_further_apart_than_the_caller_wants() -> None:
+    """G6: a lease time, for a worker."""
+    waits_s: list[float] = []
+    errors = iter([CONNECTION("refused")] * 12)
+
+    def attempt() -> str:
+        if error := next(errors, None):
+            raise error
+        return "done"
+
+    stop: Any = SimpleNamespace(sleep=waits_s.append, requested=False)
+    outage = Outage(settings(), lambda _: None)
+    assert connection.retry_transient(attempt, stop, outage.note, longest_wait_s=1.0) == "done"
+    assert (len(waits_s), max(waits_s) < 1.0 + 0.11) == (12, True)

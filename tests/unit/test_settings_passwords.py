@@ -26,7 +26,7 @@ def refusal(**given: str) -> str:
 
 def password_used(of: Settings) -> object:
     """What redis-py will send."""
-    return connection.connection_pool(of, block_s=0).connection_kwargs.get("password")
+    return connection.connection_options(of, block_s=0).get("password")
 
 
 def shows_secret(text: str) -> bool:
@@ -78,6 +78,7 @@ URLS = {
     f"unix:///run/redis.sock?db=1&p%61ssword={QUOTED}": "/run/redis.sock?db=1&password=***",
     f"unix://user:{QUOTED}@/run/redis.sock": "user:***@/run/redis.sock",
     f"redis+sentinel://user:{QUOTED}@a:26379,b/main/1": "user:***@a:26379,b/main/1",
+    f"redis+cluster://user:{QUOTED}@a:7000,b/": "user:***@a:7000,b/",
     f"rediss+sentinel://:{QUOTED}@a,b/main?sentinel_password={QUOTED}&ssl_ca_certs=a": (
         "a,b/main?sentinel_password=***&ssl_ca_certs=a"
     ),
@@ -86,7 +87,7 @@ URLS = {
 
 @pytest.mark.parametrize(("url", "masked"), URLS.items())
 def test_a_password_in_a_url_is_used_and_never_shown(url: str, masked: str) -> None:
-    found = settings(redis_url=url)
+    found = settings(redis_url=url, partitions="1")  # a cluster needs them
     assert password_used(found) == SECRET
     assert masked in found.described()
     assert masked in connection.address(found)
@@ -127,7 +128,8 @@ def test_a_password_and_a_password_file_are_refused(tmp_path: Path) -> None:
 def test_a_url_of_another_kind_is_refused_without_showing_it(url: str) -> None:
     expected = (
         "MARKETSTATE_REDIS_URL is ***; "
-        "allowed: a URL that starts with redis://, rediss://, unix:// or redis+sentinel://"
+        "allowed: a URL that starts with redis://, rediss://, unix://, redis+sentinel:// or "
+        "redis+cluster://"
     )
     assert refusal(redis_url=url) == expected
 
@@ -148,6 +150,12 @@ UNUSABLE = {
     "a database that is not a number": "redis+sentinel://:s3cret@host/main/db0",
     "a slash in the password, with sentinels": "redis+sentinel://:s3cr/et@host/main/0",
     "a bracket in the password, with sentinels": "redis+sentinel://:s3cr[et@host/main/0",
+    "a cluster without a host": "redis+cluster://:s3cret@/0",
+    "a node's port that is not a number": "redis+cluster://:s3cret@host:abc,b/",
+    "an impossible port of a node": "redis+cluster://:s3cret@host,b:65536",
+    "another path in a cluster": "redis+cluster://:s3cret@host/main",
+    "a slash in the password, with a cluster": "redis+cluster://:s3cr/et@host",
+    "an unknown parameter, with a cluster": "redis+cluster://:s3cret@host?nodes=1",
     "an unknown parameter, with sentinels": "redis+sentinel://:s3cret@host/main?sentinel=1",
 }
 

@@ -178,3 +178,12 @@ def test_all_workers_of_a_group_must_agree_on_the_maximum_gap() -> None:
     """G2. As many as theta needs is the same, whether it is given or not."""
     assert shared_settings(settings(max_gap="257")) == shared_settings(settings())
     assert shared_settings(settings(max_gap="256")) == f"{shared_settings(settings())} max_gap=256"
+
+
+def test_a_cluster_needs_partitions_and_has_one_database() -> None:
+    url = "redis+cluster://a:7000,b"
+    assert settings(redis_url=url, partitions="1").on_cluster
+    assert not settings(redis_url="redis://a", partitions="1").on_cluster
+    assert "so MARKETSTATE_PARTITIONS must be set: to 1 if" in refusal(redis_url=url)
+    expected = "MARKETSTATE_REDIS_DB is 2; allowed: 0, the only one of a Redis Cluster"
+    assert refusal(redis_url=url, partitions="4", redis_db="2") == expected

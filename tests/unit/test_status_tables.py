@@ -9,6 +9,7 @@ import pytest
 from worker.commands.status_tables import fitted, ranges, tables
 from worker.commands.terminal_size import Size
 from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from worker.engine.status_of_all import PartitionStatus
 
 COUNTERS = dict(
     zip(
@@ -116,3 +117,40 @@ def test_a_screen_that_is_too_small_says_what_is_left_out() -> None:
 def test_numbers_in_a_row_are_a_range() -> None:
     assert ranges([3, 1, 2, 0, 7, 9, 10]) == "0-3,7,9-10"
     assert ranges([]) == ""
+
+
+def partition(i: int, **changes: Any) -> PartitionStatus:
+    fields: dict[str, Any] = {
+        "partition": f"{{p{i:02d}}}",
+        "stream": f"quantum:stream:market.klines:{{p{i:02d}}}",
+        "lag": 0,
+        "lag_at_least": False,
+        "pending": 0,
+        "oldest_unfinished_s": 0.0,
+        "shards": 16,
+        "held": 16,
+        "workers": 2,
+        "symbols": 10,
+        "set_aside": 0,
+        "broken_commits": 0,
+        "trouble": "",
+    }
+    return PartitionStatus(**fields | changes)
+
+
+def test_partitions_are_a_line_unless_one_needs_a_look_or_all_are_asked_for() -> None:
+    one, size = status(16, 2, 600), Size(80, 24)
+    well = [partition(i) for i in range(64)]
+    lines = tables(one, size, with_shards=False, partitions=well)
+    assert lines[2] == "partitions  64"
+    ill = [partition(i, held=0, set_aside=2, pending=i) for i in range(64)]
+    ill[5] = partition(5, trouble="Redis at 10.0.0.5:7000 cannot be reached: " + 20 * "no route ")
+    lines = tables(one, size, with_shards=False, partitions=ill)
+    assert lines[2].startswith("partitions  64, 1 of them cannot be read, most unfinished in {p63}")
+    assert lines[3].startswith("  {p05} cannot be read: Redis at 10.0.0.5:7000 cannot be reached")
+    assert "  {p00} 0 of 16 shards held, set aside: 2" in lines
+    assert "61 more; --partitions shows all" in text(lines)
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    lines = tables(one, size, with_shards=False, partitions=ill, each_partition=True)
+    assert [line[:5] for line in lines if line[:2] == "{p"] == [each.partition for each in ill]

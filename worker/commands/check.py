@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import redis
 
+from worker.commands.folding import folded
 from worker.commands.options import add_namespace
+from worker.engine.all_partitions import at_once, tagged_parts
 from worker.engine.input_preview import input_preview
 from worker.engine.preflight import Finding, preflight
 from worker.errors import WorkerError
@@ -20,13 +22,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     try:
         settings = settings_from(namespace=options.namespace)
-        for findings in (preflight(settings), _of_input(settings)):
-            for finding in findings:
-                print(finding, flush=True)
+        if settings.partitions is not None:
+            return _check_partitions(settings)
+        for finding in _findings(settings):
+            print(finding, flush=True)
     except WorkerError as error:
         print(f"FAIL {error}", flush=True)
         return error.exit_code
     return 0
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield from preflight(settings)
+    yield from _of_input(settings)
+
+
+def _check_partitions(settings: Settings) -> int:
+    """What is the same in several partitions is said once. The exit code is that of the first
+    partition in which a worker could not run.
+    """
+    parts = tagged_parts(settings)
+    results = at_once(parts, lambda part, _: _findings_and_exit_code(part))
+    found = [(name, findings) for (_, name), (findings, _) in zip(parts, results, strict=True)]
+    for finding in folded(found, settings.partitions):
+        print(finding, flush=True)
+    return next((code for _, code in results if code), 0)
+
+
+def _findings_and_exit_code(settings: Settings) -> tuple[list[Finding], int]:
+    found: list[Finding] = []
+    try:
+        for finding in _findings(settings):
+            found.append(finding)
+    except WorkerError as error:
+        return [*found, Finding("FAIL", "worker", str(error))], error.exit_code
+    return found, 0
 
 
 def _of_input(settings: Settings) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from worker.commands.environment_file import environment_file
 from worker.errors import ConfigurationError
-from worker.settings import PREFIX, Explained, explained, explained_setting, settings_from
+from worker.settings import Explained, explained, explained_setting, settings_from
 
 ENVIRONMENT_FILE: Final = Path("/etc/quantum/marketstate.env")
 _VALUE_WIDTH: Final = 32
@@ -81,7 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    in_file, unreadable = _read(options.file)
+    in_file, unreadable = environment_file(options.file)
     if options.setting:
         found = explained_setting(options.setting)
         print(found.variable)
@@ -117,24 +118,3 @@ def _source(found: Explained, in_file: dict[str, str], file: Path) -> str:
         shown = "another value" if found.is_secret else filed
         source += f"; the services have {shown} from {file}"
     return source
-
-
-def _read(file: Path) -> tuple[dict[str, str], str]:
-    """The variables in an environment file, and why it cannot be read. Without a file, neither."""
-    try:
-        lines = file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return {}, ""
-    except OSError as error:
-        return {}, error.strerror or str(error)
-    found = {}
-    for line in map(str.strip, lines):
-        name, _, value = line.partition("=")
-        if name.strip().startswith(PREFIX):
-            found[name.strip()] = _unquoted(value.strip())
-    return found, ""
-
-
-def _unquoted(value: str) -> str:
-    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if is_quoted else value

@@ -1,11 +1,15 @@
 """`marketstate purge`: removes what a group keeps in Redis, after showing it."""
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import redis
 
+from schemas.partitions import tag
+from worker.engine.all_partitions import ANY_TAG
 from worker.engine.group import other_stream
 from worker.engine.preflight import others_with_our_outputs
 from worker.engine.removal import existing, living, shards_of, symbols_of, unlink
@@ -31,71 +35,114 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"a replay is removed with: marketstate replay --namespace {name} --clean"
         )
-    try:
-        with connection.open_client(settings, block_s=0) as client:
-            _purge(client, settings, outputs=options.outputs, remove=options.yes)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    with ExitStack() as opened:
+        try:
+            parts = [
+                (opened.enter_context(connection.open_client(part, block_s=0)), part)
+                for part in settings.each_partition()
+            ]
+            purge(parts, outputs=options.outputs, remove=options.yes)
+        except redis.RedisError as error:
+            raise connection.unusable(error, settings) from error
     return 0
 
 
-def _purge(client: Client, settings: Settings, *, outputs: bool, remove: bool) -> None:
+class _Kept(NamedTuple):
+    """What one partition keeps in Redis; without partitions, the group."""
+
+    client: Client
+    keys: Keys
+    group: Mapping[str, Any] | None
+    """Its part of the reply to XINFO GROUPS."""
+    of_group: list[str]
+    """Internal keys that belong to no single symbol."""
+    windows: list[str]
+    published: list[str]
+    live: list[str]
+    """Workers that must stop first."""
+
+
+def purge(parts: Sequence[tuple[Client, Settings]], *, outputs: bool, remove: bool) -> None:
     """Raises WorkerError if it is not ours, if there is nothing, or while a worker is live."""
-    keys = settings.keys
-    groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
-    [*own] = (each for each in groups if each["name"] == keys.group.encode())
-    _refuse_foreign(client, keys, is_there=bool(own))
-    if outputs:
-        _refuse_shared(client, settings)
-    shards, symbols = shards_of(client, settings), symbols_of(client, settings)
-    of_symbols = [keys.window(symbol) for symbol in symbols]
-    of_group = _internal(keys, shards)
-    published = [keys.output_stream, keys.dead_stream]
-    published += [key(symbol) for symbol in symbols for key in (keys.state, keys.record)]
-    counts = {
-        f"internal keys, {keys.internal_prefix}:*": existing(client, [*of_group, *of_symbols]),
-        f"published keys, {keys.output_prefix}*, its records, {keys.output_stream} and "
-        f"{keys.dead_stream}": existing(client, published),
-    }
-    (internal, internal_n), (outward, published_n) = counts.items()
-    if not own and not internal_n and not (outputs and published_n):
+    every = [_kept(client, part, outputs=outputs) for client, part in parts]
+    internal = sum(existing(each.client, [*each.of_group, *each.windows]) for each in every)
+    published = sum(existing(each.client, each.published) for each in every)
+    keys = _shown(parts)
+    if not (any(each.group for each in every) or internal or (outputs and published)):
         raise ConfigurationError(
             f"the group {keys.group!r} on {keys.input} has nothing in Redis; see {PREFIX}GROUP and "
             f"{PREFIX}INPUT_STREAM"
         )
-    live = _live(client, keys, outputs=outputs)
+    live = sorted({worker for each in every for worker in each.live})
     verb = "removing" if remove and not live else "would remove"
-    for group in own:
-        unread = "?" if group.get("lag") is None else group["lag"]
-        print(
-            f"{verb}: the consumer group {keys.group} of {keys.input}, with lag {unread} and "
-            f"{group['pending']} pending"
-        )
-    print(f"{verb}: {internal_n:,} {internal}, with the windows of {len(symbols):,} symbols")
-    print(f"{verb if outputs else 'kept'}: {published_n:,} {outward}")
+    if groups := [each.group for each in every if each.group]:
+        print(f"{verb}: the consumer group {keys.group} of {keys.input}, {_backlog(groups)}")
+    symbols = sum(len(each.windows) for each in every)
+    print(
+        f"{verb}: {internal:,} internal keys, {keys.internal_prefix}:*, with the windows of "
+        f"{symbols:,} symbols"
+    )
+    print(
+        f"{verb if outputs else 'kept'}: {published:,} published keys, {keys.output_prefix}*, its "
+        f"records, {keys.output_stream} and {keys.dead_stream}"
+    )
     print(f"kept: the input stream {keys.input}", flush=True)
     _refuse_live(live)
     if not remove:
         print("nothing was removed; --yes removes it")
         return
-    _remove(client, keys, of_group, [*of_symbols, *(published if outputs else [])], bool(own))
+    for each in every:
+        _remove(each, outputs=outputs)
     print("done")
 
 
-def _remove(
-    client: Client, keys: Keys, of_group: Sequence[str], others: Sequence[str], has_group: bool
-) -> None:
+def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
+    keys = settings.keys
+    groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
+    group = next((each for each in groups if each["name"] == keys.group.encode()), None)
+    _refuse_foreign(client, keys, is_there=group is not None)
+    if outputs:
+        _refuse_shared(client, settings)
+    shards, symbols = shards_of(client, settings), symbols_of(client, settings)
+    published = [keys.output_stream, keys.dead_stream]
+    published += [key(symbol) for symbol in symbols for key in (keys.state, keys.record)]
+    windows = [keys.window(symbol) for symbol in symbols]
+    live = _live(client, keys, outputs=outputs)
+    return _Kept(client, keys, group, _internal(keys, shards), windows, published, live)
+
+
+def _shown(parts: Sequence[tuple[Client, Settings]]) -> Keys:
+    """The keys as they are shown, for all partitions at once."""
+    keys = parts[0][1].keys
+    if keys.partition is None:
+        return keys
+    names: dict[str, Any] = {
+        each.name: value.replace(tag(keys.partition), ANY_TAG)
+        for each in fields(keys)
+        if isinstance(value := getattr(keys, each.name), str)
+    }
+    return replace(keys, **names)
+
+
+def _backlog(groups: Sequence[Mapping[str, Any]]) -> str:
+    lags: list[Any] = [group.get("lag") for group in groups]
+    unread = "?" if None in lags else sum(lags)
+    return f"with lag {unread} and {sum(group['pending'] for group in groups)} pending"
+
+
+def _remove(kept: _Kept, *, outputs: bool) -> None:
     """What names the symbols goes last, so that an interrupted purge can be repeated; and in one
     step, which Redis refuses if a worker has joined since we looked.
     """
+    client, keys = kept.client, kept.keys
     with client.pipeline() as steps:
         steps.watch(keys.members)  # type: ignore[no-untyped-call]
         _refuse_live(living(client, keys.members))
-        unlink(client, others)
+        unlink(client, [*kept.windows, *(kept.published if outputs else [])])
         steps.multi()
-        if has_group:
+        if kept.group:
             steps.xgroup_destroy(keys.input, keys.group)
-        steps.unlink(*of_group)
+        steps.unlink(*kept.of_group)
         try:
             steps.execute()
         except redis.WatchError:

@@ -5,17 +5,19 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
-import redis
 
 from worker.commands.durations import brief_duration
+from worker.commands.folding import invented_anywhere
 from worker.commands.options import add_namespace, amount
 from worker.commands.status_closes import with_closes
 from worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
 from worker.commands.terminal_size import terminal_size
-from worker.engine.invented import invented
+from worker.engine.all_partitions import AllPartitions, unread_partitions
 from worker.engine.published import others_in_words
 from worker.engine.status import (
     MOST_COUNTED,
@@ -25,10 +27,11 @@ from worker.engine.status import (
     in_words,
     read_status,
 )
+from worker.engine.status_of_all import PartitionStatus, line_of, summed
 from worker.errors import CheckFailed
 from worker.settings import Settings, on_dumb_terminal, settings_from
 from worker.stop import interrupt_on
-from worker.store import connection
+from worker.store.connection import Client
 
 WATCH_S: Final = 2.0
 _CLEAR: Final = "\033[H\033[2J"
@@ -38,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with all symbols")
     parser.add_argument("--watch", action="store_true", help="refresh every 2 seconds")
     parser.add_argument("--shards", action="store_true", help="show a line for each shard")
+    parser.add_argument("--partitions", action="store_true", help="show a line for each partition")
     parser.add_argument(
         "--max-lag",
         type=amount,
@@ -63,6 +67,7 @@ def command(options: argparse.Namespace) -> int:
         as_json=options.json,
         watch=options.watch,
         with_shards=options.shards,
+        each_partition=options.partitions,
         max_lag=options.max_lag,
         max_age_s=options.max_age,
     )
@@ -77,48 +82,67 @@ def show_status(
     with_shards: bool,
     max_lag: float,
     max_age_s: float,
+    each_partition: bool = False,
 ) -> None:
     """Raises CheckFailed if the backlog exceeds `max_lag` entries or its oldest entry `max_age_s`,
-    and RedisUnusable if there is nothing to read.
+    and RedisUnusable if there is nothing to read, or not everything.
     """
     most_counted = enough_for(max_lag, MOST_COUNTED_PERIODICALLY if watch else MOST_COUNTED)
+    every = AllPartitions(settings)
     try:
-        with connection.open_client(settings, block_s=0) as client:
-            while True:
-                size = terminal_size(sys.stdout)
-                clear = _CLEAR if watch and not as_json and size and not on_dumb_terminal() else ""
-                first = [str(found) for found in invented(client, settings)]
-                if not as_json:
-                    print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
-                status = read_status(client, settings, most_counted)
-                symbols = [one.symbol for one in status.symbols]
-                others = [*others_in_words(client, settings, symbols)]
-                status = msgspec.structs.replace(status, other_programs=others)
-                rows = math.inf if as_json else size.lines if size else SYMBOLS_SHOWN + 1
-                status = with_closes(client, settings, status, rows)
-                if as_json:
-                    lines = [_json(status, first)]
-                else:
-                    above = sum(len(wrapped(line, size)) for line in first)
-                    lines = tables(status, size, with_shards=with_shards, above=above)
-                    if clear and size:
-                        lines = fitted(lines, size.lines - above - 1)
-                    elif watch:
-                        lines.append("")
-                print("\n".join(lines), flush=True)
-                _judge(status, max_lag, max_age_s)
-                if not watch:
-                    return
-                time.sleep(WATCH_S)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+        while True:
+            size = terminal_size(sys.stdout)
+            clear = _CLEAR if watch and not as_json and size and not on_dumb_terminal() else ""
+            found = invented_anywhere(every, settings)
+            first = [f"{each.subject}: {each.text}" for each in found]
+            if not as_json:
+                print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
+            rows = math.inf if as_json else size.lines if size else SYMBOLS_SHOWN + 1
+            answers = every.ask(partial(_read, most_counted=most_counted, rows=rows))
+            status = summed(settings, answers)
+            lines_of = [] if settings.partitions is None else [line_of(each) for each in answers]
+            if as_json:
+                lines = [_json(status, first, lines_of)]
+            else:
+                above = sum(len(wrapped(line, size)) for line in first)
+                lines = tables(
+                    status,
+                    size,
+                    with_shards=with_shards,
+                    above=above,
+                    partitions=lines_of,
+                    each_partition=each_partition,
+                )
+                if clear and size:
+                    lines = fitted(lines, size.lines - above - 1)
+                elif watch:
+                    lines.append("")
+            print("\n".join(lines), flush=True)
+            _judge(status, max_lag, max_age_s)
+            if not watch:
+                if unread := unread_partitions(answers):
+                    raise unread
+                return
+            time.sleep(WATCH_S)
     except KeyboardInterrupt:
         return
+    finally:
+        every.close()
 
 
-def _json(status: Status, synthetic: list[str]) -> str:
+def _read(client: Client, settings: Settings, *, most_counted: int, rows: float) -> Status:
+    status = read_status(client, settings, most_counted)
+    symbols = [one.symbol for one in status.symbols]
+    others = [*others_in_words(client, settings, symbols)]
+    status = msgspec.structs.replace(status, other_programs=others)
+    return with_closes(client, settings, status, rows)
+
+
+def _json(status: Status, synthetic: list[str], partitions: Sequence[PartitionStatus]) -> str:
     """`synthetic` is what the tables say first about synthetic prices."""
     document = {"synthetic": synthetic} | msgspec.structs.asdict(status)
+    if partitions:
+        document["partitions"] = partitions
     return msgspec.json.encode(document).decode()
 
 

@@ -14,7 +14,8 @@ from worker.commands.cells import cells, cut, left
 from worker.commands.durations import brief_duration
 from worker.commands.terminal_size import Size
 from worker.engine.broken_commits import TO_COMPLETE
-from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus, in_words
+from worker.engine.status_of_all import PartitionStatus, free_shards
 from worker.engine.utc import utc
 
 SYMBOLS_SHOWN: Final = 20
@@ -23,12 +24,22 @@ _SHORTEST_TABLE: Final = 4
 _JSON_SHOWS_ALL: Final = "--json shows all"
 
 
-def tables(status: Status, size: Size | None, *, with_shards: bool, above: int = 0) -> list[str]:
+def tables(
+    status: Status,
+    size: Size | None,
+    *,
+    with_shards: bool,
+    above: int = 0,
+    partitions: Sequence[PartitionStatus] = (),
+    each_partition: bool = False,
+) -> list[str]:
     """The lines for a screen of this size on which `above` lines are taken.
 
-    Without a size, every worker and the SYMBOLS_SHOWN stalest symbols have a line.
+    Without a size, every worker and the SYMBOLS_SHOWN stalest symbols have a line. With
+    `each_partition`, each has a line, else those that need a look.
     """
-    top = [*_backlog(status), *_set_aside(status, size)]
+    top = [*_backlog(status), *_partitions(partitions, size, each_partition=each_partition)]
+    top += _set_aside(status, size)
     if with_shards:
         top += ["", *_table(*_shard_rows(status.shards))]
     else:
@@ -64,6 +75,56 @@ def _backlog(status: Status) -> Iterable[str]:
     yield from status.other_programs
 
 
+def _partitions(
+    partitions: Sequence[PartitionStatus], size: Size | None, *, each_partition: bool
+) -> Iterable[str]:
+    """In a line, unless one of them needs a look or all are asked for."""
+    if not partitions:
+        return
+    if each_partition:
+        yield ""
+        yield from _table(*_partition_rows(partitions))
+        return
+    most = max(partitions, key=lambda one: one.lag + one.pending)
+    unread = sum(bool(one.trouble) for one in partitions)
+    text = f"partitions  {len(partitions)}"
+    text += f", {unread} of them cannot be read" if unread else ""
+    if most.lag + most.pending:
+        text += f", most unfinished in {most.partition}: {_unfinished_in(most)}"
+    yield text
+    in_need = [one for one in partitions if one.needs_a_look]
+    in_need.sort(key=lambda one: not one.trouble)
+    limit = SYMBOLS_SHOWN if size is None else max(2, size.lines // 8)
+    for one in in_need[:limit]:
+        line = f"  {one.partition} {one.needs_a_look}"
+        yield cut(line, size.columns) if size else line
+    if len(in_need) > limit:
+        yield f"  ... and {len(in_need) - limit} more; --partitions shows all"
+
+
+def _unfinished_in(one: PartitionStatus) -> str:
+    return in_words(one.lag + one.pending, at_least=one.lag_at_least)
+
+
+def _partition_rows(partitions: Iterable[PartitionStatus]) -> "_Rows":
+    names = ("partition", "lag", "pending", "oldest", "held", "workers", "symbols", "")
+    return names, [
+        (one.partition, *["-"] * 6, one.trouble)
+        if one.trouble
+        else (
+            one.partition,
+            in_words(one.lag, at_least=one.lag_at_least),
+            one.pending,
+            brief_duration(one.oldest_unfinished_s),
+            f"{one.held} of {one.shards}",
+            one.workers,
+            one.symbols,
+            "" if one.held == one.shards else "not all held",
+        )
+        for one in partitions
+    ]
+
+
 def _set_aside(status: Status, size: Size | None) -> Iterable[str]:
     if status.quarantine_hidden:
         yield status.quarantine_hidden
@@ -78,10 +139,14 @@ def _set_aside(status: Status, size: Size | None) -> Iterable[str]:
 
 def _shards_in_a_line(shards: Sequence[ShardStatus]) -> str:
     held = [one for one in shards if one.holder]
-    free = [one.shard for one in shards if not one.holder]
+    free = free_shards(shards)
     leases_s = [one.lease_left_s for one in held if one.lease_left_s is not None]
     left = f", leases left {min(leases_s):.1f}-{max(leases_s):.1f} s" if leases_s else ""
-    not_held = f", not held: {ranges(free)}" if free else ""
+    not_held = ", not held: " if free else ""
+    if free.keys() <= {""}:
+        not_held += "".join(map(ranges, free.values()))
+    else:
+        not_held += f"{len(shards) - len(held)} in {len(free)} partitions" if free else ""
     symbols = sum(one.symbols for one in shards)
     return f"shards  {len(held)} of {len(shards)} held{not_held}{left}, symbols {symbols}"
 
@@ -101,7 +166,7 @@ _Rows = tuple[Sequence[str], list[Sequence[object]]]
 def _shard_rows(shards: Iterable[ShardStatus]) -> _Rows:
     return ("shard", "holder", "epoch", "lease left", "pending", "symbols"), [
         (
-            one.shard,
+            f"{one.partition} {one.shard}".lstrip(),
             one.holder or "-",
             "-" if one.epoch is None else one.epoch,
             "-" if one.lease_left_s is None else f"{one.lease_left_s:.1f} s",
@@ -114,8 +179,15 @@ def _shard_rows(shards: Iterable[ShardStatus]) -> _Rows:
 
 def _worker_rows(workers: Iterable[WorkerStatus]) -> _Rows:
     return ("worker", "last seen", "shards"), [
-        (one.worker_id, f"{one.seen_s_ago:.1f} s ago", ranges(one.shards) or "-") for one in workers
+        (one.worker_id, f"{one.seen_s_ago:.1f} s ago", _held_by(one) or "-") for one in workers
     ]
+
+
+def _held_by(worker: WorkerStatus) -> str:
+    if not worker.in_partitions:
+        return ranges(worker.shards)
+    counts = [len(shards) for shards in worker.in_partitions.values() if shards]
+    return f"{sum(counts)} in {len(counts)} partitions" if counts else ""
 
 
 def _symbol_rows(symbols: Iterable[SymbolStatus], closes_needed: int) -> _Rows:

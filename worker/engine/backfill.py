@@ -9,10 +9,11 @@ times in `cache_lists.py`. Such a list may wait for more candles that confirm it
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from logging import INFO, WARNING
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 import redis
 
@@ -25,7 +26,8 @@ from worker.engine.cached_closes import Found, closes_before
 from worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
 from worker.log import log
 from worker.settings import Settings
-from worker.store.connection import Client
+from worker.store.connection import Client, other_keys
+from worker.store.other_keys import Question
 from worker.store.refusal import is_transient
 
 # Values that may be newer than the first candle, or not closed: read at once with the others.
@@ -45,7 +47,7 @@ _Raw = list[tuple[bytes, float | None]]
 
 class Backfill:
     def __init__(self, settings: Settings, client: Client) -> None:
-        self._client = client
+        self._open = partial(other_keys, settings, client)
         self._patterns = settings.backfill_patterns
         self.unconfirmed: set[str] = set()
         """Symbols whose cache more candles may confirm."""
@@ -67,20 +69,18 @@ class Backfill:
         if not self._patterns:
             return {}
         self._waiting, self.unconfirmed = self.unconfirmed, set()
-        found = {
-            (candle.symbol, candle.close_time): self._found(candle, readings, memory)
-            for candle in first_candles
-        }
+        with self._open() as self._caches:
+            found = {
+                (candle.symbol, candle.close_time): self._found(candle, readings, memory)
+                for candle in first_candles
+            }
         read = {reading.found.symbol for reading in readings if isinstance(reading.found, Candle)}
         self.unconfirmed |= self._waiting - read
         return {first: each.history for first, each in found.items() if each.history[0]}
 
     def _found(self, first: Candle, readings: Sequence[Reading], memory: MemoryOf) -> Found:
         keys = [pattern.replace("{symbol}", first.symbol) for pattern in self._patterns]
-        with self._client.pipeline(transaction=False) as reads:
-            for key in keys:
-                reads.type(key)
-            types = reads.execute(raise_on_error=False)
+        types = self._caches.replies([Question(key, partial(_type, key)) for key in keys])
         there = [(key, kind) for key, kind in zip(keys, types, strict=True) if kind != b"none"]
         if not there:
             return Found()
@@ -117,13 +117,13 @@ class Backfill:
     def _read_or_skip(
         self,
         key: str,
-        kind: bytes | redis.RedisError,
+        kind: bytes | Exception,
         first: Candle,
         stream: Stream,
         may_wait: bool,
     ) -> Found:
         try:
-            if isinstance(kind, redis.RedisError):
+            if isinstance(kind, Exception):
                 raise kind
             return self._read(key, kind, first, stream)
         except NotConfirmed as error:
@@ -198,12 +198,19 @@ class Backfill:
         return [tail, head[::-1]]
 
     def _range(self, key: str, start: int, end: int, *, scored: bool = False) -> _Raw:
-        found: Any
-        if scored:
-            found = self._client.zrange(key, start, end, withscores=True)
-            return [(value, score) for value, score in found]
-        found = self._client.lrange(key, start, end)
-        return [(value, None) for value in found]
+        def ask(reads: Client) -> object:
+            if scored:
+                return reads.zrange(key, start, end, withscores=True)
+            return reads.lrange(key, start, end)
+
+        [found] = self._caches.replies([Question(key, ask)])
+        if isinstance(found, Exception):
+            raise found
+        return (
+            [(value, score) for value, score in found]
+            if scored
+            else [(value, None) for value in found]
+        )
 
     def _parsed(
         self, raw: _Raw, first: Candle, left_out: Counter[str] | None = None
@@ -216,6 +223,10 @@ class Backfill:
             elif left_out is not None:
                 left_out[one.why] += 1
         return values
+
+
+def _type(key: str, reads: Client) -> object:
+    return reads.type(key)
 
 
 def _newness(value: Cached) -> int:

@@ -48,7 +48,7 @@ def by_settings(settings: Settings) -> Iterator[Invented]:
     if settings.source == "synthetic":
         yield Invented(
             f"{PREFIX}SOURCE is synthetic: what these workers publish to "
-            f"{settings.output_prefix}* and {settings.output_stream} is invented"
+            f"{settings.keys.output_prefix}* and {settings.keys.output_stream} is invented"
         )
 
 

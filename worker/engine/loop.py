@@ -301,7 +301,9 @@ def _enter(settings: Settings, stop: Stop, incarnation: str, notifier: Notifier)
         return session
 
     def attempt(action: Callable[[], T]) -> T:
-        return _once_redis_allows(action, outage, notifier, stop, refuses_for_now)
+        return _once_redis_allows(
+            action, settings, outage, notifier, stop, transient=refuses_for_now
+        )
 
     def examine() -> None:
         for finding in attempt(lambda: list(examined(settings))):
@@ -356,7 +358,9 @@ def _recover(
         return session
 
     try:
-        return _once_redis_allows(begin, outage, old.notifier, stop, is_transient)
+        return _once_redis_allows(
+            begin, settings, outage, old.notifier, stop, transient=is_transient
+        )
     except (redis.RedisError, RolledBack):
         if stop.requested:
             return old
@@ -417,9 +421,11 @@ def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
 
 def _once_redis_allows(
     action: Callable[[], T],
+    settings: Settings,
     outage: Outage,
     notifier: Notifier,
     stop: Stop,
+    *,
     transient: Callable[[BaseException], bool],
 ) -> T:
     """Run `action`, and retry it while its errors are `transient`. The log and the
@@ -431,6 +437,8 @@ def _once_redis_allows(
             notifier.beat(lambda: outage.text)
         return action()
 
-    done = connection.retry_transient(attempt, stop, outage.note, transient)
+    # G6: once Redis is back, its shards are served again within a lease time.
+    longest_wait_s = min(connection.LONGEST_WAIT_S, settings.lease_seconds)
+    done = connection.retry_transient(attempt, stop, outage.note, transient, longest_wait_s)
     outage.end()
     return done

@@ -131,17 +131,18 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "redis", f"{version} at {where}")
     if holes := known_holes(version):
         yield Finding("warn", VERSION, holes)
-    if info.get("redis_mode") == "cluster":
+    if info.get("redis_mode") == "cluster" and settings.partitions is None:
         raise RedisUnusable(
-            f"Redis at {where} is part of a cluster; a group's keys must be together, in a Redis "
-            "that is not"
+            f"Redis at {where} is part of a cluster; set {PREFIX}PARTITIONS, and "
+            f"{PREFIX}REDIS_URL to redis+cluster://HOST:PORT,HOST:PORT; see "
+            "deploy/redis/README.md, Cluster"
         )
     try:
         connection.refuse_writable_replica(client)
     except redis.ReadOnlyError as error:
         # A worker that runs waits for this to change; one that starts has the wrong address.
         raise connection.unusable(error, settings) from error
-    if info.get("role") == "slave":
+    if info.get("role") == "slave" and not settings.on_cluster:
         raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
     most = int(info.get("maxmemory", 0))
     policy = str(info.get("maxmemory_policy", "noeviction"))

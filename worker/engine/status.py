@@ -32,19 +32,28 @@ MOST_COUNTED_PERIODICALLY: Final = 10_000
 COUNTED_AT_ONCE: Final = 1_000
 
 
-class ShardStatus(msgspec.Struct, frozen=True):
+class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     shard: int
     holder: str | None
     epoch: int | None
     lease_left_s: float | None
     pending: int
     symbols: int
+    partition: str = ""
+    """Its tag, in a sum over partitions."""
 
 
-class WorkerStatus(msgspec.Struct, frozen=True):
+class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     worker_id: str
     shards: list[int]
+    """In a sum over partitions: empty, see `in_partitions`."""
     seen_s_ago: float
+    in_partitions: dict[str, list[int]] = {}
+    """Tag -> the shards that it holds there; only in a sum over partitions."""
+
+    @property
+    def holds_shards(self) -> bool:
+        return bool(self.shards) or any(self.in_partitions.values())
 
 
 class SymbolStatus(msgspec.Struct, frozen=True):
@@ -232,7 +241,8 @@ def unread(client: Client, keys: Keys, group: Mapping[str, Any], most: int) -> U
     # Below 0 it cannot be right: Redis 7 calculates it for a group that Redis 6.2 created.
     if lag is not None and lag >= 0:
         return Unread(lag, False, first_id)
-    count_some, count, ended = Scripts(client, keys).unread, 0, False
+    # It names one key, so no node could begin it and lack another.
+    count_some, count, ended = Scripts(client).unread, 0, False
     while not ended and count < most:
         at_once = min(COUNTED_AT_ONCE, most - count)
         found: Any = count_some(keys=[keys.input], args=[last, at_once])

@@ -11,15 +11,18 @@ import redis
 import tenacity
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
+from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from worker.errors import ConfigurationError, RedisUnusable
-from worker.redis_url import SentinelUrl, masked_url, sentinel_url
+from worker.redis_url import ClusterUrl, SentinelUrl, cluster_url, masked_url, sentinel_url
 from worker.settings import Settings
 from worker.stop import Stop
 from worker.store.asking_client import AskingClient
-from worker.store.refusal import WritableReplica, is_transient, reason, refusal_of
+from worker.store.cluster import Masters, pool_at
+from worker.store.other_keys import OnAnyNode, OnOurServer
+from worker.store.refusal import AWAY, WritableReplica, is_transient, reason, refusal_of
 from worker.store.refused_call import call_in_words
 from worker.store.server_version import server_version
 
@@ -28,7 +31,8 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S: Final = 5.0
 REPLY_TIMEOUT_S: Final = 5.0
-SENTINEL_TIMEOUT_S: Final = 2.0
+# Of those who know where the master is, another may answer. Caches are not waited for.
+_IMPATIENT: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 OLDEST_VERSION: Final = (6, 2)
@@ -44,11 +48,33 @@ def open_client(settings: Settings, *, block_s: float) -> AskingClient:
     there is a single connection, which fails at its next use. `block_s` is the longest time that a
     read may block. Raises redis.ConnectionError immediately if nothing answers.
     """
-    return AskingClient(connection_pool(settings, block_s=block_s))
+    pool = connection_pool(settings, block_s=block_s)
+    try:
+        return AskingClient(pool)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        if settings.on_cluster and refusal_of(error).state == AWAY:
+            # Unlike a wrong address, this passes: another node has named the one that is away.
+            raise ClusterDownError(reason(error)) from error
+        raise
 
 
 def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPool:
-    """Where and how to connect; opens no connection yet."""
+    """Where and how to connect. On a cluster, its nodes are asked now for the master of the keys;
+    otherwise this opens no connection yet.
+    """
+    url = settings.redis_url
+    try:
+        options = connection_options(settings, block_s=block_s)
+        sentinel, nodes = sentinel_url(url), cluster_url(url)
+        pool = _pool_of_master(sentinel, options) if sentinel else redis.ConnectionPool(**options)
+        pool.make_connection()
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise ConfigurationError(f"MARKETSTATE_REDIS_URL cannot be used: {error}") from None
+    return _pool_of_owner(nodes, options, settings.keys.input) if nodes else pool
+
+
+def connection_options(settings: Settings, *, block_s: float) -> dict[str, Any]:
+    """For redis-py: how to connect, and where if there is one address."""
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -63,22 +89,14 @@ def connection_pool(settings: Settings, *, block_s: float) -> redis.ConnectionPo
         "password": settings.redis_password,
     }
     if not settings.redis_url:
-        return redis.ConnectionPool(host=settings.redis_host, port=settings.redis_port, **options)
+        return options | {"host": settings.redis_host, "port": settings.redis_port}
     given = {name: value for name, value in options.items() if value is not None}
     if urlsplit(settings.redis_url).scheme == "unix":
         given.pop("socket_keepalive")
-    sentinel = sentinel_url(settings.redis_url)
-    try:
-        # The URL takes precedence.
-        if sentinel:
-            from_url: Any = parse_url(sentinel.plain_url)  # type: ignore[no-untyped-call]
-            pool = _pool_of_master(sentinel, given | from_url)
-        else:
-            pool = redis.ConnectionPool.from_url(settings.redis_url, **given)
-        pool.make_connection()
-    except (TypeError, ValueError, redis.RedisError) as error:
-        raise ConfigurationError(f"MARKETSTATE_REDIS_URL cannot be used: {error}") from None
-    return pool
+    several = sentinel_url(settings.redis_url) or cluster_url(settings.redis_url)
+    plain_url = several.plain_url if several else settings.redis_url
+    given.update(parse_url(plain_url))  # type: ignore[no-untyped-call]  # the URL takes precedence
+    return given
 
 
 def _pool_of_master(sentinel: SentinelUrl, options: dict[str, Any]) -> redis.ConnectionPool:
@@ -89,13 +107,25 @@ def _pool_of_master(sentinel: SentinelUrl, options: dict[str, Any]) -> redis.Con
     for_master["ssl"] = for_master.pop("connection_class", None) is redis.SSLConnection
     its_own = ("db", "username", "password", "client_name")
     for_sentinels = {name: value for name, value in for_master.items() if name not in its_own}
-    timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_TIMEOUT_S)
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
-        sentinel.hosts, sentinel_kwargs=for_sentinels | sentinel.user | timeouts
+        sentinel.hosts, sentinel_kwargs=for_sentinels | sentinel.user | _IMPATIENT
     )
     return SentinelConnectionPool(  # type: ignore[no-untyped-call]
         sentinel.master, sentinels, **for_master
     )
+
+
+def _pool_of_owner(url: ClusterUrl, options: dict[str, Any], key: str) -> redis.ConnectionPool:
+    """The nodes are asked each time: they agree on another master when one fails or hands over."""
+    return pool_at(Masters(url.hosts, options | _IMPATIENT).of(key), options)
+
+
+def other_keys(settings: Settings, client: Client) -> OnOurServer | OnAnyNode:
+    """To read keys that are not of our group; `client` is that of our own."""
+    nodes = cluster_url(settings.redis_url)
+    if nodes is None:
+        return OnOurServer(client)
+    return OnAnyNode(nodes.hosts, connection_options(settings, block_s=0) | _IMPATIENT)
 
 
 def address(settings: Settings) -> str:
@@ -143,6 +173,7 @@ def retry_transient(
     stop: Stop,
     on_error: Callable[[BaseException], None],
     transient: Callable[[BaseException], bool] = is_transient,
+    longest_wait_s: float = LONGEST_WAIT_S,
 ) -> T:
     """Run `action`, and retry it with growing waits while its errors are `transient`.
 
@@ -156,7 +187,7 @@ def retry_transient(
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(transient),
-        wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, 0.1),
+        wait=tenacity.wait_exponential(FIRST_WAIT_S, longest_wait_s) + tenacity.wait_random(0, 0.1),
         after=tell,
         sleep=stop.sleep,
         stop=lambda _state: stop.requested,

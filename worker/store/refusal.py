@@ -80,10 +80,28 @@ _TOO_MANY_CLIENTS: Final = Refusal(
     "has no room for another client ({reason}); raise its maxclients, or see CLIENT LIST for who "
     "holds so many connections",
 )
+_MOVED: Final = Refusal(
+    "another node's",
+    True,
+    "leaves these keys to another node of its cluster ({reason}); if this lasts, set "
+    "MARKETSTATE_REDIS_URL to redis+cluster://HOST:PORT,HOST:PORT",
+)
+_CLUSTER_DOWN: Final = Refusal(
+    "a cluster that is down",
+    True,
+    "is part of a cluster that does not serve these keys now ({reason}); CLUSTER INFO and CLUSTER "
+    "NODES there say what is missing",
+)
 _CLUSTER: Final = Refusal(
     "a cluster",
     False,
-    "is part of a cluster ({reason}); a group's keys must be together, in a Redis that is not",
+    "is part of a cluster ({reason}); a group needs MARKETSTATE_PARTITIONS there, and "
+    "redis+cluster://HOST:PORT,HOST:PORT as its MARKETSTATE_REDIS_URL",
+)
+_NO_CLUSTER: Final = Refusal(
+    "no cluster",
+    False,
+    "is not part of a cluster ({reason}); use redis:// or rediss:// in MARKETSTATE_REDIS_URL",
 )
 _PASSWORD: Final = Refusal(
     "password refused",
@@ -123,9 +141,9 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], Refusal], ...]] = (
     (exceptions.ReadOnlyError, _READ_ONLY),
     (exceptions.NoPermissionError, RIGHTS),
     (exceptions.MasterDownError, _MASTER_DOWN),
-    (exceptions.AskError, _CLUSTER),
-    (exceptions.TryAgainError, _CLUSTER),
-    (exceptions.ClusterDownError, _CLUSTER),
+    (exceptions.AskError, _MOVED),
+    (exceptions.TryAgainError, _MOVED),
+    (exceptions.ClusterDownError, _CLUSTER_DOWN),
     (exceptions.ClusterCrossSlotError, _CLUSTER),
     # Scripts were flushed between the loading of one and its call.
     (exceptions.NoScriptError, _MOMENTARY),
@@ -142,7 +160,9 @@ _BY_TEXT: Final = tuple(
         (r"\bMASTERDOWN\b", _MASTER_DOWN),
         (r"\bNOREPLICAS\b", _TOO_FEW_REPLICAS),
         (r"\bUNBLOCKED\b", _MOMENTARY),
-        (r"\b(CROSSSLOT|CLUSTERDOWN)\b", _CLUSTER),
+        (r"\bCLUSTERDOWN\b", _CLUSTER_DOWN),
+        (r"\bCROSSSLOT\b", _CLUSTER),
+        (r"cluster support disabled", _NO_CLUSTER),
         (r"\bNOPERM\b|ACL failure in script|user executing the script can't", RIGHTS),
         (r"unknown command|Unknown Redis command", UNKNOWN_COMMAND),
     )
@@ -151,7 +171,7 @@ _WAS_CLOSED: Final = re.compile(
     r"closed by server|while reading from|while writing to|reset by peer|Broken pipe"
 )
 
-# Additions that are not part of the message, and their replacement.
+# What does not belong to the message, or cannot be understood, and its replacement.
 _ADDED: Final = (
     # Redis 7 and Valkey, after the text.
     (re.compile(r" script: \S+, on @?\S+:\d+\.?\s*\Z"), ""),
@@ -159,6 +179,8 @@ _ADDED: Final = (
     (re.compile(r"^(?:ERR )?Error running script \(call to \S+\): @?user_script:\s*\d+: "), ""),
     # Both, for errors raised by Lua itself.
     (re.compile(r"^(?:ERR )?@?user_script:\s*\d+: -?"), ""),
+    # MOVED and ASK, without the code.
+    (re.compile(r"\A([0-9]+) (\S+:[0-9]+)\Z"), r"slot \1 is at \2"),
     (re.compile(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>"), r"\1:\2"),
 )
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-_WITH_SUBCOMMANDS: Final = ("ACL", "CLIENT", "SCRIPT", "XGROUP", "XINFO")
+_WITH_SUBCOMMANDS: Final = ("ACL", "CLIENT", "CLUSTER", "SCRIPT", "XGROUP", "XINFO")
 _WITHOUT_KEYS: Final = (
-    *("ACL", "CLIENT", "SCRIPT"),
+    *("ACL", "CLIENT", "CLUSTER", "SCRIPT"),
     *("AUTH", "HELLO", "INFO", "MULTI", "EXEC", "PING", "SCAN", "SELECT", "TIME"),
 )
 _OF_PIPELINE: Final = re.compile(r"Command # [0-9]+ \((.*?)\) of pipeline caused error: ", re.S)

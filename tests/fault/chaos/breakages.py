@@ -41,6 +41,8 @@ class Breakage:
     """The faults under which it must show."""
     times: int
     """How many faults are certain to make it show."""
+    on_cluster: bool = False
+    of_bridge: bool = False
 
 
 BREAKAGES: Final = {
@@ -150,6 +152,51 @@ BREAKAGES: Final = {
         ],
         ["symbols retire"],
         times=3,
+    ),
+    # A commit that is refused while its slot moves is sent again later, to the new node, and is not
+    # fenced: by then, another worker has the shard.
+    "moved": Breakage(
+        [
+            Edit("worker/lua/commit.lua", "if #lost > 1 then return lost end", ""),
+            Edit("worker/lua/commit.lua", "if found ~= last_commit then", "if false then"),
+            Edit(
+                "worker/engine/commit.py",
+                "return self._scripts.commit(*self._plan(changes, commit_id))",
+                """import time
+        plan = self._plan(changes, commit_id)
+        scripts = self._scripts
+        while True:
+            try:
+                return scripts.commit(*plan)
+            except (redis.exceptions.AskError, redis.exceptions.TryAgainError):
+                time.sleep(3)
+                scripts = Scripts(open_client(self._settings, block_s=0), self._keys)""",
+            ),
+            Edit(
+                "worker/engine/commit.py",
+                "from worker.store.scripts import Scripts",
+                "import redis\nfrom worker.store.connection import open_client\n"
+                "from worker.store.scripts import Scripts",
+            ),
+        ],
+        ["slot moved"],
+        times=10,
+        on_cluster=True,
+    ),
+    # Now and then, what it has read at once reaches a partition the wrong way round.
+    "bridge": Breakage(
+        [
+            Edit(
+                "worker/commands/gather/bridge.py",
+                "self._append(partition, some, position)",
+                "step = 1 if time.monotonic() % 1 < 0.9 else -1\n"
+                "            self._append(partition, some[::step], position)",
+            )
+        ],
+        ["bridge killed"],
+        times=2,
+        on_cluster=True,
+        of_bridge=True,
     ),
 }
 

@@ -7,15 +7,14 @@ It shares no code with the worker: `expected.py` reads the input by the document
 import multiprocessing
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final
 
 from tests.fault.chaos.emissions import Published, check_symbol
 from tests.fault.chaos.expected import MOST_BYTES, QUARANTINED, Expected, Symbol, expected_of
 from tests.fault.chaos.history import Entry, History, digests
-from tests.fault.chaos.names import INPUT
 
 ENDS: Final = (
     *("applied", "duplicate", "revised", "late"),
@@ -26,6 +25,29 @@ DEAD_FIELDS: Final = ("error", "source_stream", "source_id")
 MOST_FIELDS: Final = 100
 FEW_OUTPUTS: Final = 5_000
 """Below this number, starting processes takes longer than it saves."""
+
+
+def violations_of_all(histories: Sequence[History]) -> list[str]:
+    """Those of each group, and what only shows when all partitions are looked at together."""
+    if len(histories) == 1:
+        return violations(histories[0])
+    found = {
+        text if text in history.complaints else f"{history.settings['input']}: {text}": None
+        for history in histories
+        for text in violations(history)
+    }
+    brought = _brought(histories) if histories[0].settings["bridged"] else ()
+    return [*found, *_in_two_partitions(histories), *brought]
+
+
+def _in_two_partitions(histories: Sequence[History]) -> Iterator[str]:
+    partitions: dict[str, str] = {}
+    for history in histories:
+        ours = history.settings["input"]
+        published = {fields.get("symbol", "") for _, fields in history.outputs}
+        for symbol in sorted(published | history.windows.keys() | history.states.keys()):
+            if (other := partitions.setdefault(symbol, ours)) != ours:
+                yield f"{symbol!r} is in two partitions, those of {other} and {ours}"
 
 
 def violations(history: History) -> list[str]:
@@ -45,9 +67,31 @@ def violations(history: History) -> list[str]:
 
 def _sequence_fed(history: History) -> Iterator[str]:
     """This does not concern the workers, but without it the other checks mean nothing."""
-    numbers = [fields.get("trace_id") for _, fields in history.inputs if "extra" not in fields]
+    if history.settings["bridged"]:
+        return  # see _brought
+    numbers = _numbers(history)
     if numbers != [str(number) for number in range(history.settings["entries"])]:
         yield "HARNESS: the input stream does not hold the fed sequence"
+
+
+def _numbers(history: History) -> list[str | None]:
+    return [fields.get("trace_id") for _, fields in history.inputs if "extra" not in fields]
+
+
+def _brought(histories: Sequence[History]) -> Iterator[str]:
+    """The bridge brings each entry to one partition, in order. It may bring one again, later."""
+    partitions: dict[int, str] = {}
+    for history in histories:
+        ours = history.settings["input"]
+        first_copies = dict.fromkeys(int(number or -1) for number in _numbers(history))
+        for before, after in pairwise(first_copies):
+            if after < before:
+                yield f"{ours}: the bridge has brought entry {after} after {before}"
+        for number in first_copies:
+            if (other := partitions.setdefault(number, ours)) != ours:
+                yield f"the bridge has brought entry {number} to {other} and to {ours}"
+    for number in sorted(set(range(histories[0].settings["entries"])) - partitions.keys()):
+        yield f"the bridge has not brought entry {number}"
 
 
 def _emissions(history: History, expected: Expected) -> Iterator[str]:
@@ -115,7 +159,7 @@ def _dead_letters(history: History, expected: Expected) -> Iterator[str]:
             yield f"{where}: no bad entry has this id"
             continue
         carried = {name: value for name, value in fields.items() if name not in DEAD_FIELDS}
-        is_told = fields.get("source_stream") == INPUT and fields.get("error")
+        is_told = fields.get("source_stream") == history.settings["input"] and fields.get("error")
         if carried != _cut(original) or not is_told:
             yield f"{where}: not the original fields with error and source: {fields!r:.300}"
     for source_id in expected.dead.keys() - seen:

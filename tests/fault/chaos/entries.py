@@ -2,13 +2,14 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from tests.fault.chaos.names import UNTOUCHED_SHARD, shard_of
+from tests.fault.chaos.names import Names
 
 Fields = dict[bytes, bytes]
 
@@ -22,8 +23,9 @@ before its candle could close.
 """
 AHEAD_MS: Final = 12 * 3_600_000
 """How far the first candles are ahead, so that none is old when a fault sets the clock of Redis."""
-SYMBOLS: Final = (*(f"COIN{i:02d}USDT" for i in range(38)), "BTCUSDT", "币安人生USDT")
-assert UNTOUCHED_SHARD not in map(shard_of, SYMBOLS)
+MOST_SYMBOLS: Final = 40
+FEWEST_SYMBOLS: Final = 5
+"""Of a partition."""
 
 WHAT_COMES: Final = {
     "candle": 830,
@@ -70,10 +72,17 @@ NONSENSE: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-def entries(seed: int, count: int, first_close_ms: int) -> list[Fields]:
+def symbols_of(names: Names) -> list[str]:
+    """All symbols together are 40, or some more of many partitions."""
+    first = [*(f"COIN{i:02d}USDT" for i in range(38)), "BTCUSDT", "币安人生USDT"]
+    fed = filter(names.is_fed, [*first, *(f"COIN{i}USDT" for i in range(100, 1_000))])
+    return list(islice(fed, max(FEWEST_SYMBOLS, MOST_SYMBOLS // names.partitions)))
+
+
+def entries(seed: int, count: int, first_close_ms: int, symbols: Sequence[str]) -> list[Fields]:
     """Entries with their numbers; the same seed gives the same entries."""
     rng = random.Random(f"entries {seed}")
-    markets = [_Market(symbol, rng, last_close_ms=first_close_ms) for symbol in SYMBOLS]
+    markets = [_Market(symbol, rng, last_close_ms=first_close_ms) for symbol in symbols]
     made = []
     for number in range(count):
         (what,) = rng.choices(list(WHAT_COMES), list(WHAT_COMES.values()))

@@ -2,14 +2,12 @@
 
 import random
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import redis
 
 from tests.fault.chaos.entries import NUMBER_FIELD, Fields
-from tests.fault.chaos.names import INPUT
-from tests.fault.chaos.servers import open_client
 
 MEAN_AT_ONCE: Final = 8
 MOST_AT_ONCE: Final = 200
@@ -37,20 +35,36 @@ return next_number
 assert NUMBER_FIELD.decode() in _FEED
 
 
+class Servers(Protocol):
+    def client(self) -> redis.Redis:
+        """To the server that has the stream now."""
+
+    @property
+    def known_port(self) -> int:
+        """That of the server which, as far as is known, has the stream."""
+
+
 class Feeder(threading.Thread):
     """Writes up to `goal`, which the schedule advances."""
 
     def __init__(
-        self, entries: Sequence[Fields], first_close_ms: int, port: Callable[[], int], seed: int
+        self,
+        stream: str,
+        entries: Sequence[Fields],
+        first_close_ms: int,
+        servers: Servers,
+        seed: int,
     ) -> None:
         super().__init__(name="feeder", daemon=True)
+        self._stream = stream
         self.first_close_ms = first_close_ms
         self._entries = entries
-        self._port = port
+        self._servers = servers
         self._rng = random.Random(f"feeder {seed}")
         self._stop_asked = threading.Event()
         self._may_feed = threading.Lock()
         self._is_held = False
+        self.most = len(entries)
         self.goal = 0
         self.fed = 0
         self.rewound = 0
@@ -60,8 +74,13 @@ class Feeder(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stop_asked.is_set():
-                with open_client(self._port()) as client:
-                    self._feed(client)
+                try:
+                    with self._servers.client() as client:
+                        self._feed(client)
+                except redis.RedisError:
+                    # Dead, full, read-only or another's: all transient. Redis will tell what was
+                    # written.
+                    self._stop_asked.wait(0.1)
         except BaseException as error:
             self.trouble = error
 
@@ -82,21 +101,16 @@ class Feeder(threading.Thread):
             self.join()
 
     def _feed(self, client: redis.Redis) -> None:
-        port = self._port()
+        port = self._servers.known_port
         while not self._stop_asked.wait(BETWEEN_WRITES_S):
             burst = 1 + int(self._rng.expovariate(1 / MEAN_AT_ONCE))
             count = min(burst, MOST_AT_ONCE, self.goal - self.fed)
             some = self._entries[self.fed : self.fed + max(0, count)]
-            try:
-                with self._may_feed:
-                    reply: Any = client.eval(_FEED, 1, INPUT, self.fed, *_arguments(some))
-            except redis.RedisError:
-                # Dead, full or read-only: all transient. Redis will tell what was written.
-                self._stop_asked.wait(0.1)
-                return
+            with self._may_feed:
+                reply: Any = client.eval(_FEED, 1, self._stream, self.fed, *_arguments(some))
             self.rewound += max(0, self.fed - reply)
             self.fed = reply
-            if port != self._port():
+            if port != self._servers.known_port:
                 return
 
 

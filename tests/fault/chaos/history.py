@@ -15,16 +15,7 @@ from typing import IO, Any, cast
 import redis
 
 from tests.fault.chaos import notes
-from tests.fault.chaos.names import (
-    COUNTERS_KEY,
-    DEAD,
-    GROUP,
-    INPUT,
-    OUTPUT,
-    RECORD_PREFIX,
-    STATE_PREFIX,
-    WINDOW_PREFIX,
-)
+from tests.fault.chaos.names import GROUP, Names
 
 ENTRIES_PER_READ = 5_000
 
@@ -80,28 +71,30 @@ def digest(record: str) -> str:
     return sha256(as_bytes(record)).hexdigest()[:16]
 
 
-def collect(client: redis.Redis, history: History) -> None:
+def collect(client: redis.Redis, names: Names, history: History) -> None:
     """Fill in everything that Redis knows."""
-    history.inputs = list(stream_entries(client, INPUT))
-    history.outputs = list(stream_entries(client, OUTPUT))
-    history.dead = list(stream_entries(client, DEAD))
-    counters: Any = client.hgetall(COUNTERS_KEY)
+    history.inputs = list(stream_entries(client, names.input))
+    history.outputs = list(stream_entries(client, names.output))
+    history.dead = list(stream_entries(client, names.dead))
+    counters: Any = client.hgetall(names.counters)
     history.counters = {as_text(name): as_text(value) for name, value in counters.items()}
-    history.notes = notes.read(client)
-    history.group = _group(client)
+    history.notes = notes.read(client, names)
+    history.group = _group(client, names)
     history.states = {
-        key.removeprefix(STATE_PREFIX): _texts(cast("dict[bytes, bytes]", client.hgetall(key)))
-        for key in _keys(client, STATE_PREFIX)
+        key.removeprefix(names.state_prefix): _texts(
+            cast("dict[bytes, bytes]", client.hgetall(key))
+        )
+        for key in _keys(client, names.state_prefix)
     }
     history.records = {
-        key.removeprefix(RECORD_PREFIX): as_text(cast("bytes", client.get(key)))
-        for key in _keys(client, RECORD_PREFIX)
+        key.removeprefix(names.record_prefix): as_text(cast("bytes", client.get(key)))
+        for key in _keys(client, names.record_prefix)
     }
     history.windows = {
-        key.removeprefix(WINDOW_PREFIX): [
+        key.removeprefix(names.window_prefix): [
             packed.hex() for packed in cast("list[bytes]", client.lrange(key, 0, -1))
         ]
-        for key in _keys(client, WINDOW_PREFIX)
+        for key in _keys(client, names.window_prefix)
     }
 
 
@@ -141,10 +134,10 @@ def read(path: Path) -> History:
     return history
 
 
-def _group(client: redis.Redis) -> dict[str, Any]:
-    groups = client.xinfo_groups(INPUT)
+def _group(client: redis.Redis, names: Names) -> dict[str, Any]:
+    groups = client.xinfo_groups(names.input)
     found = next((group for group in groups if group["name"] == GROUP.encode()), {})
-    stream = client.xinfo_stream(INPUT)
+    stream = client.xinfo_stream(names.input)
     found["last-generated-id"] = stream["last-generated-id"]
     return {
         name: as_text(value) if isinstance(value, bytes) else value for name, value in found.items()

@@ -1,24 +1,13 @@
 """Keys and names as documented: the checker takes nothing from the project's code."""
 
 import hashlib
+from dataclasses import dataclass
+from itertools import count, islice
 from typing import Final
 
 GROUP: Final = "marketstate"
-INPUT: Final = "quantum:stream:market.klines"
-OUTPUT: Final = "quantum:stream:marketstate"
-DEAD: Final = "quantum:stream:marketstate.dead"
-STATE_PREFIX: Final = "quantum:marketstate:"
-RECORD_PREFIX: Final = "quantum:marketstate-record:"
-INTERNAL_PREFIX: Final = f"quantum:marketstate-worker:{GROUP}"
-WINDOW_PREFIX: Final = f"{INTERNAL_PREFIX}:window:"
-COUNTERS_KEY: Final = f"{INTERNAL_PREFIX}:counters"
-META_KEY: Final = f"{INTERNAL_PREFIX}:meta"
-EPOCH_KEY: Final = f"{INTERNAL_PREFIX}:epoch"
-MEMBERS_KEY: Final = f"{INTERNAL_PREFIX}:members"
-UNFINISHED_KEY: Final = f"{INTERNAL_PREFIX}:unfinished"
-FINISHED_IDS_KEY: Final = f"{INTERNAL_PREFIX}:finished-ids"
-COMMITS_KEY: Final = f"{INTERNAL_PREFIX}:commits"
-QUARANTINE_KEY: Final = f"{INTERNAL_PREFIX}:quarantine"
+SOURCE: Final = "chaos:upstream"
+"""The one stream that a bridge brings to the partitions."""
 CACHE_PATTERN: Final = "candles:{symbol}:1m"
 
 SHARDS: Final = 16
@@ -26,17 +15,96 @@ UNTOUCHED_SHARD: Final = 8
 """No symbol of the feeder belongs to it, so that it has finished nothing when a fault needs it."""
 
 
-def shard_of(symbol: str) -> int:
-    return int(hashlib.sha1(symbol.encode()).hexdigest()[:8], 16) % SHARDS
+@dataclass(frozen=True)
+class Names:
+    """The keys of a group: of the only one, or of a partition."""
+
+    partition: int | None = None
+    partitions: int = 1
+
+    @property
+    def input(self) -> str:
+        return self._tagged("quantum:stream:market.klines")
+
+    @property
+    def output(self) -> str:
+        return self._tagged("quantum:stream:marketstate")
+
+    @property
+    def dead(self) -> str:
+        return self._tagged("quantum:stream:marketstate.dead")
+
+    @property
+    def notes(self) -> str:
+        """What the harness itself keeps there."""
+        return self._tagged("chaos:notes")
+
+    @property
+    def state_prefix(self) -> str:
+        return f"quantum:marketstate:{self._tag_of_prefix}"
+
+    @property
+    def record_prefix(self) -> str:
+        return f"quantum:marketstate-record:{self._tag_of_prefix}"
+
+    @property
+    def window_prefix(self) -> str:
+        return self.internal("window:")
+
+    @property
+    def counters(self) -> str:
+        return self.internal("counters")
+
+    @property
+    def finished_ids(self) -> str:
+        return self.internal("finished-ids")
+
+    @property
+    def commits(self) -> str:
+        return self.internal("commits")
+
+    @property
+    def quarantine(self) -> str:
+        return self.internal("quarantine")
+
+    def internal(self, name: str) -> str:
+        return f"{self._tagged(f'quantum:marketstate-worker:{GROUP}')}:{name}"
+
+    def lease(self, shard: int) -> str:
+        return self.internal(f"lease:{shard:02d}")
+
+    def marks(self, shard: int) -> str:
+        return self.internal(f"shard:{shard:02d}")
+
+    def shard_of(self, symbol: str) -> int:
+        return _hash_of(symbol) // self.partitions % SHARDS
+
+    def is_fed(self, symbol: str) -> bool:
+        """Whether the symbol belongs to the partition, and to a shard that may be touched."""
+        return self._is_ours(symbol) and self.shard_of(symbol) != UNTOUCHED_SHARD
+
+    def untouched(self) -> list[str]:
+        """Two symbols of the shard that may not be touched."""
+        names = (f"UNTOUCHED{i:05d}" for i in count())
+        return list(islice((name for name in names if self._is_untouched(name)), 2))
+
+    def _is_ours(self, symbol: str) -> bool:
+        return self.partition is None or _hash_of(symbol) % self.partitions == self.partition
+
+    def _is_untouched(self, symbol: str) -> bool:
+        return self._is_ours(symbol) and self.shard_of(symbol) == UNTOUCHED_SHARD
+
+    @property
+    def _tag_of_prefix(self) -> str:
+        return "" if self.partition is None else f"{{p{self.partition:02d}}}:"
+
+    def _tagged(self, name: str) -> str:
+        return name if self.partition is None else f"{name}:{{p{self.partition:02d}}}"
 
 
 def consumer_of(shard: int) -> str:
     return f"shard-{shard:02d}"
 
 
-def lease_of(shard: int) -> str:
-    return f"{INTERNAL_PREFIX}:lease:{shard:02d}"
-
-
-def marks_of(shard: int) -> str:
-    return f"{INTERNAL_PREFIX}:shard:{shard:02d}"
+def _hash_of(symbol: str) -> int:
+    return int(hashlib.sha1(symbol.encode()).hexdigest()[:8], 16)

@@ -11,16 +11,8 @@ from typing import Any, Final, cast
 
 import redis
 
-from tests.fault.chaos.names import (
-    COUNTERS_KEY,
-    DEAD,
-    FINISHED_IDS_KEY,
-    INPUT,
-    consumer_of,
-    shard_of,
-)
+from tests.fault.chaos.names import Names, consumer_of
 
-NOTES_KEY: Final = "chaos:notes"
 KEPT_PREFIX: Final = "chaos:kept:"
 
 Command = Sequence[str | bytes]
@@ -84,22 +76,26 @@ if note.what then redis.call('RPUSH', notes, cjson.encode(note)) end
 
 
 def act(
-    client: redis.Redis, commands: Sequence[Command], symbol: str | None = None, **note: Any
+    client: redis.Redis,
+    names: Names,
+    commands: Sequence[Command],
+    symbol: str | None = None,
+    **note: Any,
 ) -> None:
     """All commands and the note, or nothing at all. `note` needs `what`; without it none is made.
 
     For a `symbol`, the note also says how far its shard was.
     """
-    consumer = consumer_of(shard_of(symbol)) if symbol else ""
+    consumer = consumer_of(names.shard_of(symbol)) if symbol else ""
     text = json.dumps(note | ({"symbol": symbol} if symbol else {}))
     # The reader inside Redis does not know MessagePack's own type for bytes.
     packed = b"".join([_array_header(len(commands)), *map(_packed, commands)])
-    keys = [NOTES_KEY, DEAD, FINISHED_IDS_KEY, COUNTERS_KEY, INPUT]
+    keys = [names.notes, names.dead, names.finished_ids, names.counters, names.input]
     client.eval(_ACT, len(keys), *keys, text, consumer, packed)
 
 
-def read(client: redis.Redis) -> list[dict[str, Any]]:
-    texts = cast("list[bytes]", client.lrange(NOTES_KEY, 0, -1))
+def read(client: redis.Redis, names: Names) -> list[dict[str, Any]]:
+    texts = cast("list[bytes]", client.lrange(names.notes, 0, -1))
     return [json.loads(text) for text in texts]
 
 

@@ -18,6 +18,21 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--faults", type=int, default=50, metavar="N")
     found.add_argument("--workers", type=int, default=4, metavar="N")
     found.add_argument(
+        "--cluster", action="store_true", help="on a Redis Cluster of three masters and replicas"
+    )
+    found.add_argument(
+        "--bridge",
+        action="store_true",
+        help="the same, fed through one stream and `marketstate gather --partitions`",
+    )
+    found.add_argument(
+        "--partitions",
+        type=int,
+        default=4,
+        metavar="N",
+        help="with --cluster or --bridge; default: 4",
+    )
+    found.add_argument(
         "--history", type=Path, metavar="FILE", help="write the history here; .gz compresses"
     )
     found.add_argument("--break", dest="break_name", metavar="NAME", help="use broken workers")
@@ -25,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", metavar="FAULT", help="only these faults; repeatable"
     )
     found.add_argument("--list", action="store_true", help="list all faults and broken workers")
-    found.add_argument("--check", type=Path, metavar="FILE", help="judge a history again")
+    found.add_argument(
+        "--check", type=Path, nargs="+", metavar="FILE", help="judge a history again"
+    )
     return found
 
 

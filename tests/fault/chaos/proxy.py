@@ -37,6 +37,7 @@ class Proxy:
         self._guard = threading.Lock()
         self._links: set[_Link] = set()
         self._armed: list[Mischief] = []
+        self.lets_replicas_in = True
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def close(self) -> None:
@@ -53,6 +54,17 @@ class Proxy:
             links = list(self._links)
         for link in links:
             link.close()
+
+    def keep_replicas_out(self) -> None:
+        """From now on they fall behind, until `let_replicas_in`."""
+        self.lets_replicas_in = False
+        with self._guard:
+            links = [link for link in self._links if link.is_replica]
+        for link in links:
+            link.close()
+
+    def let_replicas_in(self) -> None:
+        self.lets_replicas_in = True
 
     def arm(self, mischief: Mischief) -> None:
         with self._guard:
@@ -108,6 +120,8 @@ class _Link:
         self._worker = worker
         self._redis = redis
         self._drops_reply = False
+        self.is_replica = False
+        """The other end replicates: it is no worker, and no mischief is for it."""
         for side in (worker, redis):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -119,7 +133,10 @@ class _Link:
     def carry_requests(self) -> None:
         with suppress(OSError):
             while piece := self._worker.recv(MOST_BYTES):
-                mischief = self._proxy.take("request", len(piece))
+                self.is_replica |= b"REPLCONF" in piece
+                if self.is_replica and not self._proxy.lets_replicas_in:
+                    break
+                mischief = self._mischief("request", piece)
                 if mischief and mischief.what == "late request":
                     self._deliver_late(piece, mischief.seconds)
                     return
@@ -133,10 +150,13 @@ class _Link:
     def carry_replies(self) -> None:
         with suppress(OSError):
             while piece := self._redis.recv(MOST_BYTES):
-                mischief = self._proxy.take("reply", len(piece))
+                mischief = self._mischief("reply", piece)
                 if self._drops_reply or not _carry(piece, self._worker, mischief):
                     break
         self.close()
+
+    def _mischief(self, direction: str, piece: bytes) -> Mischief | None:
+        return None if self.is_replica else self._proxy.take(direction, len(piece))
 
     def _deliver_late(self, piece: bytes, seconds: float) -> None:
         """The other thread closes the link once Redis has answered."""

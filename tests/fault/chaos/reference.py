@@ -1,6 +1,7 @@
 """The settings of the workers in a run, and what a single undisturbed worker publishes."""
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.fault.chaos.entries import MOST_AHEAD_S
 from tests.fault.chaos.expected import expected_of
 from tests.fault.chaos.faults.retirement import RETIRE_AFTER, RETIRE_AFTER_MS
 from tests.fault.chaos.history import Entry, History, as_bytes, id_of
-from tests.fault.chaos.names import CACHE_PATTERN, INPUT, OUTPUT, SHARDS
+from tests.fault.chaos.names import CACHE_PATTERN, SHARDS, Names
 from tests.fault.chaos.servers import WORKERS_PASSWORD, WORKERS_USER, RedisServer, open_client
 from tests.fault.chaos.stage import LEASE_S
 from tests.fault.chaos.trouble import HarnessTrouble
@@ -58,7 +59,7 @@ def worker_settings(folder: Path) -> dict[str, object]:
     }
 
 
-def judged_by(**more: Any) -> dict[str, Any]:
+def judged_by(names: Names | None = None, **more: Any) -> dict[str, Any]:
     """What the checker must know of the settings; `more` adds to it."""
     return {
         "theta": merged_theta(SMALL_THETA),
@@ -68,6 +69,8 @@ def judged_by(**more: Any) -> dict[str, Any]:
         "interval_ms": 60_000,
         "max_ahead_ms": 60_000,
         "retire_after_ms": RETIRE_AFTER_MS,
+        "input": (names or Names()).input,
+        "bridged": False,
         "start_id": "0-0",
     } | more
 
@@ -79,8 +82,7 @@ def undisturbed(
 
     It gets only those that are for the group, and not those of symbols that were set aside.
     """
-    folder = folder / "reference"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="reference-", dir=folder))
     code = copy_code(folder)
     clock = Clock(clock_library, folder / "redis.clock")
     server = RedisServer(binary, folder / "redis", clock)
@@ -98,7 +100,7 @@ def undisturbed(
             _write_again(client, inputs)
             processes.start()
             _work_through(client, processes, len(inputs))
-            published = histories.digests(histories.stream_entries(client, OUTPUT))
+            published = histories.digests(histories.stream_entries(client, Names().output))
     finally:
         processes.kill_all()
         server.kill()
@@ -123,5 +125,5 @@ def _write_again(client: redis.Redis, inputs: Sequence[Entry]) -> None:
         with client.pipeline(transaction=False) as writes:
             for entry_id, fields in inputs[first : first + ENTRIES_PER_WRITE]:
                 raw: Any = {as_bytes(name): as_bytes(text) for name, text in fields.items()}
-                writes.xadd(INPUT, raw, id=entry_id)
+                writes.xadd(Names().input, raw, id=entry_id)
             writes.execute()

@@ -48,10 +48,13 @@ class Conductor:
     """Starts faults and undoes them when due; one thread handles many faults at a time."""
 
     def __init__(
-        self, stage: Stage, on_tick: Callable[[], None], on_end: Callable[[Fault, bool], None]
+        self,
+        stages: Sequence[Stage],
+        on_tick: Callable[[], None],
+        on_end: Callable[[Fault, bool], None],
     ) -> None:
-        """`on_end` is told whether the fault bit."""
-        self._stage = stage
+        """Each fault happens on one of the stages. `on_end` is told whether it bit."""
+        self._stages = stages
         self._on_tick = on_tick
         self._on_end = on_end
         self._due: list[tuple[float, int, Fault, Steps]] = []
@@ -63,7 +66,10 @@ class Conductor:
             while any(_exclude(planned.fault, other) for other in self.open_faults()):
                 self.tick()
             yield planned
-            steps = planned.fault.steps(self._stage, planned.rng)
+            stage = planned.rng.choice(self._stages)
+            while planned.fault.lane == "redis" and not stage.servers.are_settled():
+                self.tick()
+            steps = planned.fault.steps(stage, planned.rng)
             heapq.heappush(self._due, (time.monotonic(), next(self._numbers), planned.fault, steps))
             self.wait(planned.gap_s)
         while self._due:

@@ -2,17 +2,20 @@
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple
 
 import redis
 
-from tests.fault.chaos.cluster import Cluster
+from tests.fault.chaos import notes
+from tests.fault.chaos.bridge import Bridge
 from tests.fault.chaos.feeder import Feeder
-from tests.fault.chaos.names import GROUP, INPUT, UNTOUCHED_SHARD, shard_of
-from tests.fault.chaos.servers import open_client
+from tests.fault.chaos.names import GROUP, Names
+from tests.fault.chaos.nodes import ServersOfKey
+from tests.fault.chaos.notes import Command
+from tests.fault.chaos.one_server import OneServer
 from tests.fault.chaos.trouble import HarnessTrouble
 from tests.fault.chaos.workers import Worker, WorkerProcesses
 
@@ -32,44 +35,65 @@ time, because it needs a running Redis. `everything` is alone.
 """
 
 
+Where = Literal["anywhere", "one server", "cluster", "bridge", "without a bridge"]
+
+
 class Fault(NamedTuple):
     name: str
     weight: int
     """How often it is drawn again after its first time; 0 means that it can happen only once."""
     lane: Lane
     steps: Callable[["Stage", random.Random], Steps]
+    where: Where = "anywhere"
 
 
 @dataclass
 class Stage:
     """`note` writes to the fault log, `complain` accuses the workers."""
 
-    cluster: Cluster
+    names: Names
+    servers: OneServer | ServersOfKey
     processes: WorkerProcesses
     feeder: Feeder
     workers: int
     note: Callable[[str], None]
     complain: Callable[[str], None]
+    bridge: Bridge | None = None
     _numbers: Iterator[int] = field(default_factory=count)
 
     def new_symbol(self, what: str) -> str:
         """One that no entry has named before."""
         while True:
             symbol = f"{what}{next(self._numbers):05d}"
-            if shard_of(symbol) != UNTOUCHED_SHARD:
+            if self.names.is_fed(symbol):
                 return symbol
 
     def client(self) -> redis.Redis:
-        return open_client(self.cluster.port)
+        return self.servers.client()
+
+    @property
+    def one_server(self) -> OneServer:
+        assert isinstance(self.servers, OneServer)
+        return self.servers
+
+    @property
+    def partition_servers(self) -> ServersOfKey:
+        assert isinstance(self.servers, ServersOfKey)
+        return self.servers
+
+    def act(self, commands: Sequence[Command], symbol: str | None = None, **note: Any) -> None:
+        """On the data of the group; see notes.py."""
+        with self.client() as client:
+            notes.act(client, self.names, commands, symbol, **note)
 
     def everything_is_read(self) -> bool:
         group = self.group()
-        last_id = self.cluster.master.command("XINFO STREAM", INPUT)["last-generated-id"]
+        last_id = self.servers.master.command("XINFO STREAM", self.names.input)["last-generated-id"]
         return bool(group["last-delivered-id"] == last_id)
 
     def group(self) -> dict[str, Any]:
         with self.client() as client:
-            groups = client.xinfo_groups(INPUT)
+            groups = client.xinfo_groups(self.names.input)
         found: dict[str, Any] = next(one for one in groups if one["name"] == GROUP.encode())
         return found
 
@@ -109,6 +133,6 @@ def some_worker(
 
 def aof_again(stage: Stage) -> Waiting:
     """A master that has just been started from something else writes an AOF again."""
-    master = stage.cluster.master
+    master = stage.servers.master
     master.begin_aof()
     yield from until(master.aof_is_complete, "the AOF is complete")

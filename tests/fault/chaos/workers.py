@@ -1,5 +1,6 @@
 """Real worker processes that come and go, and whether they ended as they should."""
 
+import re
 import signal
 import subprocess
 import time
@@ -11,10 +12,14 @@ from typing import Final
 from tests.fault.chaos.clock import Clock
 from tests.support.processes import MARKETSTATE, environment
 
-AT_WORK: Final = b"holding "
-"""In the log of a worker that has started; during its start, a worker may give up on Redis."""
+AT_WORK: Final = re.compile(rb"(p[0-9]+ )?holding ")
+"""In the log of a worker that has started; during its start, a worker may give up on Redis. With
+partitions, each of its loops says so.
+"""
 REDIS_AWAY: Final = "marketstate: Redis at "
 GROUP_DELETED: Final = "has been deleted"
+MOST_OF_A_START: Final = 50_000
+"""Bytes."""
 MOST_SECONDS_TO_STOP: Final = 20.0
 BETWEEN_RESTARTS_S: Final = 0.3
 AFTER_AN_EXCUSE_S: Final = 0.8
@@ -26,6 +31,7 @@ class Worker:
     process: subprocess.Popen[bytes]
     log_path: Path
     clock: Clock
+    loops: int
     excuses: Sequence[str] = ()
     """With one of these in its last words, and exit code 3, it may end."""
     is_paused: bool = False
@@ -42,7 +48,7 @@ class Worker:
 
     def has_begun(self) -> bool:
         with self.log_path.open("rb") as log:
-            return AT_WORK in log.read(20_000)
+            return len(set(AT_WORK.findall(log.read(MOST_OF_A_START)))) >= self.loops
 
 
 @dataclass
@@ -80,6 +86,7 @@ class WorkerProcesses:
         self._excuses: Sequence[str] = ()
         self._ears: dict[str, Ear] = {}
         self._settings = settings
+        self._loops = int(str(settings.get("partitions", 1)))
         self._complain = complain
         self._count = 0
         self._restarts_due_s: list[float] = []
@@ -108,7 +115,7 @@ class WorkerProcesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        worker = Worker(name, process, log_path, clock, self._excuses)
+        worker = Worker(name, process, log_path, clock, self._loops, self._excuses)
         self.workers.append(worker)
         return worker
 

@@ -23,6 +23,7 @@ from worker.commands.options import (
 from worker.commands.plot.series import Series
 from worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from worker.commands.report import as_page, as_text
+from worker.engine.all_partitions import of_all
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
 from worker.files.piped import readable_path
@@ -78,7 +79,7 @@ def _states(options: argparse.Namespace, settings: Settings) -> list[Series]:
     if options.stream:
         refuse_options_of_files(options, "FILE")
         found = from_stream((), settings, None)
-        where = f"{settings.output_stream} at {connection.address(settings)}"
+        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
     else:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
         found = from_files(options.files, said(options), findings, settings, None)

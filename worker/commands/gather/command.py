@@ -1,32 +1,28 @@
 """`marketstate gather`: appends the candles of many streams to the one that workers read.
 
 Each stream is read through a group of its own. Candles are appended and their entries acknowledged
-in one step, so a crash neither loses nor repeats one.
+in one step, so a crash neither loses nor repeats one. With `--partitions`, it brings the entries of
+one stream to the partitions: see `bridge.py`.
 """
 
 import argparse
 import math
-import time
 from collections import Counter
-from typing import Final
+from collections.abc import Callable
 
-import redis
+import msgspec
 
-from worker.commands.gather.session import ENTRIES_AT_ONCE, Plan, Session
-from worker.commands.gather.sources import Sources, count_of_streams, refuse_own
-from worker.commands.gather.taken import ENDS, GATHERED
+from worker.commands.gather.bridge import Bridge
+from worker.commands.gather.gatherer import Gatherer
+from worker.commands.gather.patterns import is_pattern
+from worker.commands.gather.reading import ENTRIES_AT_ONCE
+from worker.commands.gather.session import Plan, Session
+from worker.commands.gather.sources import Sources, refuse_own
 from worker.commands.options import amount, moment
 from worker.errors import ConfigurationError
-from worker.log import configure, log, repeats
+from worker.log import configure, log
 from worker.settings import DEFAULT_INPUT_STREAM, Settings, settings_from, under_journal
 from worker.stop import Stop
-from worker.store import connection
-from worker.store.outage import Outage
-from worker.store.refusal import is_transient, refuses_for_now
-
-TELL_EVERY_S: Final = 60.0
-ACCOUNT: Final = "marketstate-gather"
-"""The user of deploy/redis/users.acl that may do this."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +51,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="with --updates: leave out a candle whose last update was written more than S seconds "
         "before its end; default: a twentieth of its interval; inf: use it",
+    )
+    parser.add_argument(
+        "--partitions",
+        action="store_true",
+        help="bring the entries of one STREAM to the MARKETSTATE_PARTITIONS that their symbols "
+        "belong to",
     )
     parser.add_argument(
         "--exchange",
@@ -92,24 +94,75 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     settings = settings_from(several_inputs=not options.streams)
     configure("INFO", for_journal=under_journal())
-    names, plan = _planned(options, settings)
-    group = options.group or f"{settings.group}-gather"
+    _refuse_mistakes(options, settings)
     stop = Stop()
     stop.listen()
-    gatherer = Gatherer(settings, plan, Sources(names, group, options.start), stop)
+    counts: Counter[str] = Counter()
+    plan = _bridged if options.partitions else _gathered
+    sources, begin = plan(options, settings, counts)
+    Gatherer(settings, sources, begin, counts, stop).run()
+    return 0
+
+
+def _gathered(
+    options: argparse.Namespace, settings: Settings, counts: Counter[str]
+) -> tuple[Sources, Callable[[], Session | Bridge]]:
+    # What is appended to is one stream, whatever becomes of it then.
+    alone = msgspec.structs.replace(settings, partitions=None)
+    names, plan = _planned(options, alone)
+    sources = Sources(names, _group(options, settings), options.start)
     log.info(
         "gathering %s into %s through the group %s, %s",
         ", ".join(names),
         plan.target,
-        group,
+        sources.group,
         "closing a candle when the next one begins" if plan.updates else "closed candles only",
     )
-    gatherer.run()
-    return 0
+    return sources, lambda: Session(alone, plan, sources, counts)
 
 
-def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str], Plan]:
-    """The streams to gather, and what is done with them. Raises ConfigurationError."""
+def _bridged(
+    options: argparse.Namespace, settings: Settings, counts: Counter[str]
+) -> tuple[Sources, Callable[[], Session | Bridge]]:
+    names = options.streams or settings.input_streams
+    if settings.partitions is None:
+        raise ConfigurationError(
+            "--partitions needs MARKETSTATE_PARTITIONS, as the workers have it"
+        )
+    if options.updates or options.exchange or options.to:
+        raise ConfigurationError(
+            "--partitions copies entries as they are to the streams of the workers, so it goes "
+            "without --updates, --exchange and --to; if you need those, first gather into one "
+            "stream"
+        )
+    if len(names) != 1 or is_pattern(names[0]):
+        raise ConfigurationError(
+            f"--partitions needs the key of one stream, not {', '.join(names)!r}: first gather "
+            "them into one"
+        )
+    own = {part.keys.input: "a stream of the workers" for part in settings.each_partition()}
+    refuse_own(names, own)
+    sources = Sources(names, _group(options, settings), options.start)
+    log.info(
+        "bringing %s to %d partitions through the group %s",
+        names[0],
+        settings.partitions,
+        sources.group,
+    )
+    return sources, lambda: Bridge(
+        settings,
+        sources,
+        counts,
+        max_length=options.max_length,
+        max_backlog=options.max_backlog,
+    )
+
+
+def _group(options: argparse.Namespace, settings: Settings) -> str:
+    return str(options.group or f"{settings.group}-gather")
+
+
+def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
     if settings.replay_namespace:
         raise ConfigurationError(
             "MARKETSTATE_REPLAY_NAMESPACE is set: gather has nothing to do with replays"
@@ -120,8 +173,10 @@ def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str]
         )
     if options.max_silence is not None and not options.updates:
         raise ConfigurationError("--max-silence needs --updates")
-    names = options.streams or settings.input_streams
-    target = options.to or (settings.input_stream if options.streams else DEFAULT_INPUT_STREAM)
+    if settings.on_cluster and not options.partitions:
+        raise ConfigurationError(
+            "on a Redis Cluster, gather can only bring one stream to the partitions: --partitions"
+        )
     if options.max_backlog < ENTRIES_AT_ONCE:
         raise ConfigurationError(f"--max-backlog must be at least {ENTRIES_AT_ONCE}")
     if options.max_length < 2 * options.max_backlog and options.max_length < math.inf:
@@ -129,6 +184,12 @@ def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str]
             f"--max-length must be at least twice --max-backlog, so at least "
             f"{2 * options.max_backlog:.0f}: else entries could be trimmed before workers read them"
         )
+
+
+def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str], Plan]:
+    """The streams to gather, and what is done with them. Raises ConfigurationError."""
+    names = options.streams or settings.input_streams
+    target = options.to or (settings.input_stream if options.streams else DEFAULT_INPUT_STREAM)
     keys = settings.keys
     refuse_own(
         names,
@@ -149,62 +210,3 @@ def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str]
         options.max_backlog,
     )
     return names, plan
-
-
-class Gatherer:
-    """Begins a new session whenever Redis was away, and says what has been gathered."""
-
-    def __init__(self, settings: Settings, plan: Plan, sources: Sources, stop: Stop) -> None:
-        self._settings = settings
-        self._plan = plan
-        self._sources = sources
-        self._stop = stop
-        self._counts: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
-        self._tell_s = time.monotonic() + TELL_EVERY_S
-
-    def run(self) -> None:
-        """Until a signal. Raises WorkerError for what waiting cannot fix."""
-        try:
-            session = self._enter()
-            outage = Outage(self._settings, log.warning)
-            if not self._sources.streams:
-                log.warning("no such stream yet; waiting for one")
-            while not self._stop.requested:
-                try:
-                    session.work(self._stop)
-                    self._tell()
-                except redis.RedisError as error:
-                    if not is_transient(error):
-                        raise
-                    outage.note(error)
-                    session = connection.retry_transient(self._begin, self._stop, outage.note)
-                    outage.end()
-        except redis.RedisError as error:
-            if not self._stop.requested:
-                raise connection.unusable(error, self._settings, ACCOUNT) from error
-        finally:
-            repeats.tell(at_once=True)
-            log.info("in all: %s", _in_words(self._counts))
-
-    def _enter(self) -> Session:
-        """Fails at once if Redis is away, but waits while it is full or loads its data."""
-        outage = Outage(self._settings, log.warning, begins="waiting for Redis")
-        session = connection.retry_transient(self._begin, self._stop, outage.note, refuses_for_now)
-        outage.end()
-        return session
-
-    def _begin(self) -> Session:
-        return Session(self._settings, self._plan, self._sources, self._counts)
-
-    def _tell(self) -> None:
-        now_s = time.monotonic()
-        if now_s >= self._tell_s:
-            since = self._counts - self._told
-            log.info("%s: %s", count_of_streams(len(self._sources.streams)), _in_words(since))
-            self._told, self._tell_s = self._counts.copy(), now_s + TELL_EVERY_S
-
-
-def _in_words(counts: Counter[str]) -> str:
-    """Each end that occurred, and `gathered` in any case."""
-    return ", ".join(f"{end} {counts[end]:,}" for end in ENDS if counts[end] or end == GATHERED)

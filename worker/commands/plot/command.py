@@ -23,6 +23,7 @@ from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from worker.commands.regime_words import what_regimes_are
 from worker.commands.view_extra import without_view_extra
+from worker.engine.all_partitions import of_all
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
 from worker.files.findings import Findings
@@ -77,7 +78,7 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
     else:
         found = from_stream(options.symbols, settings, last)
-        where = f"{settings.output_stream} at {connection.address(settings)}"
+        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
         hint = _NO_STATE_YET
     chosen = _chosen(options.symbols, found, where, hint)
     for series in chosen:

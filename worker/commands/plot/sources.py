@@ -16,6 +16,7 @@ from schemas.candle import Candle, CandleRejected, decode_candle
 from schemas.entry_id import entry_time_ms
 from schemas.interval import length_ms
 from schemas.market_state import MarketStateRecord
+from schemas.partitions import partition_of
 from schemas.sequence import Place
 from worker.commands.markets import entries_after, readable
 from worker.commands.plot.series import Series, of_candles, of_records
@@ -35,16 +36,30 @@ from worker.store.newest import StreamEntry
 def from_stream(symbols: Sequence[str], settings: Settings, last: int | None) -> dict[str, Series]:
     """Those of `symbols`, or without any of all."""
     findings = Findings(skip_bad=True)
-    try:
-        with connection.open_client(settings, block_s=0) as client:
-            entries = entries_after(client, settings.output_stream, b"0-0")
-            records = _records(entries, settings.output_stream, findings)
-            wanted = (record for record in records if not symbols or record.symbol in symbols)
-            found = of_records(wanted, last)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    found: dict[str, Series] = {}
+    for part in settings.each_partition():
+        own = [each for each in symbols if part.partition in (None, _partition(each, settings))]
+        if own or not symbols:
+            found |= _from_one_stream(own, part, last, findings)
     _tell(findings)
     return found
+
+
+def _partition(symbol: str, settings: Settings) -> int:
+    return partition_of(symbol, settings.partitions or 1)
+
+
+def _from_one_stream(
+    symbols: Sequence[str], settings: Settings, last: int | None, findings: Findings
+) -> dict[str, Series]:
+    stream = settings.keys.output_stream
+    try:
+        with connection.open_client(settings, block_s=0) as client:
+            records = _records(entries_after(client, stream, b"0-0"), stream, findings)
+            wanted = (record for record in records if not symbols or record.symbol in symbols)
+            return of_records(wanted, last)
+    except redis.RedisError as error:
+        raise connection.unusable(error, settings) from error
 
 
 def from_files(

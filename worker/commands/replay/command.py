@@ -10,15 +10,17 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import redis
 
 from worker.commands.options import add_candle_files, add_namespace, amount, positive, said
 from worker.commands.progress_bar import ProgressBar
 from worker.commands.replay import namespace
-from worker.commands.replay.feeding import ReplayFeeder
+from worker.commands.replay.feeders import Feeders
 from worker.commands.replay.schedule import batches
 from worker.commands.replay.sources import Item, Sources
 from worker.engine.counters import numbers
@@ -33,6 +35,7 @@ from worker.store.refusal import refuses_for_now
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_WORKERS: Final = 256
+MOST_PARTITIONS: Final = 256
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="feed the live input stream")
     parser.add_argument(
         "--workers", type=_workers, default=0, metavar="N", help="run N workers until it is done"
+    )
+    parser.add_argument(
+        "--partitions",
+        type=_partitions,
+        metavar="N",
+        help="feed N partitions; 0: a single group; default: MARKETSTATE_PARTITIONS",
     )
     parser.add_argument(
         "--clean",
@@ -85,14 +94,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
     _refuse_mistakes(options, settings)
+    if options.partitions is not None:
+        settings = msgspec.structs.replace(settings, partitions=options.partitions or None)
     stop = Stop()
     stop.listen()
     try:
         if options.files:
             _Replay(options, settings, stop).run()
         if options.clean and not stop.requested:
-            with connection.open_client(settings, block_s=0) as client:
-                count = namespace.remove(client, settings)
+            count = namespace.remove(settings)
             if count == 0 and not options.files:
                 raise ConfigurationError(
                     f"the namespace {settings.replay_namespace} has no keys; nothing was removed"
@@ -113,6 +123,10 @@ def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
         )
     if not inside and (options.workers or options.clean):
         raise ConfigurationError("--workers and --clean need --namespace, not --live")
+    if options.partitions is not None and not inside:
+        raise ConfigurationError(
+            "--partitions needs --namespace: the live streams are those of MARKETSTATE_PARTITIONS"
+        )
     if not options.files and not options.clean:
         raise ConfigurationError("no FILE to replay; give at least one")
     if not options.files and options.workers:
@@ -133,12 +147,13 @@ class _Replay:
         self._sources = Sources(
             options.files, settings, keep_ids=options.keep_ids, said=said(options)
         )
-        self._feeder = ReplayFeeder(settings, stop, self._on_wait, self._tell_of_redis)
+        self._feeders = Feeders(settings, stop, self._on_wait, self._tell_of_redis)
         self._progress = ProgressBar(0, "entries")
         self._workers = LocalWorkers(
             [
                 environment_with(
                     replay_namespace=settings.replay_namespace,
+                    partitions=str(settings.partitions or ""),
                     worker_id=f"replay-{os.getpid()}-{i}",
                     log_level="WARNING",
                 )
@@ -162,20 +177,23 @@ class _Replay:
                 _tell(line)
             return
         if self._settings.replay_namespace and not self._workers:
+            namespace = self._settings.replay_namespace
+            partitions = self._settings.partitions
+            with_partitions = f" MARKETSTATE_PARTITIONS={partitions}" if partitions else ""
             _tell(
                 "unless workers already run for it, start one: MARKETSTATE_REPLAY_NAMESPACE="
-                f"{self._settings.replay_namespace} marketstate worker (or use --workers N)"
+                f"{namespace}{with_partitions} marketstate worker (or use --workers N)"
             )
         items = self._sources.read(Findings(skip_bad=True, allow_gaps=True))
-        self._begin(items)  # 2
+        items = self._begin(items)  # 2
         self._progress = ProgressBar(self._summary.total, "entries")
-        self._before = self._feeder.count
+        self._before = self._feeders.count
         self._began_s = time.monotonic()
         try:
             self._feed(items)  # 3
         except (WorkerError, redis.RedisError):
             hint = "; --resume continues from here" if self._stop.requested else ""
-            done = f"{self._feeder.count:,} of {self._summary.total:,}"
+            done = f"{self._feeders.count:,} of {self._summary.total:,}"
             _tell(f"interrupted after {done} entries{hint}")
             raise
         for line in (*self._report(), *found.report()):
@@ -187,15 +205,15 @@ class _Replay:
         with self._workers:
             try:
                 for batch in batches(items, self._options.speed, most, self._wait_until_due):
-                    self._feeder.feed(batch, self._most_unfinished)
+                    self._feeders.feed(batch, self._most_unfinished)
                     self._time_ms = batch[-1].time_ms
                     self._show()
                     if self._stop.requested:
                         break
                 self._fed_s = time.monotonic() - self._began_s
-                self._held_up_s = self._feeder.waited_s
+                self._held_up_s = self._feeders.waited_s
                 if self._workers or self._options.clean:
-                    self._feeder.wait_until_finished()
+                    self._feeders.wait_until_finished()
             finally:
                 self._progress.end()
 
@@ -209,23 +227,24 @@ class _Replay:
 
     def _refuse_absent_redis(self) -> None:
         """As every command does. Once the replay has begun, it waits for Redis instead."""
-        try:
-            with connection.open_client(self._settings, block_s=0) as client:
-                client.ping()
-        except redis.RedisError as error:
-            if not refuses_for_now(error):
-                raise
+        for part in self._settings.each_partition():
+            try:
+                with connection.open_client(part, block_s=0) as client:
+                    client.ping()
+            except redis.RedisError as error:
+                if not refuses_for_now(error):
+                    raise
 
-    def _begin(self, items: Iterator[Item]) -> None:
-        settings, feeder = self._settings, self._feeder
-        if settings.replay_namespace:
-            feeder.with_redis(lambda client: namespace.refuse_foreign(client, settings))
+    def _begin(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The items that are to be fed."""
+        if self._settings.replay_namespace:
+            self._feeders.with_redis(namespace.refuse_foreign)
             if not self._options.resume:
-                feeder.with_redis(lambda client: namespace.refuse_used(client, settings))
+                self._feeders.with_redis(namespace.refuse_used)
         if self._options.resume:
-            feeder.resume(items)
-        else:
-            feeder.start_over()
+            return self._feeders.resume(items)
+        self._feeders.start_over()
+        return items
 
     def _wait_until_due(self, seconds: float) -> bool:
         if self._stop.requested:
@@ -239,40 +258,58 @@ class _Replay:
         print(line, file=sys.stderr, flush=True)
 
     def _on_wait(self) -> None:
-        self._show(f"unfinished: {self._feeder.unfinished_in_words}")
+        self._show(f"unfinished: {self._feeders.unfinished_in_words}")
 
     def _show(self, note: str = "") -> None:
         self._workers.check()
         left_s = None
         if self._options.speed < math.inf and self._time_ms:
             left_s = (self._summary.end_ms - self._time_ms) / 1_000 / self._options.speed
-        self._progress.show(self._feeder.count, note, left_s)
+        self._progress.show(self._feeders.count, note, left_s)
 
     def _report(self) -> Iterator[str]:
-        feeder, total = self._feeder, self._summary.total
-        fed = feeder.count - self._before
+        feeders, total = self._feeders, self._summary.total
+        fed = feeders.count - self._before
         if self._before:
             yield f"{self._before:,} entries were already fed"
         yield (
-            f"{fed:,} of {total:,} entries fed into {self._settings.keys.input} in "
+            f"{fed:,} of {total:,} entries fed into {self._streams()} in "
             f"{self._fed_s:.1f} s ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
             f"{self._held_up_s:.1f} s waiting for the group"
         )
         if self._stop.requested:
             yield "stopped by a signal; --resume continues from here"
-        elif feeder.count != total:
+        elif feeders.count != total:
             yield "the files changed while they were read: later entries may be missing"
         if self._workers:
             took_s = time.monotonic() - self._began_s
             yield f"workers: {len(self._workers)}; from start to end: {took_s:.1f} s"
-        found: Any = feeder.with_redis(lambda client: client.hgetall(self._settings.keys.counters))
-        if self._settings.replay_namespace and found:
-            counts = (f"{name} {count:,}" for name, count in numbers(found).items())
-            yield f"the group so far: {', '.join(counts)}"
+        found: list[Any] = feeders.with_redis(
+            lambda client, part: client.hgetall(part.keys.counters)
+        )
+        counts: Counter[str] = Counter()
+        for each in found:
+            counts.update(numbers(each))
+        if self._settings.replay_namespace and counts:
+            in_words = (f"{name} {count:,}" for name, count in counts.items())
+            yield f"the group so far: {', '.join(in_words)}"
+
+    def _streams(self) -> str:
+        first, *others = self._settings.each_partition()
+        more = f" and {len(others)} more partitions" if others else ""
+        return f"{first.keys.input}{more}"
 
 
 def _tell(line: str) -> None:
     print(line, flush=True)
+
+
+def _partitions(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MOST_PARTITIONS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a number of partitions, 0 to {MOST_PARTITIONS}"
+        )
+    return int(text)
 
 
 def _workers(text: str) -> int:

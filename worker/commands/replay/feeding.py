@@ -1,4 +1,4 @@
-"""Feeds entries into a stream, each exactly once, and no faster than the group processes them.
+"""Feeds entries into streams, each exactly once, and no faster than the groups process them.
 
 Interruptions do not matter: the position is stored in the same Redis as the stream and changes
 together with it (see worker/lua/feed.lua). It is the number of entries fed and a digest of them,
@@ -7,7 +7,7 @@ which shows whether the files are still the same when a replay is resumed.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import redis
@@ -30,7 +30,7 @@ PAUSE_IN_LOOKS: Final = 10
 _DIGEST_BYTES: Final = 16
 
 
-class ReplayFeeder:
+class StreamFeeder:
     def __init__(
         self,
         settings: Settings,
@@ -60,21 +60,24 @@ class ReplayFeeder:
         """Forget the position of an earlier replay of this stream."""
         self.with_redis(lambda client: client.delete(self._keys.fed))
 
-    def resume(self, items: Iterator[Item]) -> None:
-        """Skip what has been fed. Raises ConfigurationError if that was something else."""
+    def resume(self) -> int:
+        """How many entries have been fed: as many must now be skipped, with `skip`."""
         found: Any = self.with_redis(lambda client: client.get(self._keys.fed))
         if found is None:
-            return
+            return 0
         self._position = found.decode()
-        fed = int(self._position.partition(":")[0])
-        for item in items:
-            self._count_in(item)
-            if self.count == fed:
-                break
-        if self._position != self._now_at():
+        return self._fed
+
+    def skip(self, item: Item) -> None:
+        self._count_in(item)
+
+    def check_skipped(self) -> None:
+        """Raises ConfigurationError if something else than what was skipped has been fed."""
+        if self._position and self._position != self._now_at():
             raise ConfigurationError(
-                f"{fed:,} entries were fed, but they are not the first {fed:,} of these files; "
-                "resume with the same files and options, or start over under another --namespace"
+                f"{self._fed:,} entries were fed into {self._keys.input}, but they are not the "
+                f"first {self._fed:,} of these files; resume with the same files and options, or "
+                "start over under another --namespace"
             )
 
     def feed(self, batch: list[Item], most_unfinished: float) -> None:
@@ -102,7 +105,7 @@ class ReplayFeeder:
             try:
                 if self._client is None:
                     self._client = connection.open_client(self._settings, block_s=0)
-                    self._feed_script = Scripts(self._client).feed
+                    self._feed_script = Scripts(self._client, self._keys).feed
                 return action(self._client)
             except redis.RedisError:
                 self._client = None
@@ -159,6 +162,10 @@ class ReplayFeeder:
                 raise redis.ResponseError(why.decode(errors="replace"))
             case _:
                 raise AssertionError(f"feed.lua answered {reply!r}")
+
+    @property
+    def _fed(self) -> int:
+        return int(self._position.partition(":")[0] or 0)
 
     def _count_in(self, item: Item) -> None:
         self._digest.update(item.packed)

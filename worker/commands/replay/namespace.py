@@ -4,11 +4,13 @@ The keys follow from its name (worker/settings.py, `replay_names`). This file ch
 is free, and removes the keys of a replay.
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 from worker.engine.removal import living, shards_of, symbols_of, unlink
 from worker.errors import ConfigurationError, RedisUnusable
 from worker.settings import Settings
+from worker.store import connection
 from worker.store.connection import Client
 
 
@@ -34,14 +36,27 @@ def refuse_used(client: Client, settings: Settings) -> None:
         )
 
 
-def remove(client: Client, settings: Settings) -> int:
+def remove(settings: Settings) -> int:
     """Delete every key of the replay and return how many. Raises if a worker still runs."""
-    refuse_foreign(client, settings)
-    keys = settings.keys
-    if working := living(client, keys.members):
+    with ExitStack() as opened:
+        parts = [
+            (opened.enter_context(connection.open_client(part, block_s=0)), part)
+            for part in settings.each_partition()
+        ]
+        for client, part in parts:
+            refuse_foreign(client, part)
+            _refuse_living(client, part)
+        return sum(_remove(client, part) for client, part in parts)
+
+
+def _refuse_living(client: Client, settings: Settings) -> None:
+    if working := living(client, settings.keys.members):
         raise RedisUnusable(
             f"workers {', '.join(working)} still run for the replay {settings.replay_namespace!r}; "
             "stop them, or wait one lease time if they were killed, and clean again"
         )
+
+
+def _remove(client: Client, settings: Settings) -> int:
     shards, symbols = shards_of(client, settings), symbols_of(client, settings)
-    return unlink(client, keys.every(shards, symbols))
+    return unlink(client, settings.keys.every(shards, symbols))

@@ -6,20 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.candle import WRITTEN_MS, CandleRejected, decode_candle, encode_envelope
+from schemas.candle import Candle, encode_envelope
 from schemas.interval import interval_ms
 from schemas.recording import RecordedEntry
+from worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
 from worker.errors import ConfigurationError
 from worker.files.bad_lines import OnBad
 from worker.files.candles.names import each_file, is_candle_file
 from worker.files.candles.said import NOTHING, Said
 from worker.files.candles.series import CandleFiles
 from worker.files.findings import Findings
-from worker.files.recordings import ReadEntry, read_recording
+from worker.files.recordings import partitions_of, read_recording
 from worker.settings import PREFIX, Settings
 
-# Lua limits how many arguments it can pass to XADD.
-MAX_STRINGS: Final = 7_000
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -30,6 +29,8 @@ class Item(NamedTuple):
     """The entry's own time or the candle's close time, for keeping the original gaps."""
     packed: bytes
     """The format is that of worker/lua/feed.lua."""
+    partition: int = 0
+    """Where it is fed; 0 without partitions, and for an entry that has no symbol."""
 
 
 # Fields of an output entry, also of one that another program wrote; no candle has both.
@@ -64,50 +65,58 @@ class Sources:
                 )
         self._paths = every
         self._keep_ids = keep_ids
+        self._partitions = settings.partitions
+        if keep_ids:
+            self._refuse_ids_of_other_partitions()
 
     def read(self, findings: Findings) -> Iterator[Item]:
         if self._candle_files:
-            return _candles(self._candle_files, findings)
+            return _candles(self._candle_files, findings, self._partitions)
         return self._entries(findings.bad)
+
+    def _refuse_ids_of_other_partitions(self) -> None:
+        for path in self._paths:
+            found = partitions_of(path)
+            if found not in (None, self._partitions):
+                raise ConfigurationError(
+                    f"{path} was recorded from {found} partitions, whose entries may have the same "
+                    f"ids; --keep-ids needs as many here: --partitions {found}"
+                )
 
     def _entries(self, on_bad: OnBad) -> Iterator[Item]:
         files = [_with_places(path, on_bad) for path in self._paths]
-        last = (-1, -1)
-        for where, read in heapq.merge(*files, key=lambda each: each[1].entry.order):
-            entry = read.entry
+        last_of: dict[int, tuple[int, int]] = {}
+        for where, entry, recorded in heapq.merge(*files, key=lambda each: each[1].order):
             if {*entry.fields[::2]} >= OF_A_STATE:
                 raise ConfigurationError(
                     f"{where} is a published state, not a candle: replay needs recordings of the "
                     "input stream; to compare states, use marketstate verify --against"
                 )
-            if self._keep_ids and entry.order <= last:
+            fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
+            candle = decoded(fields)
+            partition = self._partition_of(entry, candle, recorded)
+            if self._keep_ids and entry.order <= last_of.get(partition, (-1, -1)):
                 on_bad(where, f"the entry {entry.id} is in two files; an id can only be kept once")
                 continue
             if len(entry.fields) >= MAX_STRINGS:
                 on_bad(where, f"{len(entry.fields) // 2:,} fields; {MAX_STRINGS // 2:,} at most")
                 continue
-            last = entry.order
+            last_of[partition] = entry.order
             if self._keep_ids:
-                yield Item(last[0], packed([entry.id.encode(), *entry.fields]))
+                strings = [entry.id.encode(), *entry.fields]
             else:
-                yield Item(last[0], packed([b"*", *entry.fields, *_when_written(entry)]))
+                strings = [b"*", *entry.fields, *when_written(fields, candle, entry.order[0])]
+            yield Item(entry.order[0], packed(strings), partition)
+
+    def _partition_of(
+        self, entry: RecordedEntry, candle: Candle | None, recorded: int | None
+    ) -> int:
+        if entry.partition is not None and recorded == self._partitions:
+            return entry.partition
+        return partition_for(candle, self._partitions)
 
 
-def _when_written(entry: RecordedEntry) -> Iterator[bytes]:
-    """A field for an entry that was written before its candle closed. If the candle has no flag, it
-    is an update, which its new id would hide.
-    """
-    fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
-    name, written_ms = WRITTEN_MS.encode(), entry.order[0]
-    try:
-        candle = decode_candle(fields, entry_ms=0)
-    except CandleRejected:
-        return
-    if candle.close_time > written_ms and name not in fields:
-        yield from (name, b"%d" % written_ms)
-
-
-def _candles(files: CandleFiles, findings: Findings) -> Iterator[Item]:
+def _candles(files: CandleFiles, findings: Findings, partitions: int | None) -> Iterator[Item]:
     for read in files.read(findings):
         fields = encode_envelope(read.candle, source="replay")
         strings = [
@@ -115,7 +124,8 @@ def _candles(files: CandleFiles, findings: Findings) -> Iterator[Item]:
             for pair in fields.items()
             for part in pair
         ]
-        yield Item(read.candle.close_time, packed([b"*", *strings]))
+        partition = partition_for(read.candle, partitions)
+        yield Item(read.candle.close_time, packed([b"*", *strings]), partition)
 
 
 def packed(strings: Sequence[bytes]) -> bytes:
@@ -125,6 +135,8 @@ def packed(strings: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _with_places(path: Path, on_bad: OnBad) -> Iterator[tuple[str, ReadEntry]]:
-    for read in read_recording(path, on_bad):
-        yield f"{path}, line {read.line}", read
+def _with_places(path: Path, on_bad: OnBad) -> Iterator[tuple[str, RecordedEntry, int | None]]:
+    """Each with its place, and the number of partitions that were recorded."""
+    recorded = partitions_of(path)
+    for entry, line in read_recording(path, on_bad):
+        yield f"{path}, line {line}", entry, recorded

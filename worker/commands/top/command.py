@@ -11,7 +11,6 @@ import sys
 import time
 from typing import Final
 
-import redis
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
@@ -52,10 +51,7 @@ def command(options: argparse.Namespace) -> int:
 def _watch(settings: Settings, marks: Marks) -> None:
     follower = MarketFollower(settings)
     screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
-    try:
-        follower.start()
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    follower.start()
     try:
         look = Look()
         while not look.done:

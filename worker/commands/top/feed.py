@@ -7,8 +7,8 @@ the header comes from the group's internal keys, if this user may read them.
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import ChainMap, deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import redis
@@ -20,10 +20,11 @@ from worker.commands.markets import (
     moved_on,
     readable,
 )
+from worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
 from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
-from worker.errors import ConfigurationMismatch, RedisUnusable
+from worker.engine.status_of_all import summed
+from worker.errors import ConfigurationMismatch, RedisUnusable, WorkerError
 from worker.settings import Settings
-from worker.store import connection
 from worker.store.connection import Client
 from worker.store.newest import StreamEntry, newest_entries
 from worker.store.refusal import reason
@@ -71,16 +72,57 @@ class Rate:
         return (last - first) / (last_s - first_s) * _MINUTE_S
 
 
+class StreamFollower:
+    """Follows the output stream of one partition, and reads the status of its group."""
+
+    def __init__(self) -> None:
+        self.markets: dict[str, Market] = {}
+        self.unreadable = 0
+        self.arrivals_ms: deque[int] = deque(maxlen=HISTORY)
+        self._last_id = b"0-0"
+        self._client: Client | None = None
+
+    def read(self, client: Client, settings: Settings) -> tuple[Status | None, str]:
+        """The status, or why there is none. Raises redis.RedisError if nothing can be read."""
+        stream = settings.keys.output_stream
+        if client is self._client:
+            self._take(entries_after(client, stream, self._last_id))
+        else:
+            self._load(newest_entries(client, stream, HISTORY))
+            self._client = client
+        return _status(client, settings)
+
+    def states_since(self, since_ms: float) -> int:
+        """Counted from the times in the ids, so that it is available immediately."""
+        while self.arrivals_ms and self.arrivals_ms[0] < since_ms:
+            self.arrivals_ms.popleft()
+        return len(self.arrivals_ms)
+
+    def _load(self, entries: Iterable[StreamEntry]) -> None:
+        """Everything, also after an outage: Redis may come back with older data."""
+        self.markets, self.unreadable, self._last_id = {}, 0, b"0-0"
+        self.arrivals_ms.clear()
+        self._take(entries)
+
+    def _take(self, entries: Iterable[StreamEntry]) -> None:
+        for entry_id, record in readable(entries):
+            self._last_id = entry_id
+            self.arrivals_ms.append(entry_time_ms(entry_id))
+            if record is None:
+                self.unreadable += 1
+            else:
+                self.markets[record.symbol] = moved_on(self.markets.get(record.symbol), record)
+
+
 class MarketFollower:
     """Keeps `view` up to date from `start` to `stop`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: Client | None = None
-        self._markets: dict[str, Market] = {}
-        self._last_id = b"0-0"
-        self._unreadable = 0
-        self._arrivals_ms: deque[int] = deque(maxlen=HISTORY)
+        self._every = AllPartitions(settings)
+        self._streams = {
+            part.keys.output_stream: StreamFollower() for part in settings.each_partition()
+        }
         self._candles = Rate()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -89,7 +131,7 @@ class MarketFollower:
         """An unexpected error, which has ended the thread."""
 
     def start(self) -> None:
-        """Raises redis.RedisError if Redis cannot be read now."""
+        """Raises WorkerError if Redis cannot be read now."""
         self._read()
         self._thread.start()
 
@@ -102,67 +144,53 @@ class MarketFollower:
             while not self._stopping.wait(REFRESH_S):
                 try:
                     self._read()
-                except redis.RedisError as error:
-                    self._client = None
-                    trouble = str(connection.unusable(error, self._settings))
-                    self.view = self.view._replace(trouble=trouble)
+                except WorkerError as error:
+                    self.view = self.view._replace(trouble=str(error))
         except Exception as error:
             self.failure = error
 
     def _read(self) -> None:
-        if self._client is None:
-            client = connection.open_client(self._settings, block_s=0)
-            self._load(client)
-            self._client = client
-        else:
-            self._follow(self._client)
-        status, trouble = self._status(self._client)
+        answers = self._every.ask(
+            lambda client, part: self._streams[part.keys.output_stream].read(client, part)
+        )
+        status, trouble = _status_of_all(self._settings, answers)
         if status is not None:
             self._candles.add(status.counters.get("applied", 0), time.monotonic())
+        followers = self._streams.values()
+        minute_ago_ms = (time.time() - _MINUTE_S) * 1_000
         self.view = View(
-            dict(self._markets),
+            dict(ChainMap(*(each.markets for each in followers))),
             status,
             trouble,
-            self._states_of_last_minute(),
+            sum(each.states_since(minute_ago_ms) for each in followers),
             self._candles.per_min if status is not None else None,
-            self._unreadable,
-            "",
+            sum(each.unreadable for each in followers),
+            str(unread_partitions(answers) or ""),
         )
 
-    def _load(self, client: Client) -> None:
-        """Load everything, also after an outage: Redis may come back with older data."""
-        entries = newest_entries(client, self._settings.output_stream, HISTORY)
-        self._markets, self._unreadable, self._last_id = {}, 0, b"0-0"
-        self._arrivals_ms.clear()
-        self._take(entries)
 
-    def _follow(self, client: Client) -> None:
-        self._take(entries_after(client, self._settings.output_stream, self._last_id))
+def _status_of_all(
+    settings: Settings, answers: Sequence[Answer[tuple[Status | None, str]]]
+) -> tuple[Status | None, str]:
+    """Of the partitions that have one; and why another has none."""
+    found, troubles = [], []
+    for each in answers:
+        status, trouble = each.found or (None, "")
+        if status is not None:
+            found.append(Answer(each.settings, each.tag, status, ""))
+        elif trouble:
+            troubles.append(f"{each.tag} {trouble}".lstrip())
+    return summed(settings, found) if found else None, troubles[0] if troubles else ""
 
-    def _take(self, entries: Iterable[StreamEntry]) -> None:
-        for entry_id, record in readable(entries):
-            self._last_id = entry_id
-            self._arrivals_ms.append(entry_time_ms(entry_id))
-            if record is None:
-                self._unreadable += 1
-            else:
-                self._markets[record.symbol] = moved_on(self._markets.get(record.symbol), record)
 
-    def _states_of_last_minute(self) -> int:
-        """Counted from the times in the ids, so that it is available immediately."""
-        minute_ago_ms = (time.time() - _MINUTE_S) * 1_000
-        while self._arrivals_ms and self._arrivals_ms[0] < minute_ago_ms:
-            self._arrivals_ms.popleft()
-        return len(self._arrivals_ms)
-
-    def _status(self, client: Client) -> tuple[Status | None, str]:
-        try:
-            return read_status(client, self._settings, MOST_COUNTED_PERIODICALLY), ""
-        except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
-            return None, "this user is not allowed to read the group"
-        except ConfigurationMismatch:
-            return None, "the group reads another input stream"
-        except RedisUnusable:
-            return None, "no group yet"
-        except (redis.ResponseError, ValueError) as error:
-            return None, reason(error)
+def _status(client: Client, settings: Settings) -> tuple[Status | None, str]:
+    try:
+        return read_status(client, settings, MOST_COUNTED_PERIODICALLY), ""
+    except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
+        return None, "this user is not allowed to read the group"
+    except ConfigurationMismatch:
+        return None, "the group reads another input stream"
+    except RedisUnusable:
+        return None, "no group yet"
+    except (redis.ResponseError, ValueError) as error:
+        return None, reason(error)

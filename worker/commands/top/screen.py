@@ -17,6 +17,7 @@ from worker.commands.regime_words import throughout, what_regimes_are
 from worker.commands.top.chart import chart, sparkline
 from worker.commands.top.feed import View
 from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, REGIMES, Column, Look
+from worker.engine.all_partitions import of_all
 from worker.engine.invented import TITLE
 from worker.settings import Settings
 
@@ -178,7 +179,7 @@ class Screen:
     def _why_empty(self, view: View) -> str:
         if view.markets:
             return "no market matches the filter"
-        return f"no states yet in {self._settings.output_stream}"
+        return f"no states yet in {of_all(self._settings.output_stream, self._settings)}"
 
 
 def _never_changed(market: Market) -> bool:
@@ -205,7 +206,7 @@ def _first_line(view: View, where: str, width: int, now_ms: float) -> Text:
 
 def _group_line(view: View) -> Text:
     status = view.status
-    held = sum(bool(worker.shards) for worker in status.workers) if status else None
+    held = sum(worker.holds_shards for worker in status.workers) if status else None
     facts = {
         "workers": held,
         "lag": status.lag_in_words if status else None,

@@ -11,7 +11,8 @@ Only digests are kept, so that a month fits into memory; states that differ are 
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ from schemas.market_state import (
 )
 from schemas.recording import RecordedEntry
 from worker.commands.verify.recompute import leaves
+from worker.engine.all_partitions import of_all
 from worker.engine.preflight import Finding
 from worker.engine.utc import utc
 from worker.errors import CheckFailed, FileUnusable, WorkerError
@@ -43,12 +45,19 @@ class _State(NamedTuple):
     close_time_ms: int
     symbol: str
     place: str
-    """File and line, or the id of the entry."""
+    """File and line, or the id of the entry and its stream."""
     whole: bytes
     """Digest of all fields."""
     but_for_buffer: bytes
     """Digest of all fields except those that say how full the window was."""
     buffer_size: int
+
+
+class _Part(NamedTuple):
+    """One of the output streams: with partitions, each has one."""
+
+    client: Client
+    settings: Settings
 
 
 _States = dict[str, dict[int, _State]]
@@ -57,8 +66,13 @@ _States = dict[str, dict[int, _State]]
 
 def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     """Raises FileUnusable if `path` is not a recording of an output stream."""
+    streams = of_all(settings.output_stream, settings)
     try:
-        with raw_entries.open_client(settings, block_s=0) as client:
+        with ExitStack() as opened:
+            parts = [
+                _Part(opened.enter_context(raw_entries.open_client(part, block_s=0)), part)
+                for part in settings.each_partition()
+            ]
             recorded, others = _states(settings, _recorded(path), FileUnusable)
             if not recorded:
                 hint = f", but {len(others):,} other entries" if others else ""
@@ -68,15 +82,15 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
                 )
             if others:
                 yield Finding("warn", SUBJECT, f"{_others_in_words(others)}. They are left out")
-            published, others = _states(settings, _published(settings, client), CheckFailed)
+            published, others = _states(settings, _published(parts), CheckFailed)
             if others:
-                text = f"{settings.output_stream}: {_others_in_words(others)}; stop that program"
+                text = f"{streams}: {_others_in_words(others)}; stop that program"
                 yield Finding("FAIL", SUBJECT, f"{text}. They are left out")
-            yield from _one_sided(recorded, published, settings.output_stream)
+            yield from _one_sided(recorded, published, streams)
             comparison = _Comparison(recorded, published)
             if comparison.differing:
-                yield _first_difference(comparison, settings, path, client)
-            yield from comparison.findings(settings.output_stream)
+                yield _first_difference(comparison, parts, path, streams)
+            yield from comparison.findings(streams)
     except redis.RedisError as error:
         raise connection.unusable(error, settings) from error
 
@@ -150,11 +164,10 @@ def _one_sided(recorded: _States, published: _States, stream: str) -> Iterator[F
 
 
 def _first_difference(
-    comparison: _Comparison, settings: Settings, path: Path, client: Client
+    comparison: _Comparison, parts: Sequence[_Part], path: Path, stream: str
 ) -> Finding:
     ms, symbol = min(comparison.differing)
     theirs, ours = comparison.recorded[symbol].get(ms), comparison.published[symbol].get(ms)
-    stream = settings.output_stream
     if ours is None or theirs is None:
         text = (
             f"the recording has a state ({theirs.place}) that {stream} lacks"
@@ -162,7 +175,7 @@ def _first_difference(
             else f"{stream} has a state ({ours and ours.place}) that the recording lacks"
         )
     else:
-        (entry,) = raw_entries.read(client, stream, ours.place, ours.place, 1)
+        entry = next(found for place, found in _published(parts) if place == ours.place)
         line = next(found for place, found in _recorded(path) if place == theirs.place)
         text = f"{_difference(line, entry, stream)} ({theirs.place}; entry {ours.place})"
     return Finding("FAIL", symbol, f"at the close {utc(ms)} {text}")
@@ -194,12 +207,14 @@ def _recorded(path: Path) -> Iterator[tuple[str, RecordedEntry]]:
         yield f"{path}, line {line}", entry
 
 
-def _published(settings: Settings, client: Client) -> Iterator[tuple[str, RecordedEntry]]:
-    after = "-"
-    while entries := raw_entries.read(client, settings.output_stream, after, "+", ENTRIES_AT_ONCE):
-        for entry in entries:
-            yield entry.id, entry
-        after = f"({entries[-1].id}"
+def _published(parts: Iterable[_Part]) -> Iterator[tuple[str, RecordedEntry]]:
+    for client, settings in parts:
+        stream, after = settings.keys.output_stream, "-"
+        of_stream = "" if settings.partitions is None else f" of {stream}"
+        while entries := raw_entries.read(client, stream, after, "+", ENTRIES_AT_ONCE):
+            for entry in entries:
+                yield f"{entry.id}{of_stream}", entry
+            after = f"({entries[-1].id}"
 
 
 def _states(

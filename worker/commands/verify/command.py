@@ -6,49 +6,36 @@ may run at the same time: data that must be consistent is read at one moment, if
 
 import argparse
 import math
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
-import redis
-from redis.client import Pipeline
 
-from schemas.entry_id import entry_time_ms
 from schemas.interval import state_step_ms
 from worker.commands.durations import brief_duration
+from worker.commands.folding import folded, invented_anywhere
 from worker.commands.options import add_namespace, amount
 from worker.commands.verify.against import compare
-from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
-from worker.engine import key_health
+from worker.commands.verify.partition_checks import checks_of_partition, has_published
+from worker.commands.verify.recompute import Judge
+from worker.commands.verify.symbol_checks import OfSymbols, judge_all, summaries
+from worker.engine.all_partitions import AllPartitions, Answer, of_all
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
-from worker.engine.invented import TITLE, invented
-from worker.engine.mark import parse_mark
 from worker.engine.preflight import Finding
-from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
 from worker.engine.status import Status, enough_for, read_status
+from worker.engine.status_of_all import free_shards, summed
 from worker.errors import CheckFailed, WorkerError
 from worker.files.piped import readable_path
-from worker.settings import PREFIX, Settings, settings_from
-from worker.store import connection
-from worker.store.clock import clock_ms
+from worker.settings import Settings, settings_from
 from worker.store.connection import Client
 from worker.store.scripts import Scripts
-from worker.store.snapshot import read_together
 
 # A single late entry is normal, and the shards of a dead worker wait for one lease time.
 MAX_AGE_IN_LEASES: Final = 2
 # One state may be late; after two missing states, something is wrong.
 MAX_STATE_AGE_IN_STEPS: Final = 2
-TRIES: Final = 20
 NO_WORKER: Final = "no worker holds a shard; start one"
-
-_SUMMARIES: Final = {
-    COMPLETE: "have all fields, and fields and record agree",
-    FRESH: "are fresh",
-    RECOMPUTED: "are byte for byte what their window gives",
-}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -135,32 +122,56 @@ def verify(
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
         max_state_age_s = _max_state_age_s(settings)
+    every = AllPartitions(settings)
     try:
-        with connection.open_client(settings, block_s=0) as client:
-            for found in invented(client, settings):
-                yield Finding("FAIL" if found.is_recent else "warn", TITLE, found.text)
-            status = _status(client, settings, max_lag)
-            yield _backlog(status, max_lag, max_age_s)
-            yield _holders(status, settings)
-            yield from _commits(status)
-            yield from _lost_and_dead(status, settings)
-            yield from _late(status)
-            yield from _room(status, settings)
-            yield _output_stream(client, settings, status, max_state_age_s)
-            yield from _other_program(client, settings, status, max_state_age_s)
-            yield from _expiries(client, settings, status)
-            symbols = {one.symbol for one in status.symbols} - ignored
-            aside = {
-                symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored
-            }
-            if status.quarantine_hidden:
-                yield Finding("warn", "quarantine", status.quarantine_hidden)
-            for symbol, why in aside.items():
-                yield Finding("FAIL", symbol, f"is set aside: {why}")
-            judge = Judge(settings, max_state_age_s, _why_no_newer(status))
-            yield from _symbols(client, settings, symbols - aside.keys(), judge)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+        yield from invented_anywhere(every, settings)
+        answers = every.ask(lambda client, part: _status(client, part, max_lag))
+        statuses = {each.settings.keys.input: each.found for each in answers if each.found}
+        status = summed(settings, answers)
+        yield from _unread(answers)
+        yield _backlog(status, max_lag, max_age_s)
+        yield _holders(status, settings)
+        yield from _commits(status)
+        yield from _lost_and_dead(status, settings)
+        yield from _late(status)
+
+        def judge(client: Client, part: Settings) -> list[Finding]:
+            """What a sum would hide."""
+            own = statuses.get(part.keys.input)
+            return list(checks_of_partition(client, part, own, max_state_age_s)) if own else []
+
+        judged = every.ask(judge)
+        yield from _unread(judged)
+        found = [(each.tag, each.found or []) for each in judged]
+        yield from folded(found, settings.partitions)
+        aside = {symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored}
+        if status.quarantine_hidden:
+            yield Finding("warn", "quarantine", status.quarantine_hidden)
+        for symbol, why in aside.items():
+            yield Finding("FAIL", symbol, f"is set aside: {why}")
+        symbols = {one.symbol for one in status.symbols} - ignored
+        yield from _without_candles(settings, symbols)
+
+        def judge_symbols(client: Client, part: Settings) -> OfSymbols:
+            own = statuses.get(part.keys.input)
+            tracked = {one.symbol for one in own.symbols} if own else set()
+            if settings.wanted_symbols is not None:
+                tracked &= settings.wanted_symbols
+            no_newer = _why_no_newer(own) if own else ""
+            judge = Judge(part, max_state_age_s, no_newer)
+            return judge_all(client, part, tracked - ignored - aside.keys(), judge)
+
+        of_symbols = every.ask(judge_symbols)
+        yield from _unread(of_symbols)
+        yield from summaries([each.found for each in of_symbols if each.found])
+    finally:
+        every.close()
+
+
+def _unread(answers: Iterable[Answer[Any]]) -> Iterator[Finding]:
+    for each in answers:
+        if each.trouble:
+            yield Finding("FAIL", each.tag, f"cannot be read: {each.trouble}")
 
 
 def _max_state_age_s(settings: Settings) -> float:
@@ -199,8 +210,8 @@ def _backlog(status: Status, max_lag: float, max_age_s: float) -> Finding:
 
 
 def _holders(status: Status, settings: Settings) -> Finding:
-    free = [shard.shard for shard in status.shards if shard.holder is None]
-    held = len(status.shards) - len(free)
+    free = free_shards(status.shards)
+    held = len(status.shards) - sum(map(len, free.values()))
     if held == 0 and settings.replay_namespace and status.backlog == 0:
         return Finding("skip", "workers", "none, and the replay is finished")
     if held == 0:
@@ -209,7 +220,8 @@ def _holders(status: Status, settings: Settings) -> Finding:
     text = f"{len(holders)} hold {held} of {len(status.shards)} shards"
     if free:
         # Normal for a moment when workers stop or start; the backlog shows if it lasts.
-        return Finding("warn", "workers", f"{text}; free: {', '.join(map(str, free))}")
+        every = (f"{tag} {shard}".lstrip() for tag in free for shard in free[tag])
+        return Finding("warn", "workers", f"{text}; free: {', '.join(every)}")
     return Finding("ok", "workers", text)
 
 
@@ -220,7 +232,7 @@ def _commits(status: Status) -> Iterator[Finding]:
 
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
     meanings = {
-        "dead": f"could not be read; see {settings.keys.dead_stream}",
+        "dead": f"could not be read; see {of_all(settings.dead_stream, settings)}",
         "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
     }
     for counter, meaning in meanings.items():
@@ -233,7 +245,7 @@ def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
 def _late(status: Status) -> Iterator[Finding]:
     """Afterwards, late candles are only counted: there may be some whenever a feed starts again."""
     late = status.counters.get("late", 0)
-    if late and not _has_published(status):
+    if late and not has_published(status):
         text = (
             f"{late} candles were older than the last one of their symbol, so they are not applied "
             "and no symbol has a state. Older candles must come before newer ones: put them into "
@@ -242,138 +254,6 @@ def _late(status: Status) -> Iterator[Finding]:
         yield Finding("warn", "late", text)
 
 
-def _has_published(status: Status) -> bool:
-    return any(one.last_emitted_ms for one in status.symbols)
-
-
-def _expiries(client: Client, settings: Settings, status: Status) -> Iterator[Finding]:
-    symbols = (one.symbol.encode() for one in status.symbols)
-    for text in key_health.expiries(client, settings, symbols):
-        yield Finding("warn", "expiry", text)
-
-
-def _room(status: Status, settings: Settings) -> Iterator[Finding]:
-    count = sum(shard.symbols for shard in status.shards)
-    if count >= settings.max_symbols:
-        text = (
-            f"the group has {count}, and {PREFIX}MAX_SYMBOLS allows {settings.max_symbols}: "
-            "entries of new ones are dead letters"
-        )
-        yield Finding("warn", "symbols", text)
-
-
-def _output_stream(
-    client: Client, settings: Settings, status: Status, max_state_age_s: float
-) -> Finding:
-    """Whether it grows, and whether its last entry has the record of its symbol."""
-    subject = "output stream"
-    if not _has_published(status):
-        text = "nothing has been published yet; see deploy/README.md, No state yet"
-        return Finding("skip", subject, text)
-    for _ in range(TRIES):
-        last: Any = client.xrevrange(settings.output_stream, count=1)
-        if not last:
-            return Finding("FAIL", subject, f"{settings.output_stream} is empty")
-        symbol = last[0][1].get(b"symbol", b"").decode(errors="replace")
-        time, newest, published = _time_newest_and_record(client, settings, symbol)
-        if newest != last:
-            continue  # another state was just published
-        entry_id, fields = newest[0]
-        age_s = (clock_ms(time) - entry_time_ms(entry_id)) / 1_000
-        text = f"its last entry, for {symbol}, was written {brief_duration(age_s)} ago"
-        if age_s > max_state_age_s:
-            return Finding("FAIL", subject, f"{text}; allowed: {max_state_age_s:g}s")
-        if b"record" not in fields:
-            text += ", and has no record: another program wrote it"
-        elif published is not None and published != fields[b"record"]:
-            text += f", and differs from the record of {symbol}"
-        else:
-            return Finding("ok", subject, text)
-        return Finding("FAIL", subject, text)
-    return Finding("ok", subject, "it grows faster than it can be compared")
-
-
-def _other_program(
-    client: Client, settings: Settings, status: Status, max_state_age_s: float
-) -> Iterator[Finding]:
-    """A failure while it may still be running."""
-    subject, entries = "other program", others_entries(client, settings)
-    if entries:
-        time: Any = client.time()
-        age_s = (clock_ms(time) - entries.newest_ms) / 1_000
-        text = f"{entries.text(settings.output_stream)} (the last {brief_duration(age_s)} ago)"
-        yield Finding("FAIL" if age_s <= max_state_age_s else "warn", subject, text)
-    symbols = [*(entries.symbols if entries else ()), *(one.symbol for one in status.symbols)]
-    if text := others_hashes(client, settings, symbols):
-        yield Finding("warn", subject, text)
-
-
-def _time_newest_and_record(client: Client, settings: Settings, symbol: str) -> list[Any]:
-    """Redis's time, the last entry of the output stream, and the record of the symbol."""
-
-    def ask(reads: Pipeline) -> None:
-        reads.time()
-        reads.xrevrange(settings.output_stream, count=1)
-        queue_reads_of(reads, settings.keys, symbol)
-
-    time, newest, fields, encoded = read_together(client, ask)
-    return [time, newest, published_of(fields, encoded).encoded]
-
-
-def _symbols(
-    client: Client, settings: Settings, symbols: set[str], judge: Judge
-) -> Iterator[Finding]:
-    """The problems with single symbols, then one line for each check."""
-    wanted = settings.wanted_symbols
-    tracked = symbols if wanted is None else symbols & wanted
-    for symbol in sorted((wanted or frozenset()) - tracked):
+def _without_candles(settings: Settings, symbols: set[str]) -> Iterator[Finding]:
+    for symbol in sorted((settings.wanted_symbols or frozenset()) - symbols):
         yield Finding("warn", symbol, "no candle has arrived yet")
-    counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
-    for symbol in sorted(tracked):
-        held = _held(client, settings, symbol)
-        if isinstance(held, str):
-            yield Finding("FAIL", symbol, held)
-            continue
-        for check, verdict, text in judge.judge(held):
-            counts[check][verdict] += 1
-            if text:
-                yield Finding(verdict, symbol, text)
-    for check, meaning in _SUMMARIES.items():
-        yield _summary(check, meaning, counts[check], len(tracked))
-
-
-def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
-    """What Redis holds of the symbol, or why it cannot be read."""
-    keys = settings.keys
-
-    def ask(reads: Pipeline) -> None:
-        reads.time()
-        reads.hget(keys.marks(settings.shard_of(symbol)), symbol)
-        queue_reads_of(reads, keys, symbol)
-        reads.lrange(keys.window(symbol), 0, -1)
-
-    time, mark, fields, encoded, window = read_together(client, ask, raise_on_error=False)
-    if isinstance(fields, redis.RedisError):
-        return f"{keys.state(symbol)} cannot be read: {fields}"
-    if isinstance(encoded, redis.RedisError):
-        return f"{keys.record(symbol)} cannot be read: {encoded}"
-    if isinstance(window, redis.RedisError):
-        return f"{keys.window(symbol)} cannot be read: {window}"
-    try:
-        last_emitted_ms = parse_mark(b"0" if mark is None else mark).close_time_ms
-    except ValueError as error:
-        return f"its mark is damaged: {error}"
-    published = published_of(fields, encoded)
-    return Held(symbol, clock_ms(time), last_emitted_ms, published, b"".join(window))
-
-
-def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:
-    published = counts.total()
-    text = f"{counts['ok']} of {published} states {meaning}"
-    if counts["skip"]:
-        text += f"; {counts['skip']} cannot be judged"
-    if tracked > published:
-        text += f"; symbols without a state yet: {tracked - published}"
-    if counts["FAIL"]:
-        return Finding("FAIL", check, text)
-    return Finding("ok" if counts["ok"] else "skip", check, text)

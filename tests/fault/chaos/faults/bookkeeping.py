@@ -4,20 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.fault.chaos import notes
-from tests.fault.chaos.names import (
-    COMMITS_KEY,
-    COUNTERS_KEY,
-    EPOCH_KEY,
-    MEMBERS_KEY,
-    META_KEY,
-    QUARANTINE_KEY,
-    SHARDS,
-    UNFINISHED_KEY,
-    consumer_of,
-    lease_of,
-    marks_of,
-)
+from tests.fault.chaos.names import SHARDS, consumer_of
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, until_or
 
@@ -32,14 +19,14 @@ def _counter(stage: Stage, rng: random.Random) -> Steps:
     """It starts again at 0; what it was is noted for the checker."""
     name = rng.choice(["applied", "emitted", "revised", "late", "unclosed", "dead", "gap"])
     kept = f"{name}.damaged"
-    master = stage.cluster.master
-    master.command("HDEL", COUNTERS_KEY, kept)
+    master = stage.servers.master
+    master.command("HDEL", stage.names.counters, kept)
     commands = [("COUNTER", name, rng.choice(JUNK))]
     return (
         yield from _damage(
             stage,
             commands,
-            lambda: master.command("HEXISTS", COUNTERS_KEY, kept),
+            lambda: master.command("HEXISTS", stage.names.counters, kept),
             what="counter",
             name=name,
         )
@@ -48,44 +35,62 @@ def _counter(stage: Stage, rng: random.Random) -> Steps:
 
 def _unfinished(stage: Stage, rng: random.Random) -> Steps:
     field = consumer_of(rng.randrange(SHARDS))
-    return (yield from _field_damaged(stage, UNFINISHED_KEY, field, rng))
+    return (yield from _field_damaged(stage, stage.names.internal("unfinished"), field, rng))
 
 
 def _account(stage: Stage, rng: random.Random) -> Steps:
     """While everything is read: until the account is known again, nothing is counted as lost."""
-    if not stage.cluster.master.command("HEXISTS", META_KEY, "entries_accounted"):
+    if not stage.servers.master.command(
+        "HEXISTS", stage.names.internal("meta"), "entries_accounted"
+    ):
         return False  # on Redis 6.2
     stage.feeder.hold()
     yield from until_or(lambda: stage.group()["lag"] == 0)
     stage.feeder.go_on()
-    return (yield from _field_damaged(stage, META_KEY, "entries_accounted", rng))
+    return (
+        yield from _field_damaged(stage, stage.names.internal("meta"), "entries_accounted", rng)
+    )
 
 
 def _epoch(stage: Stage, rng: random.Random) -> Steps:
-    junk, lease = rng.choice(JUNK), lease_of(rng.randrange(SHARDS))
-    commands = [("SET", EPOCH_KEY, junk), ("DEL", lease)]
+    junk, lease = rng.choice(JUNK), stage.names.lease(rng.randrange(SHARDS))
+    commands = [("SET", stage.names.internal("epoch"), junk), ("DEL", lease)]
 
     def repaired() -> bool:
-        return bool(stage.cluster.master.command("GET", EPOCH_KEY) != junk.encode())
+        return bool(
+            stage.servers.master.command("GET", stage.names.internal("epoch")) != junk.encode()
+        )
 
     return (yield from _damage(stage, commands, repaired))
 
 
 def _lease(stage: Stage, rng: random.Random) -> Steps:
     """Without an expiry, and of nobody."""
-    lease, junk = lease_of(rng.randrange(SHARDS)), rng.choice(["mine", "mine:abc", "gone:7", ""])
+    lease, junk = (
+        stage.names.lease(rng.randrange(SHARDS)),
+        rng.choice(["mine", "mine:abc", "gone:7", ""]),
+    )
 
     def taken_again() -> bool:
-        return stage.cluster.master.command("GET", lease) not in (None, junk.encode())
+        return stage.servers.master.command("GET", lease) not in (None, junk.encode())
 
     return (yield from _damage(stage, [("SET", lease, junk)], taken_again))
 
 
 def _member(stage: Stage, rng: random.Random) -> Steps:
-    commands = [("HSET", MEMBERS_KEY, "somebody", rng.choice(["", "abc", "1:2", "9" * 400]))]
+    commands = [
+        (
+            "HSET",
+            stage.names.internal("members"),
+            "somebody",
+            rng.choice(["", "abc", "1:2", "9" * 400]),
+        )
+    ]
 
     def gone() -> bool:
-        return not stage.cluster.master.command("HEXISTS", MEMBERS_KEY, "somebody")
+        return not stage.servers.master.command(
+            "HEXISTS", stage.names.internal("members"), "somebody"
+        )
 
     return (yield from _damage(stage, commands, gone))
 
@@ -93,18 +98,22 @@ def _member(stage: Stage, rng: random.Random) -> Steps:
 def _last(stage: Stage, rng: random.Random) -> Steps:
     """What the shard's last commit was, as the group remembers it."""
     consumer = consumer_of(rng.randrange(SHARDS))
-    if not stage.cluster.master.command("HEXISTS", COMMITS_KEY, consumer):
+    if not stage.servers.master.command("HEXISTS", stage.names.commits, consumer):
         return False
-    return (yield from _field_damaged(stage, COMMITS_KEY, consumer, rng))
+    return (yield from _field_damaged(stage, stage.names.commits, consumer, rng))
 
 
 def _mark(stage: Stage, rng: random.Random) -> Steps:
     """Of what cannot be a symbol: it is set aside under another name, until it is removed."""
     shard = rng.randrange(SHARDS)
-    marks, lease, name = marks_of(shard), lease_of(shard), bytes(rng.choices(range(128, 256), k=9))
+    marks, lease, name = (
+        stage.names.marks(shard),
+        stage.names.lease(shard),
+        bytes(rng.choices(range(128, 256), k=9)),
+    )
 
     def set_aside() -> bool:
-        aside = stage.cluster.master.command("HKEYS", QUARANTINE_KEY)
+        aside = stage.servers.master.command("HKEYS", stage.names.quarantine)
         return any(found.startswith(f"{consumer_of(shard)} ".encode()) for found in aside)
 
     bit = yield from _damage(stage, [("HSET", marks, name, "0"), ("DEL", lease)], set_aside)
@@ -122,7 +131,7 @@ def _field_damaged(stage: Stage, hash_key: str, field: str, rng: random.Random) 
     junk = rng.choice(JUNK)
 
     def repaired() -> bool:
-        return bool(stage.cluster.master.command("HGET", hash_key, field) != junk.encode())
+        return bool(stage.servers.master.command("HGET", hash_key, field) != junk.encode())
 
     return (yield from _damage(stage, [("HSET", hash_key, field, junk)], repaired))
 
@@ -131,6 +140,5 @@ def _damage(
     stage: Stage, commands: Sequence[Command], repaired: Callable[[], object], **note: str
 ) -> Steps:
     stage.note(f"bookkeeping: {commands}")
-    with stage.client() as client:
-        notes.act(client, commands, None, **note)
+    stage.act(commands, **note)
     return (yield from until_or(repaired))

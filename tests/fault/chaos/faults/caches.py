@@ -4,7 +4,6 @@ import json
 import random
 from typing import Final
 
-from tests.fault.chaos import notes
 from tests.fault.chaos.entries import new_candle
 from tests.fault.chaos.names import CACHE_PATTERN
 from tests.fault.chaos.notes import Command
@@ -35,18 +34,18 @@ SCORES: Final = ("inf", "-inf", "1e300", "-1", "0", "1746373200000")
 
 
 def cache_damaged(stage: Stage, rng: random.Random) -> Steps:
-    """Each for a symbol that nobody knows yet, which has its first candle in the same step."""
+    """Each for a symbol that nobody knows yet, which then has its first candle."""
     passed_over = stage.processes.said("is not used")
-    commands: list[Command] = []
+    candles: list[Command] = []
     for _ in range(rng.randint(1, MOST_AT_ONCE)):
         symbol = stage.new_symbol("CACHED")
         key = CACHE_PATTERN.replace("{symbol}", symbol)
-        commands.append(_cache(key, rng))
+        damaged = _cache(key, rng)
+        stage.servers.server_of(key).command(*damaged)
         candle = new_candle(symbol, stage.feeder.first_close_ms)
-        commands.append(("EXTRA", "payload", json.dumps(candle)))
-    stage.note(f"{len(commands) // 2} damaged caches, such as {commands[0]!r:.200}")
-    with stage.client() as client:
-        notes.act(client, commands)
+        candles.append(("EXTRA", "payload", json.dumps(candle)))
+    stage.note(f"{len(candles)} damaged caches, such as {damaged!r:.200}")
+    stage.act(candles)
     return (yield from until_or(lambda: stage.processes.said("is not used") > passed_over))
 
 

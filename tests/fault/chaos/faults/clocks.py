@@ -11,7 +11,7 @@ SLACK_S = 1.0
 
 def clock_of_redis_set(stage: Stage, rng: random.Random) -> Steps:
     """Back while a worker dies, its leases would live on for as long; on, all leases expire."""
-    master = stage.cluster.master
+    master = stage.servers.master
     offset_s = rng.choice([-300.0, -20.0, -LEASE_S, LEASE_S / 2, 3.0, 240.0])
     dies = rng.random() < 0.5
     if dies:

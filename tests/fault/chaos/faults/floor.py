@@ -7,25 +7,10 @@ the floor of every recovery: what was there before is not for this group.
 import json
 import random
 
-from tests.fault.chaos import notes
 from tests.fault.chaos.entries import new_candle
-from tests.fault.chaos.names import (
-    FINISHED_IDS_KEY,
-    GROUP,
-    INPUT,
-    SHARDS,
-    UNTOUCHED_SHARD,
-    consumer_of,
-    lease_of,
-    shard_of,
-)
+from tests.fault.chaos.names import GROUP, UNTOUCHED_SHARD, consumer_of
 from tests.fault.chaos.stage import Stage, Steps, until_or
 
-UNTOUCHED_SYMBOLS = [
-    symbol
-    for symbol in (f"UNTOUCHED{i:03d}" for i in range(20 * SHARDS))
-    if shard_of(symbol) == UNTOUCHED_SHARD
-][:2]
 CONSUMER = consumer_of(UNTOUCHED_SHARD)
 TRIES = 5
 CANDLES_BEFORE = 30
@@ -41,17 +26,16 @@ def feed_before_the_group(stage: Stage) -> None:
             json.dumps(new_candle(symbol, stage.feeder.first_close_ms + 60_000 * i)),
         )
         for i in times_ms
-        for symbol in UNTOUCHED_SYMBOLS
+        for symbol in stage.names.untouched()
     ]
-    with stage.client() as client:
-        notes.act(client, commands)
+    stage.act(commands)
 
 
 def consumer_deleted_at_once(stage: Stage, rng: random.Random) -> Steps:
     """While its holder is paused, so that it has been handed an entry and has not finished it."""
-    master = stage.cluster.master
+    master = stage.servers.master
     for attempt in range(TRIES):
-        token = master.command("GET", lease_of(UNTOUCHED_SHARD)) or b""
+        token = master.command("GET", stage.names.lease(UNTOUCHED_SHARD)) or b""
         holder = next(
             (w for w in stage.processes.able() if token.startswith(f"{w.name}:".encode())), None
         )
@@ -60,12 +44,11 @@ def consumer_deleted_at_once(stage: Stage, rng: random.Random) -> Steps:
             continue
         stage.processes.pause(holder)
         at_ms = stage.feeder.first_close_ms + 60_000 * (CANDLES_BEFORE + attempt)
-        candle = json.dumps(new_candle(rng.choice(UNTOUCHED_SYMBOLS), at_ms))
-        with stage.client() as client:
-            notes.act(client, [("EXTRA", "payload", candle)])
+        candle = json.dumps(new_candle(rng.choice(stage.names.untouched()), at_ms))
+        stage.act([("EXTRA", "payload", candle)])
         yield from until_or(lambda: _pending(stage) > 0, 1.0)
-        is_first = not master.command("HEXISTS", FINISHED_IDS_KEY, CONSUMER)
-        pending = master.command("XGROUP", "DELCONSUMER", INPUT, GROUP, CONSUMER)
+        is_first = not master.command("HEXISTS", stage.names.finished_ids, CONSUMER)
+        pending = master.command("XGROUP", "DELCONSUMER", stage.names.input, GROUP, CONSUMER)
         stage.note(f"{CONSUMER}, which has finished nothing, deleted with {pending} entries")
         if holder in stage.processes.workers:
             stage.processes.resume(holder)
@@ -75,5 +58,5 @@ def consumer_deleted_at_once(stage: Stage, rng: random.Random) -> Steps:
 
 def _pending(stage: Stage) -> int:
     with stage.client() as client:
-        consumers = client.xinfo_consumers(INPUT, GROUP)
+        consumers = client.xinfo_consumers(stage.names.input, GROUP)
     return sum(one["pending"] for one in consumers if one["name"] == CONSUMER.encode())

@@ -9,10 +9,9 @@ import json
 import random
 from typing import Final
 
-from tests.fault.chaos import notes
 from tests.fault.chaos.entries import new_candle
 from tests.fault.chaos.faults.servers import busiest
-from tests.fault.chaos.names import GROUP, INPUT
+from tests.fault.chaos.names import GROUP
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, some_worker, until, until_or
 
@@ -22,7 +21,7 @@ MOST: Final = 12
 
 def foreign_read(stage: Stage, rng: random.Random) -> Steps:
     """Redis 6.2 cannot tell how many entries were read without a trace, so there all are kept."""
-    without_a_trace = stage.cluster.master.version[0] != "6" and rng.random() < 0.8
+    without_a_trace = stage.servers.master.version[0] != "6" and rng.random() < 0.8
     paused = None
     if rng.random() < 0.7:
         # So that there are entries pending when a consumer is deleted.
@@ -50,12 +49,13 @@ def read_and_delete(stage: Stage, rng: random.Random, *, without_a_trace: bool) 
     ]
     read = ["XREADGROUP", "GROUP", GROUP, FOREIGN, "COUNT", str(len(symbols))]
     read += ["NOACK"] if without_a_trace else []
-    commands: list[Command] = [*entries, [*read, "STREAMS", INPUT, ">"]]
+    commands: list[Command] = [*entries, [*read, "STREAMS", stage.names.input, ">"]]
     deleted = [FOREIGN] if without_a_trace else []
     if rng.random() < 0.5 and (consumer := busiest(stage)) != FOREIGN:
         deleted.append(consumer)
-    commands += [("XGROUP", "DELCONSUMER", INPUT, GROUP, consumer) for consumer in deleted]
+    commands += [
+        ("XGROUP", "DELCONSUMER", stage.names.input, GROUP, consumer) for consumer in deleted
+    ]
     stage.note(f"{FOREIGN} reads {len(symbols)} entries, and {deleted} are deleted")
     taken = symbols if without_a_trace else []
-    with stage.client() as client:
-        notes.act(client, commands, what="taken", taken=taken)
+    stage.act(commands, what="taken", taken=taken)

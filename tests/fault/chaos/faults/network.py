@@ -36,7 +36,7 @@ def late_request(stage: Stage, rng: random.Random) -> Steps:
 
 
 def _mischief(stage: Stage, mischief: Mischief) -> Steps:
-    proxy = stage.cluster.proxy
+    proxy = stage.servers.proxy
     proxy.arm(mischief)
     yield from until_or(lambda: not proxy.is_armed(mischief))
     missed = proxy.disarm(mischief)

@@ -9,9 +9,7 @@ import json
 import random
 from typing import Final
 
-from tests.fault.chaos import notes
 from tests.fault.chaos.entries import MINUTE_MS, new_candle
-from tests.fault.chaos.names import WINDOW_PREFIX
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, until_or
 
@@ -30,8 +28,7 @@ def symbols_retire(stage: Stage, rng: random.Random) -> Steps:
         length = rng.randint(15, 30)
         stage.note(f"{length} candles of {symbols}, who then fall silent")
         times_ms = [at_ms + MINUTE_MS * i for i in range(length)]
-        with stage.client() as client:
-            notes.act(client, _candles(symbols, times_ms, rng), what="sleeps", sleepers=symbols)
+        stage.act(_candles(symbols, times_ms, rng), what="sleeps", sleepers=symbols)
         if rng.random() < 0.7:
             retired |= yield from until_or(lambda: _are_gone(stage, symbols), TIME_TO_RETIRE_S)
         at_ms = times_ms[-1] + RETIRE_AFTER_MS + rng.choice([0, 1, MINUTE_MS, RETIRE_AFTER_MS])
@@ -54,4 +51,6 @@ def _are_gone(stage: Stage, symbols: list[str]) -> bool:
     """Once all their candles are finished: before, there are no windows either."""
     if stage.group()["pending"] or not stage.everything_is_read():
         return False
-    return not stage.cluster.master.command("EXISTS", *(f"{WINDOW_PREFIX}{s}" for s in symbols))
+    return not stage.servers.master.command(
+        "EXISTS", *(f"{stage.names.window_prefix}{s}" for s in symbols)
+    )

@@ -7,7 +7,6 @@ the repair completes the commit.
 import random
 from typing import Final
 
-from tests.fault.chaos.names import COMMITS_KEY
 from tests.fault.chaos.servers import WORKERS_USER
 from tests.fault.chaos.stage import Stage, Steps, Waiting, aof_again, until, until_or
 
@@ -20,7 +19,7 @@ REASONS: Final = ("ACL LOG", "rename-command")
 
 
 def right_taken_away(stage: Stage, rng: random.Random) -> Steps:
-    master = stage.cluster.master
+    master = stage.servers.master
     command = rng.choice([*OF_COMMITS, *OF_COMMITS, *OF_ROUTING, *OF_OTHERS])
     stage.note(f"the right to {command} is taken away")
     master.command("ACL", "LOG", "RESET")
@@ -36,7 +35,7 @@ def right_taken_away(stage: Stage, rng: random.Random) -> Steps:
 
 def command_renamed(stage: Stage, rng: random.Random) -> Steps:
     """The log has the names of commands, so Redis starts from a snapshot, and without a log."""
-    master, ended = stage.cluster.master, stage.processes.excused_ends
+    master, ended = stage.servers.master, stage.processes.excused_ends
     command = rng.choice(OF_COMMITS)
     stage.note(f"Redis killed, to come back from a snapshot and without {command}")
     stage.processes.excuse(REASONS)
@@ -56,10 +55,10 @@ def command_renamed(stage: Stage, rng: random.Random) -> Steps:
 
 def _commits_are_complete(stage: Stage) -> Waiting:
     """By what was started after the repair."""
-    master, processes = stage.cluster.master, stage.processes
+    master, processes = stage.servers.master, stage.processes
 
     def complete() -> bool:
-        return not any(b":" in text for text in master.command("HVALS", COMMITS_KEY))
+        return not any(b":" in text for text in master.command("HVALS", stage.names.commits))
 
     # On a busy machine, a process takes long to start.
     yield from until(lambda: processes.able() or complete(), "a worker has started")

@@ -20,27 +20,25 @@ ARRIVES_S: Final = 0.02
 
 
 def rolled_back_alive(stage: Stage, rng: random.Random) -> Steps:
-    cluster, processes = stage.cluster, stage.processes
+    one, processes = stage.one_server, stage.processes
     noticed = processes.said(SAID)
-    behind = cluster.start_replica()
+    behind = one.start_replica()
     yield from until(lambda: behind.info()["master_link_status"] == "up", "the replica is in sync")
     behind.command("REPLICAOF", "NO", "ONE")
     began_s = time.monotonic()
     yield rng.uniform(0.1, 0.5)
     paused = yield from _paused_at_work(stage)
     stage.note(f"Redis goes back to older data; paused meanwhile: {[w.name for w in paused]}")
-    cluster.master.command("REPLICAOF", "127.0.0.1", behind.port)
-    yield from until(
-        lambda: cluster.master.info()["master_link_status"] == "up", "the data is back"
-    )
-    cluster.master.clock.set(began_s - time.monotonic())
-    cluster.master.command("REPLICAOF", "NO", "ONE")
-    cluster.remove(behind)
+    one.master.command("REPLICAOF", "127.0.0.1", behind.port)
+    yield from until(lambda: one.master.info()["master_link_status"] == "up", "the data is back")
+    one.master.clock.set(began_s - time.monotonic())
+    one.master.command("REPLICAOF", "NO", "ONE")
+    one.remove(behind)
     for worker in paused:
         if worker in processes.workers:
             processes.resume(worker)
     bit = yield from until_or(lambda: processes.said(SAID) > noticed)
-    cluster.master.clock.set(0.0)
+    one.master.clock.set(0.0)
     yield from aof_again(stage)
     return bit
 

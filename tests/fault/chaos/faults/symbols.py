@@ -14,16 +14,8 @@ from typing import Final, NamedTuple
 import redis
 
 from tests.fault.chaos import notes
-from tests.fault.chaos.entries import MINUTE_MS, SYMBOLS, new_candle
-from tests.fault.chaos.names import (
-    QUARANTINE_KEY,
-    RECORD_PREFIX,
-    STATE_PREFIX,
-    WINDOW_PREFIX,
-    lease_of,
-    marks_of,
-    shard_of,
-)
+from tests.fault.chaos.entries import MINUTE_MS, new_candle, symbols_of
+from tests.fault.chaos.names import Names
 from tests.fault.chaos.notes import Command
 from tests.fault.chaos.stage import Stage, Steps, until, until_or
 
@@ -74,21 +66,19 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
     damage = rng.choice(DAMAGES)
     stage.note(f"{symbol}: {damage.what}")
     with stage.client() as client:
-        do_damage(client, symbol, damage)
+        do_damage(client, stage.names, symbol, damage)
     noticed = yield from until_or(lambda: _is_set_aside(stage, symbol), TIME_TO_NOTICE_S)
     # At least one entry comes while it is set aside; later, it would only be late.
     candle = json.dumps(new_candle(symbol, stage.feeder.first_close_ms - MINUTE_MS))
-    with stage.client() as client:
-        notes.act(client, [("EXTRA", "payload", candle)])
+    stage.act([("EXTRA", "payload", candle)])
     yield rng.uniform(0.1, 1)
     starts_over = noticed and damage.key in ("window", "mark") and rng.random() < 0.5
     stage.note(f"{symbol}: repaired, {'without what it was' if starts_over else 'as it was'}")
     with stage.client() as client:
-        repair(client, symbol, damage.key, starts_over=starts_over)
+        repair(client, stage.names, symbol, damage.key, starts_over=starts_over)
     if not (yield from until_or(lambda: not _is_set_aside(stage, symbol), TIME_TO_GO_ON_S)):
         stage.complain(f"{symbol} is set aside {TIME_TO_GO_ON_S:.0f} s after its repair")
-    with stage.client() as client:
-        notes.act(client, [], symbol, what="goes on")
+    stage.act([], symbol, what="goes on")
     return noticed
 
 
@@ -97,16 +87,13 @@ def window_gone(stage: Stage, rng: random.Random) -> Steps:
     symbol = yield from _some_symbol(stage, rng)
     stage.note(f"{symbol}: its window is deleted")
     lost = stage.processes.said("windows of")
-    keys = _keys(symbol)
-    with stage.client() as client:
-        notes.act(
-            client, [("DEL", keys.window), ("DEL", keys.lease)], symbol, what="window starts over"
-        )
+    keys = _keys(stage.names, symbol)
+    stage.act([("DEL", keys.window), ("DEL", keys.lease)], symbol, what="window starts over")
     return (yield from until_or(lambda: stage.processes.said("windows of") > lost))
 
 
-def do_damage(client: redis.Redis, symbol: str, damage: Damage) -> None:
-    keys = _keys(symbol)
+def do_damage(client: redis.Redis, names: Names, symbol: str, damage: Damage) -> None:
+    keys = _keys(names, symbol)
     if damage.key == "mark":
         kept: Command = ("KEEP FIELD", keys.marks, symbol)
         name: Command = (keys.marks, symbol)
@@ -114,42 +101,44 @@ def do_damage(client: redis.Redis, symbol: str, damage: Damage) -> None:
         kept, name = ("KEEP", getattr(keys, damage.key)), (getattr(keys, damage.key),)
     done = [(command[0], *name, *command[2:]) for command in damage.commands]
     commands = [kept, *done, ("DEL", keys.lease)]
-    notes.act(client, commands, symbol, what="damaged", key=damage.key)
+    notes.act(client, names, commands, symbol, what="damaged", key=damage.key)
 
 
-def repair(client: redis.Redis, symbol: str, key: str, *, starts_over: bool = False) -> None:
+def repair(
+    client: redis.Redis, names: Names, symbol: str, key: str, *, starts_over: bool = False
+) -> None:
     """As it was; or without the key, so that the window, or the emission mark, starts over."""
-    keys = _keys(symbol)
+    keys = _keys(names, symbol)
     note = {"what": f"{key} starts over"} if starts_over else {"what": "repaired"}
     commands: list[Command]
     if key == "mark":
         commands = [("HDEL" if starts_over else "BACK FIELD", keys.marks, symbol)]
     else:
         commands = [("DEL" if starts_over else "BACK", getattr(keys, key))]
-    notes.act(client, commands, symbol, **note)
+    notes.act(client, names, commands, symbol, **note)
 
 
-def repair_all(client: redis.Redis) -> None:
+def repair_all(client: redis.Redis, names: Names) -> None:
     """What is still damaged, because a Redis that went back to older data forgot the repair."""
     is_damaged: dict[str, str] = {}
-    for note in notes.read(client):
+    for note in notes.read(client, names):
         match note:
             case {"what": "damaged", "symbol": symbol, "key": key}:
                 is_damaged[symbol] = key
             case {"what": "repaired" | "window starts over" | "mark starts over", "symbol": symbol}:
                 is_damaged.pop(symbol, None)
     for symbol, key in is_damaged.items():
-        repair(client, symbol, key)
+        repair(client, names, symbol, key)
 
 
-def _keys(symbol: str) -> Keys:
-    shard = shard_of(symbol)
+def _keys(names: Names, symbol: str) -> Keys:
+    shard = names.shard_of(symbol)
     return Keys(
-        f"{STATE_PREFIX}{symbol}",
-        f"{RECORD_PREFIX}{symbol}",
-        f"{WINDOW_PREFIX}{symbol}",
-        marks_of(shard),
-        lease_of(shard),
+        f"{names.state_prefix}{symbol}",
+        f"{names.record_prefix}{symbol}",
+        f"{names.window_prefix}{symbol}",
+        names.marks(shard),
+        names.lease(shard),
     )
 
 
@@ -161,17 +150,18 @@ def _some_symbol(stage: Stage, rng: random.Random) -> Generator[float, None, str
 
 def _in_order(stage: Stage) -> list[str]:
     """The symbols of the feeder that have a window and are not set aside."""
+    symbols = symbols_of(stage.names)
     with stage.client() as client, client.pipeline() as reads:
-        reads.hkeys(QUARANTINE_KEY)
-        for symbol in SYMBOLS:
-            reads.type(_keys(symbol).window)
+        reads.hkeys(stage.names.quarantine)
+        for symbol in symbols:
+            reads.type(_keys(stage.names, symbol).window)
         aside, *types = reads.execute()
     return [
         symbol
-        for symbol, kind in zip(SYMBOLS, types, strict=True)
+        for symbol, kind in zip(symbols, types, strict=True)
         if kind == b"list" and symbol.encode() not in aside
     ]
 
 
 def _is_set_aside(stage: Stage, symbol: str) -> bool:
-    return bool(stage.cluster.master.command("HEXISTS", QUARANTINE_KEY, symbol))
+    return bool(stage.servers.master.command("HEXISTS", stage.names.quarantine, symbol))

@@ -5,7 +5,7 @@ from typing import Final
 
 import redis
 
-from tests.fault.chaos.names import SHARDS, lease_of
+from tests.fault.chaos.names import SHARDS
 from tests.fault.chaos.stage import LEASE_S, Stage, Steps, some_worker, until
 from tests.fault.chaos.workers import Worker
 
@@ -65,7 +65,7 @@ def one_worker_less(stage: Stage, rng: random.Random) -> Steps:
 
 def _holds_shards(stage: Stage, worker: Worker) -> bool:
     try:
-        tokens = stage.cluster.master.command("MGET", *map(lease_of, range(SHARDS)))
+        tokens = stage.servers.master.command("MGET", *map(stage.names.lease, range(SHARDS)))
     except redis.RedisError:
         return False
     return any(token and token.startswith(f"{worker.name}:".encode()) for token in tokens)

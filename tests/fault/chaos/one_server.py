@@ -1,13 +1,17 @@
-"""The Redis side: the current master, and how another server takes its place."""
+"""One Redis, which workers reach through a proxy, and how another server takes its place."""
 
 from pathlib import Path
+from typing import Self
+
+import redis
 
 from tests.fault.chaos.clock import Clock
+from tests.fault.chaos.names import Names
 from tests.fault.chaos.proxy import Proxy
-from tests.fault.chaos.servers import RedisServer
+from tests.fault.chaos.servers import RedisServer, open_client
 
 
-class Cluster:
+class OneServer:
     def __init__(self, binary: Path, folder: Path, clock_library: Path, older: Path | None) -> None:
         """Begins with the `older` binary, if there is one, to be upgraded later."""
         self._newer = binary
@@ -20,10 +24,27 @@ class Cluster:
         self.master.start_from_aof()
         self.proxy = Proxy(self.master.port)
 
+    def client(self) -> redis.Redis:
+        """To the master itself, not through the proxy."""
+        return open_client(self.master.port)
+
     @property
-    def port(self) -> int:
-        """The master's own port, not the proxy's."""
+    def known_port(self) -> int:
         return self.master.port
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """For workers: how to connect."""
+        return {"redis_port": self.proxy.port}
+
+    def of(self, _names: Names) -> Self:
+        return self
+
+    def server_of(self, _key: str) -> RedisServer:
+        return self.master
+
+    def are_settled(self) -> bool:
+        return True
 
     def start_replica(self) -> RedisServer:
         replica = self._new()

@@ -1,0 +1,180 @@
+"""What commands show of a group with partitions: sums, and what is wrong with one of them."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from tests.support.candles import made_candles
+from tests.support.partitioned import feed_by_symbol
+from tests.support.small_workers import FILLED
+from tests.support.stepped_partitions import (
+    PARTITIONS,
+    SYMBOLS,
+    partition_workers,
+    settings_of_all,
+    work_all_off,
+)
+from tests.support.steps import SteppedWorker
+from worker.cli import main
+from worker.commands.plot.sources import from_stream
+from worker.commands.status import show_status
+from worker.commands.top.feed import MarketFollower
+from worker.commands.verify.command import verify
+from worker.engine.all_partitions import AllPartitions
+from worker.engine.status import read_status
+from worker.errors import CheckFailed, RedisUnusable
+from worker.local.redis_server import EmbeddedRedis
+from worker.store.connection import open_client
+
+pytestmark = pytest.mark.one_redis_version
+EVERY_STATE_IS_OLD: dict[str, Any] = {"max_state_age_s": float("inf"), "max_age_s": float("inf")}
+
+
+@pytest.fixture
+def workers(server: EmbeddedRedis, client: redis.Redis) -> list[SteppedWorker]:
+    """They have published states of all symbols."""
+    workers = partition_workers(server)
+    feed_by_symbol(client, made_candles(SYMBOLS, FILLED), PARTITIONS)
+    work_all_off(workers)
+    return workers
+
+
+def shown(
+    settings: Any, capsys: pytest.CaptureFixture[str], *, as_json: bool = False, **options: Any
+) -> str:
+    given: dict[str, Any] = {"max_lag": float("inf"), "max_age_s": float("inf")}
+    try:
+        show_status(settings, as_json=as_json, watch=False, with_shards=False, **given | options)
+    finally:
+        text = capsys.readouterr().out
+    return text
+
+
+def test_status_adds_up_the_partitions(
+    workers: list[SteppedWorker], client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """G8: the sums are those of the groups, each as XINFO GROUPS has it."""
+    settings = settings_of_all(workers[0])
+    feed_by_symbol(client, made_candles(SYMBOLS, FILLED + 2)[-8:-1], PARTITIONS)
+    workers[1].fetch()
+    document = json.loads(shown(settings, capsys, as_json=True))
+    assert (document["lag"], document["pending"]) == (4, 3)
+    assert document["counters"]["applied"] == FILLED * len(SYMBOLS)
+    assert {one["symbol"] for one in document["symbols"]} == set(SYMBOLS)
+    assert [(one["lag"], one["pending"]) for one in document["partitions"]] == [(4, 0), (0, 3)]
+    assert [one["held"] for one in document["partitions"]] == [16, 16]
+    lines = shown(settings, capsys).splitlines()
+    assert lines[0].endswith("market.klines:{p00} to {p01}")
+    assert lines[1].startswith("lag 4  pending 3  ")
+    assert lines[2] == "partitions  2, most unfinished in {p00}: 4"
+    assert lines[4].startswith("shards  32 of 32 held")
+    assert any(line.endswith("32 in 2 partitions") for line in lines)
+    with pytest.raises(CheckFailed, match="7 entries are unfinished"):
+        shown(settings, capsys, max_lag=6)
+
+
+def test_without_partitions_the_json_has_no_word_of_them(
+    server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = SteppedWorker(server, "one")
+    alone.keep()
+    text = shown(alone.settings, capsys, as_json=True)
+    assert "partition" not in text
+
+
+def test_a_partition_that_cannot_be_read_is_named_and_the_others_are_shown(
+    workers: list[SteppedWorker], client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of_all(workers[0])
+    client.delete(workers[1].keys.input)
+    with pytest.raises(RedisUnusable, match=r"^1 of 2 partitions cannot be read, such as {p01}: "):
+        shown(settings, capsys)
+    with pytest.raises(RedisUnusable):
+        shown(settings, capsys, as_json=True)
+    findings = {finding.subject: finding for finding in verify(settings, **EVERY_STATE_IS_OLD)}
+    assert findings["{p01}"].verdict == "FAIL"
+    assert findings["recomputed"].text.startswith("2 of 2 states")
+
+
+def test_a_node_that_does_not_answer_costs_its_own_partitions(
+    workers: list[SteppedWorker],
+) -> None:
+    settings = settings_of_all(workers[0])
+
+    def opened(part: Any) -> Any:
+        is_first = part.keys.input == workers[0].keys.input
+        return open_client(
+            part if is_first else msgspec.structs.replace(part, redis_port=1), block_s=0
+        )
+
+    every = AllPartitions(settings, opened)
+    first, second = every.ask(lambda client, part: read_status(client, part).group)
+    assert (first.found, first.trouble) == ("marketstate", "")
+    assert second.found is None
+    assert "cannot be reached" in second.trouble or "refused" in second.trouble
+    every.close()
+
+
+def test_verify_judges_every_partition(workers: list[SteppedWorker], client: redis.Redis) -> None:
+    settings = settings_of_all(workers[0])
+    findings = {finding.subject: finding for finding in verify(settings, **EVERY_STATE_IS_OLD)}
+    assert {finding.verdict for finding in findings.values()} <= {"ok", "skip"}, findings
+    assert findings["recomputed"].text.startswith("4 of 4 states")
+    client.delete(workers[1].keys.output_stream)
+    client.rpop(workers[0].keys.window("SOLUSDT"))
+    findings = {finding.subject: finding for finding in verify(settings, **EVERY_STATE_IS_OLD)}
+    assert findings["{p01} output stream"].verdict == "FAIL"
+    assert findings["{p00} output stream"].verdict == "ok"
+    assert findings["SOLUSDT"].verdict == "FAIL"
+    assert findings["recomputed"].text.startswith("3 of 4 states")
+
+
+def test_check_says_once_what_is_the_same_in_all_partitions(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MARKETSTATE_REDIS_PORT", str(server.port))
+    monkeypatch.setenv("MARKETSTATE_PARTITIONS", "3")
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("market.klines:{p*} has no entries" in line for line in lines) == 1, lines
+    # The first partition also looks for a group without partitions.
+    assert all("{p0" not in line for line in lines if " rights: " not in line), lines
+    client.set("quantum:marketstate-worker:marketstate:{p01}:meta", "not a hash")
+    assert main(["check"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("FAIL {p01} worker: the key quantum:") for line in lines), lines
+    assert any(line.startswith("ok   {p00}, {p02} keys: all of the") for line in lines), lines
+
+
+def test_top_shows_the_markets_of_all_partitions(
+    workers: list[SteppedWorker], client: redis.Redis
+) -> None:
+    follower = MarketFollower(settings_of_all(workers[0]))
+    follower.start()
+    follower.stop()
+    view = follower.view
+    assert set(view.markets) == set(SYMBOLS)
+    assert view.status is not None
+    assert view.status.counters["applied"] == FILLED * len(SYMBOLS)
+    client.delete(workers[1].keys.meta)
+    client.xgroup_destroy(workers[1].keys.input, "marketstate")
+    follower = MarketFollower(settings_of_all(workers[0]))
+    follower.start()
+    follower.stop()
+    assert set(follower.view.markets) == set(SYMBOLS)
+    assert follower.view.status_trouble == "{p01} no group yet"
+
+
+def test_plot_finds_the_partition_of_a_symbol(workers: list[SteppedWorker]) -> None:
+    found = from_stream(["ETHUSDT", "SOLUSDT"], settings_of_all(workers[0]), 100)
+    assert {symbol: len(series.times_ms) for symbol, series in found.items()} == {
+        "ETHUSDT": 2,
+        "SOLUSDT": 2,
+    }
+    assert set(from_stream([], settings_of_all(workers[0]), 100)) == set(SYMBOLS)

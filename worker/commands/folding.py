@@ -1,0 +1,60 @@
+"""What is the same in several partitions is shown once, with the tags that it is about."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from worker.engine.all_partitions import ANY_TAG, AllPartitions
+from worker.engine.invented import TITLE, invented
+from worker.engine.preflight import Finding
+from worker.engine.status_of_all import tags_in_words
+from worker.settings import Settings
+from worker.store.connection import Client
+
+# More lines than that, of what is well, are one line with an example.
+MOST_WORDINGS: Final = 3
+
+
+def folded(found: Sequence[tuple[str, Sequence[Finding]]], partitions: int | None) -> list[Finding]:
+    """`found` are the findings of each partition, with its tag. Without partitions: as they are."""
+    if partitions is None:
+        return [finding for _, findings in found for finding in findings]
+    tags: dict[Finding, list[str]] = {}
+    for name, findings in found:
+        for finding in findings:
+            alike = Finding(*(part.replace(name, ANY_TAG) for part in finding))
+            tags.setdefault(alike, []).append(name)
+    wordings = Counter(finding.subject for finding in tags if finding.verdict == "ok")
+    shown: dict[Finding, list[str]] = {}
+    example_of: dict[str, Finding] = {}
+    for finding, names in tags.items():
+        line = finding
+        if finding.verdict == "ok" and wordings[finding.subject] > MOST_WORDINGS:
+            example = finding._replace(text=f"in {names[0]}: {finding.text}")
+            line = example_of.setdefault(finding.subject, example)
+        others = shown.setdefault(line, [])
+        others += [name for name in names if name not in others]
+    return [_said_of(finding, names, partitions) for finding, names in shown.items()]
+
+
+def _said_of(finding: Finding, tags: Sequence[str], partitions: int) -> Finding:
+    """With the tags, unless they are all."""
+    if len(tags) == 1:
+        finding = Finding(*(part.replace(ANY_TAG, tags[0]) for part in finding))
+    if len(tags) == partitions:
+        return finding
+    return finding._replace(subject=f"{tags_in_words(tags, partitions)} {finding.subject}")
+
+
+def invented_anywhere(every: AllPartitions, settings: Settings) -> list[Finding]:
+    """What `invented` says of all partitions: a failure where it is recent."""
+    answers = every.ask(_invented)
+    found = [(answer.tag, answer.found or []) for answer in answers]
+    return folded(found, settings.partitions)
+
+
+def _invented(client: Client, settings: Settings) -> list[Finding]:
+    return [
+        Finding("FAIL" if found.is_recent else "warn", TITLE, found.text)
+        for found in invented(client, settings)
+    ]

@@ -1,0 +1,66 @@
+"""A stream that is appended to: whether it may be, and whether its workers keep up."""
+
+import math
+import time
+from typing import Any, Final
+
+from worker.commands.gather.reading import ENTRIES_AT_ONCE
+from worker.engine.status import in_words, unfinished
+from worker.errors import ConfigurationError, WrongKeyType
+from worker.keys import Keys
+from worker.log import log
+from worker.store.connection import Client
+
+POLL_S: Final = 0.05
+# After a look at the backlog, Redis is left alone for so many times as long as the look took.
+PAUSE_IN_LOOKS: Final = 10
+
+
+class Target:
+    def __init__(self, client: Client, keys: Keys, max_length: float, max_backlog: float) -> None:
+        """`keys` are those of the workers, whose input it is. Raises WrongKeyType, and
+        ConfigurationError if others' entries would be trimmed unasked.
+        """
+        self._client = client
+        self._keys = keys
+        self._most = max_backlog - ENTRIES_AT_ONCE
+        self._backlog = math.inf
+        """An upper bound; read from Redis only when it matters."""
+        self._is_behind = False
+        self.pause_s = POLL_S
+        """For how long to leave Redis alone if the workers are behind."""
+        self._check(max_length)
+
+    def appended(self, entries: int) -> None:
+        self._backlog += entries
+
+    def has_room(self) -> bool:
+        """Whether the workers keep up. Without workers, the target is filled."""
+        if self._backlog <= self._most:
+            return True
+        began_s = time.monotonic()
+        found = unfinished(self._client, self._keys, self._most)
+        self.pause_s = max(POLL_S, PAUSE_IN_LOOKS * (time.monotonic() - began_s))
+        self._backlog, at_least = found or (0, False)
+        was_behind, self._is_behind = self._is_behind, self._backlog > self._most
+        if self._is_behind and not was_behind:
+            log.warning(
+                "the workers have %s entries of %s unfinished; waiting until they keep up",
+                in_words(int(self._backlog), at_least=at_least),
+                self._keys.input,
+            )
+        elif was_behind and not self._is_behind:
+            log.info("the workers keep up again")
+        return not self._is_behind
+
+    def _check(self, limit: float) -> None:
+        target = self._keys.input
+        kind: Any = self._client.type(target)
+        if kind not in (b"stream", b"none"):
+            raise WrongKeyType(f"the key {target} holds a {kind.decode()}, not a stream")
+        length: Any = self._client.xlen(target)
+        if length > 1.1 * limit + ENTRIES_AT_ONCE:
+            raise ConfigurationError(
+                f"{target} has {length:,} entries, and would be trimmed to about {limit:,.0f}: "
+                "give --max-length"
+            )

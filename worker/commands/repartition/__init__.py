@@ -1,0 +1,1 @@
+"""`marketstate repartition`: moves what a group keeps of its symbols to other partitions."""

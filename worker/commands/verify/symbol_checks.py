@@ -1,0 +1,94 @@
+"""Judges every symbol of a partition, and sums up over all of them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import redis
+from redis.client import Pipeline
+
+from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from worker.engine.mark import parse_mark
+from worker.engine.preflight import Finding
+from worker.engine.published import published_of, queue_reads_of
+from worker.settings import Settings
+from worker.store.clock import clock_ms
+from worker.store.connection import Client
+from worker.store.snapshot import read_together
+
+_SUMMARIES: Final = {
+    COMPLETE: "have all fields, and fields and record agree",
+    FRESH: "are fresh",
+    RECOMPUTED: "are byte for byte what their window gives",
+}
+
+
+class OfSymbols(NamedTuple):
+    """What was found of the symbols of one partition."""
+
+    findings: list[Finding]
+    counts: dict[str, Counter[str]]
+    """Check -> verdict -> states."""
+    tracked: int
+
+
+def judge_all(client: Client, settings: Settings, tracked: set[str], judge: Judge) -> OfSymbols:
+    findings = []
+    counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
+    for symbol in sorted(tracked):
+        held = _held(client, settings, symbol)
+        if isinstance(held, str):
+            findings.append(Finding("FAIL", symbol, held))
+            continue
+        for check, verdict, text in judge.judge(held):
+            counts[check][verdict] += 1
+            if text:
+                findings.append(Finding(verdict, symbol, text))
+    return OfSymbols(findings, counts, len(tracked))
+
+
+def summaries(every: Sequence[OfSymbols]) -> Iterator[Finding]:
+    """The problems with single symbols, then one line for each check."""
+    for each in every:
+        yield from each.findings
+    tracked = sum(each.tracked for each in every)
+    for check, meaning in _SUMMARIES.items():
+        counts = sum((each.counts[check] for each in every), Counter[str]())
+        yield _summary(check, meaning, counts, tracked)
+
+
+def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
+    """What Redis holds of the symbol, or why it cannot be read."""
+    keys = settings.keys
+
+    def ask(reads: Pipeline) -> None:
+        reads.time()
+        reads.hget(keys.marks(settings.shard_of(symbol)), symbol)
+        queue_reads_of(reads, keys, symbol)
+        reads.lrange(keys.window(symbol), 0, -1)
+
+    time, mark, fields, encoded, window = read_together(client, ask, raise_on_error=False)
+    if isinstance(fields, redis.RedisError):
+        return f"{keys.state(symbol)} cannot be read: {fields}"
+    if isinstance(encoded, redis.RedisError):
+        return f"{keys.record(symbol)} cannot be read: {encoded}"
+    if isinstance(window, redis.RedisError):
+        return f"{keys.window(symbol)} cannot be read: {window}"
+    try:
+        last_emitted_ms = parse_mark(b"0" if mark is None else mark).close_time_ms
+    except ValueError as error:
+        return f"its mark is damaged: {error}"
+    published = published_of(fields, encoded)
+    return Held(symbol, clock_ms(time), last_emitted_ms, published, b"".join(window))
+
+
+def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:
+    published = counts.total()
+    text = f"{counts['ok']} of {published} states {meaning}"
+    if counts["skip"]:
+        text += f"; {counts['skip']} cannot be judged"
+    if tracked > published:
+        text += f"; symbols without a state yet: {tracked - published}"
+    if counts["FAIL"]:
+        return Finding("FAIL", check, text)
+    return Finding("ok" if counts["ok"] else "skip", check, text)

@@ -1,0 +1,156 @@
+"""The status of all partitions: their sum, and a line for each."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from schemas.partitions import tag
+from worker.engine.all_partitions import Answer
+from worker.engine.status import ShardStatus, Status, WorkerStatus
+from worker.settings import Settings
+
+_NOT_READ: Final = "cannot be read"
+
+
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """What a sum does not show of one partition."""
+
+    partition: str
+    """Its tag, such as `{p07}`."""
+    stream: str
+    lag: int
+    lag_at_least: bool
+    pending: int
+    oldest_unfinished_s: float
+    shards: int
+    held: int
+    """Shards that a worker holds."""
+    workers: int
+    """That hold some of them."""
+    symbols: int
+    set_aside: int
+    broken_commits: int
+    trouble: str
+    """Why it cannot be read; empty if it can. Then all numbers are 0."""
+
+    @property
+    def needs_a_look(self) -> str:
+        """What is wrong with it, in a few words; empty if nothing is."""
+        if self.trouble:
+            return f"{_NOT_READ}: {self.trouble}"
+        found = []
+        if self.held < self.shards:
+            found.append(f"{self.held} of {self.shards} shards held")
+        if self.set_aside:
+            found.append(f"set aside: {self.set_aside}")
+        if self.broken_commits:
+            found.append(f"broken commits: {self.broken_commits}")
+        return ", ".join(found)
+
+
+def line_of(answer: Answer[Status]) -> PartitionStatus:
+    status = answer.found
+    if status is None:
+        stream = answer.settings.keys.input
+        return PartitionStatus(
+            answer.tag, stream, 0, False, 0, 0.0, 0, 0, 0, 0, 0, 0, answer.trouble
+        )
+    holders = [one.holder for one in status.shards if one.holder]
+    return PartitionStatus(
+        partition=answer.tag,
+        stream=status.stream,
+        lag=status.lag,
+        lag_at_least=status.lag_at_least,
+        pending=status.pending,
+        oldest_unfinished_s=status.oldest_unfinished_s,
+        shards=len(status.shards),
+        held=len(holders),
+        workers=len(set(holders)),
+        symbols=len(status.symbols),
+        set_aside=len(status.quarantine),
+        broken_commits=len(status.broken_commits),
+        trouble="",
+    )
+
+
+def summed(settings: Settings, answers: Sequence[Answer[Status]]) -> Status:
+    """Over the partitions that answered. Without partitions, the only status as it is."""
+    found = [(each.tag, each.found) for each in answers if each.found is not None]
+    every = [status for _, status in found]
+    if settings.partitions is None:
+        return every[0]
+    counters: Counter[str] = Counter()
+    for status in every:
+        counters.update(status.counters)
+    return Status(
+        group=every[0].group,
+        stream=_streams(answers),
+        lag=sum(status.lag for status in every),
+        lag_at_least=any(status.lag_at_least for status in every),
+        pending=sum(status.pending for status in every),
+        oldest_unfinished_s=max(status.oldest_unfinished_s for status in every),
+        shards=[
+            msgspec.structs.replace(shard, partition=name)
+            for name, status in found
+            for shard in status.shards
+        ],
+        workers=list(_workers(found)),
+        counters=dict(counters),
+        broken_commits=[
+            msgspec.structs.replace(commit, shards=[f"{name} {one}" for one in commit.shards])
+            for name, status in found
+            for commit in status.broken_commits
+        ],
+        symbols=sorted(
+            (one for status in every for one in status.symbols),
+            key=lambda one: (one.last_emitted_ms or 0, one.symbol),
+        ),
+        quarantine=dict(sorted(pair for status in every for pair in status.quarantine.items())),
+        quarantine_hidden="; ".join(
+            status.quarantine_hidden for status in every if status.quarantine_hidden
+        ),
+        other_programs=[text for status in every for text in status.other_programs],
+        closes_needed=every[0].closes_needed,
+    )
+
+
+def tags_in_words(tags: Sequence[str], partitions: int | None) -> str:
+    """`{p00}-{p03}, {p07}`."""
+    order = {tag(i): i for i in range(partitions or 0)}
+    runs: list[list[str]] = []
+    for name in sorted(tags, key=order.__getitem__):
+        if runs and order[name] == order[runs[-1][-1]] + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _streams(answers: Sequence[Answer[Status]]) -> str:
+    first, last = answers[0], answers[-1]
+    more = f" to {last.tag}" if last is not first else ""
+    return f"{first.settings.keys.input}{more}"
+
+
+def _workers(found: Sequence[tuple[str, Status]]) -> Iterator[WorkerStatus]:
+    """Each once, with all it holds."""
+    seen_s: dict[str, float] = {}
+    held: dict[str, dict[str, list[int]]] = {}
+    for name, status in found:
+        for one in status.workers:
+            before_s = seen_s.get(one.worker_id, one.seen_s_ago)
+            seen_s[one.worker_id] = max(before_s, one.seen_s_ago)
+            held.setdefault(one.worker_id, {})[name] = one.shards
+    for worker_id in sorted(held):
+        yield WorkerStatus(worker_id, [], seen_s[worker_id], held[worker_id])
+
+
+def free_shards(shards: Iterable[ShardStatus]) -> dict[str, list[int]]:
+    """Tag -> the shards that nobody holds; the tag is empty without partitions."""
+    free: dict[str, list[int]] = {}
+    for one in shards:
+        if not one.holder:
+            free.setdefault(one.partition, []).append(one.shard)
+    return free
