@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from tests.support.processes import give_children_the_default_signals
-from tests.support.redis_versions import oldest_server
 from tests.support.redis_cluster import LocalCluster
+from tests.support.redis_versions import oldest_server
 from tests.support.service_manager import Manager
 from worker.local.redis_server import NONE_FOUND, EmbeddedRedis, installed_server, packaged_server
 from worker.log import log
