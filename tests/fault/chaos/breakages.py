@@ -163,6 +163,7 @@ BREAKAGES: Final = {
                 "worker/engine/commit.py",
                 "return self._scripts.commit(*self._plan(changes, commit_id))",
                 """import time
+        time.sleep(0.1)  # so that a move begins before a commit, and not before anything else
         plan = self._plan(changes, commit_id)
         scripts = self._scripts
         while True:
