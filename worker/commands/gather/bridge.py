@@ -28,10 +28,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.entry_id import parse_entry_id
+from worker.commands.gather.destination import Destination
 from worker.commands.gather.reading import BLOCK_S, ENTRIES_AT_ONCE, GroupReader, Read
 from worker.commands.gather.sources import Sources
 from worker.commands.gather.taken import GATHERED, LOST
-from worker.commands.gather.target import Target
 from worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
 from worker.engine.plan import binary
 from worker.errors import RolledBack, WrongKeyType
@@ -52,7 +52,7 @@ class _Partition(NamedTuple):
     client: Client
     scripts: Scripts
     settings: Settings
-    target: Target
+    destination: Destination
 
 
 class Bridge:
@@ -81,8 +81,8 @@ class Bridge:
         self._partitions = []
         for part in settings.each_partition():
             client = connection.open_client(part, block_s=0)
-            target = Target(client, part.keys, max_length, max_backlog)
-            self._partitions.append(_Partition(client, Scripts(client), part, target))
+            destination = Destination(client, part.keys, max_length, max_backlog)
+            self._partitions.append(_Partition(client, Scripts(client), part, destination))
         self._reader = GroupReader(self._client, self._scripts, self._keys, sources)
         self._note_all_s = -math.inf
         self._positions: dict[int, str] | None = None
@@ -103,9 +103,9 @@ class Bridge:
         if self._positions is None and self._sources.streams:
             self._positions = self._read_positions()
             self._bring_again(self._positions)
-        behind = [each.target for each in self._partitions if not each.target.has_room()]
+        behind = [each.destination for each in self._partitions if not each.destination.has_room()]
         if behind:
-            stop.sleep(max(target.pause_s for target in behind))
+            stop.sleep(max(destination.pause_s for destination in behind))
             return
         entries = self._reader.read()
         if entries:
@@ -127,7 +127,7 @@ class Bridge:
 
     def _append(self, partition: int, entries: Sequence[list[bytes]], position: str) -> None:
         """Raises RolledBack if it is not where we left it."""
-        _, scripts, settings, target = self._partitions[partition]
+        _, scripts, settings, destination = self._partitions[partition]
         known = self._positions or {}
         reply: Any = scripts.bridge_write(
             keys=[settings.keys.input, self._keys.positions(partition)],
@@ -146,7 +146,7 @@ class Bridge:
             key, kind = (part.decode(errors="replace") for part in reply[1:])
             raise WrongKeyType(f"the key {key} holds a {kind}; it cannot be written to")
         known[partition] = position
-        target.appended(len(entries))
+        destination.appended(len(entries))
 
     def _by_partition(self, entries: Iterable[Read]) -> dict[int, list[list[bytes]]]:
         found: dict[int, list[list[bytes]]] = defaultdict(list)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from worker.commands.gather.closing import Closing
+from worker.commands.gather.destination import Destination
 from worker.commands.gather.judging import Judge
 from worker.commands.gather.reading import BLOCK_S, GroupReader
 from worker.commands.gather.sources import Sources
 from worker.commands.gather.taken import Batch, Taken
-from worker.commands.gather.target import Target
 from worker.engine.plan import binary
 from worker.errors import WrongKeyType
 from worker.keys import GatherKeys
@@ -51,7 +51,7 @@ class Session:
         self._client = connection.open_client(settings, block_s=BLOCK_S)
         self._scripts = Scripts(self._client)
         workers_keys = replace(settings.keys, input=plan.target)
-        self._target = Target(self._client, workers_keys, plan.max_length, plan.max_backlog)
+        self._target = Destination(self._client, workers_keys, plan.max_length, plan.max_backlog)
         self._reader = GroupReader(self._client, self._scripts, self._keys, sources)
         known: Any = self._client.hgetall(self._keys.exchanges)
         exchanges = {symbol.decode(): exchange.decode() for symbol, exchange in known.items()}

@@ -16,7 +16,7 @@ POLL_S: Final = 0.05
 PAUSE_IN_LOOKS: Final = 10
 
 
-class Target:
+class Destination:
     def __init__(self, client: Client, keys: Keys, max_length: float, max_backlog: float) -> None:
         """`keys` are those of the workers, whose input it is. Raises WrongKeyType, and
         ConfigurationError if others' entries would be trimmed unasked.
@@ -35,7 +35,7 @@ class Target:
         self._backlog += entries
 
     def has_room(self) -> bool:
-        """Whether the workers keep up. Without workers, the target is filled."""
+        """Whether the workers keep up. Without workers, the stream is filled."""
         if self._backlog <= self._most:
             return True
         began_s = time.monotonic()
@@ -54,13 +54,13 @@ class Target:
         return not self._is_behind
 
     def _check(self, limit: float) -> None:
-        target = self._keys.input
-        kind: Any = self._client.type(target)
+        stream = self._keys.input
+        kind: Any = self._client.type(stream)
         if kind not in (b"stream", b"none"):
-            raise WrongKeyType(f"the key {target} holds a {kind.decode()}, not a stream")
-        length: Any = self._client.xlen(target)
+            raise WrongKeyType(f"the key {stream} holds a {kind.decode()}, not a stream")
+        length: Any = self._client.xlen(stream)
         if length > 1.1 * limit + ENTRIES_AT_ONCE:
             raise ConfigurationError(
-                f"{target} has {length:,} entries, and would be trimmed to about {limit:,.0f}: "
+                f"{stream} has {length:,} entries, and would be trimmed to about {limit:,.0f}: "
                 "give --max-length"
             )
