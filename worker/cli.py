@@ -5,6 +5,7 @@ given command is imported, so that it does not pay for what others need.
 """
 
 import argparse
+import difflib
 import errno
 import importlib
 import io
@@ -14,7 +15,7 @@ import traceback
 from importlib.metadata import version
 from typing import Final
 
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError, WorkerError
 from worker.settings import under_journal
 
 COMMANDS: Final = {
@@ -55,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         # As on standard error: a symbol that the terminal cannot show must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options = _parser(given).parse_args(given)
+        options, unknown = _parser(given).parse_known_args(given)
+        if unknown:
+            options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
         exit_code: int = options.command(options)
         return exit_code
     except WorkerError as error:
@@ -81,6 +84,10 @@ def _give_up_output(error: OSError) -> int:
 
 
 def _parser(given: list[str]) -> argparse.ArgumentParser:
+    # The first word that is not an option is the command.
+    command = next((word for word in given if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise ConfigurationError(_unknown(command))
     parser = argparse.ArgumentParser(
         prog="marketstate",
         description="Market states from a Redis stream of closed candles. Settings are "
@@ -92,9 +99,16 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         command_parser = commands.add_parser(
             name, help=text, description=f"{text[0].upper()}{text[1:]}."
         )
-        # The first word that is not an option is the command; the others only need a help line.
-        if name == next((word for word in given if not word.startswith("-")), None):
+        # The others only need a help line.
+        if name == command:
             module = importlib.import_module(f"worker.commands.{module_name}")
             module.add_options(command_parser)
-            command_parser.set_defaults(command=module.command)
+            # A mistake is answered with the usage of the command, not with that of all.
+            command_parser.set_defaults(command=module.command, refuse=command_parser.error)
     return parser
+
+
+def _unknown(command: str) -> str:
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else "marketstate --help lists all"
+    return f"{command!r} is not a command; {hint}"
