@@ -124,7 +124,7 @@ def test_a_redis_outage_is_shown_until_it_is_back(
         assert not any("BTCUSDT" in line for line in terminal.screen), "it came back empty"
 
 
-def test_a_user_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
+def test_a_user_who_may_only_read_the_outputs_sees_the_markets_and_the_reason(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     SteppedWorker(server, "one").keep()
@@ -133,7 +133,8 @@ def test_a_user_who_may_only_read_the_outputs_sees_the_markets_and_dashes(
     set_user(client, user, "only-reads")
     with top(server, redis_username=user, redis_password="only-reads") as terminal:
         terminal.wait_for("BTCUSDT")
-        assert "workers -  lag -  pending -" in terminal.screen[1]
+        reason = "(this user is not allowed to read the group)"
+        assert terminal.screen[1].rstrip() == f"states/min 1  {reason}"
         assert "this user is not allowed to read the group" in terminal.screen[1]
 
 

@@ -257,11 +257,10 @@ def test_an_old_state_is_marked() -> None:
     assert "!2m" in drawn(view, after_ms=2 * MINUTE_MS + 1_000)[4]
 
 
-def test_an_unknown_value_is_a_dash_with_the_reason() -> None:
+def test_what_is_unknown_is_left_out_with_the_reason() -> None:
     lines = drawn(view_of({}, trouble="Redis is away", unreadable=2))
     assert "retrying: Redis is away" in lines[0]
-    assert lines[1].startswith("workers -  lag -  pending -  candles/min -  states/min 0")
-    assert "(no group yet)" in lines[1]
+    assert lines[1].startswith("states/min 0  (no group yet)")
     assert "2 entries are not records of this version" in lines[1]
     assert "no states yet in quantum:stream:marketstate" in lines[4]
 
@@ -393,6 +392,7 @@ def test_a_regime_that_never_changed_is_told_and_what_the_regimes_are() -> None:
     same = [make_record(symbol, i) for i in (0, 1) for symbol in ("AAA", "BBB")]
     told = "   chop throughout: see marketstate calibrate"
     assert drawn(view_of(markets_of(*same)))[2].endswith(told)
+    assert drawn(view_of(markets_of(*same)), size=(80, 24))[2].endswith("   chop throughout")
     for others in (same[:2], [*same, make_record("BBB", 2, "mr")], [*same, make_record("C", 0)]):
         assert "throughout" not in drawn(view_of(markets_of(*others)))[2]
     look = Look()

@@ -112,7 +112,7 @@ class Screen:
         lines = [
             _first_line(view, self._where, width, now_ms),
             _group_line(view),
-            self._legend(view.markets.values(), look, len(rows), found),
+            self._legend(view.markets.values(), look, len(rows), found, width),
             names,
             *body,
             _footer(look),
@@ -121,7 +121,9 @@ class Screen:
             line.truncate(width)
         return Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
 
-    def _legend(self, markets: Iterable[Market], look: Look, rows: int, found: int) -> Text:
+    def _legend(
+        self, markets: Iterable[Market], look: Look, rows: int, found: int, width: int
+    ) -> Text:
         every = list(markets)
         counts = Counter(market.record.regime for market in every)
         line = Text()
@@ -132,7 +134,10 @@ class Screen:
         place = f"{look.first + 1}-{look.first + rows} of {found}" if rows else "none"
         line.append(f"rows {place}{matching}")
         if len(counts) == 1 and all(map(_never_changed, every)):
-            line.append(f"   {throughout(shown(next(iter(counts))))}")
+            hint = f"   {throughout(shown(next(iter(counts))))}"
+            # Where there is no room for what to do, there may be some for the fact.
+            fits = line.cell_len + len(hint) <= width
+            line.append(hint if fits else hint.partition(":")[0])
         return line
 
     def _names(self, columns: list[Column], bar: int, look: Look) -> Text:
@@ -217,6 +222,8 @@ def _group_line(view: View) -> Text:
     line = Text()
     is_late = status is not None and status.lag > 0 and status.oldest_unfinished_s > _LATE_S
     for name, value in facts.items():
+        if value is None:
+            continue  # the reason needs the room
         line.append(f"{name} ")
         # White on red is also distinct without colour.
         style = "bold white on red" if name == "lag" and is_late else "bold"
@@ -229,9 +236,7 @@ def _group_line(view: View) -> Text:
     return line
 
 
-def _in_figures(value: float | str | None) -> str:
-    if value is None:
-        return "-"
+def _in_figures(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.0f}"
 
 
