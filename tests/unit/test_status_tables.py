@@ -79,7 +79,8 @@ def test_a_watched_status_fits_and_the_backlog_is_at_the_top(
 def test_nothing_but_symbols_and_workers_is_cut_at_80x24(number: int) -> None:
     lines = tables(STATES[number], Size(80, 24), with_shards=False)
     assert len(lines) < 24
-    for wanted in ("shards  ", "counters  applied 123456", "gaps 123463", "worker ", "symbol"):
+    workers = "worker " if STATES[number].workers else "no workers"
+    for wanted in ("shards  ", "counters  applied 123456", "gaps 123463", workers, "symbol"):
         assert wanted in text(lines), lines
 
 
@@ -105,6 +106,13 @@ def test_shards_are_a_line_unless_asked_for() -> None:
     lines = tables(status(16, 1, 5), None, with_shards=True)
     assert lines[3].split() == ["shard", "holder", "epoch", "lease", "left", "pending", "symbols"]
     assert lines[19].startswith("15 ")
+
+
+def test_a_group_without_workers_is_told_in_words() -> None:
+    """The names of a table without rows were shown, as after each replay."""
+    lines = tables(status(16, 0, 5), None, with_shards=False)
+    assert "no workers" in lines
+    assert not any(line.startswith("worker ") for line in lines)
 
 
 def test_a_screen_that_is_too_small_says_what_is_left_out() -> None:

@@ -54,7 +54,8 @@ def tables(
         left = max(2 * _SHORTEST_TABLE, size.lines - above - len(lines) - 2)
         workers = min(len(status.workers) + 1, max(left // 2, left - len(status.symbols) - 1))
         symbols = left - workers
-    lines += _cut(_table(*_worker_rows(status.workers)), workers, _JSON_SHOWS_ALL)
+    found = _table(*_worker_rows(status.workers)) if status.workers else ["no workers"]
+    lines += _cut(found, workers, _JSON_SHOWS_ALL)
     lines.append("")
     lines += _cut(
         _table(*_symbol_rows(status.symbols, status.closes_needed)),
