@@ -12,7 +12,7 @@ from worker.commands.progress_bar import ProgressBar
 NOTE = "unfinished: at least 10000"
 
 
-def run(show: Callable[[ProgressBar, int], None], total: int) -> None:
+def run(show: Callable[[ProgressBar, int], None], total: int | None) -> None:
     now_s = 0.0
     progress = ProgressBar(total, "entries", lambda: now_s)
     for second in range(21):
@@ -62,6 +62,16 @@ def test_80_columns_have_everything_that_matters(monkeypatch: pytest.MonkeyPatch
     assert lines[-1].rstrip() == (
         "[#####.....]  50%  57,600 of 115,200 entries, 2,880/s, 20 s left"
     )
+
+
+def test_where_the_total_is_unknown_there_are_a_count_and_a_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with blank_terminal(80, 24) as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal.stream)
+        run(lambda bar, second: bar.show(second * 25), None)
+        text = terminal.end()
+    assert text.removesuffix("\n").split("\r")[-1] == "500 entries, 25/s"
 
 
 def test_without_a_terminal_there_is_a_line_every_few_seconds(

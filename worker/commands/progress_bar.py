@@ -19,7 +19,10 @@ RATE_OVER_S: Final = 10.0
 
 
 class ProgressBar:
-    def __init__(self, total: int, unit: str, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, total: int | None, unit: str, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Without `total`, it shows how many are done."""
         self._now_s = now_s
         self._total = total
         self._unit = unit
@@ -43,7 +46,7 @@ class ProgressBar:
         self._shown_s = now_s
         began_s, before = self._seen[0]
         rate = (done - before) / max(now_s - began_s, 1e-9)
-        if left_s is None and rate > 0:
+        if left_s is None and rate > 0 and self._total is not None:
             left_s = (self._total - done) / rate
         size = terminal_size(sys.stderr)
         self._print(self._line(done, rate, left_s, note, size), size)
@@ -57,9 +60,14 @@ class ProgressBar:
     def _line(
         self, done: int, rate: float, left_s: float | None, note: str, size: Size | None
     ) -> str:
-        share = done / self._total if self._total else 1.0
+        if self._total is None:
+            bar, count = "", f"{done:,}"
+        else:
+            share = done / self._total if self._total else 1.0
+            bar = self._bar(share, size.columns - 1) if size else ""
+            count = f"{share:4.0%}  {done:,} of {self._total:,}"
         facts = {
-            "count": f"{share:4.0%}  {done:,} of {self._total:,}",
+            "count": count,
             "unit": f" {self._unit}",
             "rate": f", {rate:,.0f}/s",
             "left": "" if left_s is None else f", {precise_duration(left_s)} left",
@@ -69,7 +77,6 @@ class ProgressBar:
             return "".join(facts.values())
         # A character in the last column makes some terminals begin a new line.
         columns = size.columns - 1
-        bar = self._bar(share, columns)
         for least in ("", "rate", "unit", "note"):
             facts.pop(least, None)
             line = bar + "".join(facts.values())

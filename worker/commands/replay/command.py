@@ -219,10 +219,13 @@ class _Replay:
 
     def _survey(self, items: Iterator[Item]) -> _Summary:
         total = end_ms = 0
+        progress = ProgressBar(None, "entries counted")
         for item in items:
             total, end_ms = total + 1, item.time_ms
+            progress.show(total)
             if self._stop.requested:
                 break
+        progress.end()
         return _Summary(total, end_ms)
 
     def _refuse_absent_redis(self) -> None:
