@@ -113,6 +113,9 @@ def _write(path: Path, report: dict[str, Any]) -> None:
 if __name__ == "__main__":
     # Exit normally, so that servers and workers are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if "--list" in sys.argv:
+        # `head` may have seen enough. Only here: what has sockets needs the error instead.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -58,3 +58,10 @@ def test_chaos_lists_what_its_options_take_and_refuses_others() -> None:
         2,
         "scripts/chaos: error: --only: there is no 'kil'; --list shows what there is",
     )
+
+
+def test_a_list_that_nobody_reads_to_its_end_is_no_error() -> None:
+    """`scripts/bench --list | head` could end with a traceback."""
+    line = f"{ROOT}/scripts/bench --list | true"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
