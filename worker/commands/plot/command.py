@@ -34,8 +34,8 @@ from worker.store import connection
 _FORMATS: Final = (".png", ".svg", ".html")
 _MOST_SYMBOLS: Final = 20
 _NO_STATE_YET: Final = (
-    "a symbol's first state comes with a new candle, once it has 257 closes; for older candles: "
-    "marketstate record FILE, then plot --from FILE"
+    "marketstate status lists them; a symbol's first state comes with a new candle, once it has "
+    "257 closes; for older candles: marketstate record FILE, then plot --from FILE"
 )
 
 
