@@ -122,6 +122,29 @@ def test_a_watched_status_that_cannot_be_drawn_again_has_an_empty_line_between(
         assert "\x1b" not in terminal.written
 
 
+def test_a_watched_status_waits_for_a_redis_that_goes_away(any_server_binary: Path) -> None:
+    """It ended with the Redis, whose return one wants to see."""
+    kept = ("--appendonly", "yes", "--appendfsync", "always")
+    with EmbeddedRedis(any_server_binary, *kept) as server:
+        SteppedWorker(server, "one").keep()
+        with Terminal("status", "--watch", environ={}, redis_port=server.port) as terminal:
+            wait_until(lambda: "group marketstate" in terminal.written, "it is shown")
+            server.kill()
+            wait_until(lambda: "retrying: Redis at" in terminal.written, "it says so")
+            server.start()
+            wait_until(
+                lambda: "group marketstate" in terminal.written.partition("retrying")[2],
+                "it is shown again",
+            )
+            terminal.press("\x03")
+            assert terminal.exit_code() == 0
+
+
+def test_a_status_is_not_watched_where_no_redis_answers() -> None:
+    with Terminal("status", "--watch", environ={}, redis_port=1) as terminal:
+        assert terminal.exit_code() == 3
+
+
 @pytest.mark.parametrize("command", ["status", "check"])
 def test_status_and_check_look_into_the_namespace_of_a_replay(
     command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path

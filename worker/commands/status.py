@@ -28,10 +28,11 @@ from worker.engine.status import (
     read_status,
 )
 from worker.engine.status_of_all import PartitionStatus, line_of, summed
-from worker.errors import CheckFailed
+from worker.errors import CheckFailed, RedisUnusable
 from worker.settings import Settings, on_dumb_terminal, settings_from
 from worker.stop import interrupt_on
 from worker.store.connection import Client
+from worker.store.refusal import is_transient
 
 WATCH_S: Final = 2.0
 _CLEAR: Final = "\033[H\033[2J"
@@ -89,16 +90,26 @@ def show_status(
     """
     most_counted = enough_for(max_lag, MOST_COUNTED_PERIODICALLY if watch else MOST_COUNTED)
     every = AllPartitions(settings)
+    was_shown = False
     try:
         while True:
             size = terminal_size(sys.stdout)
             clear = _CLEAR if watch and not as_json and size and not on_dumb_terminal() else ""
-            found = invented_anywhere(every, settings)
-            first = [f"{each.subject}: {each.text}" for each in found]
-            if not as_json:
-                print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
             rows = math.inf if as_json else size.lines if size else SYMBOLS_SHOWN + 1
-            answers = every.ask(partial(_read, most_counted=most_counted, rows=rows))
+            try:
+                found = invented_anywhere(every, settings)
+                first = [f"{each.subject}: {each.text}" for each in found]
+                if not as_json:
+                    print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
+                answers = every.ask(partial(_read, most_counted=most_counted, rows=rows))
+            except RedisUnusable as error:
+                if not (was_shown and error.__cause__ and is_transient(error.__cause__)):
+                    raise
+                # Who watches a Redis wants to see it come back.
+                print(f"{clear}retrying: {error}", file=sys.stderr, flush=True)
+                time.sleep(WATCH_S)
+                continue
+            was_shown = True
             status = summed(settings, answers)
             lines_of = [] if settings.partitions is None else [line_of(each) for each in answers]
             if as_json:
