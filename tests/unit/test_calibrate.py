@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -97,10 +98,11 @@ def test_without_skill_the_first_line_says_so_and_nothing_is_written_unless_anyw
     printed = capsys.readouterr()
     assert printed.out.startswith("no skill: gain in log loss over base rates ")
     assert f"these weights have no skill; {out} was not written" in printed.err
-    assert max(map(len, printed.out.splitlines()[1:])) <= 80
+    assert max(map(len, printed.out.splitlines())) <= 80
     assert not out.exists()
-    (svg,) = re.findall("<svg.*?</svg>", page.read_text())
-    assert len(ElementTree.fromstring(svg).findall("circle")) > 2
+    squares = re.findall("<svg.*?</svg>", page.read_text())
+    assert len(squares) == 3
+    assert all(ElementTree.fromstring(svg).findall("circle") for svg in squares)
     assert "http" not in page.read_text().replace("http-equiv", "")
     assert calibrate(*arguments, "--anyway") == 0
     about = json.loads(out.read_text())["about"]
@@ -168,6 +170,28 @@ def test_other_shares_are_refused(text: str, capsys: pytest.CaptureFixture[str])
         calibrate("a-1m.csv", "--shares", text)
     assert end.value.code == 2
     assert "must be a share of each regime, 1 together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["describe"], ["calibrate", "--shares", WANTED]])
+def test_candles_of_different_intervals_are_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Candle files say theirs at once; what a recording holds is only known when it is read."""
+    recording = tmp_path / "candles.jsonl"
+    entries = (
+        encode_entry(RecordedEntry(f"{one.close_time}-0", [b"data", msgspec.json.encode(one)]))
+        for one in candles_of({"AAAUSDT": random_walk(300, 1)})
+    )
+    recording.write_bytes(encode_header("quantum:stream:market.klines") + b"".join(entries))
+    minutes = history(tmp_path, random_walk(300, 1), "BBBUSDT")
+    assert main([*command, str(recording), minutes]) == 0
+    hours = tmp_path / "BBBUSDT-1h.csv"
+    hours.write_text(
+        "close,close_time\n"
+        + "".join(f"100,{3_600_000 * hour}\n" for hour in range(400_000, 400_300))
+    )
+    assert main([*command, str(recording), str(hours)]) == 2
+    assert "found AAAUSDT (1m), BBBUSDT (1h)" in capsys.readouterr().err
 
 
 def test_published_states_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

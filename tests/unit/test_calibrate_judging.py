@@ -1,5 +1,6 @@
 """What followed a state, the folds, the intervals, and whether skill is claimed."""
 
+import tracemalloc
 from typing import Any, Final
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from core.theta import merged_theta
 from tests.support.no_skill import AHEAD, FOLDS, worth_of_returns
 from tests.support.regime_walks import Floats, candles_of, random_walk, regime_walk
+from worker.commands.calibrate import followed
 from worker.commands.calibrate.followed import CHOP, MR, TREND, UNKNOWN, bounds, what_followed
 from worker.commands.calibrate.judged import judged
 from worker.commands.calibrate.likelihood import fitted, log_probabilities
@@ -47,6 +49,18 @@ def test_one_random_walk_in_five_passes_each_bound() -> None:
     shares = np.bincount(found, minlength=3) / len(found)
     assert shares[TREND] == pytest.approx(0.2, abs=0.03)
     assert shares[MR] == pytest.approx(0.17, abs=0.03), "of those that are no trend"
+
+
+def test_a_long_look_ahead_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    series, ahead = series_of(random_walk(3_000, 3)), 1_000
+    tracemalloc.start()
+    found = what_followed(series, ahead, THETA)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 60e6
+    monkeypatch.setattr(followed, "_AT_A_TIME", 77_777)
+    bounds.cache_clear()
+    assert what_followed(series, ahead, THETA).tolist() == found.tolist()
 
 
 def test_what_followed_is_unknown_where_candles_are_missing() -> None:

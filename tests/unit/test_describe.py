@@ -12,8 +12,9 @@ from schemas.market_state import MarketStateRecord
 from tests.support.candles import made_candles
 from tests.support.records import make_record
 from worker.cli import main
+from worker.commands.cells import cells
 from worker.commands.describe.rules import fired, rule
-from worker.commands.describe.sections import sections
+from worker.commands.describe.sections import sections, short
 from worker.commands.describe.summary import summary_of
 from worker.commands.plot.series import of_records
 from worker.commands.report import as_text
@@ -85,6 +86,13 @@ def test_another_rule_is_refused(text: str, capsys: pytest.CaptureFixture[str]) 
     assert "must be a rule such as 'sigma>=0.005'" in capsys.readouterr().err
 
 
+def test_a_rule_of_percents_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Percents are what the tables show. It would never fire, in silence."""
+    with pytest.raises(SystemExit):
+        main(["describe", "--stream", "--threshold", "p_trend>=30"])
+    assert "a probability is from 0 to 1, not in percent" in capsys.readouterr().err
+
+
 def test_the_text_fits_on_80_columns_and_says_what_never_changed() -> None:
     many = [SERIES, *of_records((make_record("BBB", i) for i in range(9)), None).values()]
     lines = list(as_text(sections(many, [rule("sigma>=0.005")])))
@@ -93,6 +101,32 @@ def test_the_text_fits_on_80_columns_and_says_what_never_changed() -> None:
     assert [line for line in lines if "throughout" in line] == [
         "chop throughout: see marketstate calibrate"
     ]
+
+
+def test_columns_line_up_also_where_letters_are_wide() -> None:
+    many = [
+        series
+        for symbol in ("AAA", "币安人生USDT" + 40 * "A")
+        for series in of_records(records(symbol), None).values()
+    ]
+    lines = list(as_text(sections(many, [])))
+    assert len({cells(line) for line in lines[2:5]}) == 1
+    assert max(len(line) for line in lines if "states of 1m candles" in line) <= 80
+
+
+def test_a_single_state_lasts_as_long_as_its_candle() -> None:
+    hourly = msgspec.structs.replace(make_record("AAA", 1), interval="1h")
+    single = list(of_records([hourly], None).values())
+    assert summary_of(single).regimes["chop"].longest_s == 3_600
+    assert fired(rule("sigma>0"), single).times_per_day == 24
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0123456, "0.0123"), (-0.000123456, "-0.00012"), (1440.4, "1440"), (-1e8, "-1e+08")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert short(value) == text
 
 
 def test_files_are_described_by_the_states_that_a_worker_would_calculate(
@@ -107,7 +141,8 @@ def test_files_are_described_by_the_states_that_a_worker_would_calculate(
     assert one["last_close_time_ms"] == made_candles(("AAAUSDT",), 300)[-1].close_time
     assert set(one["rules"]["ts>=0.1"]) == {"states", "share", "times", "times_per_day"}
     text = page.read_text()
-    assert text.count("<h2>") == 3
+    assert text.count("<h2>") == 4
+    assert "they are no forecast" in text
     assert "http" not in text.replace("http-equiv", "")
 
 
@@ -124,6 +159,7 @@ def test_a_symbol_cannot_bring_markup_or_control_characters() -> None:
         (["--stream", "few.csv"], "name files, or say --stream"),
         (["few.csv", "--out", "page.png"], "must end in .html"),
         (["--stream", "--skip-bad"], "are for files"),
+        (["few.csv", "--namespace", "a"], "--namespace is for --stream"),
         (["few-1m.csv"], "has no state; a state needs 257 closes"),
     ],
 )

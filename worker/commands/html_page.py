@@ -33,6 +33,11 @@ def html_page(title: str, body: Iterable[str], script: str = "") -> bytes:
     return "\n".join(parts).encode()
 
 
+def key_of(regime: str) -> str:
+    """Its colour, as HTML."""
+    return f'<span><i style="background: var(--{regime})"></i>{regime}</span>'
+
+
 def save(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from worker.commands.cells import cells, left, right
 from worker.commands.html_page import html_page
 
 _WIDTH: Final = 79
@@ -18,10 +19,10 @@ class Table(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         every = (self.names, *self.rows)
-        first, *others = (max(map(len, column)) for column in zip(*every, strict=True))
+        first, *others = (max(map(cells, column)) for column in zip(*every, strict=True))
         for row in every:
-            cells = (cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))
-            yield " ".join((row[0].ljust(first), *cells)).rstrip()
+            numbers = (right(cell, width) for cell, width in zip(row[1:], others, strict=True))
+            yield " ".join((left(row[0], first), *numbers)).rstrip()
 
     def html(self) -> str:
         head, *body = (
@@ -34,7 +35,7 @@ class Table(NamedTuple):
 class Picture(NamedTuple):
     """Only shown on a page."""
 
-    svg: str
+    markup: str
 
 
 class Section(NamedTuple):
@@ -46,9 +47,7 @@ def as_text(sections: Iterable[Section]) -> Iterator[str]:
     for number, section in enumerate(sections):
         if number:
             yield ""
-        if section.title:
-            yield section.title
-        for part in section.parts:
+        for part in (section.title, *section.parts):
             if isinstance(part, str):
                 yield from textwrap.wrap(part, _WIDTH)
             elif isinstance(part, Table):
@@ -66,5 +65,5 @@ def _as_html(section: Section) -> Iterator[str]:
         if isinstance(part, str):
             yield f"<p>{html.escape(part)}</p>"
         else:
-            yield part.html() if isinstance(part, Table) else part.svg
+            yield part.html() if isinstance(part, Table) else part.markup
     yield "</section>"

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from core.theta import Theta, minimum_length
-from schemas.interval import interval_ms
 from worker.commands.calibrate.followed import bounds
 from worker.commands.calibrate.judged import judged, terms_of, weights_in, with_weights
 from worker.commands.calibrate.likelihood import fitted
@@ -20,13 +19,12 @@ from worker.commands.calibrate.sections import of_ahead, of_shares, of_weights, 
 from worker.commands.calibrate.shares import divided, labels, shares
 from worker.commands.calibrate.theta_file import about_history, refuse_existing, write_theta
 from worker.commands.calibrate.worth import Worth, worth_of
+from worker.commands.describe.history import history
 from worker.commands.html_page import save
-from worker.commands.options import add_candle_files, count, said
+from worker.commands.options import add_candle_files, count
 from worker.commands.plot.series import REGIMES, Series
-from worker.commands.plot.sources import a_state_needs, from_files
 from worker.commands.report import Section, as_page, as_text
 from worker.errors import CheckFailed, ConfigurationError
-from worker.files.findings import Findings
 from worker.files.piped import readable_path
 from worker.settings import Settings, settings_from
 
@@ -117,18 +115,15 @@ def _refuse_what_cannot_be(options: argparse.Namespace, theta: Theta) -> None:
 
 
 def _series(options: argparse.Namespace, settings: Settings) -> list[Series]:
-    """By symbol, calculated with the theta in use. Raises ConfigurationError if there are none."""
-    findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
-    found = from_files(options.files, said(options), findings, settings, None)
-    listed = ", ".join(map(str, options.files))
-    if not found:
-        raise ConfigurationError(f"{listed} has no state; {a_state_needs(settings)}")
-    if any(series.is_published for series in found.values()):
+    """By symbol, calculated with the theta in use."""
+    many = history(options, settings)
+    if any(series.is_published for series in many):
+        listed = ", ".join(map(str, options.files))
         raise ConfigurationError(
             f"{listed} has published states; they may be of another theta, and not of each candle: "
             "give candles, such as marketstate record writes of the input"
         )
-    return [found[symbol] for symbol in sorted(found)]
+    return many
 
 
 def _with_shares(wanted: Mapping[str, float], many: list[Series], theta: Theta) -> Theta:
@@ -139,7 +134,7 @@ def _with_shares(wanted: Mapping[str, float], many: list[Series], theta: Theta) 
 def _ahead(
     options: argparse.Namespace, many: list[Series], theta: Theta
 ) -> tuple[Worth, list[Section], Theta]:
-    step_ms = interval_ms(many[0].interval) or many[0].step_ms
+    step_ms = many[0].candle_ms
     ahead_ms = options.ahead * step_ms
     states = judged(many, options.ahead, theta)
     span_ms = minimum_length(theta) * step_ms + ahead_ms

@@ -28,7 +28,8 @@ UNKNOWN: Final = -1
 ONE_IN: Final = 5
 
 _WALKS: Final = 10_000
-_AT_A_TIME: Final = 4_096
+# Returns that are looked at together: 8 MB, and a few times as much for what is made of them.
+_AT_A_TIME: Final = 1_000_000
 
 
 class Bounds(NamedTuple):
@@ -52,8 +53,13 @@ class Bounds(NamedTuple):
 def bounds(ahead: int, k: int, eps: float) -> Bounds:
     # For normal returns, (net move / realised volatility)^2 / n has this distribution.
     share = beta.ppf(1 - 1 / ONE_IN, 0.5, (ahead - 1) / 2)
-    walks = np.random.RandomState(0).standard_normal((_WALKS, ahead))
-    ratio = np.quantile(variance_ratio(walks, k, eps), 1 / ONE_IN)
+    random = np.random.RandomState(0)
+    rows = max(1, _AT_A_TIME // ahead)
+    ratios = [
+        variance_ratio(random.standard_normal((min(rows, _WALKS - start), ahead)), k, eps)
+        for start in range(0, _WALKS, rows)
+    ]
+    ratio = np.quantile(np.concatenate(ratios), 1 / ONE_IN)
     return Bounds(ahead, float(np.sqrt(ahead * share)), float(ratio))
 
 
@@ -66,8 +72,9 @@ def what_followed(series: Series, ahead: int, theta: Theta) -> NDArray[np.int64]
         return found
     returns = np.diff(np.log(series.numbers["close"]))
     windows = sliding_window_view(returns, ahead)
-    for start in range(0, len(windows), _AT_A_TIME):
-        some = np.ascontiguousarray(windows[start : start + _AT_A_TIME])
+    rows = max(1, _AT_A_TIME // ahead)
+    for start in range(0, len(windows), rows):
+        some = np.ascontiguousarray(windows[start : start + rows])
         realised = np.sqrt(np.square(some).sum(axis=1))
         is_trend = np.abs(some.sum(axis=1)) > limits.net_move * realised
         is_low = variance_ratio(some, k, eps) < limits.variance_ratio

@@ -1,4 +1,4 @@
-"""The reliability diagram: predicted probabilities against how often it was so, as an SVG."""
+"""The reliability diagram: predicted probabilities against how often it was so, as SVGs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,27 +9,21 @@ from worker.commands.plot.series import REGIMES
 
 _SIDE: Final = 220
 _EDGE: Final = 42
-_GAP: Final = 20
-_WIDTH: Final = len(REGIMES) * (_SIDE + _EDGE + _GAP)
-_HEIGHT: Final = _SIDE + 2 * _EDGE
+_WIDTH: Final = _SIDE + 2 * _EDGE
 
 
 def diagram(bins: Sequence[Bin]) -> str:
     """A square for each regime; on its diagonal, probabilities are right."""
-    panels = (
-        line
-        for number, regime in enumerate(REGIMES)
-        for line in _panel(number, regime, [one for one in bins if one.regime == regime])
-    )
-    return (
-        f'<svg role="img" aria-label="reliability diagram" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-size="12" style="fill: var(--ink)">'
-        f"{''.join(panels)}</svg>"
+    return "".join(
+        f'<svg role="img" aria-label="reliability of {regime}" width="{_WIDTH}" height="{_WIDTH}" '
+        f'viewBox="0 0 {_WIDTH} {_WIDTH}" font-size="12" style="fill: var(--ink)">'
+        f"{''.join(_square(regime, [one for one in bins if one.regime == regime]))}</svg>"
+        for regime in REGIMES
     )
 
 
-def _panel(number: int, regime: str, bins: Sequence[Bin]) -> Iterator[str]:
-    left, bottom = number * (_SIDE + _EDGE + _GAP) + _EDGE, _SIDE + _EDGE
+def _square(regime: str, bins: Sequence[Bin]) -> Iterator[str]:
+    left, bottom = _EDGE, _SIDE + _EDGE
 
     def at(predicted: float, followed: float) -> tuple[float, float]:
         return left + _SIDE * predicted, bottom - _SIDE * followed

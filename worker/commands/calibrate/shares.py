@@ -72,8 +72,9 @@ def divided(x: Floats, before: Floats, wanted: Mapping[str, float]) -> Floats:
             f"{name} {share:.1%}" for name, share in zip(REGIMES, found, strict=True)
         )
         raise ConfigurationError(
-            f"these states cannot be divided so: the nearest is {listed}; many of them are alike, "
-            "as where prices stand still, or the theta in use has unusual weights"
+            f"these {x.shape[2]:,} states cannot be divided so: the nearest is {listed}; they are "
+            "few, or many are alike, as where prices stand still, or the theta in use has unusual "
+            "weights"
         )
     return weights
 

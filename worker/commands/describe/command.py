@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from worker.commands.describe.history import history
 from worker.commands.describe.rules import Rule, fired, rule
 from worker.commands.describe.sections import sections
 from worker.commands.describe.summary import LEVELS, Summary, summary_of
@@ -18,14 +19,13 @@ from worker.commands.options import (
     add_candle_files,
     add_namespace,
     refuse_options_of_files,
-    said,
 )
 from worker.commands.plot.series import Series
-from worker.commands.plot.sources import a_state_needs, from_files, from_stream
-from worker.commands.report import as_page, as_text
+from worker.commands.plot.sources import a_state_needs, from_stream
+from worker.commands.regime_words import what_regimes_are
+from worker.commands.report import Section, as_page, as_text
 from worker.engine.all_partitions import of_all
 from worker.errors import ConfigurationError
-from worker.files.findings import Findings
 from worker.files.piped import readable_path
 from worker.settings import Settings, settings_from
 from worker.store import connection
@@ -48,7 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=rule,
         default=[],
         metavar="RULE",
-        help="tell how often a rule such as 'sigma>=0.005' would have fired; may be repeated",
+        help="tell how often a rule such as 'sigma>=0.005' would have fired, with numbers as in a "
+        "record: 0.005 is 0.5 percent; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, at full precision")
     parser.add_argument(
@@ -62,29 +63,29 @@ def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
     if bool(options.files) == options.stream:
         raise ConfigurationError("name files, or say --stream: one of them")
+    if options.files and options.namespace:
+        raise ConfigurationError("--namespace is for --stream")
     if options.out and options.out.suffix != ".html":
         raise ConfigurationError(f"--out {options.out} must end in .html")
     many = _states(options, settings)
-    if options.json:
-        print(_json(many, options.threshold))
-    else:
-        print("\n".join(as_text(sections(many, options.threshold))))
+    report = [
+        *sections(many, options.threshold),
+        Section("What these regimes are", [f"{what_regimes_are(settings.theta).capitalize()}."]),
+    ]
+    print(_json(many, options.threshold) if options.json else "\n".join(as_text(report)))
     if options.out:
-        save(options.out, as_page("Market states", sections(many, options.threshold)))
+        save(options.out, as_page("Market states", report))
     return 0
 
 
 def _states(options: argparse.Namespace, settings: Settings) -> list[Series]:
     """By symbol. Raises ConfigurationError if there are none."""
-    if options.stream:
-        refuse_options_of_files(options, "FILE")
-        found = from_stream((), settings, None)
-        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
-    else:
-        findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
-        found = from_files(options.files, said(options), findings, settings, None)
-        where = ", ".join(map(str, options.files))
+    if options.files:
+        return history(options, settings)
+    refuse_options_of_files(options, "FILE")
+    found = from_stream((), settings, None)
     if not found:
+        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
         raise ConfigurationError(f"{where} has no state; {a_state_needs(settings)}")
     return [found[symbol] for symbol in sorted(found)]
 

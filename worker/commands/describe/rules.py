@@ -51,6 +51,8 @@ def rule(text: str) -> Rule:
             f"{text!r} must be a rule such as 'sigma>=0.005': one of {', '.join(_QUANTITIES)}, "
             "then one of >= > <= <, then a number"
         )
+    if match[1].startswith("p_") and not 0 <= bound <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a probability is from 0 to 1, not in percent")
     return Rule(text.strip(), _QUANTITIES[match[1]], match[2], bound)
 
 

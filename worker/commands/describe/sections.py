@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from worker.commands.describe.rules import Rule, fired
 from worker.commands.describe.summary import LEVELS, Summary, summary_of
 from worker.commands.durations import brief_duration
+from worker.commands.html_page import key_of
 from worker.commands.markets import shown
 from worker.commands.plot.series import REGIMES, Series, counted
 from worker.commands.report import Picture, Section, Table
@@ -101,13 +102,16 @@ def _bar(summary: Summary) -> str:
         )
         left += width
     return (
+        f'<div class="key">{"".join(map(key_of, REGIMES))}</div>'
         '<svg role="img" aria-label="shares of the regimes" width="600" height="16" '
         f'viewBox="0 0 600 16">{"".join(parts)}</svg>'
     )
 
 
 def short(value: float) -> str:
-    """Three digits that count, or as many as fit into eight characters."""
+    """Three digits that count, or as many as fit into eight characters; of thousands, all."""
+    if 1_000 <= abs(value) < 1e7:
+        return f"{value:.0f}"
     for digits in (3, 2, 1):
         text = f"{value:.{digits}g}"
         if len(text) <= 8:

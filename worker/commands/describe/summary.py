@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.interval import interval_ms
 from worker.commands.plot.series import REGIMES, Series
 
 Floats = NDArray[np.float64]
@@ -70,10 +69,9 @@ def summary_of(many: Sequence[Series]) -> Summary:
 def quantities_of(series: Series) -> Iterator[tuple[str, Floats]]:
     numbers = series.numbers
     yield "sigma", numbers["sigma"]
-    candle_ms = interval_ms(series.interval) or series.step_ms
     for name, unit_ms in _UNITS.items():
         # As if moves were independent of each other: variances add up.
-        yield name, numbers["sigma"] * (unit_ms / candle_ms) ** 0.5
+        yield name, numbers["sigma"] * (unit_ms / series.candle_ms) ** 0.5
     for name in ("mu", "ts", "dp", "vr", "spike_proxy"):
         yield name, numbers[name]
     for regime in REGIMES:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.commands.html_page import html_page
+from worker.commands.html_page import html_page, key_of
 from worker.commands.markets import shown
 from worker.commands.plot.series import DRAWN, REGIMES, Series, quote_currency
 from worker.engine.invented import TITLE
@@ -70,8 +70,7 @@ def _section(number: int, series: Series) -> Iterator[str]:
 
 
 def _key(series: Series) -> Iterator[str]:
-    for regime in REGIMES:
-        yield f'<span><i style="background: var(--{regime})"></i>{regime}</span>'
+    yield from map(key_of, REGIMES)
     if series.missing.any():
         yield '<span><i style="background: var(--lacking)"></i>'
         yield "strip: candles missing in the window</span>"

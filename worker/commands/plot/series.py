@@ -56,8 +56,13 @@ class Series(NamedTuple):
 
     @property
     def step_ms(self) -> int:
-        """The usual time between two states."""
-        return usual_step_ms(self.times_ms)
+        """The usual time between two states; of a single one, that between candles."""
+        return usual_step_ms(self.times_ms) if len(self.times_ms) > 1 else self.candle_ms
+
+    @property
+    def candle_ms(self) -> int:
+        """The time between two candles."""
+        return interval_ms(self.interval) or usual_step_ms(self.times_ms)
 
     def with_gaps(self) -> "Series":
         """With an empty row in each gap, where lines break."""

@@ -101,7 +101,7 @@ def _noting_what_starts_over(
 def _add(new: dict[str, Series], found: dict[str, Series], source: Path | str) -> None:
     if twice := sorted(new.keys() & found.keys()):
         raise ConfigurationError(
-            f"{', '.join(twice)} is in {source} and in an earlier one of the files; plot them apart"
+            f"{', '.join(twice)} is in {source} and in an earlier one of the files; read them apart"
         )
     found |= new
 
