@@ -144,6 +144,11 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixt
         (random_walk(400, 1), ["--ahead", "60", "--folds", "1"], "--folds must be from 2 to 50"),
         (random_walk(400, 1), ["--shares", WANTED, "--folds", "4"], "are for --ahead"),
         (random_walk(400, 1), ["--ahead", "60", "--anyway"], "name its file with --out"),
+        (
+            random_walk(10, 1),
+            ["--shares", WANTED, "--out", "none/a.json"],
+            "there is no folder none",
+        ),
         (random_walk(256, 1), ["--shares", WANTED], "has no state; a state needs 257 closes"),
         (random_walk(300, 1), ["--shares", WANTED, "--page", "a.png"], "must end in .html"),
     ],

@@ -38,6 +38,15 @@ def test_records_become_rows_in_order_and_only_the_last_are_kept() -> None:
     assert series.numbers["trend"].tolist() == [0.6, 0.2, 0.6]
 
 
+def test_records_that_were_published_again_count_once() -> None:
+    """As by a group that was removed and began again."""
+    records = [make_record("AAA", i, close=100.0 + i) for i in (0, 1, 2, 1, 3)]
+    records[3] = msgspec.structs.replace(records[3], close=50.0)
+    series = of_records(records, last=None)["AAA"]
+    assert series.numbers["close"].tolist() == [100, 50, 102, 103]
+    assert (np.diff(series.times_ms) == 60_000).all()
+
+
 def test_a_regime_that_never_changed_is_told() -> None:
     many = {"AAA": ("chop", "chop"), "BBB": ("chop", "mr"), "CCC": ("mr",)}
     records = (

@@ -17,7 +17,7 @@ from worker.commands.calibrate.judged import judged, terms_of, weights_in, with_
 from worker.commands.calibrate.likelihood import fitted
 from worker.commands.calibrate.sections import of_ahead, of_shares, of_weights, verdict
 from worker.commands.calibrate.shares import divided, labels, shares
-from worker.commands.calibrate.theta_file import about_history, refuse_existing, write_theta
+from worker.commands.calibrate.theta_file import about_history, check_path, write_theta
 from worker.commands.calibrate.worth import Worth, worth_of
 from worker.commands.describe.history import history
 from worker.commands.html_page import save
@@ -111,7 +111,7 @@ def _refuse_what_cannot_be(options: argparse.Namespace, theta: Theta) -> None:
     if options.anyway and not options.out:
         raise ConfigurationError("--anyway writes a theta: name its file with --out")
     if options.out:
-        refuse_existing(options.out)
+        check_path(options.out)
 
 
 def _series(options: argparse.Namespace, settings: Settings) -> list[Series]:

@@ -23,8 +23,10 @@ from worker.setting_files import ABOUT, MAX_BYTES
 _NAMES: Final = 50
 
 
-def refuse_existing(path: Path) -> None:
-    """A running group may use it."""
+def check_path(path: Path) -> None:
+    """Raises ConfigurationError, also for a file that is there: a running group may use it."""
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"cannot write {path}: there is no folder {path.parent}")
     if path.exists():
         raise ConfigurationError(f"{path} already exists; choose another name, or remove it")
 
@@ -38,7 +40,7 @@ def write_theta(path: Path, theta: Theta, about: Mapping[str, Any]) -> None:
         with path.open("xb") as file:
             file.write(content)
     except FileExistsError:
-        refuse_existing(path)
+        check_path(path)
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
 

@@ -5,7 +5,7 @@ They are published states, or are calculated here from closes, as a worker would
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -127,10 +127,13 @@ def of_records(records: Iterable[MarketStateRecord], last: int | None) -> dict[s
     kept: dict[str, deque[MarketStateRecord]] = defaultdict(lambda: deque(maxlen=last))
     for record in records:
         kept[record.symbol].append(record)
-    return {symbol: _published(symbol, list(found)) for symbol, found in kept.items()}
+    return {symbol: _published(symbol, found) for symbol, found in kept.items()}
 
 
-def _published(symbol: str, records: Sequence[MarketStateRecord]) -> Series:
+def _published(symbol: str, found: Iterable[MarketStateRecord]) -> Series:
+    # A group that was removed and began again publishes some of them again.
+    by_time = {record.close_time_ms: record for record in found}
+    records = [by_time[close_time_ms] for close_time_ms in sorted(by_time)]
     rows = [
         (
             *(record.close, record.sigma, record.mu, record.ts),
