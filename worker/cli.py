@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "verify": ("verify.command", "verify that published states are correct and fresh"),
     "metrics": (
         "metrics.command",
-        "print metrics of all this for Prometheus, or write them to a file",
+        "print metrics for Prometheus, or write them to a file",
     ),
     "top": ("top.options", "watch all markets live in the terminal"),
     "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),

@@ -93,6 +93,8 @@ class Status(msgspec.Struct, frozen=True):
     """Where another program writes our keys; only `marketstate status` looks."""
     closes_needed: int = 0
     """For a state, by the settings of `marketstate status`."""
+    read_ms: float = 0
+    """When this was read, by the clock of Redis."""
 
     @property
     def backlog(self) -> int:
