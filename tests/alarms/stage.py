@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis
+from msgspec.structs import replace
 from prometheus_client import start_http_server
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.candle import encode_envelope
 from tests.support.worker_process import WorkerProcess, feed, feed_fields
 from worker.commands.metrics.families import families
 from worker.commands.metrics.reading import read
@@ -117,7 +119,10 @@ class Stage:
 
     def add_many_entries(self) -> None:
         """Of another interval, so that they are ignored."""
-        feed_fields(self.client, [{"symbol": "OTHER", "interval": "7m"}] * MANY)
+        other = encode_envelope(
+            replace(_candle("OTHER", int(time.time())), interval="7m"), source="test"
+        )
+        feed_fields(self.client, [other] * MANY)
 
     def end(self) -> None:
         self.upstream.end()

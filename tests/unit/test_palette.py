@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.documents import ROOT
-from worker.commands.palette import LACKING, ON_DARK, REGIMES
+from worker.commands.palette import FURTHER, LACKING, ON_DARK, REGIMES
 
 # What somebody sees who lacks the cones for red (protan) or for green (deutan), from linear RGB:
 # Viénot, Brettel and Mollon 1999.
@@ -40,7 +40,7 @@ def test_regimes_are_apart_for_every_eye(colours: dict[str, str], eye: str) -> N
 
 
 def test_the_page_of_a_plot_has_these_colours() -> None:
-    css = (ROOT / "worker/commands/plot/page.css").read_text().upper()
+    css = (ROOT / "worker/commands/page.css").read_text().upper()
     light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in css.split("@MEDIA")[:2])
     full = {
         name: f"#{value[1:] * 2}" if len(value) == 4 else value for name, value in light.items()
@@ -63,5 +63,5 @@ def test_the_dashboard_has_these_colours() -> None:
         for override in panel.get("fieldConfig", {}).get("overrides", ())
     ]
     assert {(name, colour) for name, colour in coloured if name in REGIMES} == set(REGIMES.items())
-    known = {*REGIMES.values(), LACKING, "#000000"}
+    known = {*REGIMES.values(), LACKING, *FURTHER}
     assert set(re.findall(r"#[0-9A-Fa-f]{6}", text)) <= known
