@@ -5,7 +5,7 @@ stay whole while one cannot be read. Sums are for PromQL.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from worker.engine.changes import ENDS
 from worker.engine.status import stale_after_s
 
 Labels = dict[str, str]
-Sample = tuple[Mapping[str, str], float]
+Sample = tuple[Labels, float]
 
 PREFIX: Final = "marketstate_"
 # Of counters: the name in Redis, the name here, and what it counts.
@@ -255,9 +255,13 @@ def _records(every: list[_Part]) -> Iterator[Metric]:
         "regime_probability",
         "Probability of each regime of the symbol.",
         [
-            (labels | {"regime": regime}, getattr(record.regime_probs, regime))
+            (labels | {"regime": regime}, probability)
             for labels, record in records
-            for regime in record.regime_probs.__struct_fields__
+            for regime, probability in (
+                ("trend", record.regime_probs.trend),
+                ("mr", record.regime_probs.mr),
+                ("chop", record.regime_probs.chop),
+            )
         ],
     )
 
@@ -273,5 +277,5 @@ def _counter(name: str, what: str, samples: Iterable[Sample]) -> Metric:
 def _metric(kind: str, name: str, suffix: str, what: str, samples: Iterable[Sample]) -> Metric:
     metric = Metric(PREFIX + name, what, kind)
     for labels, value in samples:
-        metric.add_sample(PREFIX + name + suffix, dict(labels), value)
+        metric.add_sample(PREFIX + name + suffix, labels, value)
     return metric
