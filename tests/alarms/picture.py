@@ -5,12 +5,10 @@ It is drawn from the same file that Grafana reads: panels, queries, colours.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -46,7 +44,7 @@ def draw(prometheus: Prometheus, start_s: float, end_s: float, path: Path) -> No
             _draw_stat(axes, panel, prometheus)
         else:
             _draw_lines(axes, panel, _histories(panel, prometheus, start_s, end_s))
-            axes.set_xlim(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC))
+            axes.set_xlim(0, end_s - start_s)
     figure.savefig(path)
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)
@@ -73,7 +71,8 @@ def _with_unit(value: float, unit: str) -> str:
     return f"{value:.0%}" if unit == "percentunit" else f"{value:.3g}{' s' if unit == 's' else ''}"
 
 
-History = tuple[str, list[datetime], list[float]]
+History = tuple[str, list[float], list[float]]
+"""Name, seconds since the start, values."""
 
 
 def _histories(
@@ -87,7 +86,7 @@ def _histories(
             for label in re.findall(r"\{\{(\w+)\}\}", name):
                 name = name.replace(f"{{{{{label}}}}}", series["metric"].get(label, ""))
             times, values = zip(*series["values"], strict=True)
-            at = [datetime.fromtimestamp(time, UTC) for time in times]
+            at = [time - start_s for time in times]
             found.append((name.strip(), at, [float(value) for value in values]))
     return found
 
@@ -100,7 +99,7 @@ def _draw_lines(axes: Axes, panel: Mapping[str, Any], histories: list[History]) 
     free = iter(FURTHER * len(histories))
     colours = [fixed.get(name) or next(free) for name, _, _ in histories]
     stacked = "stacking" in panel["fieldConfig"]["defaults"]["custom"]
-    below: dict[datetime, float] = {}
+    below: dict[float, float] = {}
     for (name, times, values), colour in zip(histories, colours, strict=True):
         if stacked:
             low = [below.get(time, 0.0) for time in times]
@@ -109,10 +108,8 @@ def _draw_lines(axes: Axes, panel: Mapping[str, Any], histories: list[History]) 
             below |= dict(zip(times, high, strict=True))
         else:
             axes.plot(times, values, color=colour, linewidth=1, label=name)
-    axes.set_title(panel["title"], fontsize=9, loc="left")
+    axes.set_title(f"{panel['title']} (over seconds)", fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=5))
-    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S"))
     axes.margins(x=0)
     axes.grid(alpha=0.3)
     if 0 < len(histories) <= MOST_IN_LEGEND:

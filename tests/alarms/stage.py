@@ -81,7 +81,7 @@ class Exporter:
             yield from text_string_to_metric_families(self._verified.read_text())
 
     def start(self) -> None:
-        self._server, _ = start_http_server(self.port, "127.0.0.1", self)  # type: ignore[arg-type]
+        self._server, _ = start_http_server(self.port, "127.0.0.1", self)
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -68,7 +68,8 @@ def worked(server: EmbeddedRedis, client: redis.Redis, **settings: Any) -> Stepp
 
 def leave_a_hole(client: redis.Redis) -> None:
     """Delete the last entry but one, which nobody has taken: now Redis does not know the lag."""
-    (_, (entry_id, _)) = client.xrevrange(INPUT, count=2)  # type: ignore[misc]
+    newest: Any = client.xrevrange(INPUT, count=2)
+    entry_id, _ = newest[1]
     client.xdel(INPUT, entry_id)
 
 
