@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Deploys the worker of this checkout under systemd, as root. You can run it again at any time.
 #
-#   scripts/deploy.sh [--workers N] [--rolling] [--with-view] [--wheels DIR] [--synthetic]
-#                     [--dry-run] [-- OPTIONS OF verify.sh]
+#   scripts/deploy.sh [--workers N] [--rolling] [--with-view] [--with-metrics] [--wheels DIR]
+#                     [--synthetic] [--dry-run] [-- OPTIONS OF verify.sh]
 #   scripts/deploy.sh --rollback            to the previous release; again: back to the newer one
 #   scripts/deploy.sh --uninstall [--yes]   --yes: do not ask, and remove the configuration too
 #
@@ -11,8 +11,10 @@
 #                  one; otherwise say why not, and stop all for a moment, as without this option
 #   --with-view    install rich and matplotlib too, for quantum-marketstate top and plot; later
 #                  releases have them as well, until --without-view
+#   --with-metrics write metrics and what verify finds into files for node_exporter, every 30 s and
+#                  every 15 min, by timers; later releases do so too, until --without-metrics
 #   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
-#                  python3 -m pip wheel --wheel-dir DIR . setuptools   (--with-view: '.[view]')
+#                  python3 -m pip wheel --wheel-dir DIR . setuptools   (for all options: '.[view,metrics]')
 #   --synthetic    do not ask before workers start that publish invented prices; without a terminal
 #                  to ask on, such workers start only with this option
 #   --dry-run      show what would be done, and change nothing
@@ -32,14 +34,17 @@ readonly home=/opt/quantum/marketstate
 readonly configuration=/etc/quantum
 readonly units=/etc/systemd/system
 readonly first=quantum-marketstate.service
+readonly timed=(quantum-marketstate-metrics quantum-marketstate-verify) # each a service and a timer
 readonly program=/usr/local/sbin/quantum-marketstate
+readonly textfiles=/var/lib/prometheus/node-exporter # those that node_exporter reads
 readonly releases_kept=3
 
 action=deploy
 workers=
 wheels=
 rolling=
-view= # yes, no, or as before
+view=    # yes, no, or as before
+metrics= # the same
 assume_yes=
 dry_run=
 may_invent= # workers that publish synthetic prices may start ...
@@ -67,6 +72,7 @@ deploy() {
     local release
     ask_about_synthetic_prices
     [ -n "$view" ] || [ ! -e "$old/with-view" ] || view=yes
+    [ -n "$metrics" ] || [ ! -e "$old/with-metrics" ] || metrics=yes
     release=$(release_of_checkout)
     build "$release"
     write_environment
@@ -74,6 +80,7 @@ deploy() {
     switch_to "$release"
     choose_workers
     start_workers || go_back
+    choose_timers "$release"
     remove_old_releases
     show_result
 }
@@ -85,6 +92,7 @@ rollback() {
     switch_to "$older"
     choose_workers
     start_workers || go_back
+    choose_timers "$older"
     show_result
 }
 
@@ -94,8 +102,10 @@ uninstall() {
     for unit in $(further_workers) "$first"; do
         run systemctl --quiet disable --now "$unit" || true
     done
-    run rm -rf "$units/$first" "$units/$first.d/10-worker.conf" \
-        "$units/quantum-marketstate@.service" "$units/quantum-marketstate@.service.d/10-worker.conf"
+    [ ! -e "$units/${timed[0]}.timer" ] || remove_timers
+    run rm -rf "$units/$first" "$units/quantum-marketstate@.service" \
+        "$units/$first.d"/{10-worker,20-common}.conf \
+        "$units/quantum-marketstate@.service.d"/{10-worker,20-common}.conf
     # Keep the user's own drop-ins; remove empty folders.
     run rmdir --ignore-fail-on-non-empty "$units/$first.d" "$units/quantum-marketstate@.service.d" || true
     run systemctl daemon-reload
@@ -123,6 +133,8 @@ look_for_what_is_missing() {
     if [ "$action" = deploy ]; then
         python=$("$checkout/scripts/python" --for-services 2>&1) || missing+=("$python")
         [ -z "$wheels" ] || compgen -G "$wheels/*.whl" >/dev/null || missing+=("wheels in $wheels")
+        [ "$metrics" != yes ] || [ -d "$textfiles" ] ||
+            missing+=("the folder $textfiles: apt-get install prometheus-node-exporter")
     elif [ ! -d "$home/releases" ] && [ "$action" = rollback ]; then
         missing+=("a release in $home: run scripts/deploy.sh first")
     fi
@@ -159,6 +171,7 @@ release_of_checkout() {
         "$python" -VV
         echo "$python"
         [ "$view" != yes ] || echo view
+        [ "$metrics" != yes ] || echo metrics
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
             find pyproject.toml core schemas worker deploy/systemd -type f \
@@ -194,16 +207,20 @@ build() {
 }
 
 run_pip_install() {
-    local release=$1 wheel extra=
+    local release=$1 wheel extra extras=() list
     shift
-    [ "$view" != yes ] || extra='[view]'
+    [ "$view" != yes ] || extras+=(view)
+    [ "$metrics" != yes ] || extras+=(metrics)
+    list=$(IFS=, && echo "${extras[*]}")
     if [ -n "$dry_run" ]; then
-        echo "would: install the wheel and its dependencies${extra:+, also those of top and plot}"
+        echo "would: install the wheel and its dependencies${list:+, and those of its extras $list}"
         return
     fi
     wheel=$(echo "$release"/wheel/*.whl)
-    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel$extra"
-    [ -z "$extra" ] || touch "$release/with-view"
+    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel${list:+[$list]}"
+    for extra in "${extras[@]}"; do
+        touch "$release/with-$extra"
+    done
 }
 
 # Keeps the folder structure of the checkout, so that links between documents work. Links to other
@@ -300,10 +317,54 @@ install_units() {
     put "$from/$first" "$units/$first" 644
     put "$from/quantum-marketstate@.service" "$units/quantum-marketstate@.service" 644
     put "$from/worker.conf" "$units/$first.d/10-worker.conf" 644
-    if [ ! -L "$units/quantum-marketstate@.service.d/10-worker.conf" ]; then
-        run mkdir -p "$units/quantum-marketstate@.service.d"
-        run ln -sf "../$first.d/10-worker.conf" "$units/quantum-marketstate@.service.d/10-worker.conf"
+    share 10-worker.conf quantum-marketstate@.service
+    # Before there were timers, worker.conf had all of it.
+    if [ -e "$from/common.conf" ]; then
+        put "$from/common.conf" "$units/$first.d/20-common.conf" 644
+        share 20-common.conf quantum-marketstate@.service
+    else
+        run rm -f "$units/$first.d/20-common.conf" "$units/quantum-marketstate@.service.d/20-common.conf"
     fi
+    run systemctl daemon-reload
+}
+
+# Lets another unit have a drop-in of the first worker.
+share() {
+    local link=$units/$2.d/$1
+    [ ! -L "$link" ] || return 0
+    run mkdir -p "$units/$2.d"
+    run ln -sf "../$first.d/$1" "$link"
+}
+
+# The timers that write metrics, if the release has what they need.
+choose_timers() {
+    local from=$1/systemd name unit
+    if [ ! -e "$1/with-metrics" ] && { [ -z "$dry_run" ] || [ "$metrics" != yes ]; }; then
+        [ ! -e "$units/${timed[0]}.timer" ] || remove_timers
+        return
+    fi
+    step "Writing metrics into $textfiles"
+    [ -d "$from" ] || from=$checkout/deploy/systemd # in a dry run
+    for name in "${timed[@]}"; do
+        put "$from/$name.service" "$units/$name.service" 644
+        put "$from/$name.timer" "$units/$name.timer" 644
+        share 20-common.conf "$name.service"
+    done
+    run systemctl daemon-reload
+    for unit in "${timed[@]/%/.timer}"; do
+        run systemctl --quiet enable --now "$unit"
+    done
+}
+
+remove_timers() {
+    local name
+    for name in "${timed[@]}"; do
+        run systemctl --quiet disable --now "$name.timer" || true
+        run systemctl stop "$name.service" || true
+        run rm -f "$units/$name.timer" "$units/$name.service" "$units/$name.service.d/20-common.conf"
+        run rmdir --ignore-fail-on-non-empty "$units/$name.service.d" || true
+    done
+    run rm -f "$textfiles"/marketstate{,-verify}.prom
     run systemctl daemon-reload
 }
 
@@ -350,7 +411,7 @@ start_workers() {
 go_back() {
     local failed
     failed=$(linked current)
-    journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*" >&2 || true
+    journalctl --no-pager --quiet --lines=10 --unit="$first" --unit='quantum-marketstate@*' >&2 || true
     [ -n "$old" ] || fail "the workers do not become ready; systemd keeps trying"
     [ "$old" != "$failed" ] || fail "the workers do not become ready with these settings"
     echo "The workers do not become ready; going back to release $(basename "$old")." >&2
@@ -358,6 +419,7 @@ go_back() {
     [ -z "$older" ] || link "$older" previous
     install_units "$old/systemd"
     start_workers || fail "release $(basename "$old") does not become ready either"
+    choose_timers "$old"
     fail "release $(basename "$failed") did not become ready; $(basename "$old") runs again"
 }
 
@@ -387,7 +449,7 @@ show_result() {
     fi
     step "Status and log"
     systemctl --no-pager --lines=0 status "$first" 'quantum-marketstate@*.service' || true
-    journalctl --no-pager --quiet --lines=10 --unit="quantum-marketstate*"
+    journalctl --no-pager --quiet --lines=10 --unit="$first" --unit='quantum-marketstate@*'
     step "Waiting until the backlog is processed"
     for ((i = 0; i < 60; i++)); do
         "$program" status --max-lag 500 >/dev/null && break
@@ -488,6 +550,8 @@ read_options() {
         --rolling) rolling=yes ;;
         --with-view) view=yes ;;
         --without-view) view=no ;;
+        --with-metrics) metrics=yes ;;
+        --without-metrics) metrics=no ;;
         --rollback) action=rollback ;;
         --uninstall) action=uninstall ;;
         --yes) assume_yes=yes ;;

@@ -24,6 +24,10 @@ COMMANDS: Final = {
     "check": ("check", "check whether a worker could run here"),
     "status": ("status", "show how far behind the group is, and who holds which shards"),
     "verify": ("verify.command", "verify that published states are correct and fresh"),
+    "metrics": (
+        "metrics.command",
+        "print metrics for Prometheus, or write them to a file",
+    ),
     "top": ("top.options", "watch all markets live in the terminal"),
     "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),
     "state": ("state", "calculate and explain the state of a price file; needs no Redis"),

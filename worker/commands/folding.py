@@ -43,7 +43,9 @@ def _said_of(finding: Finding, tags: Sequence[str], partitions: int) -> Finding:
         finding = Finding(*(part.replace(ANY_TAG, tags[0]) for part in finding))
     if len(tags) == partitions:
         return finding
-    return finding._replace(subject=f"{tags_in_words(tags, partitions)} {finding.subject}")
+    return finding._replace(
+        subject=f"{tags_in_words(tags, partitions)} {finding.subject}", check=finding.checked
+    )
 
 
 def invented_anywhere(every: AllPartitions, settings: Settings) -> list[Finding]:

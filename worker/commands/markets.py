@@ -1,7 +1,7 @@
 """What is shown of each market: its latest state, and how long its regime has held."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from schemas.candle_forms import MAX_DOCUMENT_BYTES
@@ -56,10 +56,11 @@ def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStat
     The stream may contain entries from other programs; they must not hide the rest.
     """
     for entry_id, fields in entries:
-        yield entry_id, _record(fields)
+        yield entry_id, readable_record(fields)
 
 
-def _record(fields: dict[bytes, bytes]) -> MarketStateRecord | None:
+def readable_record(fields: Mapping[bytes, bytes]) -> MarketStateRecord | None:
+    """The record in the field `record`, if it is one of this version."""
     if len(fields.get(b"record", b"")) > MAX_DOCUMENT_BYTES:
         return None
     try:

@@ -4,6 +4,7 @@ import argparse
 import math
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from schemas.candle import CandleRejected, check_symbol
@@ -57,6 +58,13 @@ def moment(text: str) -> str:
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
     return str(max(0, int(time.timestamp() * 1_000)))
+
+
+def textfile(text: str) -> Path:
+    """A file that the textfile collector of node_exporter reads: it passes over other names."""
+    if not text.endswith(".prom"):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .prom")
+    return Path(text)
 
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:

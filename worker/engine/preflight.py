@@ -45,6 +45,12 @@ class Finding(NamedTuple):
     """
     subject: str
     text: str
+    check: str = ""
+    """What was checked, if the subject is a symbol or a partition for which it was."""
+
+    @property
+    def checked(self) -> str:
+        return self.check or self.subject
 
     @property
     def log_level(self) -> int:

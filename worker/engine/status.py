@@ -30,6 +30,8 @@ from worker.store.snapshot import read_together
 MOST_COUNTED: Final = 100_000
 MOST_COUNTED_PERIODICALLY: Final = 10_000
 COUNTED_AT_ONCE: Final = 1_000
+# One state may be late; after two missing states, something is wrong.
+MAX_STATE_AGE_IN_STEPS: Final = 2
 
 
 class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,6 +93,8 @@ class Status(msgspec.Struct, frozen=True):
     """Where another program writes our keys; only `marketstate status` looks."""
     closes_needed: int = 0
     """For a state, by the settings of `marketstate status`."""
+    read_ms: float = 0
+    """When this was read, by the clock of Redis."""
 
     @property
     def backlog(self) -> int:
@@ -105,6 +109,15 @@ class Status(msgspec.Struct, frozen=True):
 def enough_for(max_lag: float, otherwise: int = MOST_COUNTED) -> int:
     """How many entries to count so that a backlog above `max_lag` is recognised."""
     return int(max_lag) + 1 if max_lag < math.inf else otherwise
+
+
+def stale_after_s(settings: Settings) -> float:
+    """From this age on, a state is stale. In a replay, never: the time of a close says nothing
+    about the workers.
+    """
+    if settings.replay_namespace:
+        return math.inf
+    return MAX_STATE_AGE_IN_STEPS * settings.state_step_ms / 1_000
 
 
 class Unread(NamedTuple):
@@ -184,6 +197,7 @@ def _read(client: Client, keys: Keys, most_counted: int) -> Status:
         ),
         quarantine=aside,
         quarantine_hidden=hidden,
+        read_ms=now_ms,
     )
 
 

@@ -111,6 +111,7 @@ def summed(settings: Settings, answers: Sequence[Answer[Status]]) -> Status:
         quarantine_hidden="; ".join(
             status.quarantine_hidden for status in every if status.quarantine_hidden
         ),
+        read_ms=max(status.read_ms for status in every),
         other_programs=[text for status in every for text in status.other_programs],
         closes_needed=every[0].closes_needed,
     )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from worker.commands.extras import without_extra
 from worker.commands.html_page import save
 from worker.commands.markets import shown
 from worker.commands.options import (
@@ -22,7 +23,6 @@ from worker.commands.plot.page import page_bytes
 from worker.commands.plot.series import Series, counted
 from worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from worker.commands.regime_words import what_regimes_are
-from worker.commands.view_extra import without_view_extra
 from worker.engine.all_partitions import of_all
 from worker.engine.invented import TITLE
 from worker.errors import ConfigurationError
@@ -99,7 +99,7 @@ def _writer(out: Path, meaning: str) -> Callable[[Sequence[Series]], bytes]:
     if out.suffix == ".html":
         return partial(page_bytes, meaning=meaning)
     instead = "; an HTML page (--out FILE.html) does without it"
-    with without_view_extra(out.suffix[1:].upper(), instead):
+    with without_extra("view", out.suffix[1:].upper(), instead):
         # Here, because a page does without it and it takes a second.
         from worker.commands.plot.figure import figure_bytes  # noqa: PLC0415
     return partial(figure_bytes, kind=out.suffix[1:])

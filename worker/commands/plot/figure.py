@@ -1,6 +1,6 @@
 """Draws series of states: for each symbol, price with its regime, sigma, ts and probabilities.
 
-Regimes differ in hatching and in colour (the colour-blind safe palette of Okabe and Ito).
+Regimes differ in hatching and in colour.
 """
 
 import io
@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from worker.commands.markets import shown
+from worker.commands.palette import LACKING, REGIMES
 from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
 from worker.commands.plot.series import Series, quote_currency
 from worker.commands.plot.thinning import rows_to_draw
@@ -55,11 +56,10 @@ class _Style(NamedTuple):
 
 
 STYLES: Final = {
-    "trend": _Style("#0072B2", "///", "trend"),
-    "mr": _Style("#E69F00", "..", "mr (vr far from 1)"),
-    "chop": _Style("#999999", "", "chop"),
+    "trend": _Style(REGIMES["trend"], "///", "trend"),
+    "mr": _Style(REGIMES["mr"], "..", "mr (vr far from 1)"),
+    "chop": _Style(REGIMES["chop"], "", "chop"),
 }
-_LACKING: Final = "#D55E00"
 _WARNING: Final = "#B00000"
 # Highest prices that are shown in full: from 0.001 to 9,999,999.
 _PLAIN_POWERS: Final = range(-3, 7)
@@ -172,7 +172,7 @@ def _lacking(axes: Axes, series: Series, times: Numbers) -> None:
     """A strip below the states whose windows lack candles."""
     spans = _spans(series, times, series.missing > 0)
     axes.broken_barh(
-        spans, (0, 0.02), transform=axes.get_xaxis_transform(), facecolor=_LACKING, linewidth=0
+        spans, (0, 0.02), transform=axes.get_xaxis_transform(), facecolor=LACKING, linewidth=0
     )
 
 
@@ -233,7 +233,7 @@ def _legend(axes: Axes, *, is_lacking: bool) -> None:
         for style in STYLES.values()
     ]
     if is_lacking:
-        patches.append(Patch(facecolor=_LACKING, label="strip: candles missing in the window"))
+        patches.append(Patch(facecolor=LACKING, label="strip: candles missing in the window"))
     axes.legend(
         handles=patches, ncols=len(patches), loc="lower left", bbox_to_anchor=(0, 1), frameon=False
     )

@@ -3,8 +3,8 @@
 import argparse
 import importlib
 
+from worker.commands.extras import without_extra
 from worker.commands.options import add_namespace
-from worker.commands.view_extra import without_view_extra
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    with without_view_extra("top"):
+    with without_extra("view", "top"):
         module = importlib.import_module("worker.commands.top.command")
     exit_code: int = module.command(options)
     return exit_code

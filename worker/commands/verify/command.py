@@ -6,24 +6,25 @@ may run at the same time: data that must be consistent is read at one moment, if
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from schemas.interval import state_step_ms
 from worker.commands.durations import brief_duration
+from worker.commands.extras import without_extra
 from worker.commands.folding import folded, invented_anywhere
-from worker.commands.options import add_namespace, amount
+from worker.commands.options import add_namespace, amount, textfile
 from worker.commands.verify.against import compare
 from worker.commands.verify.partition_checks import checks_of_partition, has_published
 from worker.commands.verify.recompute import Judge
-from worker.commands.verify.symbol_checks import OfSymbols, judge_all, summaries
+from worker.commands.verify.symbol_checks import KEYS, OfSymbols, judge_all, summaries
 from worker.engine.all_partitions import AllPartitions, Answer, of_all
 from worker.engine.broken_commits import TO_COMPLETE
 from worker.engine.group import look
 from worker.engine.preflight import Finding
-from worker.engine.status import Status, enough_for, read_status
+from worker.engine.status import Status, enough_for, read_status, stale_after_s
 from worker.engine.status_of_all import free_shards, summed
 from worker.errors import CheckFailed, WorkerError
 from worker.files.piped import readable_path
@@ -33,9 +34,10 @@ from worker.store.scripts import Scripts
 
 # A single late entry is normal, and the shards of a dead worker wait for one lease time.
 MAX_AGE_IN_LEASES: Final = 2
-# One state may be late; after two missing states, something is wrong.
-MAX_STATE_AGE_IN_STEPS: Final = 2
 NO_WORKER: Final = "no worker holds a shard; start one"
+# Checks of single partitions and symbols that have no line of their own.
+_CANDLES: Final = "candles"
+_PARTITIONS: Final = "partitions"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +70,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SYMBOLS",
         help="comma-separated symbols that no longer trade, whose last state stays old",
     )
-    parser.add_argument(
+    one_of = parser.add_mutually_exclusive_group()
+    one_of.add_argument(
+        "--textfile",
+        type=textfile,
+        metavar="FILE",
+        help="also replace this file by metrics of the outcome, for the textfile collector of "
+        "node_exporter; it ends in .prom",
+    )
+    one_of.add_argument(
         "--against",
         type=readable_path,
         metavar="RECORDING",
@@ -78,16 +88,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    failed = 0
+    write_outcome = _writer() if options.textfile else None
+    findings: list[Finding] = []
+    exit_code = 0
     try:
         settings = settings_from(namespace=options.namespace)
         for finding in _chosen(settings, options):
-            failed += finding.verdict == "FAIL"
+            findings.append(finding)
             _show(finding, options.json)
+            if finding.verdict == "FAIL":
+                exit_code = CheckFailed.exit_code
     except WorkerError as error:
-        _show(Finding("FAIL", "verify", str(error)), options.json)
-        return error.exit_code
-    return CheckFailed.exit_code if failed else 0
+        findings.append(Finding("FAIL", "verify", str(error)))
+        _show(findings[-1], options.json)
+        exit_code = error.exit_code
+    if write_outcome is not None:
+        write_outcome(options.textfile, findings)
+    return exit_code
+
+
+def _writer() -> Callable[[Path, Sequence[Finding]], None]:
+    with without_extra("metrics", "--textfile"):
+        # Here, because a run without it needs no package.
+        from worker.commands.verify.outcome import write_outcome  # noqa: PLC0415
+    return write_outcome
 
 
 def _chosen(settings: Settings, options: argparse.Namespace) -> Iterator[Finding]:
@@ -103,7 +127,9 @@ def _chosen(settings: Settings, options: argparse.Namespace) -> Iterator[Finding
 
 
 def _show(finding: Finding, as_json: bool) -> None:
-    text = msgspec.json.encode(finding._asdict()).decode() if as_json else str(finding)
+    text = str(finding)
+    if as_json:
+        text = msgspec.json.encode(finding._replace(check=finding.checked)._asdict()).decode()
     print(text, flush=True)
 
 
@@ -121,7 +147,7 @@ def verify(
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
-        max_state_age_s = _max_state_age_s(settings)
+        max_state_age_s = stale_after_s(settings)
     every = AllPartitions(settings)
     try:
         yield from invented_anywhere(every, settings)
@@ -148,7 +174,7 @@ def verify(
         if status.quarantine_hidden:
             yield Finding("warn", "quarantine", status.quarantine_hidden)
         for symbol, why in aside.items():
-            yield Finding("FAIL", symbol, f"is set aside: {why}")
+            yield Finding("FAIL", symbol, f"is set aside: {why}", KEYS)
         symbols = {one.symbol for one in status.symbols} - ignored
         yield from _without_candles(settings, symbols)
 
@@ -171,15 +197,7 @@ def verify(
 def _unread(answers: Iterable[Answer[Any]]) -> Iterator[Finding]:
     for each in answers:
         if each.trouble:
-            yield Finding("FAIL", each.tag, f"cannot be read: {each.trouble}")
-
-
-def _max_state_age_s(settings: Settings) -> float:
-    """In a replay, the time of a close says nothing about the workers."""
-    if settings.replay_namespace:
-        return math.inf
-    step_ms = state_step_ms(settings.candle_interval_ms, settings.publish_interval_ms)
-    return MAX_STATE_AGE_IN_STEPS * step_ms / 1_000
+            yield Finding("FAIL", each.tag, f"cannot be read: {each.trouble}", _PARTITIONS)
 
 
 def _why_no_newer(status: Status) -> str:
@@ -256,4 +274,4 @@ def _late(status: Status) -> Iterator[Finding]:
 
 def _without_candles(settings: Settings, symbols: set[str]) -> Iterator[Finding]:
     for symbol in sorted((settings.wanted_symbols or frozenset()) - symbols):
-        yield Finding("warn", symbol, "no candle has arrived yet")
+        yield Finding("warn", symbol, "no candle has arrived yet", _CANDLES)

@@ -16,6 +16,8 @@ from worker.store.clock import clock_ms
 from worker.store.connection import Client
 from worker.store.snapshot import read_together
 
+KEYS: Final = "keys"
+"""The check of symbols whose keys are damaged; it has no line that sums it up."""
 _SUMMARIES: Final = {
     COMPLETE: "have all fields, and fields and record agree",
     FRESH: "are fresh",
@@ -38,12 +40,12 @@ def judge_all(client: Client, settings: Settings, tracked: set[str], judge: Judg
     for symbol in sorted(tracked):
         held = _held(client, settings, symbol)
         if isinstance(held, str):
-            findings.append(Finding("FAIL", symbol, held))
+            findings.append(Finding("FAIL", symbol, held, KEYS))
             continue
         for check, verdict, text in judge.judge(held):
             counts[check][verdict] += 1
             if text:
-                findings.append(Finding(verdict, symbol, text))
+                findings.append(Finding(verdict, symbol, text, check))
     return OfSymbols(findings, counts, len(tracked))
 
 

@@ -1,0 +1,26 @@
+"""What is said where the packages of an extra are needed and not installed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from worker.errors import ConfigurationError
+
+PACKAGES: Final = {"view": ("matplotlib", "rich"), "metrics": ("prometheus_client",)}
+
+
+@contextmanager
+def without_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
+    """Imports of its packages, for `what`. Raises ConfigurationError if one is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in PACKAGES[extra]:
+            raise
+        raise ConfigurationError(
+            f"{what} needs {missing}, which is not installed: it is in the extra `{extra}`, "
+            f"pip install '.[{extra}]' in the checkout, or pip install "
+            f"{' '.join(PACKAGES[extra])}; for quantum-marketstate, scripts/deploy.sh "
+            f"--with-{extra}{instead}"
+        ) from None

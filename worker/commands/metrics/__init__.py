@@ -1,0 +1,1 @@
+"""`marketstate metrics`: what `status` and more says, once, in the text format of Prometheus."""

@@ -1,0 +1,281 @@
+"""The metrics of a reading, in the format of Prometheus. Pure: it reads nothing.
+
+With partitions, what each of them has is labelled with its tag, so that the numbers of the others
+stay whole while one cannot be read. Sums are for PromQL.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import Final, NamedTuple
+
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+
+from core import kernel
+from worker.commands.metrics.reading import Found, Reading
+from worker.engine.changes import ENDS
+from worker.engine.status import stale_after_s
+
+Labels = dict[str, str]
+Sample = tuple[Labels, float]
+
+PREFIX: Final = "marketstate_"
+# Of counters: the name in Redis, the name here, and what it counts.
+_COUNTERS: Final = (
+    ("emitted", "states_emitted", "States that were published."),
+    ("gap", "gaps", "Jumps over missing candles."),
+    ("restarted", "windows_restarted", "Windows that started over after a long gap."),
+    ("window_lost", "windows_lost", "Windows that somebody deleted or that were evicted."),
+    ("retired", "symbols_retired", "Symbols that were silent for long and left memory and Redis."),
+    ("quarantined", "entries_of_symbols_set_aside", "Entries of symbols that are set aside."),
+)
+
+
+class Families:
+    """Metrics as prometheus_client collects them: for its `generate_latest` and the like."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def text(reading: Reading) -> bytes:
+    return generate_latest(families(reading))
+
+
+def families(reading: Reading) -> Families:
+    return Families(metric for metric in _metrics(reading) if metric.samples)
+
+
+def gauge(name: str, what: str, samples: Iterable[Sample]) -> Metric:
+    return _metric("gauge", name, "", what, samples)
+
+
+class _Part(NamedTuple):
+    labels: Labels
+    """Its tag; empty without partitions."""
+    found: Found
+
+
+def _metrics(reading: Reading) -> Iterator[Metric]:
+    yield from _of_reading(reading)
+    every = [
+        _Part(_partition(answer.tag), answer.found)
+        for answer in reading.answers
+        if answer.found is not None
+    ]
+    yield from _backlog(every)
+    yield from _counters(every)
+    yield from _workers(every)
+    yield from _symbols(reading, every)
+    yield from _records(every)
+
+
+def _of_reading(reading: Reading) -> Iterator[Metric]:
+    settings = reading.settings
+    versions = [answer.found.redis_version for answer in reading.answers if answer.found]
+    built = {
+        "version": version("marketstate-worker"),
+        "kernel": "compiled" if kernel.is_compiled() else "numpy",
+        "redis_version": versions[0] if versions else "",
+    }
+    yield gauge(
+        "build_info", "Always 1; versions of what is read, and of the reader.", [(built, 1)]
+    )
+    chosen = {
+        "group": settings.group,
+        "input_stream": settings.input_stream,
+        "interval": settings.candle_interval,
+        "publish_interval": str(settings.publish_interval),
+        "source": settings.source,
+        "symbols": settings.symbols,
+        "theta_hash": settings.theta_hash,
+        "window_size": str(settings.window_size),
+    }
+    yield gauge("settings_info", "Always 1; the settings of the reader.", [(chosen, 1)])
+    yield gauge(
+        "read_timestamp_seconds",
+        "When these numbers were read, by the clock of the reader.",
+        [({}, reading.read_s)],
+    )
+    yield gauge(
+        "up",
+        "Whether the group could be read.",
+        [(_partition(answer.tag), answer.found is not None) for answer in reading.answers],
+    )
+
+
+def _backlog(every: list[_Part]) -> Iterator[Metric]:
+    lags = [(part, part.found.status.lag_at_least) for part in every]
+    yield gauge(
+        "group_lag",
+        "Entries that no worker has taken; absent while Redis does not know the number.",
+        [(part.labels, part.found.status.lag) for part, at_least in lags if not at_least],
+    )
+    yield gauge(
+        "group_lag_at_least",
+        "Entries that no worker has taken, while Redis does not know the number: there are more.",
+        [(part.labels, part.found.status.lag) for part, at_least in lags if at_least],
+    )
+    yield gauge(
+        "group_pending",
+        "Entries that were taken and are not finished.",
+        [(part.labels, part.found.status.pending) for part in every],
+    )
+    yield gauge(
+        "oldest_unfinished_seconds",
+        "Age of the oldest entry that is not finished, taken or not; 0 if there is none.",
+        [(part.labels, part.found.status.oldest_unfinished_s) for part in every],
+    )
+    yield gauge(
+        "dead_letters",
+        "Entries in the stream of dead letters, which is trimmed.",
+        [(part.labels, part.found.dead_letters) for part in every],
+    )
+    yield gauge(
+        "broken_commits",
+        "Commits that broke off, until the next holder of their shards completes them.",
+        [(part.labels, len(part.found.status.broken_commits)) for part in every],
+    )
+
+
+def _counters(every: list[_Part]) -> Iterator[Metric]:
+    yield _counter(
+        "entries",
+        "Entries that are finished, by what became of them.",
+        [
+            (part.labels | {"result": end}, part.found.status.counters.get(end, 0))
+            for part in every
+            for end in ENDS
+        ],
+    )
+    for of_redis, name, what in _COUNTERS:
+        counts = [(part.labels, part.found.status.counters.get(of_redis, 0)) for part in every]
+        yield _counter(name, what, counts)
+
+
+def _workers(every: list[_Part]) -> Iterator[Metric]:
+    holders = {
+        one.worker_id for part in every for one in part.found.status.workers if one.holds_shards
+    }
+    seen_s: dict[str, float] = {}
+    for part in every:
+        status = part.found.status
+        for one in status.workers:
+            at_s = status.read_ms / 1_000 - one.seen_s_ago
+            seen_s[one.worker_id] = max(at_s, seen_s.get(one.worker_id, at_s))
+    if every:
+        yield gauge("workers", "Workers that hold a shard.", [({}, len(holders))])
+    yield gauge(
+        "worker_last_seen_timestamp_seconds",
+        "When a worker last renewed its membership, by the clock of Redis.",
+        [({"worker": worker}, at_s) for worker, at_s in sorted(seen_s.items())],
+    )
+    shards = [
+        (part.labels | {"shard": f"{one.shard:02d}"}, one)
+        for part in every
+        for one in part.found.status.shards
+    ]
+    yield gauge(
+        "shard_held",
+        "Whether a worker holds the shard.",
+        [(labels, one.holder is not None) for labels, one in shards],
+    )
+    yield gauge(
+        "shard_pending",
+        "Entries that were handed to the shard and are not finished.",
+        [(labels, one.pending) for labels, one in shards],
+    )
+
+
+def _symbols(reading: Reading, every: list[_Part]) -> Iterator[Metric]:
+    bound_s = stale_after_s(reading.settings)
+    kinds = []
+    for part in every:
+        counts = Counter(
+            "filling" if one.age_s is None else "stale" if one.age_s > bound_s else "fresh"
+            for one in part.found.status.symbols
+        )
+        kinds += [
+            (part.labels | {"status": kind}, counts[kind]) for kind in ("fresh", "stale", "filling")
+        ]
+    yield gauge(
+        "symbols",
+        "Symbols whose last state is fresh, or stale since more than one is overdue; or whose "
+        "window is filling, so that they have none.",
+        kinds,
+    )
+    yield gauge(
+        "symbols_set_aside",
+        "Symbols that are set aside because their keys in Redis are damaged.",
+        [(part.labels, len(part.found.status.quarantine)) for part in every],
+    )
+    newest_ms = (
+        (
+            part.labels,
+            max((one.last_emitted_ms or 0 for one in part.found.status.symbols), default=0),
+        )
+        for part in every
+    )
+    yield gauge(
+        "last_state_timestamp_seconds",
+        "Close time of the newest state of all symbols; absent before the first.",
+        [(labels, ms / 1_000) for labels, ms in newest_ms if ms],
+    )
+    yield gauge(
+        "synthetic",
+        "Whether states of invented prices are published to these keys.",
+        [(part.labels, part.found.synthetic) for part in every],
+    )
+
+
+def _records(every: list[_Part]) -> Iterator[Metric]:
+    """Of each symbol, if they were asked for."""
+    records = [
+        (part.labels | {"symbol": symbol}, record)
+        for part in every
+        for symbol, record in part.found.records
+    ]
+    yield gauge(
+        "last_close_timestamp_seconds",
+        "Close time of the last state of the symbol.",
+        [(labels, record.close_time_ms / 1_000) for labels, record in records],
+    )
+    for name, what in {
+        "sigma": "Volatility per candle, in log price.",
+        "mu": "Drift per candle, in log price.",
+        "ts": "Strength of the trend: the drift against the noise.",
+    }.items():
+        numbers = [(labels, getattr(record, name)) for labels, record in records]
+        yield gauge(name, what, numbers)
+    yield gauge(
+        "regime_probability",
+        "Probability of each regime of the symbol.",
+        [
+            (labels | {"regime": regime}, probability)
+            for labels, record in records
+            for regime, probability in (
+                ("trend", record.regime_probs.trend),
+                ("mr", record.regime_probs.mr),
+                ("chop", record.regime_probs.chop),
+            )
+        ],
+    )
+
+
+def _partition(tag: str) -> Labels:
+    return {"partition": tag} if tag else {}
+
+
+def _counter(name: str, what: str, samples: Iterable[Sample]) -> Metric:
+    return _metric("counter", name, "_total", what, samples)
+
+
+def _metric(kind: str, name: str, suffix: str, what: str, samples: Iterable[Sample]) -> Metric:
+    metric = Metric(PREFIX + name, what, kind)
+    for labels, value in samples:
+        metric.add_sample(PREFIX + name + suffix, labels, value)
+    return metric

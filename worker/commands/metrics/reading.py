@@ -1,0 +1,84 @@
+"""One reading of everything that is shown as metrics, of each partition."""
+
+import time
+from typing import NamedTuple
+
+import redis
+
+from schemas.market_state import MarketStateRecord
+from worker.commands.markets import readable_record
+from worker.engine.all_partitions import AllPartitions, Answer, tagged_parts, unread_partitions
+from worker.engine.invented import by_published
+from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
+from worker.errors import WorkerError
+from worker.settings import Settings
+from worker.store.connection import Client
+
+
+class Found(NamedTuple):
+    """What one partition has; without partitions, the group."""
+
+    status: Status
+    dead_letters: int
+    """In the stream of dead letters, which is trimmed."""
+    synthetic: bool
+    """States of synthetic prices are published to its keys, by these workers or by others."""
+    redis_version: str
+    records: list[tuple[str, MarketStateRecord]]
+    """The latest state of each symbol, if they were asked for."""
+
+
+class Reading(NamedTuple):
+    settings: Settings
+    read_s: float
+    """Seconds since 1970, by our own clock: Redis may be away."""
+    answers: list[Answer[Found]]
+    failure: WorkerError | None
+    """Why some partitions, or all, could not be read."""
+
+
+def read(every: AllPartitions, settings: Settings, *, per_symbol: bool) -> Reading:
+    """`every` may be kept from one reading to the next. Whatever cannot be read is in `failure`."""
+    read_s = time.time()
+    try:
+        answers = every.ask(lambda client, part: _found(client, part, per_symbol=per_symbol))
+    except WorkerError as error:
+        parts = tagged_parts(settings)
+        nothing = [Answer[Found](part, tag, None, str(error)) for part, tag in parts]
+        return Reading(settings, read_s, nothing, error)
+    return Reading(settings, read_s, answers, unread_partitions(answers))
+
+
+def _found(client: Client, settings: Settings, *, per_symbol: bool) -> Found:
+    status = read_status(client, settings, MOST_COUNTED_PERIODICALLY)
+    server = client.info("server")
+    return Found(
+        status,
+        _length(client, settings.keys.dead_stream),
+        settings.source == "synthetic"
+        or any(found.is_recent for found in by_published(client, settings)),
+        str(server["redis_version"]),
+        _records(client, settings, status) if per_symbol else [],
+    )
+
+
+def _length(client: Client, stream: str) -> int:
+    return int(client.xinfo_stream(stream)["length"]) if client.exists(stream) else 0
+
+
+def _records(
+    client: Client, settings: Settings, status: Status
+) -> list[tuple[str, MarketStateRecord]]:
+    """Without those that have expired or cannot be read: `verify` judges these."""
+    symbols = [one.symbol for one in status.symbols if one.last_emitted_ms]
+    with client.pipeline(transaction=False) as reads:
+        for symbol in symbols:
+            reads.get(settings.keys.record(symbol))
+        replies = reads.execute(raise_on_error=False)
+    encoded = {
+        symbol: reply
+        for symbol, reply in zip(symbols, replies, strict=True)
+        if reply is not None and not isinstance(reply, redis.RedisError)
+    }
+    records = {symbol: readable_record({b"record": text}) for symbol, text in encoded.items()}
+    return [(symbol, record) for symbol, record in sorted(records.items()) if record is not None]
