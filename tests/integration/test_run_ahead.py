@@ -279,7 +279,8 @@ def test_redis_is_back_when_it_has_accepted_a_batch(
     worker: SteppedWorker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a full Redis would be reported as lost and as back again, many times a second."""
-    stop, begin, was_full = Stop(), Commit.begin, []
+    stop, begin = Stop(), Commit.begin
+    was_full: list[object] = []
 
     def begin_when_full(self: Commit, changes: Changes) -> None:
         if not was_full:
