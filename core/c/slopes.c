@@ -5,8 +5,8 @@
    of falling pairs is the rank of m among all slopes.
 
    For example the points 0, 3, 1, 5, and m = 1: the residuals are 0, 2, -1, 2. Two pairs fall, those
-   of -1 with 0 and with 2, so two of the six slopes are below 1. The median of six has rank 2 and 3,
-   the smallest being rank 0, so it is not below 1.
+   of -1 with 0 and with 2, so two of the six slopes are below 1: those of rank 0 and 1. The median is
+   the mean of those of rank 2 and 3, so it is not below 1.
 
    To count falling pairs fast, residuals become 16-bit integers. The row of integers is compared
    with itself, shifted by one point, by two points, and so on: 8 or 16 pairs with each instruction.

@@ -68,6 +68,19 @@ def test_batches_grow_only_while_more_is_waiting(
     assert worker.batch_size.most == AFTER_A_PAUSE
 
 
+def test_batches_grow_while_more_is_waiting_of_which_others_get_a_part(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Of the entries that it routes, a worker has only those of its own shards."""
+    one, two = (SteppedWorker(server, worker_id, batch=500) for worker_id in ("one", "two"))
+    for worker in (one, two, one, two):
+        worker.keep()
+    feed(client, made_candles(SYMBOLS, 50))
+    one.batch_size.most = AFTER_A_PAUSE
+    one.work_on_a_batch()
+    assert one.batch_size.most == 2 * AFTER_A_PAUSE
+
+
 def test_older_entries_of_other_shards_are_not_forgotten_after_the_current_batch(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:

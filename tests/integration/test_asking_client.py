@@ -1,5 +1,7 @@
 """Replies may be outstanding, and every command still gets its own."""
 
+import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,3 +73,47 @@ def test_an_answer_is_not_expected_from_another_connection(asking: AskingClient)
     assert asking.echo("one") == b"one"
     with pytest.raises(redis.ConnectionError, match="the connection was lost"):
         answer.read()
+
+
+def test_an_answer_is_lost_with_a_connection_that_takes_no_more_commands(
+    asking: AskingClient,
+) -> None:
+    answer = ask(asking)
+    connection: Any = asking.connection
+    connection._sock.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(redis.ConnectionError):
+        asking.echo("one")
+    with pytest.raises(redis.ConnectionError, match="the connection was lost"):
+        answer.read()
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def interrupt(_signum: int, _frame: object) -> None:
+    raise Interrupted
+
+
+@pytest.fixture
+def interrupted_soon() -> Iterator[None]:
+    """By a signal, while a reply is waited for."""
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("interrupted_soon")
+def test_an_answer_that_was_not_waited_for_is_lost_and_not_that_of_the_next_command(
+    asking: AskingClient, client: redis.Redis
+) -> None:
+    client.client_pause(500)
+    first, second = ask(asking, "one"), ask(asking, "two")
+    with pytest.raises(Interrupted):
+        first.read()
+    assert asking.echo("three") == b"three"
+    for answer in (first, second):
+        with pytest.raises(redis.ConnectionError, match="the connection was lost"):
+            answer.read()

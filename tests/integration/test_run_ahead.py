@@ -1,6 +1,7 @@
 """The next batch is calculated while Redis writes the last one; a refusal discards both."""
 
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,10 +20,14 @@ from tests.support.small_workers import (
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import counters, feed, published
 from worker.engine import window_codec
-from worker.errors import RolledBack
+from worker.engine.changes import Changes
+from worker.engine.commit import Commit
+from worker.engine.loop import _recover
+from worker.errors import RolledBack, WrongKeyType
 from worker.keys import shard_name, shard_of
 from worker.local.redis_server import EmbeddedRedis
 from worker.log import log
+from worker.stop import Stop
 
 CANDLES = candles_of(SYMBOLS, 0, 2 * FILLED - 1)
 BATCH = 5
@@ -75,6 +80,18 @@ def test_what_is_published_is_the_same_when_running_ahead(
     assert outcome(client) == expected
     assert windows_in_memory(worker) == windows_in_redis(client, worker)
     assert all(len(closes) == WINDOW_SIZE for closes in windows_in_memory(worker).values())
+
+
+def test_a_redis_that_has_no_scripts_yet_refuses_nothing(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: after a failover, windows would be loaded twice."""
+    client.script_flush()
+    worker = small_worker(server, batch=BATCH, publish_interval=60)
+    feed(client, CANDLES)
+    work_off(worker)
+    tokens = [client.get(worker.keys.lease(shard)) for shard in range(16)]
+    assert tokens == [f"one:{epoch}".encode() for epoch in range(1, 17)]
 
 
 def lose_the_leases(client: redis.Redis, worker: SteppedWorker) -> None:
@@ -200,3 +217,96 @@ def test_what_is_under_way_is_finished_before_the_shards_are_released(
     assert counters(client)["applied"] == 2 * FILLED
     assert "BTCUSDT: σ=" in caplog.text
     assert [shard for shard in range(16) if client.exists(worker.keys.lease(shard))] == []
+
+
+def held(client: redis.Redis, worker: SteppedWorker) -> list[int]:
+    return [shard for shard in range(16) if client.exists(worker.keys.lease(shard))]
+
+
+def roll_back(client: redis.Redis, worker: SteppedWorker) -> None:
+    client.hset(worker.keys.commits, shard_name(shard_of(SYMBOLS[0], 16)), "another")
+
+
+def lose_the_connection(_client: redis.Redis, worker: SteppedWorker) -> None:
+    connection: Any = worker.commit._client.connection
+    connection._sock.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(redis.ConnectionError):
+        worker.work_on_a_batch()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "is_under_way"),
+    [(roll_back, False), (lose_the_connection, True)],
+)
+def test_a_clean_stop_releases_the_shards_whatever_became_of_what_was_under_way(
+    trouble: Callable[[Any, SteppedWorker], None],
+    is_under_way: bool,
+    *,
+    worker: SteppedWorker,
+    client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """G6."""
+    worker.work_on_a_batch()
+    worker.commit.finish()
+    if is_under_way:
+        worker.work_on_a_batch()
+        trouble(client, worker)
+    else:
+        trouble(client, worker)
+        worker.work_on_a_batch()
+    worker.leave()
+    assert held(client, worker) == []
+    assert "it is not known whether the last batch was written" in caplog.text
+    assert "could not be released" not in caplog.text
+
+
+def test_what_ends_a_worker_at_its_stop_does_not_keep_its_shards(
+    worker: SteppedWorker, client: redis.Redis
+) -> None:
+    """G6."""
+    worker.work_on_a_batch()
+    worker.commit.finish()
+    client.delete(worker.keys.counters)
+    client.set(worker.keys.counters, "not a hash")
+    worker.work_on_a_batch()
+    with pytest.raises(WrongKeyType):
+        worker.leave()
+    assert held(client, worker) == []
+
+
+def test_redis_is_back_when_it_has_accepted_a_batch(
+    worker: SteppedWorker, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a full Redis would be reported as lost and as back again, many times a second."""
+    stop, begin = Stop(), Commit.begin
+    was_full: list[object] = []
+
+    def begin_when_full(self: Commit, changes: Changes) -> None:
+        if not was_full:
+            was_full.append(client.config_set("maxmemory", 1))
+        begin(self, changes)
+
+    monkeypatch.setattr(Commit, "begin", begin_when_full)
+    monkeypatch.setattr(stop, "sleep", lambda _seconds: client.config_set("maxmemory", 0))
+    lost = redis.ConnectionError()
+    try:
+        _recover(lost, worker, worker.settings, stop, worker.shards._incarnation)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert was_full
+    assert counters(client)["applied"] == BATCH
+
+
+def test_what_is_known_to_be_published_is_logged_although_the_connection_is_lost(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=log.name)
+    worker = small_worker(server, batch=2 * FILLED)
+    feed(client, CANDLES)
+    worker.work_on_a_batch()
+    worker.keep()
+    assert "BTCUSDT: σ=" not in caplog.text
+    lost = redis.ConnectionError()
+    _recover(lost, worker, worker.settings, Stop(), worker.shards._incarnation)
+    assert "BTCUSDT: σ=" in caplog.text

@@ -41,6 +41,7 @@ class Commit:
         self._shards = shards
         self._one_regime = OneRegime()
         self._under_way: Sent | None = None
+        self._load_script()
 
     def apply(self, changes: Changes) -> None:
         """Write, then move, then log:
@@ -86,7 +87,7 @@ class Commit:
         try:
             self._check(sent.answer.read(), sent.changes)
         except NoScriptError:
-            self._client.script_load(self._scripts.commit.script)
+            self._load_script()
         except (LeaseLost, SymbolsDamaged) as refused:
             log.warning("%s; the shards of its batch are loaded again", refused)
         else:
@@ -94,6 +95,10 @@ class Commit:
             return True
         self._shards.drop(sent.changes.finished)
         return False
+
+    def _load_script(self) -> None:
+        """Redis may not have it yet, or have forgotten it; `begin` does not load it."""
+        self._client.script_load(self._scripts.commit.script)
 
     def _tell(self, changes: Changes) -> None:
         for counter, warning in changes.warnings:

@@ -52,7 +52,7 @@ class Intake:
         self.last_notice = b"0-0"
         """Id of the last notice that a worker has released shards."""
         self.is_full = False
-        """Whether the last `fetch` gave as much as was wanted, so that more may be waiting."""
+        """Whether the last `fetch` gave or routed as much as was wanted: more may be waiting."""
 
     def fetch(self, most: int) -> list[Reading]:
         """What was asked ahead, or else what Redis has now, at most `most`; each shard's in order.
@@ -61,16 +61,13 @@ class Intake:
         """
         ahead = self._asked_ahead()
         if ahead and self._asked_under == self._shards.version:
-            self.is_full = len(ahead) >= self._asked_for
             return ahead
         if self._may_rest():
             self.is_full = False
             return []
         self._nothing_came = False
         self._looked_s, self._looked_under = time.monotonic(), self._shards.version
-        found = self._read(self._router.route(self._shards, most, self._shards.keep))
-        self.is_full = len(found) >= most
-        return found
+        return self._read(self._router.route(self._shards, most, self._shards.keep), most)
 
     def ask_ahead(self, in_hand: list[Reading], most: int) -> None:
         """Ask for at most `most` entries that follow `in_hand`, and do not wait for the answer."""
@@ -124,10 +121,12 @@ class Intake:
             routed = self._router.understood(answer.read())
         except redis.ResponseError:
             return []
-        return self._read(routed) if routed else []
+        return self._read(routed, self._asked_for) if routed else []
 
-    def _read(self, routed: Routed) -> list[Reading]:
+    def _read(self, routed: Routed, most: int) -> list[Reading]:
         self._clock_ahead_ms = routed.now_ms - time.monotonic() * 1_000
         self._last_seen_id, self.last_notice = routed.last_seen_id, routed.last_notice
         self._last_handed_over = routed.last_handed_over
-        return self._pipeline.read(routed.entries())
+        readings = self._pipeline.read(routed.entries())
+        self.is_full = max(routed.routed, len(readings)) >= most
+        return readings

@@ -258,16 +258,27 @@ class Session:
             self.shards.drop(lost.shards)
         return True
 
+    def finish(self) -> None:
+        """Wait for the commit that is under way, and tell of it. If nobody knows what became of it,
+        the next holder of its shards finds out.
+        """
+        try:
+            self.commit.finish()
+        except (redis.RedisError, RolledBack) as error:
+            log.warning("it is not known whether the last batch was written: %s", reason(error))
+
     def release(self) -> None:
-        """Finish what is under way, and release all shards."""
-        self.commit.finish()
-        self.shards.release()
+        """Release all shards, whatever becomes of the commit that is under way."""
+        try:
+            self.finish()
+        finally:
+            self.shards.release()
 
     def leave(self) -> None:
         try:
             self.release()
             log.info("stopped; all shards are released")
-        except (redis.RedisError, RolledBack) as error:
+        except redis.RedisError as error:
             log.warning(
                 "stopped; the leases could not be released and will expire: %s",
                 reason(error),
@@ -351,10 +362,12 @@ def _recover(
         raise error
     outage = Outage(settings, log.warning)
     outage.note(error)
+    old.finish()
 
     def begin() -> Session:
         session = Session(settings, incarnation, old.notifier, again=True)
         session.work_on_a_batch()
+        session.commit.finish()
         return session
 
     try:

@@ -51,7 +51,7 @@ class AskingClient(redis.Redis):
         super().__init__(connection_pool=pool, single_connection_client=True)
         self.auto_close_connection_pool = True
         self._connection = cast(Any, self.connection)
-        self._connection.register_connect_callback(self._on_connect)
+        self._connection.register_connect_callback(self._lose_outstanding)
 
     def ask(self, script: GroupScript, keys: list[str], args: list[Any]) -> Reply:
         """Send `script` and return. Nothing loads a script which Redis does not know: then the
@@ -59,7 +59,11 @@ class AskingClient(redis.Redis):
         """
         keys = script.declared(keys)
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
-        self._connection.send_command(*call)
+        try:
+            self._connection.send_command(*call)
+        except BaseException:
+            self.disconnect()
+            raise
         answer = Reply(self, call)
         self._outstanding.append(answer)
         return answer
@@ -67,13 +71,15 @@ class AskingClient(redis.Redis):
     def hear(self, last: Reply | None = None) -> None:
         """Read what is outstanding, up to `last` or all of it."""
         while self._outstanding:
-            answer = self._outstanding.popleft()
             try:
-                answer.note(self._connection.read_response())
-            except redis.RedisError as error:
-                answer.note(error)
-                if not isinstance(error, redis.ResponseError):
-                    raise
+                reply = self._connection.read_response()
+            except redis.ResponseError as refusal:
+                reply = refusal
+            except BaseException:
+                self.disconnect()
+                raise
+            answer = self._outstanding.popleft()
+            answer.note(reply)
             if answer is last:
                 return
 
@@ -86,8 +92,11 @@ class AskingClient(redis.Redis):
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)
 
     def disconnect(self) -> None:
-        """The next command connects again."""
+        """Nobody is going to read what is on its way, so no later command may find it: the next one
+        connects again.
+        """
         self._connection.disconnect()
+        self._lose_outstanding()
 
     def execute_command(self, *words: Any, **options: Any) -> Any:
         """An error reply keeps, as `call`, what it is the reply to."""
@@ -96,20 +105,18 @@ class AskingClient(redis.Redis):
         except redis.ResponseError as error:
             vars(error)["call"] = words
             raise
+        except BaseException:
+            self.disconnect()
+            raise
 
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
         """Called by redis-py for every command, once it is sent."""
-        try:
-            self.hear()
-        except BaseException:
-            # Nobody is going to read the reply to this command, so it must not wait for the next.
-            connection.disconnect()
-            raise
+        self.hear()
         return super().parse_response(  # type: ignore[no-untyped-call]
             connection, command_name, **options
         )
 
-    def _on_connect(self, _connection: redis.Connection) -> None:
+    def _lose_outstanding(self, *_connection: redis.Connection) -> None:
         """What was outstanding on a connection is lost with it."""
         while self._outstanding:
             self._outstanding.popleft().note(redis.ConnectionError("the connection was lost"))
