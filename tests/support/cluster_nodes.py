@@ -80,11 +80,15 @@ def serves(node: Node, slot: int) -> bool:
 
 
 def is_well(node: Node) -> bool:
-    """It serves, all others are well in its eyes, and as a replica it is in sync."""
+    """It serves, knows who has each slot, all others are well in its eyes, and as a replica it is
+    in sync.
+    """
     lines = node.command("CLUSTER NODES").values()
     replication = node.command("INFO", "replication")
+    cluster = node.command("CLUSTER INFO")
     return (
-        node.command("CLUSTER INFO")["cluster_state"] == "ok"
+        cluster["cluster_state"] == "ok"
+        and int(cluster["cluster_slots_assigned"]) == REDIS_CLUSTER_HASH_SLOTS
         and not any("fail" in line["flags"] for line in lines)
         and replication.get("master_link_status", "up") == "up"
     )
