@@ -48,7 +48,7 @@ RUN_NOTHING = """
 import gc
 from worker.cli import main
 from worker.commands import worker
-worker.run = lambda *_: print(gc.get_threshold()[0])
+worker.loop.run = lambda *_: print(gc.get_threshold()[0])
 main(["worker"])
 """
 

@@ -381,5 +381,6 @@ def test_check_warns_of_another_group_that_publishes_to_the_same_keys(
 
 def test_check_warns_of_symbols_in_lower_case(server: EmbeddedRedis) -> None:
     settings = SteppedWorker(server, "one", symbols="btcusdt,ETHUSDT").settings
-    (warning,) = [str(each) for each in preflight(settings) if each.verdict == "warn"]
-    assert warning.startswith("warn settings: MARKETSTATE_SYMBOLS has btcusdt in lower case")
+    warnings = [each for each in preflight(settings) if each.verdict == "warn"]
+    (warning,) = [each.text for each in warnings if each.subject == "settings"]
+    assert warning.startswith("MARKETSTATE_SYMBOLS has btcusdt in lower case")

@@ -297,7 +297,7 @@ def test_a_bad_value_fails_at_once_with_the_message_of_check_and_is_not_retried(
         assert trial.machine.run("systemctl", "restart", FIRST, check=False).returncode != 0
         checked = trial.machine.run("quantum-marketstate", "check", check=False)
         assert checked.returncode == 2
-        message = checked.stdout.strip().removeprefix("FAIL ")
+        message = checked.stdout.splitlines()[-1].removeprefix("FAIL ")
         assert "MARKETSTATE_PUBLISH_INTERVAL is 'soon'" in message
         state = trial.machine.show(FIRST, "ActiveState", "ExecMainStatus", "NRestarts")
         assert state == ["failed", "2", "0"]
