@@ -117,12 +117,18 @@ class GroupStreams:
         ]
 
     def _create_groups(self) -> None:
+        """A stream whose node is away gets its group when the node is back."""
+        errors = []
         for stream, position in self._positions.items():
             try:
                 self._client.xgroup_create(stream, self._group, id=position, mkstream=True)
+            except self._passing as error:
+                errors.append(error)
             except Exception as error:
                 if "BUSYGROUP" not in str(error):  # it is there, or another consumer was faster
                     raise
+        if len(errors) == len(self._positions):
+            raise errors[0]
 
 
 def text_of(raw: bytes | str) -> str:

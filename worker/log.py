@@ -66,8 +66,8 @@ class Repeats(logging.Filter):
     The first FEW of a kind are shown in full. The others of that minute become one line at its end,
     with their number and the last of them. After a minute without any, the next ones are shown in
     full again. Two warnings are of one kind if their texts are equal before values are filled in,
-    or if they have the same `extra={"kind": ...}`. One with `extra={"once": about}` is shown only
-    the first time; the last MOST_TOLD are remembered. All threads share these limits.
+    or if they have the same `extra={"kind": ...}`. A line with `extra={"once": about}`, warning
+    or not, is shown only the first time; the last MOST_TOLD are remembered. All threads share these limits.
     """
 
     FEW: Final = 10
@@ -83,14 +83,14 @@ class Repeats(logging.Filter):
         self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING or hasattr(record, "is_sum"):
+        if hasattr(record, "is_sum"):
             return True
         with self._lock:
-            return self._may_be_shown(record)
+            if self._was_told(getattr(record, "once", "")):
+                return False
+            return record.levelno < logging.WARNING or self._may_be_shown(record)
 
     def _may_be_shown(self, record: logging.LogRecord) -> bool:
-        if self._was_told(getattr(record, "once", "")):
-            return False
         self.tell()
         name = getattr(record, "kind", record.msg)
         kind = self._kinds.setdefault(name, _Kind(self._now_s()))

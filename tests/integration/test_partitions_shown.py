@@ -94,8 +94,9 @@ def test_a_partition_that_cannot_be_read_is_named_and_the_others_are_shown(
         shown(settings, capsys)
     with pytest.raises(RedisUnusable):
         shown(settings, capsys, as_json=True)
-    findings = {finding.subject: finding for finding in verify(settings, **EVERY_STATE_IS_OLD)}
-    assert findings["{p01}"].verdict == "FAIL"
+    found = list(verify(settings, **EVERY_STATE_IS_OLD))
+    assert [each.verdict for each in found if each.subject == "{p01}"] == ["FAIL"], found
+    findings = {finding.subject: finding for finding in found}
     assert findings["recomputed"].text.startswith("2 of 2 states")
 
 
@@ -116,6 +117,17 @@ def test_a_node_that_does_not_answer_costs_its_own_partitions(
     assert second.found is None
     assert "cannot be reached" in second.trouble or "refused" in second.trouble
     every.close()
+
+
+def test_verify_names_a_partition_whose_node_is_away_once(
+    workers: list[SteppedWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of_all(workers[0])
+    every = settings.each_partition()
+    parts = [every[0], msgspec.structs.replace(every[1], redis_port=1)]
+    monkeypatch.setattr(type(settings), "each_partition", lambda _settings: parts)
+    found = [str(finding) for finding in verify(settings, **EVERY_STATE_IS_OLD)]
+    assert sum("cannot be read" in line for line in found) == 1, found
 
 
 def test_verify_judges_every_partition(workers: list[SteppedWorker], client: redis.Redis) -> None:

@@ -401,16 +401,20 @@ class OneStreamAtATime:
         """As `redis.RedisCluster` has it; the reader never calls it."""
 
     def xgroup_create(self, name: Any, *args: Any, **options: Any) -> Any:
+        self._reach(name)
         return self._client.xgroup_create(name, *args, **options)
 
     def xreadgroup(self, group: Any, consumer: Any, streams: Any, **options: Any) -> Any:
         (stream,) = streams
-        if stream == self.away:
-            raise redis.ConnectionError("its node is away")
+        self._reach(stream)
         return self._client.xreadgroup(group, consumer, streams, **options)
 
     def xack(self, name: Any, *args: Any) -> Any:
         return self._client.xack(name, *args)
+
+    def _reach(self, stream: str) -> None:
+        if stream == self.away:
+            raise redis.ConnectionError("its node is away")
 
 
 def publish_into(client: redis.Redis, partition: int, symbol: str, *numbers: int) -> None:

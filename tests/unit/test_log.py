@@ -203,6 +203,9 @@ def test_what_is_told_once_is_not_told_again_and_a_flood_of_it_is_summed_up(line
         tell(f"{number} mins")
     assert len(lines.new()) == Repeats.FEW
     assert len(lines.repeats._told) == Repeats.MOST_TOLD, "what is remembered is bounded"
+    for _ in range(2):
+        log.info("found by the loop of each partition", extra={"once": "found"})
+    assert lines.new() == ["INFO found by the loop of each partition"]
 
 
 def test_the_time_of_a_line_is_utc_and_says_so(

@@ -148,13 +148,13 @@ def verify(
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
     if max_state_age_s is None:
         max_state_age_s = stale_after_s(settings)
-    every = AllPartitions(settings)
+    every, unread = AllPartitions(settings), set[str]()
     try:
         yield from invented_anywhere(every, settings)
         answers = every.ask(lambda client, part: _status(client, part, max_lag))
         statuses = {each.settings.keys.input: each.found for each in answers if each.found}
         status = summed(settings, answers)
-        yield from _unread(answers)
+        yield from _unread(answers, unread)
         yield _backlog(status, max_lag, max_age_s)
         yield _holders(status, settings)
         yield from _commits(status)
@@ -167,7 +167,7 @@ def verify(
             return list(checks_of_partition(client, part, own, max_state_age_s)) if own else []
 
         judged = every.ask(judge)
-        yield from _unread(judged)
+        yield from _unread(judged, unread)
         found = [(each.tag, each.found or []) for each in judged]
         yield from folded(found, settings.partitions)
         aside = {symbol: why for symbol, why in status.quarantine.items() if symbol not in ignored}
@@ -188,15 +188,17 @@ def verify(
             return judge_all(client, part, tracked - ignored - aside.keys(), judge)
 
         of_symbols = every.ask(judge_symbols)
-        yield from _unread(of_symbols)
+        yield from _unread(of_symbols, unread)
         yield from summaries([each.found for each in of_symbols if each.found])
     finally:
         every.close()
 
 
-def _unread(answers: Iterable[Answer[Any]]) -> Iterator[Finding]:
+def _unread(answers: Iterable[Answer[Any]], told: set[str]) -> Iterator[Finding]:
+    """Each partition once: one whose node is away answers none of our questions."""
     for each in answers:
-        if each.trouble:
+        if each.trouble and each.tag not in told:
+            told.add(each.tag)
             yield Finding("FAIL", each.tag, f"cannot be read: {each.trouble}", _PARTITIONS)
 
 
