@@ -67,7 +67,8 @@ class Repeats(logging.Filter):
     with their number and the last of them. After a minute without any, the next ones are shown in
     full again. Two warnings are of one kind if their texts are equal before values are filled in,
     or if they have the same `extra={"kind": ...}`. A line with `extra={"once": about}`, warning
-    or not, is shown only the first time; the last MOST_TOLD are remembered. All threads share these limits.
+    or not, is shown only the first time; the last MOST_TOLD are remembered. All threads share these
+    limits.
     """
 
     FEW: Final = 10
