@@ -227,6 +227,7 @@ def test_it_moves_to_another_redis(
         words = ("repartition", "--to", 3, "--environment", variables, "--yes")
         code, said = run(server, tmp_path, *words, partitions=2)
         assert (code, "moved to 3 partitions" in said) == (0, True), said
+        assert "PARTITIONS=3 and what the file of --environment has, for" in said
         new = partition_workers(other, partitions=3)
         feed_by_symbol(there, CANDLES[HALF:], 3)
         work_all_off(new)

@@ -224,8 +224,10 @@ def _create(part: Part, old: Sequence[Part]) -> None:
 def _say_what_is_left(old: Sequence[Part], settings: Settings, target: Settings) -> None:
     is_new_name = settings.group != target.group
     group = f" and {PREFIX}GROUP={target.group}" if is_new_name else ""
-    print(f"now set {PREFIX}PARTITIONS={target.partitions}{group}, for workers and commands")
-    if _same_redis(settings, target):
+    is_same_redis = _same_redis(settings, target)
+    there = "" if is_same_redis else " and what the file of --environment has"
+    print(f"now set {PREFIX}PARTITIONS={target.partitions}{group}{there}, for workers and commands")
+    if is_same_redis:
         print(f"for marketstate gather --partitions, say {_for_bridge(old, settings)}")
     old_group = f"{PREFIX}GROUP={settings.group} " if is_new_name else ""
     old_partitions = f"{PREFIX}PARTITIONS={settings.partitions or ''}"
