@@ -43,11 +43,11 @@ CANDLES = made_candles(SYMBOLS, 200)
 class SteppedBridge:
     """A bridge in this process, one batch at a time."""
 
-    def __init__(self, server: EmbeddedRedis) -> None:
+    def __init__(self, server: EmbeddedRedis, *, start: str = "0") -> None:
         self._settings = settings_from(
             {"MARKETSTATE_REDIS_PORT": str(server.port), "MARKETSTATE_PARTITIONS": str(PARTITIONS)}
         )
-        self.sources = Sources([INPUT], GROUP, "0")
+        self.sources = Sources([INPUT], GROUP, start)
         self.counts: Counter[str] = Counter()
         self._stop = Stop()
         self._stop.requested = True  # so that no wait takes any time
@@ -158,6 +158,36 @@ def test_a_bridge_that_breaks_off_in_any_partition_skips_and_reorders_nothing(
     bridge.work()
     assert worked_off(server, client) == wanted
     assert duplicates(client) == (0 if failing == 0 else 150)
+
+
+def test_what_was_before_its_start_is_never_brought(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it breaks off in its first batch: some partitions have no position then."""
+    feed(client, CANDLES[:8])
+    last: Any = client.xinfo_stream(INPUT)
+    feed(client, CANDLES[8:12])
+    bridge = SteppedBridge(server, start=last["last-generated-id"].decode())
+    append = Bridge._append
+
+    def broken(self: Bridge, partition: int, *rest: Any) -> None:
+        if partition == 1:
+            raise redis.ConnectionError("its node is gone")
+        append(self, partition, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bridge, "_append", broken)
+        with pytest.raises(redis.ConnectionError):
+            bridge.work()
+    bridge.begin()
+    bridge.work()
+
+    def payloads(stream: str) -> list[bytes]:
+        entries: Any = client.xrange(stream)
+        return [fields[b"payload"] for _, fields in entries]
+
+    brought = {payload for stream in STREAMS for payload in payloads(stream)}
+    assert brought == {*payloads(INPUT)[8:]}
 
 
 def test_a_bridge_that_was_followed_by_another_stops_and_what_it_had_in_hand_changes_nothing(

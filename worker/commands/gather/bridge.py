@@ -183,8 +183,8 @@ class Bridge:
     def _bring_again(self, positions: Mapping[int, str]) -> None:
         """What a partition may lack although it was acknowledged."""
         done = self._done()
-        if not any(positions.values()):
-            return  # this is the first session
+        if not any(positions.values()) or not self._client.exists(self._keys.counters):
+            return  # nothing has been acknowledged, so nothing is lacking
         since = {i: position or _BEGINNING for i, position in positions.items()}
         lacking = {i: id_ for i, id_ in since.items() if parse_entry_id(id_) < parse_entry_id(done)}
         if not lacking:
