@@ -1,6 +1,7 @@
 """The fault harness: a clean verdict under all kinds of faults, and a bad one if deserved."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -25,13 +26,15 @@ from tests.support.redis_versions import older_server
 
 T0: Final = 1_746_373_259_999
 SYMBOLS: Final = symbols_of(Names())
+# A window that was written twice sets its symbol aside, and then there is nothing to emit twice.
+TWICE: Final = r"was emitted 2 times|the entry already has one"
 SEEN_AS: Final = {
-    "fencing": "was emitted 2 times",
+    "fencing": TWICE,
     "routing": "is lost",
     "commit": "is lost",
     "mirror": "the window in Redis is not the last 20 closes",
     "quarantine": "entries are for this group",
-    "half commit": "was emitted 2 times",
+    "half commit": TWICE,
     "floor": "no candle of it was applied",
     "two feeds": "the counter duplicate is",
     "retirement": "was emitted, but was not due",
@@ -64,7 +67,7 @@ def test_workers_that_are_broken_on_purpose_are_detected(
         with_reference=False,
     )
     found = violations_of_all(run(plan, any_server_binary, tmp_path).histories)
-    assert [text for text in found if SEEN_AS[name] in text] != [], found[:20]
+    assert [text for text in found if re.search(SEEN_AS[name], text)] != [], found[:20]
 
 
 def test_a_correct_history_is_clean() -> None:

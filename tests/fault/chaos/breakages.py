@@ -54,7 +54,7 @@ BREAKAGES: Final = {
             Edit("worker/lua/commit.lua", "if found ~= last_commit then", "if false then"),
         ],
         ["pause", "request late"],
-        times=5,
+        times=10,
     ),
     # Sometimes an entry stays with the intake until the next call, while newer entries of its
     # symbol are routed.
