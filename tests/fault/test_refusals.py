@@ -31,7 +31,7 @@ from worker.log import Repeats
 from worker.settings import Settings, settings_from
 
 # It answers between every two megabytes that it has loaded, and waits a moment after each.
-SLOW_TO_LOAD = ("--key-load-delay", "250000")
+SLOW_TO_LOAD = ("--key-load-delay", "150000")
 TWO_MEGABYTES = os.urandom(2 * 1024 * 1024)
 NEVER_ENDS = "while true do end"
 # Enough states for more lines than a pipe has room for.

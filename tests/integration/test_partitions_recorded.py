@@ -115,6 +115,14 @@ def test_a_replay_into_any_partitions_publishes_the_same(
     assert published_by(client, workers) == wanted
 
 
+def test_a_replay_to_a_cluster_needs_no_other_number_than_its_own(
+    server: EmbeddedRedis, recording: Path, tmp_path: Path
+) -> None:
+    words = ("replay", recording, "--namespace", "there", "--partitions", 2)
+    code, log = run(server, tmp_path, *words, redis_url="redis+cluster://127.0.0.1:1")
+    assert (code, "PARTITIONS must be set" in log) == (3, False), log
+
+
 def test_a_replay_that_broke_off_in_some_partitions_goes_on_in_each(
     server: EmbeddedRedis, client: redis.Redis, recording: Path, tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ def test_json_has_an_object_per_line(begun: Deployment) -> None:
     done = verify(begun, "--json")
     findings = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["subject"] for one in findings[:3]] == [FIRST, f"{FIRST} journal", "backlog"]
-    assert {name for one in findings for name in one} == {"verdict", "subject", "text"}
+    assert {name for one in findings for name in one} == {"check", "verdict", "subject", "text"}
 
 
 def test_a_unit_that_does_not_run_or_is_not_enabled_fails(begun: Deployment) -> None:

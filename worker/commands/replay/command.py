@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import redis
 
 from worker.commands.options import add_candle_files, add_namespace, amount, positive, said
@@ -92,10 +91,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    settings = settings_from(namespace=options.namespace)
+    asked = {} if options.partitions is None else {"partitions": str(options.partitions or "")}
+    settings = settings_from(environment_with(**asked), namespace=options.namespace)
     _refuse_mistakes(options, settings)
-    if options.partitions is not None:
-        settings = msgspec.structs.replace(settings, partitions=options.partitions or None)
     stop = Stop()
     stop.listen()
     try:
