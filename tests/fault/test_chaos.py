@@ -34,7 +34,7 @@ SEEN_AS: Final = {
     "commit": "is lost",
     "mirror": "the window in Redis is not the last 20 closes",
     "quarantine": "entries are for this group",
-    "half commit": TWICE,
+    "half commit": TWICE + "|the counter applied is",
     "floor": "no candle of it was applied",
     "two feeds": "the counter duplicate is",
     "retirement": "was emitted, but was not due",
