@@ -19,9 +19,9 @@ from tests.bench.rig import READER_CORE, REDIS_CORE
 from tests.support.worker_process import feed_fields
 from worker.engine import commit
 from worker.engine.intake import Intake
-from worker.engine.loop import Session
 from worker.engine.pipeline import Pipeline
 from worker.engine.routing import Routed
+from worker.engine.session import Session
 from worker.engine.shards import Shards
 from worker.engine.systemd import SystemdNotifier
 from worker.local.redis_server import EmbeddedRedis

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.theta import merged_theta
 from worker.engine.changes import Changes, Reading
-from worker.engine.loop import Session
+from worker.engine.session import Session
 from worker.engine.systemd import SystemdNotifier
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import Settings
