@@ -329,6 +329,20 @@ def test_symbols_that_retire_make_room_for_new_ones(
     assert remembered(worker) == {FLOWING}
 
 
+def test_a_worker_without_room_sees_at_once_what_others_have_retired(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5: otherwise its new symbols would be dead letters for as long as it had been idle."""
+    worker = small_worker(server, max_symbols=1)
+    feed(client, made_candles((SILENT,), 1))
+    work_off(worker)
+    worker.keep()
+    assert worker.shards.room_for_symbols == 0
+    client.hdel(worker.keys.marks(shard_of(SILENT, worker.settings.shards)), SILENT)
+    worker.keep()
+    assert worker.shards.room_for_symbols == 1
+
+
 def test_a_new_symbol_above_the_limit_costs_no_look_into_the_caches(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:

@@ -258,6 +258,8 @@ class Shards:
     def _ask_to_keep(self, can_load: int) -> tuple[float, bool, dict[int, str]]:
         """Seconds until another worker may be dead; whether more shards are free; our tokens."""
         every = range(self._settings.shards)
+        # Others may have retired symbols while we were idle.
+        counts = self._count_symbols or self.room_for_symbols <= 0
         of_shards = ((self._keys.lease(shard), self._keys.marks(shard)) for shard in every)
         reply = self._scripts.keep(
             keys=[
@@ -277,7 +279,7 @@ class Shards:
                 can_load,
                 self._settings.window_size,
                 self._settings.partition or 0,
-                int(self._count_symbols),
+                int(counts),
                 *(self._leases.get(shard, "") for shard in every),
             ],
         )
@@ -296,7 +298,7 @@ class Shards:
                     self._settings, found.decode(errors="replace"), "restart this one"
                 )
         _, soonest_ms, more, symbols, tokens = reply
-        if self._count_symbols:
+        if counts:
             self._symbols_of_group, self._count_symbols = symbols, False
         ours = {shard: token.decode() for shard, token in enumerate(tokens) if token}
         return soonest_ms / 1_000, bool(more), ours
