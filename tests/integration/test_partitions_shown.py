@@ -27,7 +27,8 @@ from worker.engine.all_partitions import AllPartitions
 from worker.engine.status import read_status
 from worker.errors import CheckFailed, RedisUnusable
 from worker.local.redis_server import EmbeddedRedis
-from worker.store.connection import open_client
+from worker.settings import Settings
+from worker.store.connection import Client, open_client
 
 pytestmark = pytest.mark.one_redis_version
 EVERY_STATE_IS_OLD: dict[str, Any] = {"max_state_age_s": float("inf"), "max_age_s": float("inf")}
@@ -51,6 +52,19 @@ def shown(
     finally:
         text = capsys.readouterr().out
     return text
+
+
+def test_a_connection_that_failed_is_closed(workers: list[SteppedWorker]) -> None:
+    opened = []
+
+    def fail(client: Client, _: Settings) -> None:
+        opened.append(client)
+        raise redis.ConnectionError
+
+    every = AllPartitions(settings_of_all(workers[0]))
+    with pytest.raises(RedisUnusable):
+        every.ask(fail)
+    assert [client.connection for client in opened] == [None] * PARTITIONS
 
 
 def test_status_adds_up_the_partitions(

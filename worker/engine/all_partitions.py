@@ -69,7 +69,8 @@ class AllPartitions:
                 self._clients[name] = self._open(part)
             return action(self._clients[name], part), None
         except redis.RedisError as error:
-            self._clients.pop(name, None)
+            if client := self._clients.pop(name, None):
+                client.close()
             unusable = connection.unusable(error, part)
             unusable.__cause__ = error
             return None, unusable
