@@ -22,9 +22,10 @@ from tests.support.stepped_partitions import (
     work_all_off,
 )
 from tests.support.worker_process import INPUT, WorkerProcess, feed, published, wait_until
+from worker.commands.record.recorder import Part
 from worker.files.recordings import read_recording
 from worker.local.redis_server import EmbeddedRedis
-from worker.settings import replay_names
+from worker.settings import replay_names, settings_from
 
 pytestmark = pytest.mark.one_redis_version
 CANDLES = made_candles(SYMBOLS, FILLED + 3)
@@ -144,6 +145,14 @@ def test_a_replay_that_broke_off_in_some_partitions_goes_on_in_each(
     code, log = run(server, tmp_path, "replay", "--clean", *options[2:])
     assert code == 0, log
     assert not client.keys("quantum:replay:*") + client.keys("*replay-again*")
+
+
+def test_a_busy_partition_leaves_the_others_their_turn(client: redis.Redis) -> None:
+    feed(client, CANDLES[:3])
+    found = Part(settings_from({}), INPUT, None).entries(client, "-", "+")
+    first = [next(found) for _ in range(3)]
+    feed(client, CANDLES[3:6])
+    assert (len(first), list(found)) == (3, [])
 
 
 def test_new_entries_of_all_partitions_are_recorded_as_they_come(

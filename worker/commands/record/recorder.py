@@ -50,6 +50,8 @@ class Part:
         while True:
             count = ENTRIES_AT_ONCE + 1
             found = raw_entries.read(client, self.stream, since or first, last, count)
+            # A busy stream never ends: the others must have their turn.
+            is_all = len(found) < count
             if since:
                 if found and found[0].id == since:
                     del found[0]
@@ -65,6 +67,8 @@ class Part:
                 return
             since = found[-1].id
             yield from (entry._replace(partition=self.partition) for entry in found)
+            if is_all:
+                return
 
 
 class Recorder:
