@@ -149,6 +149,11 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixt
             ["--shares", WANTED, "--out", "none/a.json"],
             "there is no folder none",
         ),
+        (
+            random_walk(300, 1),
+            ["--shares", WANTED, "--page", "none/a.html"],
+            "there is no folder",
+        ),
         (random_walk(256, 1), ["--shares", WANTED], "has no state; a state needs 257 closes"),
         (random_walk(300, 1), ["--shares", WANTED, "--page", "a.png"], "must end in .html"),
     ],

@@ -38,6 +38,14 @@ def key_of(regime: str) -> str:
     return f'<span><i style="background: var(--{regime})"></i>{regime}</span>'
 
 
+def refuse_page(option: str, path: Path) -> None:
+    """Raises ConfigurationError for a page that cannot be written, before it is calculated."""
+    if path.suffix != ".html":
+        raise ConfigurationError(f"{option} {path} must end in .html")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"cannot write {path}: there is no folder {path.parent}")
+
+
 def save(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)

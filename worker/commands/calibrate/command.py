@@ -20,9 +20,10 @@ from worker.commands.calibrate.shares import divided, labels, shares
 from worker.commands.calibrate.theta_file import about_history, check_path, write_theta
 from worker.commands.calibrate.worth import Worth, worth_of
 from worker.commands.describe.history import history
-from worker.commands.html_page import save
+from worker.commands.html_page import refuse_page, save
 from worker.commands.options import add_candle_files, count
-from worker.commands.plot.series import REGIMES, Series
+from worker.commands.plot.series import Series
+from worker.commands.regime_words import REGIMES
 from worker.commands.report import Section, as_page, as_text
 from worker.errors import CheckFailed, ConfigurationError
 from worker.files.piped import readable_path
@@ -106,8 +107,8 @@ def _refuse_what_cannot_be(options: argparse.Namespace, theta: Theta) -> None:
         raise ConfigurationError("--folds and --anyway are for --ahead")
     if options.folds and not 2 <= options.folds <= _MOST_FOLDS:
         raise ConfigurationError(f"--folds must be from 2 to {_MOST_FOLDS}")
-    if options.page and options.page.suffix != ".html":
-        raise ConfigurationError(f"--page {options.page} must end in .html")
+    if options.page:
+        refuse_page("--page", options.page)
     if options.anyway and not options.out:
         raise ConfigurationError("--anyway writes a theta: name its file with --out")
     if options.out:

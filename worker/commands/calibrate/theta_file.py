@@ -49,7 +49,7 @@ def about_history(files: Sequence[Path], many: Sequence[Series]) -> dict[str, An
     """What was read. Of files only their names: paths are nobody else's business."""
     return {
         "version": version("marketstate-worker"),
-        "files": _some([path.name for path in each_file(files)]),
+        "files": _some([shown(path.name) for path in each_file(files)]),
         "symbols": _some([shown(series.symbol) for series in many]),
         "interval": many[0].interval,
         "first_close": f"{utc(min(int(series.times_ms[0]) for series in many))} UTC",
