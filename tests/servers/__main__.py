@@ -1,6 +1,5 @@
 """`scripts/test-servers`: the tests on each server, or with each redis-py, that can be had."""
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from tests.bench.report import Row, table
 from tests.servers.clients import environment_with, versions_in
 from tests.servers.debian import NotHad
 from tests.servers.fetched import FOLDER, Server, fetched, listed, name_and_version
+from tests.servers.options import parser
 
 DONE, FAILED = 0, 1
 ON_SERVERS: Final = ("tests/integration", "tests/property", "tests/fault")
@@ -33,7 +33,7 @@ def main() -> int:
     if "--" in words:
         at = words.index("--")
         words, given = words[:at], words[at + 1 :]
-    options = _parser().parse_args(words)
+    options = parser().parse_args(words)
     known = listed()
     make_ready: dict[str, Callable[[], Ready]]
     if options.clients:
@@ -42,7 +42,7 @@ def main() -> int:
     else:
         make_ready = {server.name: partial(_server, server) for server in known.servers}
     if unknown := [name for name in options.names if name not in make_ready]:
-        _parser().error(f"there is no {unknown[0]!r}; there are {', '.join(make_ready)}")
+        parser().error(f"there is no {unknown[0]!r}; there are {', '.join(make_ready)}")
     if options.list:
         print("\n".join(make_ready))
         return DONE
@@ -97,25 +97,6 @@ def counts(report: Path) -> Row:
         "skipped": skipped,
         "seconds": round(float(suite.get("time", "0"))),
     }
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/test-servers",
-        usage="%(prog)s [--clients] [--list] [NAME ...] [-- PYTEST_ARGUMENT ...]",
-        description="Runs the integration, property and fault tests on each server of "
-        "tests/servers/servers.toml. What cannot be had here is said and left out. It takes about "
-        "ten minutes for each; all files are kept in .servers.",
-        epilog="What follows -- goes to pytest; a file or folder there replaces those folders.",
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
-    parser.add_argument("--list", action="store_true", help="list the names and exit")
-    parser.add_argument(
-        "--clients",
-        action="store_true",
-        help="the integration tests with each redis-py of the list, on its last server",
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def run(script: str, folder: Path, *options: str) -> subprocess.CompletedProcess
         ("fuzz", "--entries N"),
         ("bench", "--json FILE"),
         ("bits", "--cc COMMAND"),
+        ("test-servers", "--clients"),
     ],
 )
 def test_a_script_shows_its_options_without_an_environment(

@@ -4,7 +4,8 @@ It imports only the standard library, so that the script can show it before ther
 """
 
 import argparse
-import random
+
+from tests.support.seed import add_seed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -13,13 +14,7 @@ def parser() -> argparse.ArgumentParser:
         description="Odd entries of all forms through a real Redis and a whole worker, and judges.",
     )
     found.add_argument("--entries", type=int, default=100_000, metavar="N", help="100000")
-    found.add_argument(
-        "--seed",
-        type=int,
-        default=random.SystemRandom().randrange(2**32),
-        metavar="N",
-        help="repeats a run; printed at the start",
-    )
+    add_seed(found)
     found.add_argument("--old", action="store_true", help="on the Redis 6.2 of a wheel")
     return found
 

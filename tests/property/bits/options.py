@@ -4,7 +4,8 @@ It imports only the standard library, so that the script can show it before ther
 """
 
 import argparse
-import random
+
+from tests.support.seed import add_seed
 
 
 def _positive(text: str) -> int:
@@ -21,13 +22,7 @@ def parser() -> argparse.ArgumentParser:
         "and the slopes by scipy. Exit code 0 means equal, 4 that a bit differs.",
     )
     found.add_argument("--windows", type=_positive, default=100_000, metavar="N", help="100000")
-    found.add_argument(
-        "--seed",
-        type=int,
-        default=random.SystemRandom().randrange(2**32),
-        metavar="N",
-        help="repeats a run; printed at the start",
-    )
+    add_seed(found)
     found.add_argument(
         "--numpy-every", type=_positive, default=10, metavar="N", help="numpy: one window in N; 10"
     )
