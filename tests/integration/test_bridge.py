@@ -9,12 +9,13 @@ import redis
 
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
-from tests.support.small_workers import FILLED, small_worker, work_off
+from tests.support.small_workers import FILLED
 from tests.support.stepped_partitions import (
     PARTITIONS,
     SYMBOLS,
     partition_workers,
     published_by,
+    published_by_one,
     work_all_off,
 )
 from tests.support.worker_process import (
@@ -22,7 +23,6 @@ from tests.support.worker_process import (
     WorkerProcess,
     feed,
     feed_fields,
-    published,
     wait_until,
 )
 from worker.commands.gather.bridge import Bridge
@@ -78,10 +78,7 @@ class SteppedBridge:
 @pytest.fixture
 def wanted(server: EmbeddedRedis, client: redis.Redis) -> dict[str, Any]:
     """What a worker publishes that reads the source itself; then Redis is empty but for that."""
-    feed(client, CANDLES)
-    work_off(small_worker(server, start="replay"))
-    found = published(client)
-    client.flushall()
+    found = published_by_one(server, client, CANDLES)
     feed(client, CANDLES)
     return found
 

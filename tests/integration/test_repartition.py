@@ -14,6 +14,7 @@ from tests.support.stepped_partitions import (
     SYMBOLS,
     partition_workers,
     published_by,
+    published_by_one,
     work_all_off,
 )
 from tests.support.steps import SteppedWorker
@@ -28,11 +29,7 @@ HALF = len(CANDLES) // 2
 @pytest.fixture
 def wanted(server: EmbeddedRedis, client: redis.Redis) -> dict[str, Any]:
     """What one group publishes of all candles; then Redis is empty."""
-    feed(client, CANDLES)
-    work_off(small_worker(server, start="replay"))
-    found = published(client)
-    client.flushall()
-    return found
+    return published_by_one(server, client, CANDLES)
 
 
 def stopped(client: redis.Redis, *workers: SteppedWorker) -> None:

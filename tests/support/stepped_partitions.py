@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import redis
 
+from schemas.candle import Candle
 from tests.support.small_workers import small_worker, work_off
 from tests.support.steps import SteppedWorker
+from tests.support.worker_process import feed, published
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import Settings
 
@@ -21,6 +23,17 @@ def partition_workers(server: EmbeddedRedis, **settings: Any) -> list[SteppedWor
     """The loops of one worker: one for each partition."""
     partitions = settings.setdefault("partitions", PARTITIONS)
     return [small_worker(server, partition=p, **settings) for p in range(partitions)]
+
+
+def published_by_one(
+    server: EmbeddedRedis, client: redis.Redis, candles: Iterable[Candle]
+) -> dict[str, list[dict[bytes, bytes]]]:
+    """What one group publishes of these candles; then Redis is empty."""
+    feed(client, candles)
+    work_off(small_worker(server, start="replay"))
+    found = published(client)
+    client.flushall()
+    return found
 
 
 def work_all_off(workers: Iterable[SteppedWorker]) -> None:
