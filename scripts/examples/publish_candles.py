@@ -1,5 +1,6 @@
 """Appends closed candles to the input stream of the workers: a producer to start from. It reads a
 JSON document per line from standard input; replace `candles` with what your source gives you.
+marketstate-worker must be installed: it knows the stream of a symbol.
 
     REDIS_URL=redis://localhost:6379 python publish_candles.py < candles.jsonl
 
