@@ -51,7 +51,9 @@ def latest_state(
     key, if the hash of the symbol has no record or none that can be read, and UnknownSchema for a
     record of another version.
     """
-    prefix = partition_prefix(prefix, partitions and partition_of(symbol, partitions))
+    prefix = partition_prefix(
+        prefix, None if partitions is None else partition_of(symbol, partitions)
+    )
     of_hash, of_record = f"{prefix}{symbol}", record_key(prefix, symbol)
     with client.pipeline(transaction=True) as reads:
         reads.hgetall(of_hash)

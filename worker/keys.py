@@ -179,10 +179,10 @@ class BridgeKeys(GatherKeys):
         # Where Redis puts the source depends on its tag, or on its whole name.
         within, closed, _ = self.source.partition("{")[2].partition("}")
         tag = within if within and closed else self.source
-        return f"quantum:marketstate-gather:{self.group}:{{{tag}}}"
+        return f"{super()._prefix}:{{{tag}}}"
 
     def positions(self, partition: int) -> str:
         """Hash: `<number of partitions>:<source>` -> the last of its entries that has been brought
         to the partition.
         """
-        return f"{partition_key(f'quantum:marketstate-gather:{self.group}', partition)}:positions"
+        return f"{partition_key(super()._prefix, partition)}:positions"

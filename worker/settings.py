@@ -36,6 +36,7 @@ from worker.setting_files import (
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
 DEFAULT_INPUT_STREAM: Final = INPUT_STREAM
+MOST_PARTITIONS: Final = 256
 _SECRETS: Final = ("redis_password", "redis_url")
 NOT_HANDED_OVER: Final = _SECRETS
 """Settings that `hand_over` leaves out."""
@@ -111,7 +112,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ] = 10_000
     shards: Annotated[int, Meta(ge=1, le=256, description="1 to 256")] = 16
     partitions: Annotated[
-        Annotated[int, Meta(ge=1, le=256)] | None, Meta(description="1 to 256")
+        Annotated[int, Meta(ge=1, le=MOST_PARTITIONS)] | None,
+        Meta(description=f"1 to {MOST_PARTITIONS}"),
     ] = None
     start: Annotated[Literal["warm", "replay", "new"], Meta(description="warm, replay or new")] = (
         "warm"

@@ -69,4 +69,6 @@ def test_a_day_in_which_every_state_had_one_regime_is_told(
     feed(client, made_candles(("AAA",), 501)[500:])
     worker.finish_all()
     [told] = [line for line in new(caplog) if line.startswith("WARNING")]
-    assert told.startswith("WARNING AAA: all 244 states of 2025-05-04 were chop, which tells")
+    assert told.startswith(
+        "WARNING AAA: all 244 states of 2025-05-04 that this worker published were chop, which"
+    )

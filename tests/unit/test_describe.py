@@ -123,7 +123,13 @@ def test_a_single_state_lasts_as_long_as_its_candle() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0123456, "0.0123"), (-0.000123456, "-0.00012"), (1440.4, "1440"), (-1e8, "-1e+08")],
+    [
+        (0.0123456, "0.0123"),
+        (-0.000123456, "-0.00012"),
+        (999.7, "1000"),
+        (1440.4, "1440"),
+        (-1e8, "-1e+08"),
+    ],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert short(value) == text

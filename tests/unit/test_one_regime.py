@@ -31,7 +31,10 @@ def noted(caplog: pytest.LogCaptureFixture, regimes: list[str], *, first: int = 
 
 def test_a_day_of_one_regime_is_told_when_the_next_begins(caplog: pytest.LogCaptureFixture) -> None:
     [told] = noted(caplog, ["chop"] * TO_MIDNIGHT)
-    assert told.startswith("AAA: all 500 states of 2025-05-04 were chop, which tells nothing; ")
+    assert told.startswith(
+        "AAA: all 500 states of 2025-05-04 that this worker published were chop, which tells "
+        "nothing; "
+    )
 
 
 def test_a_day_of_two_regimes_or_of_few_states_is_not_told(

@@ -4,12 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from worker.engine.all_partitions import ANY_TAG, AllPartitions
-from worker.engine.invented import TITLE, invented
+from worker.engine.all_partitions import ANY_TAG
 from worker.engine.preflight import Finding
 from worker.engine.status_of_all import tags_in_words
-from worker.settings import Settings
-from worker.store.connection import Client
 
 # More lines than that, of what is well, are one line with an example.
 MOST_WORDINGS: Final = 3
@@ -46,17 +43,3 @@ def _said_of(finding: Finding, tags: Sequence[str], partitions: int) -> Finding:
     return finding._replace(
         subject=f"{tags_in_words(tags, partitions)} {finding.subject}", check=finding.checked
     )
-
-
-def invented_anywhere(every: AllPartitions, settings: Settings) -> list[Finding]:
-    """What `invented` says of all partitions: a failure where it is recent."""
-    answers = every.ask(_invented)
-    found = [(answer.tag, answer.found or []) for answer in answers]
-    return folded(found, settings.partitions)
-
-
-def _invented(client: Client, settings: Settings) -> list[Finding]:
-    return [
-        Finding("FAIL" if found.is_recent else "warn", TITLE, found.text)
-        for found in invented(client, settings)
-    ]

@@ -137,7 +137,8 @@ def _remove(kept: _Kept, *, outputs: bool) -> None:
     client, keys = kept.client, kept.keys
     with client.pipeline() as steps:
         steps.watch(keys.members)  # type: ignore[no-untyped-call]
-        _refuse_live(living(client, keys.members))
+        if living(client, keys.members):
+            raise _joined()
         unlink(client, [*kept.windows, *(kept.published if outputs else [])])
         steps.multi()
         if kept.group:
@@ -146,9 +147,11 @@ def _remove(kept: _Kept, *, outputs: bool) -> None:
         try:
             steps.execute()
         except redis.WatchError:
-            raise RedisUnusable(
-                "a worker has joined the group meanwhile; stop it, and purge again"
-            ) from None
+            raise _joined() from None
+
+
+def _joined() -> RedisUnusable:
+    return RedisUnusable("a worker has joined the group meanwhile; stop it, and purge again")
 
 
 def _internal(keys: Keys, shards: int) -> list[str]:

@@ -1,6 +1,11 @@
 """What every view says of the regimes: what their names mean here, and that one never changed."""
 
+from typing import Final
+
 from core.theta import Theta
+
+REGIMES: Final = ("trend", "mr", "chop")
+"""In the order of the scores."""
 
 
 def what_regimes_are(theta: Theta) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from worker.commands.durations import brief_duration
-from worker.commands.folding import invented_anywhere
+from worker.commands.invented_anywhere import invented_anywhere
 from worker.commands.options import add_namespace, amount
 from worker.commands.status_closes import with_closes
 from worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped

@@ -51,9 +51,10 @@ def tables(
         workers, symbols = math.inf, SYMBOLS_SHOWN + 2
     else:
         # Below are an empty line and that of the cursor.
-        left = max(2 * _SHORTEST_TABLE, size.lines - above - len(lines) - 2)
-        workers = min(len(status.workers) + 1, max(left // 2, left - len(status.symbols) - 1))
-        symbols = left - workers
+        lines_left = max(2 * _SHORTEST_TABLE, size.lines - above - len(lines) - 2)
+        of_workers = max(lines_left // 2, lines_left - len(status.symbols) - 1)
+        workers = min(len(status.workers) + 1, of_workers)
+        symbols = lines_left - workers
     found = _table(*_worker_rows(status.workers)) if status.workers else ["no workers"]
     lines += _cut(found, workers, _JSON_SHOWS_ALL)
     lines.append("")
@@ -142,14 +143,14 @@ def _shards_in_a_line(shards: Sequence[ShardStatus]) -> str:
     held = [one for one in shards if one.holder]
     free = free_shards(shards)
     leases_s = [one.lease_left_s for one in held if one.lease_left_s is not None]
-    left = f", leases left {min(leases_s):.1f}-{max(leases_s):.1f} s" if leases_s else ""
+    leases_left = f", leases left {min(leases_s):.1f}-{max(leases_s):.1f} s" if leases_s else ""
     not_held = ", not held: " if free else ""
     if free.keys() <= {""}:
         not_held += "".join(map(ranges, free.values()))
     else:
         not_held += f"{len(shards) - len(held)} in {len(free)} partitions" if free else ""
     symbols = sum(one.symbols for one in shards)
-    return f"shards  {len(held)} of {len(shards)} held{not_held}{left}, symbols {symbols}"
+    return f"shards  {len(held)} of {len(shards)} held{not_held}{leases_left}, symbols {symbols}"
 
 
 def ranges(numbers: Iterable[int]) -> str:

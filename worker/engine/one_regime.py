@@ -41,8 +41,9 @@ class OneRegime:
 def _warn(symbol: str, day: int, states: int, regime: str) -> None:
     date = utc(day * _DAY_MS)[:10]
     log.warning(
-        "%s: all %s states of %s were %s, which tells nothing; other symbols with one regime are "
-        "not logged for that day: see core/README.md, What the regime is worth",
+        "%s: all %s states of %s that this worker published were %s, which tells nothing; other "
+        "symbols with one regime are not logged for that day: see core/README.md, What the regime "
+        "is worth",
         symbol,
         f"{states:,}",
         date,

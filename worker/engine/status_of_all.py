@@ -20,19 +20,19 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     partition: str
     """Its tag, such as `{p07}`."""
     stream: str
-    lag: int
-    lag_at_least: bool
-    pending: int
-    oldest_unfinished_s: float
-    shards: int
-    held: int
+    lag: int = 0
+    lag_at_least: bool = False
+    pending: int = 0
+    oldest_unfinished_s: float = 0.0
+    shards: int = 0
+    held: int = 0
     """Shards that a worker holds."""
-    workers: int
+    workers: int = 0
     """That hold some of them."""
-    symbols: int
-    set_aside: int
-    broken_commits: int
-    trouble: str
+    symbols: int = 0
+    set_aside: int = 0
+    broken_commits: int = 0
+    trouble: str = ""
     """Why it cannot be read; empty if it can. Then all numbers are 0."""
 
     @property
@@ -53,10 +53,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 def line_of(answer: Answer[Status]) -> PartitionStatus:
     status = answer.found
     if status is None:
-        stream = answer.settings.keys.input
-        return PartitionStatus(
-            answer.tag, stream, 0, False, 0, 0.0, 0, 0, 0, 0, 0, 0, answer.trouble
-        )
+        return PartitionStatus(answer.tag, answer.settings.keys.input, trouble=answer.trouble)
     holders = [one.holder for one in status.shards if one.holder]
     return PartitionStatus(
         partition=answer.tag,
@@ -71,7 +68,6 @@ def line_of(answer: Answer[Status]) -> PartitionStatus:
         symbols=len(status.symbols),
         set_aside=len(status.quarantine),
         broken_commits=len(status.broken_commits),
-        trouble="",
     )
 
 

@@ -1,7 +1,7 @@
-"""Messages to the service manager: sd_notify(3), with the standard library alone.
+"""Messages to the service manager, sd_notify(3), and the answer to `marketstate reload`.
 
-The loop itself sends every message, never a thread or a timer: the watchdog is there to notice a
-loop that hangs.
+With the standard library alone. A loop sends every message itself, never a timer or a thread of its
+own for it: the watchdog is there to notice a loop that hangs.
 """
 
 import math

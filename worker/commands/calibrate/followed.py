@@ -18,7 +18,8 @@ from scipy.stats import beta
 
 from core.dependence import variance_ratio
 from core.theta import Theta
-from worker.commands.plot.series import REGIMES, Series
+from worker.commands.plot.series import Series
+from worker.commands.regime_words import REGIMES
 
 Floats = NDArray[np.float64]
 

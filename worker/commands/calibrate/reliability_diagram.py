@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from worker.commands.calibrate.scores import Bin
-from worker.commands.plot.series import REGIMES
+from worker.commands.regime_words import REGIMES
 
 _SIDE: Final = 220
 _EDGE: Final = 42

@@ -13,7 +13,7 @@ from worker.commands.calibrate.reliability_diagram import diagram
 from worker.commands.calibrate.scores import FEWEST_BLOCKS, Bin
 from worker.commands.calibrate.worth import Worth
 from worker.commands.markets import shown
-from worker.commands.plot.series import REGIMES
+from worker.commands.regime_words import REGIMES
 from worker.commands.report import Picture, Section, Table
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.commands.calibrate.likelihood import log_probabilities
-from worker.commands.plot.series import REGIMES
+from worker.commands.regime_words import REGIMES
 from worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]

@@ -24,8 +24,8 @@ def folds(times_ms: Times, ends_ms: Times, count: int, embargo_ms: int) -> Itera
     """`times_ms` are the close times of the states, and `ends_ms` those of the last close that was
     looked at for what followed each.
     """
-    edges_ms = np.quantile(times_ms, np.arange(1, count + 2) / (count + 1))
-    for begin_ms, end_ms in zip(edges_ms[:-1], [*edges_ms[1:-1], np.inf], strict=True):
+    edges_ms = np.quantile(times_ms, np.arange(1, count + 1) / (count + 1))
+    for begin_ms, end_ms in zip(edges_ms, [*edges_ms[1:], np.inf], strict=True):
         fold = Fold(ends_ms + embargo_ms < begin_ms, (times_ms >= begin_ms) & (times_ms < end_ms))
         if fold.fitted_on.any() and fold.judged_on.any():
             yield fold

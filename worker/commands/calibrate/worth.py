@@ -19,8 +19,8 @@ from worker.commands.calibrate.scores import (
 )
 from worker.commands.calibrate.walk_forward import folds
 from worker.commands.describe.summary import DAY_MS
-from worker.commands.plot.series import REGIMES
 from worker.commands.progress_bar import ProgressBar
+from worker.commands.regime_words import REGIMES
 from worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from worker.commands.describe.history import history
 from worker.commands.describe.rules import Rule, fired, rule
 from worker.commands.describe.sections import sections
 from worker.commands.describe.summary import LEVELS, Summary, summary_of
-from worker.commands.html_page import save
+from worker.commands.html_page import refuse_page, save
 from worker.commands.options import (
     add_candle_files,
     add_namespace,
@@ -65,17 +65,19 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError("name files, or say --stream: one of them")
     if options.files and options.namespace:
         raise ConfigurationError("--namespace is for --stream")
-    if options.out and options.out.suffix != ".html":
-        raise ConfigurationError(f"--out {options.out} must end in .html")
+    if options.out:
+        refuse_page("--out", options.out)
     many = _states(options, settings)
-    report = [
-        *sections(many, options.threshold),
-        Section("What these regimes are", [f"{what_regimes_are(settings.theta).capitalize()}."]),
-    ]
+    report = [] if options.json and not options.out else _report(many, options, settings)
     print(_json(many, options.threshold) if options.json else "\n".join(as_text(report)))
     if options.out:
         save(options.out, as_page("Market states", report))
     return 0
+
+
+def _report(many: list[Series], options: argparse.Namespace, settings: Settings) -> list[Section]:
+    meaning = f"{what_regimes_are(settings.theta).capitalize()}."
+    return [*sections(many, options.threshold), Section("What these regimes are", [meaning])]
 
 
 def _states(options: argparse.Namespace, settings: Settings) -> list[Series]:

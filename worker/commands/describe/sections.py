@@ -7,7 +7,8 @@ from worker.commands.describe.summary import LEVELS, Summary, summary_of
 from worker.commands.durations import brief_duration
 from worker.commands.html_page import key_of
 from worker.commands.markets import shown
-from worker.commands.plot.series import REGIMES, Series, counted
+from worker.commands.plot.series import Series, counted
+from worker.commands.regime_words import REGIMES
 from worker.commands.report import Picture, Section, Table
 
 _PERCENT = 100.0
@@ -17,13 +18,13 @@ _IN_PERCENT = ("sigma", "sigma per hour", "sigma per day", "mu", *(f"p_{r}" for 
 
 def sections(many: Sequence[Series], rules: Sequence[Rule]) -> Iterator[Section]:
     """Over all, then for each symbol."""
+    summaries = [summary_of([series]) for series in many]
     if len(many) > 1:
-        summaries = [summary_of([series]) for series in many]
         title = f"{len(many)} symbols: {counted(sum(one.states for one in summaries))}"
-        yield Section(title, [_symbols(many, summaries), *_parts(many, rules)])
-    for series in many:
+        yield Section(title, [_symbols(many, summaries), *_parts(summary_of(many), many, rules)])
+    for series, summary in zip(many, summaries, strict=True):
         title = f"{shown(series.symbol)}: {series.described()}"
-        yield Section(title, [*series.remarks(), *_parts([series], rules)])
+        yield Section(title, [*series.remarks(), *_parts(summary, [series], rules)])
 
 
 def _symbols(many: Sequence[Series], summaries: Sequence[Summary]) -> Table:
@@ -43,8 +44,9 @@ def _symbols(many: Sequence[Series], summaries: Sequence[Summary]) -> Table:
     return Table(names, rows)
 
 
-def _parts(many: Sequence[Series], rules: Sequence[Rule]) -> Iterator[str | Table | Picture]:
-    summary = summary_of(many)
+def _parts(
+    summary: Summary, many: Sequence[Series], rules: Sequence[Rule]
+) -> Iterator[str | Table | Picture]:
     yield Picture(_bar(summary))
     yield _quantiles(summary)
     yield _regimes(summary)
@@ -110,7 +112,7 @@ def _bar(summary: Summary) -> str:
 
 def short(value: float) -> str:
     """Three digits that count, or as many as fit into eight characters; of thousands, all."""
-    if 1_000 <= abs(value) < 1e7:
+    if 999.5 <= abs(value) < 1e7:
         return f"{value:.0f}"
     for digits in (3, 2, 1):
         text = f"{value:.{digits}g}"

@@ -34,8 +34,8 @@ from worker.store import connection
 _FORMATS: Final = (".png", ".svg", ".html")
 _MOST_SYMBOLS: Final = 20
 _NO_STATE_YET: Final = (
-    "marketstate status lists them; a symbol's first state comes with a new candle, once it has "
-    "257 closes; for older candles: marketstate record FILE, then plot --from FILE"
+    "marketstate status lists them; a symbol's first state comes with a new candle; for older "
+    "candles: marketstate record FILE, then plot --from FILE"
 )
 
 
@@ -79,7 +79,7 @@ def command(options: argparse.Namespace) -> int:
     else:
         found = from_stream(options.symbols, settings, last)
         where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
-        hint = _NO_STATE_YET
+        hint = f"{a_state_needs(settings)}; {_NO_STATE_YET}"
     chosen = _chosen(options.symbols, found, where, hint)
     for series in chosen:
         if series.synthetic:

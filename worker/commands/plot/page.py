@@ -12,7 +12,8 @@ import msgspec
 
 from worker.commands.html_page import html_page, key_of
 from worker.commands.markets import shown
-from worker.commands.plot.series import DRAWN, REGIMES, Series, quote_currency
+from worker.commands.plot.series import DRAWN, Series, quote_currency
+from worker.commands.regime_words import REGIMES
 from worker.engine.invented import TITLE
 
 _HELP: Final = (

@@ -21,10 +21,9 @@ from schemas.market_state import MarketStateRecord
 from worker.commands.markets import shown
 from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
 from worker.commands.progress_bar import ProgressBar
-from worker.commands.regime_words import throughout
+from worker.commands.regime_words import REGIMES, throughout
 from worker.commands.starting_over import StartsOver
 
-REGIMES: Final = ("trend", "mr", "chop")
 DRAWN: Final = ("close", "sigma", "mu", "ts", *REGIMES)
 FEATURES: Final = ("dp", "vr", "spike_proxy")
 NUMBERS: Final = (*DRAWN, *FEATURES)

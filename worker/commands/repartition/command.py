@@ -30,11 +30,17 @@ from worker.engine.key_health import check_types, set_aside
 from worker.engine.removal import living
 from worker.engine.status import in_words, unfinished
 from worker.errors import ConfigurationError, RedisUnusable
-from worker.settings import PREFIX, Settings, as_variables, environment_with, settings_from
+from worker.settings import (
+    MOST_PARTITIONS,
+    PREFIX,
+    Settings,
+    as_variables,
+    environment_with,
+    settings_from,
+)
 from worker.store import connection
 from worker.store.scripts import Scripts
 
-MOST_PARTITIONS: Final = 256
 MOVED: Final = "moved"
 """The field of meta with the digest of what was moved here."""
 MOST_UNFINISHED: Final = 1_000_000
@@ -237,6 +243,6 @@ def _say_what_is_left(old: Sequence[Part], settings: Settings, target: Settings)
 def _for_bridge(old: Sequence[Part], settings: Settings) -> str:
     """So that it does not bring what is finished."""
     if settings.partitions is not None:
-        return f"--group {settings.group}-gather"
+        return f"the --group that it has now, by default {settings.group}-gather"
     info: Any = old[0].client.xinfo_stream(settings.keys.input)
     return f"--from {info['last-generated-id'].decode()}"

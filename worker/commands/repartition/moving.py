@@ -5,6 +5,7 @@ too, so that its readers find it. Writing the same twice is harmless.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -136,11 +137,10 @@ def _queue(writes: Pipeline, kept: Kept, settings: Settings) -> None:
 
 def _write_counters(old: Iterable[Part], first: Part) -> None:
     """Their sums, in the first partition: sums over all partitions stay as they were."""
-    sums: dict[str, int] = {}
+    sums: Counter[str] = Counter()
     for client, settings in old:
         found: Any = client.hgetall(settings.keys.counters)
-        for name, count in numbers(found).items():
-            sums[name] = sums.get(name, 0) + count
+        sums.update(numbers(found))
     first.client.unlink(first.settings.keys.counters)
     if sums:
         mapping: Any = sums

@@ -27,14 +27,13 @@ from worker.errors import ConfigurationError, WorkerError
 from worker.files.findings import Findings
 from worker.files.piped import readable_path
 from worker.local.workers import LocalWorkers
-from worker.settings import Settings, environment_with, settings_from
+from worker.settings import MOST_PARTITIONS, Settings, environment_with, settings_from
 from worker.stop import Stop
 from worker.store import connection
 from worker.store.refusal import refuses_for_now
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_WORKERS: Final = 256
-MOST_PARTITIONS: Final = 256
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

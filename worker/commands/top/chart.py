@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from worker.commands.markets import Market
-from worker.commands.top.selection import REGIMES, price_in_words
+from worker.commands.regime_words import REGIMES
+from worker.commands.top.selection import price_in_words
 from worker.engine.utc import utc
 
 # Numbers, and the prices and regimes of the chart.

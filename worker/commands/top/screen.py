@@ -13,10 +13,10 @@ from rich.text import Text
 from schemas.market_state import RegimeProbs
 from schemas.reader import is_stale
 from worker.commands.markets import Market, shown
-from worker.commands.regime_words import throughout, what_regimes_are
+from worker.commands.regime_words import REGIMES, throughout, what_regimes_are
 from worker.commands.top.chart import chart, sparkline
 from worker.commands.top.feed import View
-from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, REGIMES, Column, Look
+from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, Column, Look
 from worker.engine.all_partitions import of_all
 from worker.engine.invented import TITLE
 from worker.settings import Settings

@@ -10,10 +10,10 @@ import numpy as np
 
 from worker.commands.durations import brief_duration
 from worker.commands.markets import Market, shown
+from worker.commands.regime_words import REGIMES
 
 T = TypeVar("T")
 
-REGIMES: Final = ("trend", "mr", "chop")
 SUSPEND: Final = "\x1a"
 """Ctrl-Z"""
 _LONGEST_FILTER: Final = 40
@@ -157,7 +157,7 @@ class Look:
         fitting = [market for market in markets if self._fits(market)]
         # Equal values are sorted by symbol, in either direction.
         fitting.sort(key=lambda market: market.record.symbol)
-        fitting.sort(key=self.column.value, reverse=self.column.falling != self.reversed)
+        fitting.sort(key=self.column.value, reverse=self.is_falling)
         self._move([market.record.symbol for market in fitting])
         self.first = min(max(self.first, self.marked - page + 1), self.marked)
         self.first = max(0, min(self.first, len(fitting) - page))

@@ -14,7 +14,8 @@ import msgspec
 
 from worker.commands.durations import brief_duration
 from worker.commands.extras import without_extra
-from worker.commands.folding import folded, invented_anywhere
+from worker.commands.folding import folded
+from worker.commands.invented_anywhere import invented_anywhere
 from worker.commands.options import add_namespace, amount, textfile
 from worker.commands.verify.against import compare
 from worker.commands.verify.partition_checks import checks_of_partition, has_published
