@@ -23,8 +23,9 @@ from worker.commands.plot.sources import from_stream
 from worker.commands.status import show_status
 from worker.commands.top.feed import MarketFollower
 from worker.commands.verify.command import verify
-from worker.engine.all_partitions import AllPartitions
+from worker.engine.all_partitions import AllPartitions, Answer
 from worker.engine.status import read_status
+from worker.engine.status_of_all import summed
 from worker.errors import CheckFailed, RedisUnusable
 from worker.local.redis_server import EmbeddedRedis
 from worker.settings import Settings
@@ -65,6 +66,21 @@ def test_a_connection_that_failed_is_closed(workers: list[SteppedWorker]) -> Non
     with pytest.raises(RedisUnusable):
         every.ask(fail)
     assert [client.connection for client in opened] == [None] * PARTITIONS
+
+
+def test_a_sum_is_as_old_and_as_uncertain_as_the_worst_of_its_parts(
+    workers: list[SteppedWorker], client: redis.Redis
+) -> None:
+    """G8"""
+    status = read_status(client, workers[0].settings)
+    settings, change = settings_of_all(workers[0]), msgspec.structs.replace
+    first = workers[0].settings
+    parts = [
+        change(status, lag_at_least=at_least, oldest_unfinished_s=age_s)
+        for at_least, age_s in ((False, 1.0), (True, 2.0))
+    ]
+    found = summed(settings, [Answer(first, "", part, "") for part in parts])
+    assert (found.lag_at_least, found.oldest_unfinished_s) == (True, 2.0)
 
 
 def test_status_adds_up_the_partitions(

@@ -134,6 +134,16 @@ def test_weights_are_as_good_on_a_series_that_they_have_not_seen() -> None:
     assert Blocks(other.times_ms // 86_400_000).mean(gains).low > 0.05
 
 
+def test_a_gain_that_may_be_chance_is_no_skill() -> None:
+    found = worth_of_returns({"X": random_walk(20_000, 20)})
+    gain = found.base_rates.log_loss_gain
+    assert (gain.value > 0 > gain.low, found.is_skill) == (True, False)
+
+
+def test_a_fit_that_rounding_ends_is_a_fit() -> None:
+    assert not worth_of_returns({"X": random_walk(20_000, 7)}).is_skill
+
+
 def test_a_few_days_never_have_skill() -> None:
     found = worth_of_returns({"X": regime_walk(10_000, 2)})
     assert found.base_rates.log_loss_gain.low > 0

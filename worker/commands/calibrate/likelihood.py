@@ -20,6 +20,7 @@ from worker.errors import ConfigurationError
 Floats = NDArray[np.float64]
 
 RIDGE: Final = 1e-6
+_FLAT: Final = 1e-6
 NAMES: Final = tuple(f"{term}{i}" for term in "abc" for i in (1, 2, 3))
 
 
@@ -76,7 +77,8 @@ def fitted(x: Floats, followed: NDArray[np.int64]) -> Floats:
     best = minimize(
         loss, np.zeros(sizes.size), jac=True, hess=curvature, method="trust-exact", tol=1e-8
     )
-    if not best.success:
+    # It also stops where rounding lets it come no closer.
+    if not best.success and np.abs(best.jac).max() > _FLAT:
         raise ConfigurationError(f"the weights could not be fitted to these states: {best.message}")
     weights: Floats = best.x.reshape(sizes.shape) / sizes
     return weights
