@@ -7,6 +7,13 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.gather.bridge import Bridge
+from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.keys import BridgeKeys
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
+from marketstate.worker.stop import Stop
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.small_workers import FILLED
@@ -25,13 +32,6 @@ from tests.support.worker_process import (
     feed_fields,
     wait_until,
 )
-from worker.commands.gather.bridge import Bridge
-from worker.commands.gather.sources import Sources
-from worker.errors import RedisUnusable
-from worker.keys import BridgeKeys
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
-from worker.stop import Stop
 
 GROUP = "marketstate-gather"
 KEYS = BridgeKeys(GROUP, INPUT)

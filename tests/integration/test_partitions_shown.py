@@ -7,6 +7,18 @@ import msgspec
 import pytest
 import redis
 
+from marketstate.worker.cli import main
+from marketstate.worker.commands.plot.sources import from_stream
+from marketstate.worker.commands.status import show_status
+from marketstate.worker.commands.top.feed import MarketFollower
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.engine.status_of_all import summed
+from marketstate.worker.errors import CheckFailed, RedisUnusable
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client, open_client
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import FILLED
@@ -18,18 +30,6 @@ from tests.support.stepped_partitions import (
     work_all_off,
 )
 from tests.support.steps import SteppedWorker
-from worker.cli import main
-from worker.commands.plot.sources import from_stream
-from worker.commands.status import show_status
-from worker.commands.top.feed import MarketFollower
-from worker.commands.verify.command import verify
-from worker.engine.all_partitions import AllPartitions, Answer
-from worker.engine.status import read_status
-from worker.engine.status_of_all import summed
-from worker.errors import CheckFailed, RedisUnusable
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import Settings
-from worker.store.connection import Client, open_client
 
 pytestmark = pytest.mark.one_redis_version
 EVERY_STATE_IS_OLD: dict[str, Any] = {"max_state_age_s": float("inf"), "max_age_s": float("inf")}

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.repartition import command
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import run
@@ -20,8 +22,6 @@ from tests.support.stepped_partitions import (
 )
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, everything, feed, published
-from worker.commands.repartition import command
-from worker.local.redis_server import EmbeddedRedis
 
 CANDLES = made_candles(SYMBOLS, 2 * FILLED)
 HALF = len(CANDLES) // 2

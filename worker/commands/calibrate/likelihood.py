@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from worker.errors import ConfigurationError
+from marketstate.worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ NAMES: Final = tuple(f"{term}{i}" for term in "abc" for i in (1, 2, 3))
 def terms(ts: Floats, dp: Floats, vr: Floats) -> Floats:
     """What the nine weights multiply, of shape (3 scores, 3 weights, states).
 
-    `core.regime.regime_scores` is the formula.
+    `marketstate.core.regime.regime_scores` is the formula.
     """
     off_walk, zero = np.abs(vr - 1.0), np.zeros(len(ts))
     return np.array(

@@ -13,21 +13,21 @@ from typing import Final, NamedTuple
 
 import redis
 
-from schemas.entry_id import entry_time_ms
-from worker.commands.markets import (
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.commands.markets import (
     Market,
     entries_after,
     moved_on,
     readable,
 )
-from worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
-from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
-from worker.engine.status_of_all import summed
-from worker.errors import ConfigurationMismatch, RedisUnusable, WorkerError
-from worker.settings import Settings
-from worker.store.connection import Client
-from worker.store.newest import StreamEntry, newest_entries
-from worker.store.refusal import reason
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
+from marketstate.worker.engine.status_of_all import summed
+from marketstate.worker.errors import ConfigurationMismatch, RedisUnusable, WorkerError
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.newest import StreamEntry, newest_entries
+from marketstate.worker.store.refusal import reason
 
 REFRESH_S: Final = 1.0
 # What the output stream keeps by default; this limits how far back a regime's age is known.
