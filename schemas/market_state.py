@@ -147,10 +147,12 @@ def stream_fields(record: MarketStateRecord, encoded: str) -> StreamFields:
     )
 
 
-def journal_line(record: MarketStateRecord) -> str:
+def journal_line(record: MarketStateRecord, candle_interval: str = "") -> str:
+    """Names the interval of the record if that is not `candle_interval`."""
     probability = getattr(record.regime_probs, record.regime)
+    longer = f" {record.interval}" if candle_interval not in ("", record.interval) else ""
     return (
-        f"{record.symbol}: σ={record.sigma:.6f} μ={record.mu:.6f} TS={record.ts:.4f} "
+        f"{record.symbol}{longer}: σ={record.sigma:.6f} μ={record.mu:.6f} TS={record.ts:.4f} "
         f"regime={record.regime}({probability:.1%}) buffer={record.buffer_size}"
         + (f" missing={record.missing}" if record.missing else "")
     )

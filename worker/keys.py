@@ -42,6 +42,8 @@ class Keys:
     other_source_prefix: str
     """The internal prefix that the group has with the other `MARKETSTATE_SOURCE`."""
     partition: int | None = None
+    suffix: str = ""
+    """Of a longer interval, such as `.5m`: it has its own marks, windows and outputs."""
 
     @property
     def meta(self) -> str:
@@ -116,10 +118,10 @@ class Keys:
 
     def marks(self, shard: int) -> str:
         """Hash of a shard: symbol -> last emitted close time in ms, 0 before the first."""
-        return f"{self.internal_prefix}:shard:{shard:02d}"
+        return f"{self.internal_prefix}:shard{self.suffix}:{shard:02d}"
 
     def window(self, symbol: str) -> str:
-        return f"{self.internal_prefix}:window:{symbol}"
+        return f"{self.internal_prefix}:window{self.suffix}:{symbol}"
 
     def state(self, symbol: str) -> str:
         """The published hash of a symbol."""
@@ -130,15 +132,25 @@ class Keys:
         return record_key(self.output_prefix, symbol)
 
     def every(self, shards: int, symbols: Iterable[str]) -> list[str]:
-        """All keys above, for a group with `shards` shards and these symbols."""
-        of_group = [self.input, self.output_stream, self.dead_stream, self.meta, self.members]
+        """All keys above, for a group with `shards` shards and these symbols; those of longer
+        intervals are in `of_interval`.
+        """
+        of_group = [self.input, self.dead_stream, self.meta, self.members]
         of_group += [self.epoch, self.notices, self.handed_over, self.unfinished]
         of_group += [self.finished_ids, self.commits, self.counters, self.quarantine, self.fed]
-        of_shards = [(self.lease(shard), self.marks(shard)) for shard in range(shards)]
-        of_symbols = [
+        leases = map(self.lease, range(shards))
+        return [*of_group, *leases, *self.of_interval(shards, symbols)]
+
+    def of_interval(self, shards: int, symbols: Iterable[str]) -> list[str]:
+        """The keys that each interval has of its own."""
+        of_symbols = (
             (self.window(symbol), self.state(symbol), self.record(symbol)) for symbol in symbols
+        )
+        return [
+            self.output_stream,
+            *map(self.marks, range(shards)),
+            *(key for some in of_symbols for key in some),
         ]
-        return [*of_group, *(key for some in (*of_shards, *of_symbols) for key in some)]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from marketstate.core.theta import Theta, hash_of_merged, merged_theta, minimum_length
 from marketstate.schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
+from marketstate.schemas.longer import interval_prefix, interval_stream, longer_interval
 from marketstate.schemas.partitions import (
     INPUT_STREAM,
     partition_key,
@@ -45,7 +46,7 @@ MOST_PARTITIONS: Final = 256
 _SECRETS: Final = ("redis_password", "redis_url")
 NOT_HANDED_OVER: Final = _SECRETS
 """Settings that `hand_over` leaves out."""
-_EXTRAS: Final = ("partition", "theta")
+_EXTRAS: Final = ("partition", "longer_interval", "theta")
 _CREDENTIAL: Final = "the systemd credential redis-password"
 # systemd, like others that read such files, takes what is behind a value as a part of it.
 _COMMENT: Final = re.compile(r"\s#|#\s")
@@ -54,6 +55,8 @@ _NEVER_READ: Final = {
     f"file, and name that in {PREFIX}THETA_FILE"
 }
 _SEVERAL: Final = frozenset("*?[,")
+
+_ONE_INTERVAL: Final = INTERVAL_PATTERN.removeprefix(r"\A").removesuffix(r"\Z")
 
 Name = Annotated[
     str,
@@ -78,6 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             description="a number and s, m, h, d or w, such as 1m or 4h",
         ),
     ] = "1m"
+    intervals: Annotated[
+        str,
+        Meta(
+            pattern=rf"\A{_ONE_INTERVAL}(\s*,\s*{_ONE_INTERVAL})*\Z",
+            description="comma-separated intervals, such as 1m,5m,1h",
+        ),
+    ] = ""
     rate_clock: Annotated[Literal["candle", "wall"], Meta(description="candle or wall")] = "candle"
     emit_on_regime_change: Annotated[bool, Meta(description="true or false")] = False
     source: Annotated[Literal["candles", "synthetic"], Meta(description="candles or synthetic")] = (
@@ -167,9 +177,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             description="the name of a replay: 1 to 64 letters, digits and . _ -",
         ),
     ] = ""
-    # Not variables: the partition that these settings are for, and the overrides in theta_file,
-    # merged with the defaults.
+    # Not variables: the partition and the longer interval that these settings are for, and the
+    # overrides in theta_file, merged with the defaults.
     partition: int | None = None
+    longer_interval: str = ""
     theta: Theta
 
     @cached_property
@@ -260,6 +271,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def backfill_patterns(self) -> tuple[str, ...]:
         return () if self.backfill_keys == "none" else tuple(_items(self.backfill_keys))
 
+    @cached_property
+    def longer(self) -> tuple[Self, ...]:
+        """The settings of each longer interval, the shortest first: its candles are made of those
+        of the candle interval.
+        """
+        if self.longer_interval:
+            return ()
+        names = [name for name in _items(self.intervals) if name != self.candle_interval]
+        return tuple(map(self.of_longer, sorted(names, key=lambda name: interval_ms(name) or 0)))
+
+    def of_longer(self, interval: str) -> Self:
+        """The settings of one longer interval: with its own windows, marks and outputs."""
+        return replace(self, candle_interval=interval, longer_interval=interval)
+
+    @property
+    def each_interval(self) -> tuple[Self, ...]:
+        """The settings of every interval; without longer ones, there is one."""
+        return (self, *self.longer)
+
+    @property
+    def suffix(self) -> str:
+        """Of keys and counters of a longer interval, such as `.5m`; empty for others."""
+        return f".{self.longer_interval}" if self.longer_interval else ""
+
     def of_partition(self, partition: int) -> Self:
         """The settings of one partition: it is a group of its own, with its own keys."""
         return replace(self, partition=partition)
@@ -297,15 +332,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         def tagged(name: str) -> str:
             return partition_key(name, self.partition)
 
+        prefix, stream = self.output_prefix, self.output_stream
+        if self.longer_interval:
+            prefix = interval_prefix(prefix, self.longer_interval)
+            stream = interval_stream(stream, self.longer_interval)
         return Keys(
             input=tagged(self.input_stream + suffix),
             group=self.group,
-            output_prefix=partition_prefix(self.output_prefix, self.partition),
-            output_stream=tagged(self.output_stream),
+            output_prefix=partition_prefix(prefix, self.partition),
+            output_stream=tagged(stream),
             dead_stream=tagged(self.dead_stream),
             internal_prefix=tagged(internal_prefix_of(self.group + suffix)),
             other_source_prefix=tagged(internal_prefix_of(self.group + other)),
             partition=self.partition,
+            suffix=self.suffix,
         )
 
     def described(self) -> str:
@@ -587,6 +627,34 @@ def _default_worker_id() -> str:
     return f"{host}-{os.getpid()}"
 
 
+def _check_intervals(settings: Settings) -> None:
+    """`longer` can be used only if this does not fail."""
+    if not settings.intervals:
+        return
+    names = _items(settings.intervals)
+    found = f"{PREFIX}INTERVALS is {settings.intervals!r}"
+    if settings.candle_interval not in names:
+        raise ConfigurationError(
+            f"{found}; it must contain {PREFIX}CANDLE_INTERVAL, which is {settings.candle_interval}"
+        )
+    lengths: dict[int, str] = {}
+    for name in names:
+        if name != settings.candle_interval:
+            try:
+                longer_interval(name, settings.candle_interval)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{found}, but {error}; candles of longer intervals are made of those of "
+                    f"{PREFIX}CANDLE_INTERVAL"
+                ) from None
+        length_ms = interval_ms(name) or 0
+        if length_ms in lengths:
+            raise ConfigurationError(
+                f"{found}; {lengths[length_ms]} and {name} are the same: name each interval once"
+            )
+        lengths[length_ms] = name
+
+
 def _check_together(settings: Settings) -> None:
     """Checks that concern more than one field."""
     needed = minimum_length(settings.theta)
@@ -595,10 +663,12 @@ def _check_together(settings: Settings) -> None:
             f"{PREFIX}WINDOW_SIZE is {settings.window_size}; "
             f"allowed: at least {needed}, the longest window of theta plus one"
         )
-    if settings.retire_after_ms < 2 * settings.candle_interval_ms:
+    _check_intervals(settings)
+    longest = settings.each_interval[-1]
+    if settings.retire_after_ms < 2 * longest.candle_interval_ms:
         raise ConfigurationError(
             f"{PREFIX}RETIRE_AFTER is {settings.retire_after!r}; allowed: at least two candle "
-            f"intervals of {settings.candle_interval}, or never"
+            f"intervals of {longest.candle_interval}, or never"
         )
     if settings.on_cluster and settings.partitions is None:
         raise ConfigurationError(
@@ -626,6 +696,11 @@ def _check_together(settings: Settings) -> None:
         f"{PREFIX}INPUT_STREAM": keys.input,
         f"{PREFIX}OUTPUT_STREAM": keys.output_stream,
         f"{PREFIX}DEAD_STREAM": keys.dead_stream,
+    } | {
+        f"{PREFIX}OUTPUT_STREAM of {each.candle_interval}": each.each_partition()[
+            0
+        ].keys.output_stream
+        for each in settings.longer
     }
     if len(set(streams.values())) < len(streams):
         raise ConfigurationError(

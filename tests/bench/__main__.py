@@ -25,6 +25,7 @@ from tests.bench.comparison import (
 from tests.bench.end_to_end import end_to_end
 from tests.bench.failover import failover
 from tests.bench.idle import idle
+from tests.bench.intervals import intervals
 from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.options import parser as command_line
@@ -38,6 +39,7 @@ from tests.bench.throughput import throughput
 BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "calculation": calculation,
     "end-to-end": end_to_end,
+    "intervals": intervals,
     "peers": peers,
     "breakdown": breakdown,
     "latency": latency,

@@ -15,7 +15,6 @@ from marketstate.worker.keys import shard_of
 from marketstate.worker.settings import Settings
 from tests.support.candles import RING, candle
 
-SETTINGS: Final = Settings(theta=merged_theta())
 HOUR: Final = 60
 SYMBOLS_AT_ONCE: Final = 200
 
@@ -34,21 +33,27 @@ class Market:
         """The fields of the next entries, as the upstream publisher writes them."""
         return [encode_envelope(one, source="bench") for one in islice(self._candles, closes)]
 
-    def fill(self, client: redis.Redis) -> None:
-        """Write to Redis what a worker leaves after a full window of each symbol.
+    def fill(self, client: redis.Redis, intervals: str = "") -> None:
+        """Write to Redis what a worker leaves after a full window of each symbol and interval.
 
         The last emissions are spread over the minutes of the last hour, so that with hourly
         emission, one symbol in 60 is due at any time.
         """
-        keys = SETTINGS.keys
-        close_times_ms = [candle("", number, 1.0).close_time for number in range(RING)]
+        for settings in Settings(theta=merged_theta(), intervals=intervals).each_interval:
+            self._fill(client, settings)
+
+    def _fill(self, client: redis.Redis, settings: Settings) -> None:
+        """The newest close of an interval is at the last boundary before the next candle."""
+        keys, interval_ms = settings.keys, settings.candle_interval_ms
+        last_ms = (candle("", RING - 1, 1.0).close_time + 1) // interval_ms * interval_ms - 1
+        close_times_ms = [last_ms - i * interval_ms for i in reversed(range(RING))]
         for first in range(0, len(self.symbols), SYMBOLS_AT_ONCE):
             with client.pipeline(transaction=False) as writes:
                 for i, symbol in enumerate(self.symbols[first : first + SYMBOLS_AT_ONCE], first):
                     closes = self._history[:, i].tolist()
                     packed: list[Any] = window_codec.pack(zip(close_times_ms, closes, strict=True))
                     writes.rpush(keys.window(symbol), *packed)
-                    marks = keys.marks(shard_of(symbol, SETTINGS.shards))
+                    marks = keys.marks(shard_of(symbol, settings.shards))
                     writes.hset(marks, symbol, str(close_times_ms[-1 - i % HOUR]))
                 writes.execute()
 

@@ -105,7 +105,7 @@ def rig(
         client = stack.enter_context(server.client())
         pin(server.pid, REDIS_CORE)
         market = Market(symbols)
-        market.fill(client)
+        market.fill(client, str(settings.get("intervals", "")))
         settings = {"start": "replay", "lease_seconds": LEASE_S} | settings
         process = stack.enter_context(reader(server.port, folder, **settings))
         pin(process.process.pid, READER_CORE)

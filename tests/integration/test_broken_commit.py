@@ -12,7 +12,7 @@ import redis
 from marketstate.worker.engine.broken_commits import broken_commits, complete
 from marketstate.worker.engine.changes import Changes
 from marketstate.worker.engine.mark import Mark
-from marketstate.worker.engine.plan import commands_of
+from marketstate.worker.engine.plan import Plan
 from marketstate.worker.errors import CommitBrokenOff, LeaseLost, RedisUnusable, RolledBack
 from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
@@ -198,7 +198,7 @@ def test_a_command_that_is_renamed_for_a_while_costs_nothing(
             complete_with_a_new_worker(server, client, after)
 
 
-OF_THE_BATCH = "#commands > 50"
+OF_THE_BATCH = "#commands > 70"
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
@@ -216,7 +216,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
 
 def commands_of_the_batch(server: EmbeddedRedis, client: redis.Redis, **changes: Any) -> list[str]:
     worker = worker_at_the_batch(server, client, **changes)
-    commands = commands_of(worker.advance(worker.fetch()), worker.settings)
+    commands = Plan(worker.advance(worker.fetch()), worker.settings).commands()
     client.flushall()
     return [command[0] for command in commands]
 
@@ -269,10 +269,10 @@ def test_a_retirement_that_broke_off_at_any_command_is_completed(
     retired = {shard_of(symbol, SHARDS): [symbol] for symbol in KNOWN[:2]}
     finished: dict[int, list[bytes]] = {shard: [] for shard in retired}
     changes = Changes(finished=finished, retired=retired, counters=Counter(retired=2))
-    for number in range(1, 6):
+    for number in range(1, 10):
         client.flushall()
         with monkeypatch.context() as patch:
-            planted(patch, f"if #commands == 5 and at == {number} then error('planted') end")
+            planted(patch, f"if #commands == 9 and at == {number} then error('planted') end")
             first = new_worker(server, "first")
             first.keep()
             feed_first(client)
@@ -282,7 +282,11 @@ def test_a_retirement_that_broke_off_at_any_command_is_completed(
         expire_leases(client)
         last = work(server, "last")
         assert {symbol for _, symbol, _ in last.shards.remembered()} == {*KNOWN[2:]}
-        assert {*seen(client).windows} == {last.keys.window(one).encode() for one in KNOWN[2:]}
+        assert {*seen(client).windows} == {
+            each.keys.window(symbol).encode()
+            for each in last.settings.each_interval
+            for symbol in KNOWN[2:]
+        }
         assert counters(client)["retired"] == 2
 
 

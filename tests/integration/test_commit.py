@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from marketstate.worker.engine.changes import Changes, Memory
-from marketstate.worker.engine.plan import commands_of
+from marketstate.worker.engine.plan import Plan
 from marketstate.worker.engine.status import read_status
 from marketstate.worker.errors import (
     LeaseLost,
@@ -196,7 +196,7 @@ def test_numbers_go_to_redis_as_text(server: EmbeddedRedis, client: redis.Redis)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 258))
     feed_fields(client, [{"no": "candle"}])
-    commands = commands_of(worker.advance(worker.fetch()), worker.settings)
+    commands = Plan(worker.advance(worker.fetch()), worker.settings).commands()
     assert {type(key) for _, key, *_ in commands} == {int}
     kinds = {type(word) for name, _, *arguments in commands for word in (name, *arguments)}
     assert kinds == {str, msgspec.Raw}

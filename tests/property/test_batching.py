@@ -25,7 +25,7 @@ from tests.support.feeding import (
 )
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-Answer = tuple[dict[str, list[str]], dict[str, int]]
+Answer = tuple[dict[tuple[str, str], list[str]], dict[str, int]]
 
 
 class Batch(NamedTuple):
@@ -88,6 +88,7 @@ STEPS = st.lists(
     min_size=10,
     max_size=100,
 )
+INTERVALS = st.sampled_from(["", "1m,2m", "1m,3m,5m,15m,30m"])
 MAX_GAPS = st.sampled_from([None, 0, 4, 10**9])
 HISTORIES = st.dictionaries(
     st.sampled_from(SYMBOLS),
@@ -105,6 +106,7 @@ CASES = st.builds(
         window_size=st.sampled_from([9, 12]),
         retire_after=st.sampled_from(["1h", "never"]),
         max_gap=MAX_GAPS,
+        intervals=INTERVALS,
     ),
     st.tuples(st.sampled_from([0, 0, 15]), st.just(0)),
     HISTORIES,

@@ -12,6 +12,7 @@ from tests.support.worker_process import (
     GROUP,
     INPUT,
     INTERNAL_PREFIX,
+    OUTPUT,
     dead_letters,
     published,
 )
@@ -22,6 +23,7 @@ KNOWN: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT")
 NEW: Final = ("ADAUSDT", "XRPUSDT")
 SHORTENED: Final = "DOGEUSDT"
 FED_MS: Final = START_MS + 120 * MINUTE_MS
+LONGER: Final = "2m"
 COMMITS: Final = f"{INTERNAL_PREFIX}:commits"
 
 
@@ -29,6 +31,7 @@ class Seen(NamedTuple):
     """What can be read of a group from outside, ids of outputs and dead letters apart."""
 
     published: dict[str, list[dict[bytes, bytes]]]
+    """By symbol; those of the longer interval by `<symbol> 2m`."""
     dead: list[dict[bytes, bytes]]
     hashes: dict[bytes, dict[bytes, bytes]]
     """States, marks, counters and all bookkeeping."""
@@ -55,6 +58,8 @@ def seen(client: redis.Redis) -> Seen:
             windows[key] = client.lrange(key, 0, -1)
     pending: Any = client.xpending(INPUT, GROUP)
     outputs, dead = published(client), dead_letters(client)
+    longer = published(client, f"{OUTPUT}.{LONGER}")
+    outputs |= {f"{symbol} {LONGER}": states for symbol, states in longer.items()}
     return Seen(outputs, dead, hashes, records, windows, pending["pending"])
 
 
@@ -66,6 +71,7 @@ def new_worker(server: EmbeddedRedis, worker_id: str, **changes: Any) -> Stepped
         "start": "replay",
         "publish_interval": 120,
         "retire_after": "1h",
+        "intervals": f"1m,{LONGER}",
     }
     return SteppedWorker(server, worker_id, **(small | changes))
 
@@ -87,7 +93,7 @@ def feed_batch(client: redis.Redis) -> None:
     for i in range(11, 14):
         fields += [as_envelope(candle(symbol, i, 100 + i % 5)) for symbol in KNOWN]
         fields.append({"payload": f'{{"symbol": "BTCUSDT", "close": -{i}}}'})
-    fields += [as_envelope(candle(symbol, i, 50 + i % 7)) for i in range(15) for symbol in NEW]
+    fields += [as_envelope(candle(symbol, i, 50 + i % 7)) for i in range(20) for symbol in NEW]
     fields += [
         {"no": "candle"},
         as_envelope(candle("BTCUSDT", 13, 103.0)),

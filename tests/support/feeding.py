@@ -67,10 +67,11 @@ class Twin:
     def __init__(self, settings: Settings, histories: Mapping[str, History] | None = None) -> None:
         self._settings = settings
         self._histories = histories or {}
-        self._windows: dict[str, list[bytes]] = defaultdict(list)
-        self._marks: dict[tuple[int, str], bytes] = {}
+        # By interval, which is empty for the candle interval.
+        self._windows: dict[tuple[str, str], list[bytes]] = defaultdict(list)
+        self._marks: dict[tuple[str, int, str], bytes] = {}
         self._memory: dict[tuple[int, str], Memory] = {}
-        self.records: dict[str, list[str]] = defaultdict(list)
+        self.records: dict[tuple[str, str], list[str]] = defaultdict(list)
         self.counters: Counter[str] = Counter()
 
     def memory(self, shard: int, symbol: str) -> Memory | None:
@@ -87,31 +88,56 @@ class Twin:
 
     def commit(self, changes: Changes) -> None:
         """Change the twin of Redis as `commit.lua` does."""
-        for symbol, change in changes.symbols.items():
-            window = self._windows[symbol]
-            if change.starts_over:
-                window.clear()
-            window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
-            del window[: -self._settings.window_size]
-            mark = change.mark.text(short=not self._settings.marks_are_long)
-            self._marks[change.shard, symbol] = mark.encode()
+        for interval, of_interval in {"": changes.symbols, **changes.longer}.items():
+            for symbol, change in of_interval.items():
+                window = self._windows[interval, symbol]
+                if change.starts_over:
+                    window.clear()
+                window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
+                del window[: -self._settings.window_size]
+                mark = change.mark.text(short=not self._settings.marks_are_long)
+                self._marks[interval, change.shard, symbol] = mark.encode()
         for record in changes.records:
-            self.records[record.symbol].append(encode_record(record))
+            self.records[record.interval, record.symbol].append(encode_record(record))
         self.counters += changes.counters
 
     def move(self, changes: Changes) -> None:
         """Change the memory as `Shards.move` does."""
         for symbol, change in changes.symbols.items():
             change.before.extend(change.close_times_ms, change.closes)
-            self._memory[change.shard, symbol] = Memory(change.before, change.mark)
+            self._memory[change.shard, symbol] = Memory(
+                change.before, change.mark, longer=change.longer
+            )
+        for interval, of_interval in changes.longer.items():
+            for symbol, change in of_interval.items():
+                change.before.extend(change.close_times_ms, change.closes)
+                memory = Memory(change.before, change.mark)
+                self._memory[change.shard, symbol].longer[interval] = memory
+
+    @property
+    def windows(self) -> dict[tuple[str, str], list[bytes]]:
+        return {key: list(window) for key, window in self._windows.items() if window}
+
+    def window_of(self, interval: str, symbol: str) -> list[tuple[int, float]]:
+        times_ms, closes = window_codec.unpack(b"".join(self._windows[interval, symbol]))
+        return list(zip(times_ms.tolist(), closes.tolist(), strict=True))
+
+    def lose(self, interval: str, symbol: str) -> None:
+        """Somebody deletes the window; then another worker takes over."""
+        self._windows[interval, symbol].clear()
+        self.crash()
 
     def crash(self) -> None:
         """Forget everything, and load from the twin of Redis as `Shards` does."""
         self._memory = {}
-        for (shard, symbol), mark in self._marks.items():
+        for (interval, shard, symbol), mark in self._marks.items():
             window = Window(self._settings.window_size)
-            window.extend(*window_codec.unpack(b"".join(self._windows[symbol])))
-            self._memory[shard, symbol] = Memory(window, parse_mark(mark))
+            window.extend(*window_codec.unpack(b"".join(self._windows[interval, symbol])))
+            memory = Memory(window, parse_mark(mark))
+            if interval:
+                self._memory[shard, symbol].longer[interval] = memory
+            else:
+                self._memory[shard, symbol] = memory
 
 
 def fed(

@@ -114,10 +114,10 @@ def work_through(
         assert worker.terminate() == 0
 
 
-def published(client: redis.Redis) -> dict[str, list[dict[bytes, bytes]]]:
+def published(client: redis.Redis, stream: str = OUTPUT) -> dict[str, list[dict[bytes, bytes]]]:
     """The output stream's entries by symbol, in order, without ids."""
     by_symbol: dict[str, list[dict[bytes, bytes]]] = defaultdict(list)
-    entries: Any = client.xrange(OUTPUT)
+    entries: Any = client.xrange(stream)
     for _, fields in entries:
         by_symbol[fields[b"symbol"].decode()].append(fields)
     return dict(by_symbol)

@@ -33,7 +33,7 @@ def explain(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 
 def test_every_setting_has_a_text() -> None:
-    assert set(TEXTS) == set(Settings.__struct_fields__) - {"partition", "theta"}
+    assert set(TEXTS) == set(Settings.__struct_fields__) - {"partition", "longer_interval", "theta"}
     assert [found.name for found in explained({})] == list(TEXTS)
 
 

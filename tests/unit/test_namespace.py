@@ -39,7 +39,7 @@ def test_every_key_is_known_when_a_replay_is_removed() -> None:
         # A replay has no other source: those keys do not exist.
         if not (name.startswith("_") or "other_source" in name)
         and isinstance(getattr(keys, name), str)
-    } - {keys.group, keys.internal_prefix, keys.output_prefix}
+    } - {keys.group, keys.internal_prefix, keys.output_prefix, keys.suffix}
     shards = {build(shard) for build in (keys.lease, keys.marks) for shard in range(16)}
     of_symbols = (keys.window, keys.state, keys.record)
     symbols = {build(symbol) for build in of_symbols for symbol in SYMBOLS}

@@ -23,7 +23,7 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 
 def noted(caplog: pytest.LogCaptureFixture, regimes: list[str], *, first: int = 0) -> list[str]:
     """The warnings after states with these regimes, and one of the next day."""
-    one = OneRegime()
+    one = OneRegime("1m")
     one.note(make_record("AAA", first + i, regime) for i, regime in enumerate(regimes))
     one.note([make_record("AAA", TO_MIDNIGHT, "mr")])
     return caplog.messages
@@ -47,7 +47,7 @@ def test_a_day_of_two_regimes_or_of_few_states_is_not_told(
 
 
 def test_it_is_told_once_a_day_for_all_symbols(caplog: pytest.LogCaptureFixture) -> None:
-    one = OneRegime()
+    one = OneRegime("1m")
     for symbol in ("AAA", "BBB"):
         one.note(make_record(symbol, i) for i in range(TO_MIDNIGHT + 1 + 1_440))
     days = [message.partition(" states of ")[2][:10] for message in caplog.messages]
@@ -55,7 +55,7 @@ def test_it_is_told_once_a_day_for_all_symbols(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_symbol_that_is_retired_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    one = OneRegime()
+    one = OneRegime("1m")
     one.note(make_record("AAA", i) for i in range(TO_MIDNIGHT))
     one.forget(["AAA", "BBB"])
     one.note([make_record("AAA", TO_MIDNIGHT)])

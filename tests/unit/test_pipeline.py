@@ -382,7 +382,7 @@ def test_a_window_starts_over_after_a_gap_as_long_as_symbols_have_until_they_ret
         twin.commit(changes)
         twin.move(changes)
     alone = fed(series(12, first=11 + HOUR), settings=settings)
-    assert twin.records[BTC] == [
+    assert twin.records["1m", BTC] == [
         encode_record(record)
         for record in (*fed(series(12), settings=settings).records, *alone.records)
     ]
@@ -416,7 +416,7 @@ def test_a_window_starts_over_after_more_missing_candles_than_allowed(
         warnings += texts(changes)
     assert twin.counters == {"applied": 24, "emitted": 2, "gap": 1, "restarted": 1}
     alone = fed(series(12, first=12 + missing), settings=settings)
-    assert twin.records[BTC][1:] == [encode_record(record) for record in alone.records]
+    assert twin.records["1m", BTC][1:] == [encode_record(record) for record in alone.records]
     (text,) = warnings
     minute = 25 + missing
     assert text == (

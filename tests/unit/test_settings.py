@@ -29,6 +29,7 @@ DEFAULTS = {
     "publish_interval": 60,
     "window_size": 300,
     "candle_interval": "1m",
+    "intervals": "",
     "rate_clock": "candle",
     "emit_on_regime_change": False,
     "source": "candles",
@@ -63,9 +64,10 @@ DEFAULTS = {
     "log_level": "INFO",
     "replay_namespace": "",
     "partition": None,
+    "longer_interval": "",
     "theta": DEFAULT_THETA,
 }
-NO_VARIABLES = ("partition", "theta")
+NO_VARIABLES = ("partition", "longer_interval", "theta")
 
 
 def test_defaults_are_as_documented() -> None:
@@ -136,6 +138,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "batch": ("0", "-1", "2001", "1.5", "all"),
     "max_pending": ("0", "-1", "10000001", "1.5", "all"),
     "retire_after": ("30", "0d", "-1d", "1.5d", "30 d", "1M", "10000d", "Never"),
+    "intervals": ("5", "1m;5m", "1m,,5m", "1m,1M", "1m,5m,", "all", "5m 1h"),
     "max_gap": ("-1", "1000000001", "1.5", "never", "1h"),
     "max_symbols": ("0", "-1", "10000001", "1.5", "all"),
     "worker_id": ("a b", "a:b", "a" * 129, "é", "a/b", "a\nb"),

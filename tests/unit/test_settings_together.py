@@ -187,3 +187,73 @@ def test_a_cluster_needs_partitions_and_has_one_database() -> None:
     assert "so MARKETSTATE_PARTITIONS must be set: to 1 if" in refusal(redis_url=url)
     expected = "MARKETSTATE_REDIS_DB is 2; allowed: 0, the only one of a Redis Cluster"
     assert refusal(redis_url=url, partitions="4", redis_db="2") == expected
+
+
+def test_longer_intervals_are_multiples_and_have_keys_of_their_own() -> None:
+    found = settings(intervals="1w,5m,1m,1h", retire_after="90d")
+    assert [each.candle_interval for each in found.longer] == ["5m", "1h", "1w"]
+    assert found.each_interval == (found, *found.longer)
+    five = found.longer[0]
+    assert (five.candle_interval_ms, five.state_step_ms, five.state_ttl_s) == (
+        300_000,
+        300_000,
+        3_000,
+    )
+    assert five.longer == ()
+    keys = five.keys
+    assert keys.output_stream == "quantum:stream:marketstate.5m"
+    assert keys.state("A") == "quantum:marketstate.5m:A"
+    assert keys.record("A") == "quantum:marketstate.5m-record:A"
+    assert keys.window("A") == "quantum:marketstate-worker:marketstate:window.5m:A"
+    assert keys.marks(7) == "quantum:marketstate-worker:marketstate:shard.5m:07"
+    assert keys.meta == found.keys.meta
+    assert not {*keys.of_interval(16, "A")} & {*found.keys.every(16, "A")}
+    tagged = five.of_partition(3).keys
+    assert tagged.state("A") == "quantum:marketstate.5m:{p03}:A"
+    assert tagged.record("A") == "quantum:marketstate.5m-record:{p03}:A"
+    assert tagged.output_stream == "quantum:stream:marketstate.5m:{p03}"
+    assert tagged.window("A") == "quantum:marketstate-worker:marketstate:{p03}:window.5m:A"
+    assert settings(intervals="1m").longer == settings().longer == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"intervals": "5m,1h"},
+            "is '5m,1h'; it must contain MARKETSTATE_CANDLE_INTERVAL, which is 1m",
+        ),
+        (
+            {"intervals": "5m,7m", "candle_interval": "5m"},
+            "is '5m,7m', but 7m is not a multiple of 5m; candles of longer intervals are made of "
+            "those of MARKETSTATE_CANDLE_INTERVAL",
+        ),
+        ({"intervals": "5m,1m", "candle_interval": "5m"}, "but 1m is not a multiple of 5m"),
+        (
+            {"intervals": "3d,3w", "candle_interval": "3d"},
+            "but 3w does not begin when a candle of 3d does",
+        ),
+        ({"intervals": "1m,1h,60m"}, "1h and 60m are the same: name each interval once"),
+        ({"intervals": "1m,1m"}, "1m and 1m are the same: name each interval once"),
+    ],
+)
+def test_longer_intervals_that_cannot_be_made_are_refused(given: dict[str, str], why: str) -> None:
+    assert f"MARKETSTATE_INTERVALS is '{given['intervals']}'" in refusal(**given)
+    assert why in refusal(**given)
+
+
+def test_a_symbol_may_not_retire_within_two_of_its_longest_candles() -> None:
+    assert refusal(intervals="1m,3w") == (
+        "MARKETSTATE_RETIRE_AFTER is '30d'; allowed: at least two candle intervals of 3w, or never"
+    )
+
+
+def test_no_other_stream_is_the_output_of_a_longer_interval() -> None:
+    text = refusal(intervals="1m,5m", dead_stream="quantum:stream:marketstate.5m")
+    assert "MARKETSTATE_OUTPUT_STREAM of 5m must differ" in text
+
+
+def test_all_workers_of_a_group_have_the_same_intervals() -> None:
+    assert shared_settings(settings(intervals="1m")) == shared_settings(settings())
+    expected = f"{shared_settings(settings())} intervals=5m,1h"
+    assert shared_settings(settings(intervals="1h,5m,1m")) == expected

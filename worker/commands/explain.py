@@ -20,6 +20,8 @@ TEXTS: Final = {
     "publish_interval": "Seconds between two states of a symbol.",
     "window_size": "Closes that are kept of each symbol; at least as many as theta needs.",
     "candle_interval": "The time between two candles. Fixed when the group is created.",
+    "intervals": "The candle interval and longer ones, of which states are published too; not set: "
+    "the candle interval alone.",
     "rate_clock": "What the publish interval follows: close times (candle), or real time (wall).",
     "emit_on_regime_change": "Whether another regime is published at once, before the next state "
     "is due.",

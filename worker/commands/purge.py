@@ -12,7 +12,14 @@ from marketstate.schemas.partitions import tag
 from marketstate.worker.engine.all_partitions import ANY_TAG
 from marketstate.worker.engine.group import other_stream
 from marketstate.worker.engine.preflight import others_with_our_outputs
-from marketstate.worker.engine.removal import existing, living, shards_of, symbols_of, unlink
+from marketstate.worker.engine.removal import (
+    existing,
+    intervals_of,
+    living,
+    shards_of,
+    symbols_of,
+    unlink,
+)
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.keys import Keys
 from marketstate.worker.settings import PREFIX, Settings, settings_from
@@ -56,6 +63,8 @@ class _Kept(NamedTuple):
     """Its part of the reply to XINFO GROUPS."""
     of_group: list[str]
     """Internal keys that belong to no single symbol."""
+    symbols: int
+    intervals: list[Keys]
     windows: list[str]
     published: list[str]
     live: list[str]
@@ -77,14 +86,16 @@ def purge(parts: Sequence[tuple[Client, Settings]], *, outputs: bool, remove: bo
     verb = "removing" if remove and not live else "would remove"
     if groups := [each.group for each in every if each.group]:
         print(f"{verb}: the consumer group {keys.group} of {keys.input}, {_backlog(groups)}")
-    symbols = sum(len(each.windows) for each in every)
+    symbols = sum(each.symbols for each in every)
+    longer = {its.suffix.removeprefix(".") for each in every for its in each.intervals} - {""}
+    of_longer = f", and those of {', '.join(sorted(longer))}" if longer else ""
     print(
         f"{verb}: {internal:,} internal keys, {keys.internal_prefix}:*, with the windows of "
         f"{symbols:,} symbols"
     )
     print(
         f"{verb if outputs else 'kept'}: {published:,} published keys, {keys.output_prefix}*, its "
-        f"records, {keys.output_stream} and {keys.dead_stream}"
+        f"records, {keys.output_stream} and {keys.dead_stream}{of_longer}"
     )
     print(f"kept: the input stream {keys.input}", flush=True)
     _refuse_live(live)
@@ -104,11 +115,15 @@ def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
     if outputs:
         _refuse_shared(client, settings)
     shards, symbols = shards_of(client, settings), symbols_of(client, settings)
-    published = [keys.output_stream, keys.dead_stream]
-    published += [key(symbol) for symbol in symbols for key in (keys.state, keys.record)]
-    windows = [keys.window(symbol) for symbol in symbols]
+    published, windows, of_group = [keys.dead_stream], [], _internal(keys, shards)
+    intervals = [each.keys for each in intervals_of(client, settings)]
+    for its in intervals:
+        published.append(its.output_stream)
+        published += [key(symbol) for symbol in symbols for key in (its.state, its.record)]
+        windows += [its.window(symbol) for symbol in symbols]
+        of_group += map(its.marks, range(shards))
     live = _live(client, keys, outputs=outputs)
-    return _Kept(client, keys, group, _internal(keys, shards), windows, published, live)
+    return _Kept(client, keys, group, of_group, len(symbols), intervals, windows, published, live)
 
 
 def _shown(parts: Sequence[tuple[Client, Settings]]) -> Keys:
@@ -155,9 +170,9 @@ def _joined() -> RedisUnusable:
 
 
 def _internal(keys: Keys, shards: int) -> list[str]:
-    """The internal keys that belong to no single symbol."""
-    streams = {keys.input, keys.output_stream, keys.dead_stream}
-    return [key for key in keys.every(shards, ()) if key not in streams]
+    """The internal keys that belong to no single symbol or interval."""
+    others = {keys.input, keys.dead_stream, *keys.of_interval(shards, ())}
+    return [key for key in keys.every(shards, ()) if key not in others]
 
 
 def _refuse_shared(client: Client, settings: Settings) -> None:

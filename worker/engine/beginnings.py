@@ -70,7 +70,12 @@ class Beginnings:
         # A window that was lost must not let in again what was applied before.
         last_ms = max(known.window.last_close_time_ms, known.mark.close_time_ms)
         return SymbolChange(
-            shard, known.window, known.mark, last_close_time_ms=last_ms, left=known.left
+            shard,
+            known.window,
+            known.mark,
+            last_close_time_ms=last_ms,
+            left=known.left,
+            longer=known.longer,
         )
 
     def change_for(
@@ -109,6 +114,7 @@ class Beginnings:
             [*closes],
             times_ms[-1] if times_ms else 0,
             starts_over=last_ms > 0,
+            longer=before.longer,
         )
 
     def _tell_of_start_over(
@@ -158,6 +164,7 @@ class Beginnings:
             last_ms,
             starts_over,
             change.left,
+            change.longer,
         )
 
     def _joined(self, history: History, left: History) -> History:

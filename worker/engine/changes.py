@@ -75,6 +75,8 @@ class Memory:
     """What is left of a window of which closes are missing; None for a whole one."""
     seen_s: float = field(default_factory=time.monotonic)
     """When the worker had its last candle in hand, or had loaded it; by `time.monotonic`."""
+    longer: "dict[str, Memory]" = field(default_factory=dict)
+    """The same of each longer interval of which there is any."""
 
     @property
     def lost_its_window(self) -> bool:
@@ -110,6 +112,8 @@ class SymbolChange:
     """What Redis has of the window is replaced."""
     left: History | None = None
     """As in `Memory`."""
+    longer: dict[str, Memory] = field(default_factory=dict)
+    """As in `Memory`, and the same object: what is remembered, not what the batch changes."""
 
     @property
     def length(self) -> int:
@@ -138,6 +142,8 @@ class Changes:
 
     finished: dict[int, list[bytes]] = field(default_factory=dict)
     symbols: dict[str, SymbolChange] = field(default_factory=dict)
+    longer: dict[str, dict[str, SymbolChange]] = field(default_factory=dict)
+    """The same for each longer interval, by its name."""
     records: list[MarketStateRecord] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     passed_over: list[tuple[int, str]] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from marketstate.worker.engine.changes import Changes, DeadLetter
 from marketstate.worker.engine.counters import warn_of_damaged
 from marketstate.worker.engine.loading import wrong_type_text
 from marketstate.worker.engine.one_regime import OneRegime
-from marketstate.worker.engine.plan import commands_of, keys_of, streams_of
+from marketstate.worker.engine.plan import Plan
 from marketstate.worker.engine.shards import Shards
 from marketstate.worker.errors import (
     LeaseLost,
@@ -45,7 +46,8 @@ class Commit:
         self._client = client
         self._scripts = scripts
         self._shards = shards
-        self._one_regime = OneRegime()
+        self._one_regime = OneRegime(settings.candle_interval)
+        self._journal_line = partial(journal_line, candle_interval=settings.candle_interval)
         self._under_way: Sent | None = None
         self._load_script()
 
@@ -116,7 +118,7 @@ class Commit:
         self._one_regime.note(changes.records)
         if changes.records and log.isEnabledFor(logging.INFO):
             # In one call: a call for each would take more than half as long as the commit.
-            log.info("\n".join(map(journal_line, changes.records)))
+            log.info("\n".join(map(self._journal_line, changes.records)))
         for names in changes.retired.values():
             self._one_regime.forget(names)
             log.info(
@@ -146,7 +148,8 @@ class Commit:
     def _plan(self, changes: Changes, commit_id: str) -> tuple[list[str], list[str | bytes]]:
         """Keys and arguments of the script."""
         changes.dead = self._with_all_fields(changes.dead)
-        plan = {
+        plan = Plan(changes, self._settings)
+        arguments = {
             "shards": [
                 (
                     self._shards.token(shard),
@@ -156,12 +159,12 @@ class Commit:
                 )
                 for shard, entry_ids in changes.finished.items()
             ],
-            "symbols": len(changes.symbols),
-            "streams": streams_of(changes),
-            "commands": commands_of(changes, self._settings),
+            "symbols": len(plan.symbols),
+            "others": plan.others,
+            "streams": plan.streams,
+            "commands": plan.commands(),
         }
-        keys = keys_of(changes, self._keys)
-        return keys, [self._keys.group, commit_id, msgspec.msgpack.encode(plan)]
+        return plan.keys, [self._keys.group, commit_id, msgspec.msgpack.encode(arguments)]
 
     def _check(self, reply: list[Any], changes: Changes) -> int:
         """Redis's time of the commit in ms."""
@@ -185,7 +188,7 @@ class Commit:
                     f"{shard_name(list(changes.finished)[index])} is not there, or not routed yet"
                 )
             case [b"damaged", *found]:
-                symbols = list(changes.symbols)
+                symbols = Plan(changes, self._settings).symbols
                 raise SymbolsDamaged(
                     {symbols[index]: wrong_type_text(key, holds) for index, key, holds in found}
                 )

@@ -37,6 +37,7 @@ class Emission:
         self._due_after_ms = settings.state_step_ms - self._interval_ms // 2
         self._by_wall_clock = settings.rate_clock == "wall"
         self._on_regime_change = settings.emit_on_regime_change
+        self._counter = f"emitted{settings.suffix}"
 
     def is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
         if not self._by_wall_clock:
@@ -72,7 +73,7 @@ class Emission:
                     reason=reason,
                 )
             )
-            changes.count("emitted")
+            changes.count(self._counter)
 
     def _missing_before(self, close: Close) -> int:
         """Candles that are missing among the closes that a state is calculated from."""

@@ -74,6 +74,7 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             start,
             settings.worker_id,
             shared_settings(settings),
+            ",".join(each.candle_interval for each in settings.longer),
             *(text for name, value in fixed.items() for text in (name, str(value))),
         ],
     )
@@ -185,6 +186,9 @@ def shared_settings(settings: Settings) -> str:
     found = {name: getattr(settings, name) for name in later}
     if settings.most_missing != minimum_length(settings.theta):
         later["max_gap"], found["max_gap"] = None, settings.most_missing
+    if settings.longer:
+        later["intervals"] = ""
+        found["intervals"] = ",".join(each.candle_interval for each in settings.longer)
     return (
         f"symbols={','.join(sorted(settings.wanted_symbols or ['all']))} "
         f"publish_interval={settings.publish_interval} window_size={settings.window_size} "

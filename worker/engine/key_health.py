@@ -4,7 +4,7 @@ Only a wrong type of a key that all symbols need stops a worker; `check` and `ve
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import redis
@@ -39,6 +39,9 @@ def check_types(client: Client, settings: Settings) -> None:
         **{keys.lease(shard): "string" for shard in shards},
         **{keys.marks(shard): "hash" for shard in shards},
     }
+    for each in settings.longer:
+        expected |= {each.keys.output_stream: "stream"}
+        expected |= {each.keys.marks(shard): "hash" for shard in shards}
     with client.pipeline(transaction=False) as reads:
         for key in expected:
             reads.type(key)
@@ -88,7 +91,9 @@ def expiries(client: Client, settings: Settings, symbols: Iterable[bytes]) -> It
 
     Otherwise, a lost window, mark or input stream is noticed only when a worker needs it.
     """
-    keys = [*_of_group(settings), *_windows(settings.keys, symbols)]
+    some = [*islice(symbols, SYMBOLS_SAMPLED)]
+    windows = (_windows(each.keys, some) for each in settings.each_interval)
+    keys = [*_of_group(settings), *chain.from_iterable(windows)]
     with client.pipeline(transaction=False) as reads:
         for key in keys:
             reads.pttl(key)
@@ -105,11 +110,13 @@ def expiries(client: Client, settings: Settings, symbols: Iterable[bytes]) -> It
 
 def _of_group(settings: Settings) -> list[bytes]:
     """Without leases, which are made to expire, and the progress of a replay."""
-    keys = settings.keys
-    others = {keys.fed, *map(keys.lease, range(settings.shards))}
-    return [key.encode() for key in keys.every(settings.shards, ()) if key not in others]
+    keys, shards = settings.keys, settings.shards
+    others = {keys.fed, *map(keys.lease, range(shards))}
+    every = keys.every(shards, ())
+    every += [key for each in settings.longer for key in each.keys.of_interval(shards, ())]
+    return [key.encode() for key in every if key not in others]
 
 
 def _windows(keys: Keys, symbols: Iterable[bytes]) -> Iterator[bytes]:
     prefix = keys.window("").encode()
-    return (prefix + symbol for symbol in islice(symbols, SYMBOLS_SAMPLED))
+    return (prefix + symbol for symbol in symbols)

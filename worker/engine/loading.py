@@ -18,7 +18,7 @@ from marketstate.schemas.candle import CandleRejected, check_symbol
 from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.changes import Damaged, History, Memory
 from marketstate.worker.engine.mark import Mark, parse_mark
-from marketstate.worker.keys import shard_name
+from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.log import log
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.asking_client import AskingClient
@@ -49,6 +49,7 @@ class Loading:
 
     def __init__(self, settings: Settings, client: AskingClient, scripts: Scripts) -> None:
         self._keys = settings.keys
+        self._longer = [(each.candle_interval, each.keys) for each in settings.longer]
         self._client = client
         self._scripts = scripts
         self._window_size = settings.window_size
@@ -83,9 +84,9 @@ class Loading:
                 reply = self._scripts.load(*question)
 
     def _question(
-        self, shard: int, at_once: int, symbols: Sequence[bytes]
+        self, shard: int, at_once: int, symbols: Sequence[bytes], keys: Keys | None = None
     ) -> tuple[list[str], list[Any]]:
-        keys = self._keys
+        keys = keys or self._keys
         prefixes = (keys.window(""), keys.state(""), keys.record(""))
         return (
             [keys.marks(shard), keys.quarantine],
@@ -93,8 +94,32 @@ class Loading:
         )
 
     def _loaded(self, shard: int, found: list[Any], wrong: list[Any], noted: list[bytes]) -> Loaded:
+        loaded = self._checked(shard, found, wrong, self._keys)
+        loaded.noted = {name.decode(errors="replace") for name in noted[::2]}
+        self._tell_of_lost(loaded.symbols)
+        for interval, keys in self._longer:
+            self._add_longer(shard, interval, keys, loaded)
+        return loaded
+
+    def _add_longer(self, shard: int, interval: str, keys: Keys, loaded: Loaded) -> None:
+        """The windows of a longer interval, of the symbols that are loaded."""
+        names = [symbol.encode() for symbol in loaded.symbols]
+        if not names:
+            return
+        found, wrong, *_ = self._scripts.load(*self._question(shard, len(names), names, keys))
+        longer = self._checked(shard, found, wrong, keys)
+        self._tell_of_lost(longer.symbols, f" of {interval}")
+        for symbol, memory in longer.symbols.items():
+            # No cache fills it: it begins again with what the shorter window has.
+            memory.left = None
+            loaded.symbols[symbol].longer[interval] = memory
+        for symbol, damaged in longer.damaged.items():
+            del loaded.symbols[symbol]
+            loaded.damaged[symbol] = damaged
+
+    def _checked(self, shard: int, found: list[Any], wrong: list[Any], keys: Keys) -> Loaded:
         wrong_types = {name: (key, holds) for name, key, holds in _in_threes(wrong)}
-        loaded = Loaded(noted={name.decode(errors="replace") for name in noted[::2]})
+        loaded = Loaded()
         for name, mark, packed in _in_threes(found):
             symbol = _symbol(name)
             if symbol is None:
@@ -104,18 +129,17 @@ class Loading:
             elif name in wrong_types:
                 loaded.damaged[symbol] = Damaged(name, wrong_type_text(*wrong_types[name]))
             elif mark is not None or packed:
-                memory = self._memory(shard, symbol, mark, packed)
+                memory = self._memory(shard, symbol, mark, packed, keys)
                 if isinstance(memory, Damaged):
                     loaded.damaged[symbol] = memory
                 else:
                     loaded.symbols[symbol] = memory
-        self._tell_of_lost(loaded.symbols)
         return loaded
 
     def _memory(
-        self, shard: int, symbol: str, text: bytes | None, packed: bytes
+        self, shard: int, symbol: str, text: bytes | None, packed: bytes, keys: Keys
     ) -> Memory | Damaged:
-        keys, mark = self._keys, Mark()
+        mark = Mark()
         try:
             if text is not None:
                 mark = parse_mark(text)
@@ -153,16 +177,18 @@ class Loading:
         )
         return f"{shard_name(shard)} {name[:80]!r}", Damaged(name, reason)
 
-    def _tell_of_lost(self, symbols: Mapping[str, Memory]) -> None:
+    def _tell_of_lost(self, symbols: Mapping[str, Memory], of_interval: str = "") -> None:
         lost = [symbol for symbol, memory in symbols.items() if memory.lost_its_window]
         if lost:
             log.warning(
-                "the windows of %d symbols are gone or too short, although states were published "
-                "from them: %s%s; where a cache has closes, they are filled from it (did they "
+                "the windows%s of %d symbols are gone or too short, although states were published "
+                "from them: %s%s; where %s has closes, they are filled from it (did they "
                 "expire, or did somebody delete them? see `marketstate check`)",
+                of_interval,
                 len(lost),
                 ", ".join(lost[:NAMED_IN_LOG]),
                 ", ..." if len(lost) > NAMED_IN_LOG else "",
+                "the shorter window" if of_interval else "a cache",
             )
 
 

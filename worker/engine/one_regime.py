@@ -16,15 +16,20 @@ FEWEST_STATES: Final = 20
 
 
 class OneRegime:
-    """Of the states that this worker has published since it last connected."""
+    """Of the states that this worker has published since it last connected. Those of longer
+    intervals are too few for a day.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, candle_interval: str) -> None:
+        self._interval = candle_interval
         # Per symbol the day, how many states it had so far, and their regime if they have one.
         self._days: dict[str, tuple[int, int, str]] = {}
 
     def note(self, records: Iterable[MarketStateRecord]) -> None:
         days = self._days
         for record in records:
+            if record.interval != self._interval:
+                continue
             day, regime = record.close_time_ms // _DAY_MS, record.regime
             last_day, states, only = days.get(record.symbol, (day, 0, regime))
             if day != last_day:

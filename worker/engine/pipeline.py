@@ -5,7 +5,7 @@ writes them, not before.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from marketstate.schemas.candle import Candle, CandleRejected
@@ -25,6 +25,7 @@ from marketstate.worker.engine.changes import (
     Unforeseen,
 )
 from marketstate.worker.engine.emission import Close, Emission
+from marketstate.worker.engine.longer_intervals import LongerIntervals
 from marketstate.worker.engine.reading import Reader
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.settings import PREFIX, Settings
@@ -45,6 +46,7 @@ class Pipeline:
         self._reader = Reader(settings)
         self.beginnings = Beginnings(settings)
         self._emission = Emission(settings)
+        self._longer = LongerIntervals(settings)
         self._warm_until = warm_until
         # Needed for every candle.
         self._needed = self._emission.needed
@@ -73,7 +75,7 @@ class Pipeline:
         `now_ms` is the time of Redis's clock, for `rate_clock=wall`.
         """
         changes = Changes()
-        closes: list[Close] = []
+        closes: dict[Emission, list[Close]] = {self._emission: []}
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
@@ -87,11 +89,10 @@ class Pipeline:
                         room -= known is None
                         change = self.beginnings.unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
-                    change = self.beginnings.change_for(found, change, changes, histories)
-                    if self._apply(found, change, changes, entry) and (
-                        change.length >= self._needed and order > self._warm_until
-                    ):
-                        closes.append(Close(found, change, change.length))
+                    new = self._closes(found, change, changes, entry, histories)
+                    if order > self._warm_until:
+                        for emission, close in new:
+                            closes.setdefault(emission, []).append(close)
                 case Ignored(counter, why):
                     changes.count(counter)
                     if why:
@@ -103,35 +104,70 @@ class Pipeline:
         for symbol, change in [item for item in changes.symbols.items() if not item[1].closes]:
             changes.passed_over.append((change.shard, symbol))
             del changes.symbols[symbol]
-        self._emission.emit(closes, changes, now_ms)
+        for emission, of_emission in closes.items():
+            emission.emit(of_emission, changes, now_ms)
         return changes
+
+    def _closes(
+        self,
+        candle: Candle,
+        before: SymbolChange,
+        changes: Changes,
+        entry: Entry,
+        histories: Histories,
+    ) -> list[tuple[Emission, Close]]:
+        """Apply the candle. Returns the closes, its own and those of longer candles, after which
+        there is a state to publish if it is due.
+        """
+        last_ms, last = before.last_close_time_ms, None
+        if self._longer.may_end(last_ms, candle.close_time):
+            last = last_ms, before.last_close
+        change = self.beginnings.change_for(candle, before, changes, histories)
+        if not self._apply(candle, change, changes, entry):
+            return []
+        closes = []
+        if change.length >= self._needed:
+            closes.append((self._emission, Close(candle, change, change.length)))
+        if last:
+            closes += self._longer.follow(candle, before, last, change, changes)
+        return closes
 
     def overdue(
         self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int, most: int
     ) -> Changes:
         """What is due by the wall clock although no candle has come: the newest close of a symbol
-        whose interval was not over when that close came. At most `most` symbols at once.
+        whose interval was not over when that close came. About `most` states at once.
         """
         changes = Changes()
-        closes: list[Close] = []
+        closes: dict[Emission, list[Close]] = {}
+        due_n = 0
         for shard, symbol, known in remembered:
-            if len(closes) == most:
+            if due_n >= most:
                 break
-            window, mark = known.window, known.mark
-            if self.is_waiting(symbol, known) and self._emission.is_due(mark, 0, now_ms):
+            for name, emission, mine in self._windows_of(known):
+                if not self._is_waiting(symbol, mine) or not emission.is_due(mine.mark, 0, now_ms):
+                    continue
+                due_n += 1
+                window = mine.window
                 newest = Candle(
                     symbol=symbol,
                     close=float(window.closes()[-1]),
                     close_time=window.last_close_time_ms,
                 )
-                changes.symbols[symbol] = SymbolChange(shard, window, mark)
+                change = SymbolChange(shard, window, mine.mark, longer=mine.longer)
+                of_interval = changes.longer.setdefault(name, {}) if name else changes.symbols
+                of_interval[symbol] = change
                 changes.finished.setdefault(shard, [])
-                closes.append(Close(newest, changes.symbols[symbol], len(window)))
-        self._emission.emit(closes, changes, now_ms)
+                closes.setdefault(emission, []).append(Close(newest, change, len(window)))
+        for emission, of_emission in closes.items():
+            emission.emit(of_emission, changes, now_ms)
         return changes
 
     def is_waiting(self, symbol: str, known: Memory) -> bool:
-        """Whether the state after its newest close is still to be published, by the wall clock."""
+        """Whether a state after a newest close is still to be published, by the wall clock."""
+        return any(self._is_waiting(symbol, mine) for _, _, mine in self._windows_of(known))
+
+    def _is_waiting(self, symbol: str, known: Memory) -> bool:
         window, mark = known.window, known.mark
         return (
             self._by_wall_clock
@@ -140,6 +176,13 @@ class Pipeline:
             and len(window) >= self._needed
             and self._reader.is_wanted(symbol)
         )
+
+    def _windows_of(self, known: Memory) -> Iterator[tuple[str, Emission, Memory]]:
+        """What is remembered for each interval; the name of the candle interval is left empty."""
+        yield "", self._emission, known
+        for windows in self._longer.each:
+            if mine := known.longer.get(windows.name):
+                yield windows.name, windows.emission, mine
 
     def _refuse(self, known: Damaged | None, entry: Entry, changes: Changes) -> None:
         """A candle of a symbol that is set aside, or of a new one for which there is no room."""

@@ -5,9 +5,9 @@ the effects of the commands before the failed one. Entries are acknowledged last
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from marketstate.schemas.market_state import (
 )
 from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.changes import Changes, Entry, SymbolChange
-from marketstate.worker.keys import Keys, shard_name
+from marketstate.worker.keys import shard_name
 from marketstate.worker.settings import Settings
 
 MAX_DEAD_FIELDS: Final = 100
@@ -36,55 +36,120 @@ Redis 7.2.4 passes 1e+8 to a command.
 """
 
 
-def keys_of(changes: Changes, keys: Keys) -> list[str]:
-    """The keys of the plan; the first ones have the indexes above."""
-    of_shards = ((keys.lease(shard), keys.marks(shard)) for shard in changes.finished)
-    of_symbols = (
-        (keys.window(symbol), keys.state(symbol), keys.record(symbol)) for symbol in changes.symbols
-    )
-    return [
-        keys.input,
-        keys.output_stream,
-        keys.dead_stream,
-        keys.counters,
-        keys.unfinished,
-        keys.finished_ids,
-        keys.commits,
-        *(key for some in (*of_shards, *of_symbols) for key in some),
-        *(
-            keys.window(symbol)
-            for shard in changes.finished
-            for symbol in changes.retired.get(shard, [])
-        ),
-    ]
+class Part(NamedTuple):
+    """What a batch changes of one interval, and the indexes of its keys."""
+
+    settings: Settings
+    symbols: Mapping[str, SymbolChange]
+    first: int
+    """Of the first symbol's window; its state and record follow, then the next symbol."""
+    output: int
+    marks: Mapping[int, int]
+    """By shard."""
+    forgotten: int
+    """Of the first window to forget."""
 
 
-def streams_of(changes: Changes) -> list[int]:
-    """The streams that get entries."""
-    return [*([OUTPUT] if changes.records else []), *([DEAD] if changes.dead else [])]
+class Plan:
+    """The keys, and everything that is done with them."""
 
+    def __init__(self, changes: Changes, settings: Settings) -> None:
+        self._changes = changes
+        self._settings = settings
+        keys = settings.keys
+        self.keys = [
+            keys.input,
+            keys.output_stream,
+            keys.dead_stream,
+            keys.counters,
+            keys.unfinished,
+            keys.finished_ids,
+            keys.commits,
+        ]
+        for shard in changes.finished:
+            self.keys += (keys.lease(shard), keys.marks(shard))
+        self.others: list[tuple[int, str]] = []
+        """Further keys that must have a type or be absent: their indexes, and the types."""
+        self._parts = list(self._each_part())
+        self.symbols = [symbol for part in self._parts for symbol in part.symbols]
+        """Each with a window, a state and a record, in the order of these keys."""
 
-def commands_of(changes: Changes, settings: Settings) -> list[Command]:
-    encoded = [(record, encode_record(record)) for record in changes.records]
-    latest = {record.symbol: (record, text) for record, text in encoded}
-    commands = [*_of_symbols(changes, latest, settings), *_of_retired(changes)]
-    outputs = [_flat_fields(stream_fields(*each)) for each in encoded]
-    commands += _added(OUTPUT, outputs, settings.output_maxlen)
-    letters = [
-        binary(dead_fields(*letter, source_stream=settings.keys.input)) for letter in changes.dead
-    ]
-    commands += _added(DEAD, letters, settings.dead_maxlen)
-    commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
-    commands += _of_shards(changes, short_marks=not settings.marks_are_long)
-    # The acknowledgement comes last.
-    for entry_ids in changes.finished.values():
-        acknowledgement: Command = ["XACK", INPUT, settings.keys.group]
-        commands += _split(acknowledgement, [entry_id.decode() for entry_id in entry_ids])
-    return commands
+    def _each_part(self) -> Iterator[Part]:
+        """Every interval of which something changes; the symbols of all come first."""
+        changes, first_marks = self._changes, COMMITS + 2
+        found = [
+            (each, each.keys, changes.longer.get(each.longer_interval, {}))
+            for each in self._settings.longer
+            if each.longer_interval in changes.longer or changes.retired
+        ]
+        found.insert(0, (self._settings, self._settings.keys, changes.symbols))
+        firsts = []
+        for _, keys, symbols in found:
+            firsts.append(len(self.keys) + 1)
+            for symbol in symbols:
+                self.keys += (keys.window(symbol), keys.state(symbol), keys.record(symbol))
+        for first, (settings, keys, symbols) in zip(firsts, found, strict=True):
+            output = OUTPUT
+            marks = {shard: first_marks + 2 * i for i, shard in enumerate(changes.finished)}
+            if settings.longer_interval:
+                output = self._another(keys.output_stream, "stream")
+                shards = {change.shard for change in symbols.values()} | changes.retired.keys()
+                marks = {
+                    shard: self._another(keys.marks(shard), "hash") for shard in sorted(shards)
+                }
+            forgotten = len(self.keys) + 1
+            for retired in changes.retired.values():
+                self.keys += map(keys.window, retired)
+            yield Part(settings, symbols, first, output, marks, forgotten)
+
+    def _another(self, key: str, kind: str) -> int:
+        self.keys.append(key)
+        self.others.append((len(self.keys), kind))
+        return len(self.keys)
+
+    @property
+    def streams(self) -> list[int]:
+        """The streams that get entries."""
+        published = {record.interval for record in self._changes.records}
+        outputs = [
+            part.output for part in self._parts if part.settings.candle_interval in published
+        ]
+        return [*outputs, *([DEAD] if self._changes.dead else [])]
+
+    def commands(self) -> list[Command]:
+        changes, settings = self._changes, self._settings
+        encoded: dict[str, list[tuple[MarketStateRecord, str]]] = {}
+        for record in changes.records:
+            encoded.setdefault(record.interval, []).append((record, encode_record(record)))
+        commands: list[Command] = []
+        for part in self._parts:
+            of_part = encoded.get(part.settings.candle_interval, [])
+            latest = {record.symbol: (record, text) for record, text in of_part}
+            commands += _of_symbols(part, latest)
+        for part in self._parts:
+            commands += _of_retired(part, changes)
+        for part in self._parts:
+            of_part = encoded.get(part.settings.candle_interval, [])
+            outputs = [_flat_fields(stream_fields(*each)) for each in of_part]
+            commands += _added(part.output, outputs, settings.output_maxlen)
+        letters = [
+            binary(dead_fields(*letter, source_stream=settings.keys.input))
+            for letter in changes.dead
+        ]
+        commands += _added(DEAD, letters, settings.dead_maxlen)
+        commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
+        for part in self._parts:
+            commands += _marks(part, short=not settings.marks_are_long)
+        commands += _positions(changes)
+        # The acknowledgement comes last.
+        for entry_ids in changes.finished.values():
+            acknowledgement: Command = ["XACK", INPUT, settings.keys.group]
+            commands += _split(acknowledgement, [entry_id.decode() for entry_id in entry_ids])
+        return commands
 
 
 def _of_symbols(
-    changes: Changes, latest: dict[str, tuple[MarketStateRecord, str]], settings: Settings
+    part: Part, latest: Mapping[str, tuple[MarketStateRecord, str]]
 ) -> Iterator[Command]:
     """Windows and states.
 
@@ -92,11 +157,10 @@ def _of_symbols(
     it its small encoding and the order of its fields. The record comes after it, so that it does
     not expire before it.
     """
-    oldest = str(-settings.window_size)
-    state_ttl_ms = str(settings.state_ttl_s * 1_000)
-    first = COMMITS + 1 + 2 * len(changes.finished)
-    for i, (symbol, change) in enumerate(changes.symbols.items()):
-        key = first + KEYS_OF_A_SYMBOL * i
+    oldest = str(-part.settings.window_size)
+    state_ttl_ms = str(part.settings.state_ttl_s * 1_000)
+    for i, (symbol, change) in enumerate(part.symbols.items()):
+        key = part.first + KEYS_OF_A_SYMBOL * i
         if change.starts_over:
             yield ["DEL", key]
         if change.closes:
@@ -117,23 +181,27 @@ def _added(stream: int, entries: Sequence[list[Any]], maxlen: int) -> Iterator[C
         yield ["XADD", stream, *trim, "*", *fields]
 
 
-def _of_retired(changes: Changes) -> Iterator[Command]:
+def _of_retired(part: Part, changes: Changes) -> Iterator[Command]:
     """Windows and marks of the symbols to forget."""
-    window = COMMITS + 1 + 2 * len(changes.finished) + KEYS_OF_A_SYMBOL * len(changes.symbols)
-    for i, shard in enumerate(changes.finished):
-        symbols = changes.retired.get(shard, [])
+    window = part.forgotten
+    for shard, symbols in changes.retired.items():
         yield from (["DEL", window + j] for j in range(len(symbols)))
-        yield from _split(["HDEL", COMMITS + 2 + 2 * i], symbols)
+        yield from _split(["HDEL", part.marks[shard]], symbols)
         window += len(symbols)
 
 
-def _of_shards(changes: Changes, *, short_marks: bool) -> Iterator[Command]:
-    """Emission marks, and the position of each shard."""
-    marks: dict[int, list[str]] = {shard: [] for shard in changes.finished}
-    for symbol, change in changes.symbols.items():
-        marks[change.shard] += (symbol, change.mark.text(short=short_marks))
-    for i, (shard, entry_ids) in enumerate(changes.finished.items()):
-        yield from _split(["MARK", COMMITS + 2 + 2 * i], marks[shard])
+def _marks(part: Part, *, short: bool) -> Iterator[Command]:
+    """Emission marks."""
+    marks: dict[int, list[str]] = {}
+    for symbol, change in part.symbols.items():
+        marks.setdefault(change.shard, []).extend((symbol, change.mark.text(short=short)))
+    for shard, texts in marks.items():
+        yield from _split(["MARK", part.marks[shard]], texts)
+
+
+def _positions(changes: Changes) -> Iterator[Command]:
+    """How far each shard is."""
+    for shard, entry_ids in changes.finished.items():
         if entry_ids:
             consumer = shard_name(shard)
             yield ["FINISH", UNFINISHED, consumer, str(len(entry_ids))]

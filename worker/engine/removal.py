@@ -3,20 +3,41 @@
 No SCAN: a pattern could match the keys of another group, whose name begins like ours.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from marketstate.schemas.interval import INTERVAL_PATTERN
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.clock import clock_ms
 from marketstate.worker.store.connection import Client
 
 KEYS_AT_ONCE: Final = 1_000
+INTERVAL_FIELD: Final = b"interval:"
+"""What the fields of `meta` start with that name the longer intervals, see setup.lua."""
 
 
 def shards_of(client: Client, settings: Settings) -> int:
     """As many as the group was created with; without a group, those of the settings."""
     found: Any = client.hget(settings.keys.meta, "shards")
     return settings.shards if found is None else int(found)
+
+
+def intervals_of(client: Client, settings: Settings) -> list[Settings]:
+    """The settings of every interval that the group has or had: one that is taken out of the
+    settings leaves its keys behind.
+    """
+    fields: Any = client.hkeys(settings.keys.meta)
+    had = {
+        field.removeprefix(INTERVAL_FIELD).decode()
+        for field in fields
+        if field.startswith(INTERVAL_FIELD)
+    }
+    has = {each.longer_interval for each in settings.longer}
+    gone = (
+        settings.of_longer(name) for name in sorted(had - has) if re.match(INTERVAL_PATTERN, name)
+    )
+    return [*settings.each_interval, *gone]
 
 
 def symbols_of(client: Client, settings: Settings) -> list[str]:

@@ -96,8 +96,7 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     )
     if settings.source == "synthetic":
         yield [keys.input], "xadd xrevrange"
-    yield [keys.output_stream, keys.dead_stream], "evalsha pttl type xadd"
-    yield [keys.output_stream], "xrevrange"
+    yield [keys.dead_stream], "evalsha pttl type xadd"
     yield [keys.meta], "evalsha hdel hexists hget hgetall hset pttl type"
     yield [keys.members], "evalsha hdel hget hgetall hset pttl type"
     yield [keys.meta_of_other_source], "evalsha hget"
@@ -112,10 +111,14 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
     yield [keys.finished_ids], "del evalsha hget hset pttl type"
     yield [keys.commits], "del evalsha hget hgetall hset pttl type"
     yield map(keys.lease, shards), "del evalsha get mget pexpire pttl set type"
-    yield map(keys.marks, shards), "evalsha hdel hget hgetall hlen hset pttl type"
-    yield [keys.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
-    yield [keys.state(symbol)], "del evalsha hgetall hset pexpire type"
-    yield [keys.record(symbol)], "evalsha get set type"
+    yield [keys.output_stream], "xrevrange"
+    for each in settings.each_interval:
+        its = each.keys
+        yield [its.output_stream], "evalsha pttl type xadd"
+        yield map(its.marks, shards), "evalsha hdel hget hgetall hlen hset pttl type"
+        yield [its.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
+        yield [its.state(symbol)], "del evalsha hgetall hset pexpire type"
+        yield [its.record(symbol)], "evalsha get set type"
     caches = (pattern.replace("{symbol}", symbol) for pattern in settings.backfill_patterns)
     yield caches, "lrange type zrange"
 

@@ -159,11 +159,11 @@ class Session:
             changes = self.overdue()
         except Exception as error:
             return self._isolate_overdue(error)
-        if not changes.symbols:
+        if not changes.records:
             self._next_look_s = began_s + LOOK_FOR_OVERDUE_S
             return False
         self._commit(changes)
-        self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.symbols))
+        self.overdue_batch_size.took(time.monotonic() - began_s, len(changes.records))
         return True
 
     def _isolate_overdue(self, error: Exception) -> bool:

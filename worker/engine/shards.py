@@ -33,6 +33,7 @@ from marketstate.worker.engine.changes import Changes, Damaged, Memory, Reading
 from marketstate.worker.engine.group import meta_gone, settings_differ, shared_settings, two_sources
 from marketstate.worker.engine.key_health import printable
 from marketstate.worker.engine.loading import Loaded, Loading
+from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.quarantine import Quarantine, Shard
 from marketstate.worker.errors import LeaseLost, WorkerIdInUse
 from marketstate.worker.log import log
@@ -64,6 +65,7 @@ class Shards:
         """Our tokens, also of shards that are still being loaded."""
         self._held: dict[int, Shard] = {}
         self._starts_over_after_ms = settings.starts_over_after_ms
+        self._candles_per_symbol = settings.window_size * len(settings.each_interval)
         self._longest_load_s = settings.lease_seconds / KEEPS_PER_LEASE
         self._load_size = BatchSize(LARGEST_LOAD, self._longest_load_s, FIRST_LOAD)
         self._symbols_of_group = 0
@@ -218,12 +220,15 @@ class Shards:
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
             change.before.extend(change.close_times_ms, change.closes)
-            mark = change.mark
-            if mark.close_time_ms and not mark.published_ms:
-                mark = mark._replace(published_ms=committed_ms)
+            mark = _published(change.mark, committed_ms)
             if symbol not in symbols:
                 self._symbols_of_group += 1
-            symbols[symbol] = Memory(change.before, mark, seen_s=now_s)
+            symbols[symbol] = Memory(change.before, mark, seen_s=now_s, longer=change.longer)
+        for interval, of_interval in changes.longer.items():
+            for symbol, change in of_interval.items():
+                change.before.extend(change.close_times_ms, change.closes)
+                memory = Memory(change.before, _published(change.mark, committed_ms))
+                self._held[change.shard].symbols[symbol].longer[interval] = memory
         for shard, symbol in changes.passed_over:
             self._held[shard].symbols[symbol].seen_s = now_s
         for shard, names in changes.retired.items():
@@ -277,7 +282,7 @@ class Shards:
                 self._settings.lease_ms,
                 self._shared_settings,
                 can_load,
-                self._settings.window_size,
+                self._candles_per_symbol,
                 self._settings.partition or 0,
                 int(counts),
                 *(self._leases.get(shard, "") for shard in every),
@@ -325,4 +330,11 @@ class Shards:
         took_s = time.monotonic() - began_s
         # What takes less says little about how long more would take.
         if took_s > self._longest_load_s / 10:
-            self._load_size.took(took_s, len(loaded.symbols) * self._settings.window_size)
+            self._load_size.took(took_s, len(loaded.symbols) * self._candles_per_symbol)
+
+
+def _published(mark: Mark, committed_ms: int) -> Mark:
+    """The mark as `commit.lua` writes it: with the time of the commit, if it has none."""
+    if mark.close_time_ms and not mark.published_ms:
+        return mark._replace(published_ms=committed_ms)
+    return mark

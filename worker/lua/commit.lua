@@ -3,11 +3,13 @@
 -- KEYS[1] input stream   KEYS[2] output stream   KEYS[3] dead-letter stream   KEYS[4] counters
 -- KEYS[5] unfinished   KEYS[6] finished ids   KEYS[7] commits
 -- KEYS[8...] lease and marks of each shard in the plan, then window, state and record of each
---            symbol, then the windows of symbols to forget
+--            symbol in each interval, then output stream and marks of longer intervals, and the
+--            windows of symbols to forget
 -- ARGV[1] group   ARGV[2] id of this commit   ARGV[3] the plan, a MessagePack map:
 --   shards     array of {token, consumer, id of the last commit that the worker knows, id of the
 --              last entry that this one finishes or ''}
---   symbols    the number of symbols with a window, a state and a record
+--   symbols    the number of windows of symbols, each with a state and a record
+--   others     array of {index in KEYS, type} of the keys of longer intervals that all symbols need
 --   streams    the streams that get entries, as indexes in KEYS
 --   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
 -- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
@@ -59,6 +61,7 @@ for i = 1, #plan.shards do
   local _, marks = shard_keys(i)
   expect(marks, 'hash')
 end
+for _, other in ipairs(plan.others) do expect(KEYS[other[1]], other[2]) end
 if wrong then return wrong end
 
 -- If the keys of a symbol are wrong, only that symbol is left out of the batch (G9).

@@ -5,7 +5,8 @@
 -- KEYS[7] members of the group with the other source   KEYS[8] its meta
 -- ARGV[1] group   ARGV[2] warm | replay | new, or look: change nothing   ARGV[3] worker id
 -- ARGV[4] the settings that all workers share; they may change while no other worker is live
--- ARGV[5...] name, value of each setting that can never change
+-- ARGV[5] the names of its longer intervals, separated by commas
+-- ARGV[6...] name, value of each setting that can never change
 -- Returns {'created' | 'joined', warm-up boundary},
 --         {'deleted' | 'stream gone' | 'foreign' | 'none yet'}, {'fixed', name, found},
 --         {'damaged', name, found}, {'running', settings found, the other worker's id}, or, with
@@ -16,6 +17,14 @@
 
 local input, meta, members, unfinished, finished_ids, commits = unpack(KEYS)
 local group, start, worker_id, settings = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+-- An interval that is taken out of the settings leaves its keys behind: purge finds them by this.
+local function note_intervals()
+  for name in string.gmatch(ARGV[5], '[^,]+') do
+    local field = 'interval:' .. name
+    if redis.call('HEXISTS', meta, field) == 0 then redis.call('HSET', meta, field, '1') end
+  end
+end
 
 local function another_living_member()
   local all, now_ms = redis.call('HGETALL', members), now_in_ms()
@@ -40,7 +49,7 @@ if not known then
   redis.call('XGROUP', 'CREATE', input, group, start == 'new' and '$' or '0', 'MKSTREAM')
   local stream = stream_info(input)
   local boundary = start == 'warm' and stream['last-generated-id'] or '0-0'
-  redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 5))
+  redis.call('HSET', meta, 'warm_until_id', boundary, 'settings', settings, unpack(ARGV, 6))
   -- No entry up to this one is ever routed, not even when entries are restored.
   local position = start == 'new' and stream['last-generated-id'] or '0-0'
   redis.call('HSET', meta, 'start_id', position)
@@ -52,10 +61,11 @@ if not known then
     redis.call('HSET', meta, 'entries_accounted', accounted)
     redis.call('XGROUP', 'SETID', input, group, position, 'ENTRIESREAD', accounted)
   end
+  note_intervals()
   return {'created', boundary}
 end
 
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
   local name, wanted, found = ARGV[i], ARGV[i + 1], redis.call('HGET', meta, ARGV[i])
   if found ~= wanted then return {'fixed', name, found or ''} end
 end
@@ -73,4 +83,5 @@ if found ~= settings then
   if other then return {'running', found or '', other} end
   if start ~= 'look' then redis.call('HSET', meta, 'settings', settings) end
 end
+if start ~= 'look' then note_intervals() end
 return {'joined', redis.call('HGET', meta, 'warm_until_id') or '0-0'}

@@ -7,7 +7,7 @@ is free, and removes the keys of a replay.
 from contextlib import ExitStack
 from typing import Any
 
-from marketstate.worker.engine.removal import living, shards_of, symbols_of, unlink
+from marketstate.worker.engine.removal import intervals_of, living, shards_of, symbols_of, unlink
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.settings import Settings
 from marketstate.worker.store import connection
@@ -59,4 +59,7 @@ def _refuse_living(client: Client, settings: Settings) -> None:
 
 def _remove(client: Client, settings: Settings) -> int:
     shards, symbols = shards_of(client, settings), symbols_of(client, settings)
-    return unlink(client, settings.keys.every(shards, symbols))
+    keys = settings.keys.every(shards, symbols)
+    for each in intervals_of(client, settings):
+        keys += each.keys.of_interval(shards, symbols)
+    return unlink(client, list(dict.fromkeys(keys)))
