@@ -274,3 +274,53 @@ def test_it_moves_to_another_redis(
         feed_by_symbol(there, CANDLES[HALF:], 3)
         work_all_off(new)
         assert together(published_by(client, old), published_by(there, new)) == wanted
+
+
+def test_every_interval_moves_and_goes_on(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2, G3: also in the middle of longer candles."""
+    several: dict[str, Any] = {"intervals": "1m,2m,7m", "start": "replay"}
+    alone = small_worker(server, **several)
+    candles = made_candles(SYMBOLS, 100)
+    feed(client, candles)
+    work_off(alone)
+    wanted = {
+        each.longer_interval: published(client, each.keys.output_stream)
+        for each in alone.settings.each_interval
+    }
+    assert all(wanted.values())
+    client.flushall()
+
+    half = len(candles) // 2 + 3 * len(SYMBOLS)
+    feed(client, candles[:half])
+    one = small_worker(server, **several)
+    work_off(one)
+    stopped(client, one)
+    code, said = run(server, tmp_path, "repartition", "--to", 2, intervals="1m,2m")
+    assert (code, "not moved: windows of 7m, which MARKETSTATE_INTERVALS does" in said) == (0, True)
+    code, said = run(
+        server, tmp_path, "repartition", "--to", 2, "--yes", intervals=several["intervals"]
+    )
+    assert (code, f"{len(SYMBOLS)} symbols of the group" in said) == (0, True), said
+    two = partition_workers(server, **several)
+    feed_by_symbol(client, candles[half:], 2)
+    work_all_off(two)
+    for each in one.settings.each_interval:
+        streams = [
+            each.keys.output_stream,
+            *(f"{each.keys.output_stream}:{{p{number:02d}}}" for number in range(2)),
+        ]
+        found = together(*(published(client, stream) for stream in streams))
+        assert found == wanted[each.longer_interval]
+
+
+def test_the_new_group_has_the_intervals_of_the_old_one(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    half_done(server, client)
+    environment = tmp_path / "new.env"
+    environment.write_text("MARKETSTATE_INTERVALS=1m,5m\n")
+    code, said = run(server, tmp_path, "repartition", "--to", 2, "--environment", environment)
+    assert code == 2
+    assert "the new group has MARKETSTATE_INTERVALS=1m,5m, and the old one 1m: move it" in said

@@ -27,7 +27,7 @@ from marketstate.worker.engine.all_partitions import of_all
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from marketstate.worker.engine.group import join, look
 from marketstate.worker.engine.key_health import check_types, set_aside
-from marketstate.worker.engine.removal import living
+from marketstate.worker.engine.removal import intervals_of, living
 from marketstate.worker.engine.status import in_words, unfinished
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.settings import (
@@ -77,6 +77,14 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"the group {settings.group!r} has {settings.partitions} partitions already, and the "
             "new ones would have some of their keys: give the new group another name with --group"
+        )
+    of_old, of_new = (
+        ",".join(one.candle_interval for one in each.each_interval) for each in (settings, target)
+    )
+    if of_old != of_new:
+        raise ConfigurationError(
+            f"the new group has {PREFIX}INTERVALS={of_new}, and the old one {of_old}: move it with "
+            "the same, and change it afterwards"
         )
     with ExitStack() as opened:
         try:
@@ -130,6 +138,12 @@ def _repartition(
         f"{symbols:,} symbols of the group {settings.group} on "
         f"{of_all(settings.input_stream, settings)}, digest of windows and marks {before}"
     )
+    has = {each.longer_interval for each in settings.each_interval}
+    had = {each.longer_interval for part in old for each in intervals_of(*part)} - has
+    if had:
+        print(
+            f"not moved: windows of {', '.join(sorted(had))}, which {PREFIX}INTERVALS does not name"
+        )
     if only_look:
         print(f"nothing was moved; --yes moves it to {target.partitions} partitions")
         return

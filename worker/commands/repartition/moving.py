@@ -29,8 +29,10 @@ class Part(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Of one symbol."""
+    """Of one symbol in one interval."""
 
+    interval: str
+    """Empty for the candle interval."""
     symbol: str
     mark: bytes
     window: list[bytes]
@@ -42,10 +44,15 @@ class Kept(NamedTuple):
 
 
 def kept_of(part: Part) -> Iterator[Kept]:
-    """Of all symbols of a partition."""
-    client, keys = part.client, part.settings.keys
+    """Of all symbols of a partition, in each interval."""
+    for settings in part.settings.each_interval:
+        yield from _kept_of_interval(part.client, settings)
+
+
+def _kept_of_interval(client: Client, settings: Settings) -> Iterator[Kept]:
+    keys = settings.keys
     marks: dict[str, bytes] = {}
-    for shard in range(shards_of(client, part.settings)):
+    for shard in range(shards_of(client, settings)):
         found: Any = client.hgetall(keys.marks(shard))
         marks.update({symbol.decode(): mark for symbol, mark in found.items()})
     symbols = sorted(marks)
@@ -60,7 +67,7 @@ def kept_of(part: Part) -> Iterator[Kept]:
                 reads.pttl(keys.record(symbol))
             replies = reads.execute()
         for i, symbol in enumerate(some):
-            yield Kept(symbol, marks[symbol], *replies[5 * i : 5 * i + 5])
+            yield Kept(settings.longer_interval, symbol, marks[symbol], *replies[5 * i : 5 * i + 5])
 
 
 def move(old: Iterable[Part], new: Sequence[Part]) -> None:
@@ -87,30 +94,33 @@ def digest(parts: Iterable[Part]) -> tuple[int, str]:
         for part in parts
         for kept in kept_of(part)
     )
-    return len(of_symbols), hashlib.blake2b(
+    return len({symbol for symbol, _ in of_symbols}), hashlib.blake2b(
         msgspec.msgpack.encode(of_symbols), digest_size=16
     ).hexdigest()
 
 
 def _proven(kept: Kept) -> bytes:
-    return msgspec.msgpack.encode([kept.symbol, kept.mark, kept.window])
+    of_interval = [kept.interval] if kept.interval else []
+    return msgspec.msgpack.encode([*of_interval, kept.symbol, kept.mark, kept.window])
 
 
 def _clear(part: Part) -> None:
     """What an attempt that broke off has left."""
-    client, settings = part
-    keys = settings.keys
-    windows = [keys.window(symbol) for symbol in symbols_of(client, settings)]
-    unlink(client, windows)
-    unlink(client, [keys.marks(shard) for shard in range(shards_of(client, settings))])
+    client = part.client
+    for settings in part.settings.each_interval:
+        keys = settings.keys
+        windows = [keys.window(symbol) for symbol in symbols_of(client, settings)]
+        unlink(client, windows)
+        unlink(client, [keys.marks(shard) for shard in range(shards_of(client, settings))])
 
 
 def _write(batch: Sequence[Kept], new: Sequence[Part]) -> None:
     for partition, (client, settings) in enumerate(new):
+        intervals = {each.longer_interval: each for each in settings.each_interval}
         with client.pipeline(transaction=True) as writes:
             for kept in batch:
                 if partition_of(kept.symbol, len(new)) == partition:
-                    _queue(writes, kept, settings)
+                    _queue(writes, kept, intervals[kept.interval])
             writes.execute()
 
 
