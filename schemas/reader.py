@@ -6,7 +6,8 @@
     for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
         ...
 
-Both take `partitions=16`, if the workers have so many, and find those of a symbol or read all.
+Both take `partitions=16`, if the workers have so many, and find those of a symbol or read all; and
+`interval="5m"` for the states of a longer interval.
 
 You bring the redis client, for a Redis Cluster a `redis.RedisCluster`: with or without
 `decode_responses`, RESP2 or RESP3. One that decodes should have `encoding_errors="replace"`, or it
@@ -19,6 +20,7 @@ from typing import Any, Final, Literal, Protocol
 
 from marketstate.schemas.group_streams import GroupStreams, StreamClient, text_of
 from marketstate.schemas.interval import interval_ms, state_step_ms
+from marketstate.schemas.longer import interval_prefix, interval_stream
 from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
@@ -43,16 +45,23 @@ class HashClient(Protocol):
 
 
 def latest_state(
-    client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX, *, partitions: int | None = None
+    client: HashClient,
+    symbol: str,
+    prefix: str = OUTPUT_PREFIX,
+    *,
+    partitions: int | None = None,
+    interval: str | None = None,
 ) -> MarketStateRecord | None:
     """The state published last; None if there is none or it has expired.
 
-    `partitions`: how many the workers have. Asks Redis once. Raises UnknownRecord, which names the
-    key, if the hash of the symbol has no record or none that can be read, and UnknownSchema for a
-    record of another version.
+    `partitions`: how many the workers have. `interval`: a longer one of theirs, instead of that of
+    the candles. Asks Redis once. Raises UnknownRecord, which names the key, if the hash of the
+    symbol has no record or none that can be read, and UnknownSchema for a record of another
+    version.
     """
     prefix = partition_prefix(
-        prefix, None if partitions is None else partition_of(symbol, partitions)
+        interval_prefix(prefix, interval) if interval else prefix,
+        None if partitions is None else partition_of(symbol, partitions),
     )
     of_hash, of_record = f"{prefix}{symbol}", record_key(prefix, symbol)
     with client.pipeline(transaction=True) as reads:
@@ -115,6 +124,7 @@ class StateReader:
         consumer: str,
         stream: str = OUTPUT_STREAM,
         partitions: int | None = None,
+        interval: str | None = None,
         start: str = "$",
         passing: tuple[type[Exception], ...] = (),
         on_unknown: Literal["skip", "raise"] = "skip",
@@ -123,8 +133,10 @@ class StateReader:
     ) -> None:
         """`passing` are transient errors: `(redis.ConnectionError, redis.TimeoutError)`. `count`
         is how many entries of a stream are taken at once. `block_ms` is how long a read waits; it
-        must be below the client's socket timeout. `stream` is its name without a tag.
+        must be below the client's socket timeout. `stream` is its name without a tag and interval;
+        `interval` is a longer one of the workers, instead of that of the candles.
         """
+        stream = interval_stream(stream, interval) if interval else stream
         every = [None] if partitions is None else range(partitions)
         self._streams = GroupStreams(
             client,

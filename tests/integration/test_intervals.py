@@ -2,6 +2,7 @@
 
 import struct
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import redis
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import longer_interval, resampled
 from marketstate.schemas.market_state import decode_record
+from marketstate.schemas.reader import StateReader, latest_state
 from marketstate.worker.errors import ConfigurationMismatch, LeaseLost, WrongKeyType
 from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
@@ -25,6 +27,7 @@ from tests.support.intervals import (
 from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import run, small
 from tests.support.small_workers import aside, small_worker, work_off
+from tests.support.stepped_partitions import partition_workers, work_all_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     DEAD,
@@ -259,6 +262,39 @@ def test_partitions_have_every_interval(server: EmbeddedRedis, client: redis.Red
     internal: Any = client.keys(f"{INTERNAL_PREFIX}*")
     assert all(b":{p0" in key for key in internal)
     assert client.exists(DEAD, f"{OUTPUT}.5m") == 0
+
+
+@pytest.mark.parametrize("partitions", [None, 2])
+def test_readers_get_the_states_of_the_interval_that_they_name(
+    partitions: int | None, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    if partitions:
+        workers = partition_workers(server, partitions=partitions, **SEVERAL)
+        feed_by_symbol(client, CANDLES, partitions)
+    else:
+        workers = [small_worker(server, **SEVERAL)]
+        feed(client, CANDLES)
+    work_all_off(workers)
+    for name in (None, *LONGER):
+        reader = StateReader(
+            client,
+            group="sizing",
+            consumer="one",
+            start="0",
+            partitions=partitions,
+            interval=name,
+        )
+        entries = sum(
+            client.xlen(each.keys.output_stream)
+            for worker in workers
+            for each in worker.settings.each_interval
+            if each.longer_interval == (name or "")
+        )
+        found = list(islice(reader, entries))
+        assert {state.interval for state in found} == {name or "1m"}
+        for symbol in SYMBOLS:
+            newest = [state for state in found if state.symbol == symbol][-1]
+            assert latest_state(client, symbol, partitions=partitions, interval=name) == newest
 
 
 @pytest.mark.parametrize("regime_changes", [False, True])

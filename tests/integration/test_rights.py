@@ -110,7 +110,11 @@ def used(commands: list[Command], settings: Settings) -> set[Right]:
 
 def test_the_list_has_all_that_workers_do(server: EmbeddedRedis, client: redis.Redis) -> None:
     """Warm-up, back-fill, states, dead letters, leases, restoring, handing over, counting."""
-    given: dict[str, Any] = {"symbols": "BTCUSDT", "backfill_keys": "candles:{symbol}:1m"}
+    given: dict[str, Any] = {
+        "symbols": "BTCUSDT",
+        "backfill_keys": "candles:{symbol}:1m",
+        "intervals": "1m,5m",
+    }
     candles = made_candles(("BTCUSDT",), 300)
     client.zadd("candles:BTCUSDT:1m", {'{"c": 1.5}': START_MS})
     feed(client, candles[:10])
@@ -147,8 +151,9 @@ def test_the_users_of_the_deployment_have_all_rights_whether_the_stream_is_there
 ) -> None:
     settings = settings_of(server, user)
     in_partition = settings_of(server, user, partitions="4").of_partition(3)
+    several = settings_of(server, user, partitions="4", intervals="1m,5m,1h").of_partition(3)
     before = client.dbsize()
-    for one in (settings, in_partition):
+    for one in (settings, in_partition, several):
         assert check_rights(one) == len(needed(one))
     assert client.dbsize() == before == 0
     SteppedWorker(server, "one", **{"group": settings.group, "input_stream": settings.input_stream})
@@ -165,7 +170,11 @@ def test_the_user_of_the_workers_may_do_nothing_that_is_not_in_the_list() -> Non
 
 
 @pytest.mark.usefixtures("with_users")
-@pytest.mark.parametrize("given", [{}, {"source": "synthetic"}, {"partitions": "4"}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"source": "synthetic"}, {"partitions": "4"}, {"intervals": "1m,5m"}],
+    ids=str,
+)
 def test_exactly_the_rights_of_the_list_are_enough(
     given: dict[str, str], server: EmbeddedRedis, client: redis.Redis
 ) -> None:
