@@ -38,6 +38,7 @@ SEEN_AS: Final = {
     "floor": "no candle of it was applied",
     "two feeds": "the counter duplicate is",
     "retirement": "was emitted, but was not due",
+    "intervals": r"^\d+m: .* is lost",
 }
 
 
@@ -45,7 +46,8 @@ def test_all_kinds_of_faults_together_leave_a_clean_history(
     any_server_binary: Path, tmp_path: Path
 ) -> None:
     """G1 to G5, judged by a checker that shares no code with the worker."""
-    plan = Plan(seed=1, candles=4_500, faults=30, workers=3, older=older_server(any_server_binary))
+    older = older_server(any_server_binary)
+    plan = Plan(seed=1, candles=4_500, faults=30, workers=3, older=older, intervals=True)
     report = run(plan, any_server_binary, tmp_path)
     assert set(report.faults) == plan.possible_kinds
     assert report.bit.total() > report.faults.total() / 2
@@ -65,6 +67,7 @@ def test_workers_that_are_broken_on_purpose_are_detected(
         kinds=breakage.faults,
         breakage=name,
         with_reference=False,
+        intervals=breakage.with_intervals,
     )
     found = violations_of_all(run(plan, any_server_binary, tmp_path).histories)
     assert [text for text in found if re.search(SEEN_AS[name], text)] != [], found[:20]

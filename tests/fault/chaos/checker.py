@@ -21,6 +21,7 @@ ENDS: Final = (
     *("ignored", "unclosed", "dead", "lost"),
 )
 COUNTERS: Final = (*ENDS, "emitted", "gap", "restarted", "quarantined", "window_lost")
+OF_LONGER: Final = ("emitted", "gap", "restarted")
 DEAD_FIELDS: Final = ("error", "source_stream", "source_id")
 MOST_FIELDS: Final = 100
 FEW_OUTPUTS: Final = 5_000
@@ -62,7 +63,25 @@ def violations(history: History) -> list[str]:
         *_counters(history, expected),
         *_windows(history, expected),
         *_group(history),
+        *_longer(history, expected),
     ]
+
+
+def _longer(history: History, expected: Expected) -> Iterator[str]:
+    """Each longer interval, as if it was that of the candles."""
+    for name in history.longer:
+        its = Expected(
+            {
+                symbol: found.longer[name]
+                for symbol, found in expected.symbols.items()
+                if name in found.longer
+            },
+            sleepers=expected.sleepers,
+        )
+        of_interval = history.of_interval(name)
+        for check in (_emissions, _reference, _windows):
+            for text in check(of_interval, its):
+                yield f"{name}: {text}"
 
 
 def _sequence_fed(history: History) -> Iterator[str]:
@@ -142,7 +161,8 @@ def _with_whole_windows(symbol: Symbol, window_size: int) -> Iterator[str]:
     removed any window of the undisturbed worker.
     """
     for last, first in symbol.due:
-        if first == 0 or last - first >= window_size:
+        is_whole = first == 0 or last - first >= window_size
+        if is_whole and not any(n <= last < n + window_size for n in symbol.breaks):
             yield str(symbol.closes[last].close_time_ms)
 
 
@@ -194,7 +214,8 @@ def _counters(history: History, expected: Expected) -> Iterator[str]:
     for note in history.notes:
         if note["what"] == "counter":
             counted[note["name"]] += int(note["was"])
-    for name in COUNTERS:
+    of_longer = (f"{name}.{each}" for name in OF_LONGER for each in history.settings["longer"])
+    for name in (*COUNTERS, *of_longer):
         if expected.counters[name] != counted[name]:
             yield f"the counter {name} is {counted[name]}, expected {expected.counters[name]}"
     gone = sum(name not in history.windows for name in expected.sleepers)

@@ -8,6 +8,7 @@ somebody had read them without a trace. The checker looks at both.
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
@@ -55,6 +56,14 @@ class Symbol:
     mark_ms: int = 0
     """The close time of the last state."""
     lost_its_window: bool = False
+    longer: "dict[str, Symbol]" = field(default_factory=dict)
+    """The same of each longer interval."""
+    pending: Close | None = None
+    """The last close; of the candles of longer intervals that it belongs to, the last so far."""
+    breaks: list[int] = field(default_factory=list)
+    """Of a longer interval: before these closes, one may be missing, because somebody has removed
+    the window that had its close.
+    """
 
     @property
     def last_close(self) -> float | None:
@@ -140,6 +149,9 @@ class _Reader:
             return
         if symbol.last_ms and step_ms >= self._settings["retire_after_ms"]:
             _forget(symbol)
+            symbol.pending = None
+            for longer in symbol.longer.values():
+                _forget(longer)
         elif symbol.last_ms and (missing := self._candles(step_ms) - 1) > 0:
             counters["gap"] += 1
             if missing > self._needed:
@@ -151,16 +163,37 @@ class _Reader:
         symbol.closes.append(close)
         symbol.last_ms = close.close_time_ms
         symbols[close.symbol] = symbol
-        candles = self._candles(close.close_time_ms - symbol.mark_ms)
+        self._emit(symbol, close, interval_ms, "emitted")
+        for name, longer_ms in self._settings["longer"].items():
+            for ended in _ended(symbol.pending, close, longer_ms):
+                self._add(symbol.longer.setdefault(name, Symbol()), ended, name, longer_ms)
+        symbol.pending = close
+
+    def _add(self, longer: Symbol, close: Close, name: str, interval_ms: int) -> None:
+        """A candle of a longer interval."""
+        step_ms = close.close_time_ms - longer.last_ms
+        if longer.last_ms and step_ms < interval_ms / 2:
+            return
+        if longer.last_ms and (missing := self._candles(step_ms, interval_ms) - 1) > 0:
+            self._expected.counters[f"gap.{name}"] += 1
+            if missing > self._needed or step_ms >= self._settings["retire_after_ms"]:
+                self._expected.counters[f"restarted.{name}"] += 1
+                _forget(longer)
+        longer.closes.append(close)
+        longer.last_ms = close.close_time_ms
+        self._emit(longer, close, interval_ms, f"emitted.{name}")
+
+    def _emit(self, symbol: Symbol, close: Close, interval_ms: int, counter: str) -> None:
+        candles = self._candles(close.close_time_ms - symbol.mark_ms, interval_ms)
         is_due = candles * interval_ms >= self._settings["publish_interval_ms"]
         if is_due and len(symbol.closes) - symbol.first >= self._needed:
             symbol.due.append(Due(len(symbol.closes) - 1, symbol.first))
             symbol.mark_ms = close.close_time_ms
-            counters["emitted"] += 1
+            self._expected.counters[counter] += 1
 
-    def _candles(self, ms: int) -> int:
+    def _candles(self, ms: int, interval_ms: int | None = None) -> int:
         """How many intervals these are: of two feeds, one may be a little later."""
-        interval_ms: int = self._settings["interval_ms"]
+        interval_ms = interval_ms or int(self._settings["interval_ms"])
         return (ms + interval_ms // 2) // interval_ms
 
     def _start_over(self, name: str, symbol: Symbol, until: tuple[int, int] | None) -> None:
@@ -168,6 +201,25 @@ class _Reader:
         notes = self._starting_over.get(name, [])
         while notes and (until is None or id_of(notes[0]["finished"]) < until):
             _removed(symbol, notes.pop(0)["what"])
+
+
+def _ended(pending: Close | None, close: Close, longer_ms: int) -> Iterator[Close]:
+    """The candles of a longer interval that end with a close of 1m."""
+    minute = _minute(close.close_time_ms)
+    if pending:
+        last_minute = _minute(pending.close_time_ms)
+        if last_minute >= minute:
+            return
+        if last_minute % longer_ms and -(-last_minute // longer_ms) < -(-minute // longer_ms):
+            end_ms = -(-last_minute // longer_ms) * longer_ms
+            yield pending._replace(close_time_ms=end_ms + pending.close_time_ms - last_minute)
+    if minute % longer_ms == 0:
+        yield close
+
+
+def _minute(close_time_ms: int) -> int:
+    """The full minute that a close time means, in ms."""
+    return (close_time_ms + 30_000) // 60_000 * 60_000
 
 
 def _forget(symbol: Symbol) -> None:
@@ -185,6 +237,9 @@ def _removed(symbol: Symbol, what: str) -> None:
         symbol.first = len(symbol.closes)
         symbol.last_ms = symbol.mark_ms
         symbol.lost_its_window = symbol.mark_ms > 0
+        symbol.pending = None
+        for longer in symbol.longer.values():
+            longer.breaks.append(len(longer.closes))
     else:
         symbol.mark_ms = 0
         symbol.lost_its_window = False

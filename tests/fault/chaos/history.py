@@ -7,7 +7,7 @@ surrogates, which JSON can represent and `as_bytes` converts back.
 import gzip
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, cast
@@ -47,10 +47,17 @@ class History:
     """The record of each symbol that is beside its hash."""
     windows: dict[str, list[str]] = field(default_factory=dict)
     """The window of each symbol, in hex."""
+    longer: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """For each longer interval the outputs, states, records and windows, and the reference."""
     reference: dict[str, dict[str, str]] | None = None
     """For each symbol, by close time, the digests of the records that a single undisturbed worker
     publishes.
     """
+
+    def of_interval(self, name: str) -> "History":
+        """As if that was the interval of the candles."""
+        settings = self.settings | {"interval": name, "interval_ms": self.settings["longer"][name]}
+        return replace(self, settings=settings, **self.longer[name])
 
 
 def as_text(raw: bytes) -> str:
@@ -74,27 +81,37 @@ def digest(record: str) -> str:
 def collect(client: redis.Redis, names: Names, history: History) -> None:
     """Fill in everything that Redis knows."""
     history.inputs = list(stream_entries(client, names.input))
-    history.outputs = list(stream_entries(client, names.output))
     history.dead = list(stream_entries(client, names.dead))
     counters: Any = client.hgetall(names.counters)
     history.counters = {as_text(name): as_text(value) for name, value in counters.items()}
     history.notes = notes.read(client, names)
     history.group = _group(client, names)
-    history.states = {
-        key.removeprefix(names.state_prefix): _texts(
-            cast("dict[bytes, bytes]", client.hgetall(key))
-        )
-        for key in _keys(client, names.state_prefix)
+    vars(history).update(_of_interval(client, names))
+    history.longer = {
+        name: _of_interval(client, names.of_interval(name)) for name in history.settings["longer"]
     }
-    history.records = {
-        key.removeprefix(names.record_prefix): as_text(cast("bytes", client.get(key)))
-        for key in _keys(client, names.record_prefix)
-    }
-    history.windows = {
-        key.removeprefix(names.window_prefix): [
-            packed.hex() for packed in cast("list[bytes]", client.lrange(key, 0, -1))
-        ]
-        for key in _keys(client, names.window_prefix)
+
+
+def _of_interval(client: redis.Redis, names: Names) -> dict[str, Any]:
+    """What each interval has of its own."""
+    return {
+        "outputs": list(stream_entries(client, names.output)),
+        "states": {
+            key.removeprefix(names.state_prefix): _texts(
+                cast("dict[bytes, bytes]", client.hgetall(key))
+            )
+            for key in _keys(client, names.state_prefix)
+        },
+        "records": {
+            key.removeprefix(names.record_prefix): as_text(cast("bytes", client.get(key)))
+            for key in _keys(client, names.record_prefix)
+        },
+        "windows": {
+            key.removeprefix(names.window_prefix): [
+                packed.hex() for packed in cast("list[bytes]", client.lrange(key, 0, -1))
+            ]
+            for key in _keys(client, names.window_prefix)
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """Keys and names as documented: the checker takes nothing from the project's code."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Final
 
@@ -21,6 +21,12 @@ class Names:
 
     partition: int | None = None
     partitions: int = 1
+    suffix: str = ""
+    """Of a longer interval, such as `.5m`."""
+
+    def of_interval(self, name: str) -> "Names":
+        """Its marks, windows and outputs; everything else is that of the group."""
+        return replace(self, suffix=f".{name}" if name else "")
 
     @property
     def input(self) -> str:
@@ -28,7 +34,7 @@ class Names:
 
     @property
     def output(self) -> str:
-        return self._tagged("quantum:stream:marketstate")
+        return self._tagged(f"quantum:stream:marketstate{self.suffix}")
 
     @property
     def dead(self) -> str:
@@ -41,15 +47,15 @@ class Names:
 
     @property
     def state_prefix(self) -> str:
-        return f"quantum:marketstate:{self._tag_of_prefix}"
+        return f"quantum:marketstate{self.suffix}:{self._tag_of_prefix}"
 
     @property
     def record_prefix(self) -> str:
-        return f"quantum:marketstate-record:{self._tag_of_prefix}"
+        return f"quantum:marketstate{self.suffix}-record:{self._tag_of_prefix}"
 
     @property
     def window_prefix(self) -> str:
-        return self.internal("window:")
+        return self.internal(f"window{self.suffix}:")
 
     @property
     def counters(self) -> str:
@@ -74,7 +80,7 @@ class Names:
         return self.internal(f"lease:{shard:02d}")
 
     def marks(self, shard: int) -> str:
-        return self.internal(f"shard:{shard:02d}")
+        return self.internal(f"shard{self.suffix}:{shard:02d}")
 
     def shard_of(self, symbol: str) -> int:
         return _hash_of(symbol) // self.partitions % SHARDS

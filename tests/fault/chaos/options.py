@@ -33,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
         help="with --cluster or --bridge; default: 4",
     )
     found.add_argument(
+        "--intervals", action="store_true", help="with five longer intervals beside 1m"
+    )
+    found.add_argument(
         "--history", type=Path, metavar="FILE", help="write the history here; .gz compresses"
     )
     found.add_argument("--break", dest="break_name", metavar="NAME", help="use broken workers")

@@ -17,7 +17,7 @@ from tests.fault.chaos.names import SOURCE, Names
 from tests.fault.chaos.nodes import Nodes
 from tests.fault.chaos.one_server import OneServer
 from tests.fault.chaos.plan import Plan
-from tests.fault.chaos.reference import judged_by, worker_settings
+from tests.fault.chaos.reference import LONGER_MS, judged_by, worker_settings
 from tests.fault.chaos.stage import Stage
 from tests.fault.chaos.trouble import HarnessTrouble
 from tests.fault.chaos.workers import WorkerProcesses
@@ -40,7 +40,8 @@ class Parts:
             if plan.partitions
             else OneServer(binary, folder, self.clock_library, plan.older)
         )
-        settings = worker_settings(folder) | self.servers.settings
+        longer: tuple[str, ...] = tuple(LONGER_MS) if plan.intervals else ()
+        settings = worker_settings(folder, longer) | self.servers.settings
         self.processes = WorkerProcesses(code, folder, self.clock_library, settings, complain)
         self.bridge: Bridge | None = None
         if plan.bridged and isinstance(self.servers, Nodes):
@@ -58,6 +59,7 @@ class Parts:
             Stage(
                 *(group.names, self.servers.of(group.names), self.processes, group.feeder),
                 *(plan.workers, note, complain, self.bridge),
+                longer=longer,
             )
             for group in self.groups
         ]
@@ -127,4 +129,5 @@ def _judged_by(names: Names, plan: Plan) -> dict[str, Any]:
         breakage=plan.breakage,
         max_ahead_ms=MOST_AHEAD_S * 1_000,
         bridged=plan.bridged,
+        longer=LONGER_MS if plan.intervals else {},
     )

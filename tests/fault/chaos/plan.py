@@ -31,6 +31,8 @@ class Plan:
 
     partitions: int = 0
     """On a Redis Cluster, so many; 0 for one Redis and one group."""
+    intervals: bool = False
+    """With longer intervals, too."""
     bridged: bool = False
     """Feed one stream, which a bridge brings to the partitions."""
 

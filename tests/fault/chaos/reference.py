@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,11 @@ STANDSTILL_S: Final = 30.0
 ENTRIES_PER_WRITE: Final = 1_000
 
 
-def worker_settings(folder: Path) -> dict[str, object]:
+LONGER_MS: Final = {f"{minutes}m": 60_000 * minutes for minutes in (2, 3, 5, 10, 15)}
+"""With `--intervals`. A symbol may not retire within two of the longest."""
+
+
+def worker_settings(folder: Path, longer: Collection[str] = ()) -> dict[str, object]:
     """Small batches make many commits. With a small theta, nearly every candle is emitted, and the
     oracle is fast enough to recompute them all.
     """
@@ -47,6 +51,7 @@ def worker_settings(folder: Path) -> dict[str, object]:
         "shards": SHARDS,
         "start": "new",
         "backfill_keys": CACHE_PATTERN,
+        "intervals": ",".join(["1m", *longer]),
         "max_ahead": MOST_AHEAD_S,
         "retire_after": RETIRE_AFTER,
         "redis_username": WORKERS_USER,
@@ -67,6 +72,7 @@ def judged_by(names: Names | None = None, **more: Any) -> dict[str, Any]:
         "publish_interval_ms": 60_000,
         "interval": "1m",
         "interval_ms": 60_000,
+        "longer": {},
         "max_ahead_ms": 60_000,
         "retire_after_ms": RETIRE_AFTER_MS,
         "input": (names or Names()).input,
@@ -75,9 +81,7 @@ def judged_by(names: Names | None = None, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def undisturbed(
-    history: History, binary: Path, folder: Path, clock_library: Path
-) -> dict[str, dict[str, str]]:
+def add_reference(history: History, binary: Path, folder: Path, clock_library: Path) -> None:
     """What a single worker publishes for the same entries with the same ids, without faults.
 
     It gets only those that are for the group, and not those of symbols that were set aside.
@@ -88,7 +92,8 @@ def undisturbed(
     server = RedisServer(binary, folder / "redis", clock)
     server.start("--appendonly", "no")
     complaints: list[str] = []
-    settings = worker_settings(folder) | {"redis_port": server.port, "batch": 500}
+    longer = history.settings["longer"]
+    settings = worker_settings(folder, longer) | {"redis_port": server.port, "batch": 500}
     settings["start"] = "replay"
     processes = WorkerProcesses(code, folder, clock_library, settings, complaints.append)
     set_aside, start = expected_of(history).quarantined, id_of(history.settings["start_id"])
@@ -100,13 +105,18 @@ def undisturbed(
             _write_again(client, inputs)
             processes.start()
             _work_through(client, processes, len(inputs))
-            published = histories.digests(histories.stream_entries(client, Names().output))
+            history.reference = _digests(client, Names())
+            for name in longer:
+                history.longer[name]["reference"] = _digests(client, Names().of_interval(name))
     finally:
         processes.kill_all()
         server.kill()
     if complaints:
         raise HarnessTrouble(f"the undisturbed worker failed: {complaints}")
-    return published
+
+
+def _digests(client: redis.Redis, names: Names) -> dict[str, dict[str, str]]:
+    return histories.digests(histories.stream_entries(client, names.output))
 
 
 def _work_through(client: redis.Redis, processes: WorkerProcesses, entries: int) -> None:

@@ -10,7 +10,7 @@ from tests.fault.chaos.faults.floor import feed_before_the_group
 from tests.fault.chaos.faults.table import UPGRADE
 from tests.fault.chaos.parts import Parts
 from tests.fault.chaos.plan import Plan, Report
-from tests.fault.chaos.reference import undisturbed
+from tests.fault.chaos.reference import add_reference
 from tests.fault.chaos.schedule import Conductor, schedule
 from tests.fault.chaos.stage import Fault
 from tests.fault.chaos.trouble import HarnessTrouble
@@ -35,7 +35,7 @@ def run(plan: Plan, binary: Path, folder: Path) -> Report:
     finally:
         whole.close()
     for history in report.histories if plan.with_reference else ():
-        history.reference = undisturbed(history, binary, folder, whole.clock_library)
+        add_reference(history, binary, folder, whole.clock_library)
     return report
 
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple
@@ -59,6 +59,8 @@ class Stage:
     note: Callable[[str], None]
     complain: Callable[[str], None]
     bridge: Bridge | None = None
+    longer: Collection[str] = ()
+    """Names of longer intervals."""
     _numbers: Iterator[int] = field(default_factory=count)
 
     def new_symbol(self, what: str) -> str:

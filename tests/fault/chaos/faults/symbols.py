@@ -65,17 +65,19 @@ def symbol_damaged(stage: Stage, rng: random.Random) -> Steps:
     symbol = yield from _some_symbol(stage, rng)
     damage = rng.choice(DAMAGES)
     stage.note(f"{symbol}: {damage.what}")
+    interval = _some_interval(stage, rng, symbol)
     with stage.client() as client:
-        do_damage(client, stage.names, symbol, damage)
+        do_damage(client, stage.names, symbol, damage, interval)
     noticed = yield from until_or(lambda: _is_set_aside(stage, symbol), TIME_TO_NOTICE_S)
     # At least one entry comes while it is set aside; later, it would only be late.
     candle = json.dumps(new_candle(symbol, stage.feeder.first_close_ms - MINUTE_MS))
     stage.act([("EXTRA", "payload", candle)])
     yield rng.uniform(0.1, 1)
-    starts_over = noticed and damage.key in ("window", "mark") and rng.random() < 0.5
+    may_start_over = damage.key in ("window", "mark") and not interval
+    starts_over = noticed and may_start_over and rng.random() < 0.5
     stage.note(f"{symbol}: repaired, {'without what it was' if starts_over else 'as it was'}")
     with stage.client() as client:
-        repair(client, stage.names, symbol, damage.key, starts_over=starts_over)
+        repair(client, stage.names, symbol, damage.key, interval, starts_over=starts_over)
     if not (yield from until_or(lambda: not _is_set_aside(stage, symbol), TIME_TO_GO_ON_S)):
         stage.complain(f"{symbol} is set aside {TIME_TO_GO_ON_S:.0f} s after its repair")
     stage.act([], symbol, what="goes on")
@@ -92,8 +94,11 @@ def window_gone(stage: Stage, rng: random.Random) -> Steps:
     return (yield from until_or(lambda: stage.processes.said("windows of") > lost))
 
 
-def do_damage(client: redis.Redis, names: Names, symbol: str, damage: Damage) -> None:
-    keys = _keys(names, symbol)
+def do_damage(
+    client: redis.Redis, names: Names, symbol: str, damage: Damage, interval: str = ""
+) -> None:
+    """To a key of the candle interval, or of a longer one."""
+    keys = _keys(names.of_interval(interval), symbol)
     if damage.key == "mark":
         kept: Command = ("KEEP FIELD", keys.marks, symbol)
         name: Command = (keys.marks, symbol)
@@ -101,14 +106,21 @@ def do_damage(client: redis.Redis, names: Names, symbol: str, damage: Damage) ->
         kept, name = ("KEEP", getattr(keys, damage.key)), (getattr(keys, damage.key),)
     done = [(command[0], *name, *command[2:]) for command in damage.commands]
     commands = [kept, *done, ("DEL", keys.lease)]
-    notes.act(client, names, commands, symbol, what="damaged", key=damage.key)
+    note = {"what": "damaged", "key": damage.key, "interval": interval}
+    notes.act(client, names, commands, symbol, **note)
 
 
 def repair(
-    client: redis.Redis, names: Names, symbol: str, key: str, *, starts_over: bool = False
+    client: redis.Redis,
+    names: Names,
+    symbol: str,
+    key: str,
+    interval: str = "",
+    *,
+    starts_over: bool = False,
 ) -> None:
     """As it was; or without the key, so that the window, or the emission mark, starts over."""
-    keys = _keys(names, symbol)
+    keys = _keys(names.of_interval(interval), symbol)
     note = {"what": f"{key} starts over"} if starts_over else {"what": "repaired"}
     commands: list[Command]
     if key == "mark":
@@ -120,15 +132,15 @@ def repair(
 
 def repair_all(client: redis.Redis, names: Names) -> None:
     """What is still damaged, because a Redis that went back to older data forgot the repair."""
-    is_damaged: dict[str, str] = {}
+    is_damaged: dict[str, tuple[str, str]] = {}
     for note in notes.read(client, names):
         match note:
-            case {"what": "damaged", "symbol": symbol, "key": key}:
-                is_damaged[symbol] = key
+            case {"what": "damaged", "symbol": symbol, "key": key, "interval": interval}:
+                is_damaged[symbol] = key, interval
             case {"what": "repaired" | "window starts over" | "mark starts over", "symbol": symbol}:
                 is_damaged.pop(symbol, None)
-    for symbol, key in is_damaged.items():
-        repair(client, names, symbol, key)
+    for symbol, (key, interval) in is_damaged.items():
+        repair(client, names, symbol, key, interval)
 
 
 def _keys(names: Names, symbol: str) -> Keys:
@@ -146,6 +158,17 @@ def _some_symbol(stage: Stage, rng: random.Random) -> Generator[float, None, str
     yield from until(lambda: _in_order(stage), "a symbol has a window")
     symbol: str = rng.choice(_in_order(stage))
     return symbol
+
+
+def _some_interval(stage: Stage, rng: random.Random, symbol: str) -> str:
+    """A longer one of which the symbol has a window; empty for the candle interval."""
+    master = stage.servers.master
+    found = [
+        name
+        for name in stage.longer
+        if master.command("EXISTS", f"{stage.names.of_interval(name).window_prefix}{symbol}")
+    ]
+    return rng.choice(["", *found]) if found else ""
 
 
 def _in_order(stage: Stage) -> list[str]:
