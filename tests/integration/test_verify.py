@@ -20,6 +20,7 @@ from marketstate.worker.engine.preflight import Finding
 from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
+from tests.support.feeding import SMALL_THETA
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     DEAD,
@@ -380,3 +381,27 @@ def test_a_group_without_room_for_new_symbols_is_a_warning(server: EmbeddedRedis
         "the group has 2, and MARKETSTATE_MAX_SYMBOLS allows 2: "
         "entries of new ones are dead letters"
     )
+
+
+def test_each_longer_interval_is_judged_by_its_own_windows(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worker = worked(
+        server, 60, theta=SMALL_THETA, window_size=12, intervals="1m,2m,5m", start="replay"
+    )
+    findings = found(worker)
+    assert set(verdicts(findings).values()) == {"ok"}
+    expected = "2 of 2 states are byte for byte what their window gives"
+    for interval in ("", " 2m", " 5m"):
+        assert text_of(findings, f"recomputed{interval}") == expected
+        assert "its last entry, for " in text_of(findings, f"output stream{interval}")
+    key = f"{INTERNAL_PREFIX}:window.2m:BTCUSDT"
+    packed: Any = client.lindex(key, -3)
+    at_ms, close = struct.unpack("<qd", packed)
+    changed: Any = struct.pack("<qd", at_ms, close * 1.01)
+    client.lset(key, -3, changed)
+    client.hset("quantum:marketstate.5m:ETHUSDT", "sigma", "1.00000000")
+    failed = {one.subject: one for one in found(worker) if one.verdict == "FAIL"}
+    assert {*failed} == {"BTCUSDT 2m", "ETHUSDT 5m", "recomputed 2m", "complete 5m"}
+    assert "but its window gives" in failed["BTCUSDT 2m"].text
+    assert (failed["BTCUSDT 2m"].checked, failed["recomputed 2m"].checked) == ("recomputed",) * 2

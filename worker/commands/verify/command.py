@@ -18,9 +18,19 @@ from marketstate.worker.commands.folding import folded
 from marketstate.worker.commands.invented_anywhere import invented_anywhere
 from marketstate.worker.commands.options import add_namespace, amount, textfile
 from marketstate.worker.commands.verify.against import compare
-from marketstate.worker.commands.verify.partition_checks import checks_of_partition, has_published
+from marketstate.worker.commands.verify.partition_checks import (
+    checks_of_partition,
+    has_published,
+    output_of_longer,
+)
 from marketstate.worker.commands.verify.recompute import Judge
-from marketstate.worker.commands.verify.symbol_checks import KEYS, OfSymbols, judge_all, summaries
+from marketstate.worker.commands.verify.symbol_checks import (
+    KEYS,
+    OfSymbols,
+    judge_all,
+    published_symbols,
+    summaries,
+)
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer, of_all
 from marketstate.worker.engine.broken_commits import TO_COMPLETE
 from marketstate.worker.engine.group import look
@@ -147,8 +157,13 @@ def verify(
     """
     if max_age_s is None:
         max_age_s = MAX_AGE_IN_LEASES * settings.lease_seconds
-    if max_state_age_s is None:
-        max_state_age_s = stale_after_s(settings)
+
+    def most_s(each: Settings) -> float:
+        """How old a state of this interval may be."""
+        if max_state_age_s is None:
+            return stale_after_s(each)
+        return max(max_state_age_s, stale_after_s(each) if each.longer_interval else 0)
+
     every, unread = AllPartitions(settings), set[str]()
     try:
         yield from invented_anywhere(every, settings)
@@ -165,7 +180,12 @@ def verify(
         def judge(client: Client, part: Settings) -> list[Finding]:
             """What a sum would hide."""
             own = statuses.get(part.keys.input)
-            return list(checks_of_partition(client, part, own, max_state_age_s)) if own else []
+            if own is None:
+                return []
+            return [
+                *checks_of_partition(client, part, own, most_s(part)),
+                *(output_of_longer(client, each, most_s(each)) for each in part.longer),
+            ]
 
         judged = every.ask(judge)
         yield from _unread(judged, unread)
@@ -179,20 +199,34 @@ def verify(
         symbols = {one.symbol for one in status.symbols} - ignored
         yield from _without_candles(settings, symbols)
 
-        def judge_symbols(client: Client, part: Settings) -> OfSymbols:
+        def judge_symbols(client: Client, part: Settings) -> list[OfSymbols]:
             own = statuses.get(part.keys.input)
-            tracked = {one.symbol for one in own.symbols} if own else set()
-            if settings.wanted_symbols is not None:
-                tracked &= settings.wanted_symbols
-            no_newer = _why_no_newer(own) if own else ""
-            judge = Judge(part, max_state_age_s, no_newer)
-            return judge_all(client, part, tracked - ignored - aside.keys(), judge)
+            if own is None:
+                return []
+            left_out, no_newer = ignored | aside.keys(), _why_no_newer(own)
+            return [
+                judge_all(
+                    client,
+                    each,
+                    _tracked(client, each, own) - left_out,
+                    Judge(each, most_s(each), no_newer),
+                )
+                for each in part.each_interval
+            ]
 
         of_symbols = every.ask(judge_symbols)
         yield from _unread(of_symbols, unread)
-        yield from summaries([each.found for each in of_symbols if each.found])
+        yield from summaries([one for each in of_symbols for one in each.found or ()])
     finally:
         every.close()
+
+
+def _tracked(client: Client, settings: Settings, status: Status) -> set[str]:
+    """The symbols to judge in the interval of these settings."""
+    symbols = {one.symbol for one in status.symbols}
+    if settings.longer_interval:
+        symbols = set(published_symbols(client, settings))
+    return symbols if settings.wanted_symbols is None else symbols & settings.wanted_symbols
 
 
 def _unread(answers: Iterable[Answer[Any]], told: set[str]) -> Iterator[Finding]:

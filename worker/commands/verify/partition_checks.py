@@ -7,6 +7,7 @@ from redis.client import Pipeline
 
 from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.commands.verify.symbol_checks import published_symbols
 from marketstate.worker.engine import key_health
 from marketstate.worker.engine.preflight import Finding
 from marketstate.worker.engine.published import (
@@ -28,9 +29,15 @@ def checks_of_partition(
     client: Client, settings: Settings, status: Status, max_state_age_s: float
 ) -> Iterator[Finding]:
     yield from _room(status, settings)
-    yield _output_stream(client, settings, status, max_state_age_s)
+    yield _output_stream(client, settings, max_state_age_s, has_published=has_published(status))
     yield from _other_program(client, settings, status, max_state_age_s)
     yield from _expiries(client, settings, status)
+
+
+def output_of_longer(client: Client, settings: Settings, max_state_age_s: float) -> Finding:
+    """The output stream of a longer interval, whose settings these are."""
+    is_there = any(published_symbols(client, settings).values())
+    return _output_stream(client, settings, max_state_age_s, has_published=is_there)
 
 
 def has_published(status: Status) -> bool:
@@ -54,11 +61,11 @@ def _room(status: Status, settings: Settings) -> Iterator[Finding]:
 
 
 def _output_stream(
-    client: Client, settings: Settings, status: Status, max_state_age_s: float
+    client: Client, settings: Settings, max_state_age_s: float, *, has_published: bool
 ) -> Finding:
     """Whether it grows, and whether its last entry has the record of its symbol."""
-    subject = "output stream"
-    if not has_published(status):
+    subject = f"output stream {settings.longer_interval}".rstrip()
+    if not has_published:
         text = "nothing has been published yet; see deploy/README.md, No state yet"
         return Finding("skip", subject, text)
     for _ in range(TRIES):

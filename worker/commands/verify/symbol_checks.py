@@ -8,6 +8,7 @@ import redis
 from redis.client import Pipeline
 
 from marketstate.worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from marketstate.worker.engine.key_health import printable
 from marketstate.worker.engine.mark import parse_mark
 from marketstate.worker.engine.preflight import Finding
 from marketstate.worker.engine.published import published_of, queue_reads_of
@@ -26,8 +27,10 @@ _SUMMARIES: Final = {
 
 
 class OfSymbols(NamedTuple):
-    """What was found of the symbols of one partition."""
+    """What was found of the symbols of one partition, in one interval."""
 
+    interval: str
+    """Empty for the candle interval."""
     findings: list[Finding]
     counts: dict[str, Counter[str]]
     """Check -> verdict -> states."""
@@ -36,27 +39,42 @@ class OfSymbols(NamedTuple):
 
 def judge_all(client: Client, settings: Settings, tracked: set[str], judge: Judge) -> OfSymbols:
     findings = []
+    interval = settings.longer_interval
     counts: dict[str, Counter[str]] = {check: Counter() for check in _SUMMARIES}
     for symbol in sorted(tracked):
         held = _held(client, settings, symbol)
         if isinstance(held, str):
-            findings.append(Finding("FAIL", symbol, held, KEYS))
+            findings.append(Finding("FAIL", f"{symbol} {interval}".rstrip(), held, KEYS))
             continue
         for check, verdict, text in judge.judge(held):
             counts[check][verdict] += 1
             if text:
-                findings.append(Finding(verdict, symbol, text, check))
-    return OfSymbols(findings, counts, len(tracked))
+                findings.append(Finding(verdict, f"{symbol} {interval}".rstrip(), text, check))
+    return OfSymbols(interval, findings, counts, len(tracked))
+
+
+def published_symbols(client: Client, settings: Settings) -> dict[str, bool]:
+    """The symbols that have a mark in the interval of these settings, and whether a state of each
+    was published. Damaged marks count as published: their symbol is judged.
+    """
+    with client.pipeline(transaction=False) as reads:
+        for shard in range(settings.shards):
+            reads.hgetall(settings.keys.marks(shard))
+        found = [pair for of_shard in reads.execute() for pair in of_shard.items()]
+    return {printable(symbol): mark != b"0" for symbol, mark in found}
 
 
 def summaries(every: Sequence[OfSymbols]) -> Iterator[Finding]:
-    """The problems with single symbols, then one line for each check."""
+    """The problems with single symbols, then one line for each check and interval."""
     for each in every:
         yield from each.findings
-    tracked = sum(each.tracked for each in every)
-    for check, meaning in _SUMMARIES.items():
-        counts = sum((each.counts[check] for each in every), Counter[str]())
-        yield _summary(check, meaning, counts, tracked)
+    for interval in dict.fromkeys(each.interval for each in every):
+        of_interval = [each for each in every if each.interval == interval]
+        tracked = sum(each.tracked for each in of_interval)
+        for check, meaning in _SUMMARIES.items():
+            counts = sum((each.counts[check] for each in of_interval), Counter[str]())
+            found = _summary(check, meaning, counts, tracked)
+            yield found._replace(subject=f"{check} {interval}".rstrip(), check=check)
 
 
 def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
