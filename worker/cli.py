@@ -43,6 +43,7 @@ COMMANDS: Final = {
         "explain",
         "explain a setting: what it does, its value here and where that is from",
     ),
+    "warm": ("warm.command", "put the closes of candle files into windows"),
     "purge": ("purge", "remove what a group keeps in Redis, after showing it"),
     "repartition": (
         "repartition.command",
