@@ -162,6 +162,19 @@ def test_an_interval_that_is_added_begins_with_what_the_shorter_window_has(
     assert answers[1:] == [answers[0]] * 2
 
 
+@pytest.mark.parametrize("cut", range(20, 50, 3))
+def test_an_added_interval_begins_alike_in_any_batches(cut: int) -> None:
+    """G2: the window has only its last closes, however many come in the batch that begins it."""
+    entries = entries_of([(T0 + i * MINUTE_MS, 100.0 + i % 7) for i in range(1, 101)])
+    windows = []
+    for batch in (1, 1_000):
+        twin = Twin(small_settings())
+        _through(twin, small_settings(), entries[:cut], 1_000)
+        _through(twin, small_settings(intervals=ALL), entries[cut:], batch)
+        windows.append(twin.windows)
+    assert windows[0] == windows[1]
+
+
 def _through(twin: Twin, chosen: Settings, entries: list[Entry], batch: int) -> None:
     pipeline = Pipeline(chosen, (0, 0))
     for start in range(0, len(entries), batch):
