@@ -223,6 +223,20 @@ def test_what_the_last_holder_had_set_aside_is_looked_at_with_its_next_candle(
     ]
 
 
+def test_what_is_known_of_a_symbol_is_not_loaded_over_it(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9: what is set aside for a mistake of ours would be processed again."""
+    worked(server, client).shards.release()
+    worker = next_small_worker(server)
+    worker.shards.set_aside_for_our_mistake(shard_of("BTCUSDT", 16), "BTCUSDT", "a mistake of ours")
+    feed(client, candles_of(SYMBOLS, FILLED, FILLED))
+    worker.finish_all()
+    [known] = worker.shards.remembered()
+    work_off(worker)
+    assert [*worker.shards.remembered()] == [known]
+
+
 def test_marks_that_somebody_has_overwritten_count_as_no_symbols(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
