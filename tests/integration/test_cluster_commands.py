@@ -18,7 +18,7 @@ from marketstate.worker.local.redis_server import EmbeddedRedis
 from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.redis_cluster import LocalCluster
-from tests.support.replaying import run
+from tests.support.replaying import candle_folder, run
 from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.stepped_partitions import SYMBOLS, partition_workers, work_all_off
 from tests.support.worker_process import INPUT, feed, published
@@ -92,8 +92,12 @@ def test_from_one_redis_to_a_cluster_through_a_bridge_to_readers(
     assert (code, "48 of 48 held" in said) == (0, True), said
     code, said = run(server, tmp_path, "verify", "--max-state-age", "inf", **options)
     assert (code, "4 of 4 states are byte for byte" in said) == (0, True), said
+    history = candle_folder(tmp_path, 20)
     owners = [own_cluster.owner(worker.keys.input) for worker in workers]
     owners[1].__exit__(None, None, None)
     away = f"{owners.count(owners[1])} of 3 partitions cannot be read, such as"
+    code, said = run(server, tmp_path, "replay", history, "--namespace", "past", **options)
+    away_at = f"127.0.0.1:{owners[1].port}"
+    assert (code, said.count(away_at)) == (3, 2), said
     code, said = run(server, tmp_path, "status", **options)
     assert (code, away in said, "  {p01} cannot be read: " in said) == (3, True, True), said

@@ -7,12 +7,7 @@ import redis
 
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.commands.markets import readable_record
-from marketstate.worker.engine.all_partitions import (
-    AllPartitions,
-    Answer,
-    tagged_parts,
-    unread_partitions,
-)
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
 from marketstate.worker.engine.invented import by_published
 from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
 from marketstate.worker.errors import WorkerError
@@ -48,8 +43,7 @@ def read(every: AllPartitions, settings: Settings, *, per_symbol: bool) -> Readi
     try:
         answers = every.ask(lambda client, part: _found(client, part, per_symbol=per_symbol))
     except WorkerError as error:
-        parts = tagged_parts(settings)
-        nothing = [Answer[Found](part, tag, None, str(error)) for part, tag in parts]
+        nothing = [Answer[Found](part, None, str(error)) for part in settings.each_partition()]
         return Reading(settings, read_s, nothing, error)
     return Reading(settings, read_s, answers, unread_partitions(answers))
 

@@ -177,7 +177,7 @@ def _status_of_all(
     for each in answers:
         status, trouble = each.found or (None, "")
         if status is not None:
-            found.append(Answer(each.settings, each.tag, status, ""))
+            found.append(Answer(each.settings, status, ""))
         elif trouble:
             troubles.append(f"{each.tag} {trouble}".lstrip())
     return summed(settings, found) if found else None, troubles[0] if troubles else ""
