@@ -209,13 +209,14 @@ class Bridge:
 
     def _look_for_trimmed(self, first: str, lacking: Mapping[int, str]) -> None:
         """Whether the source still has all that follows `first`, which some of `lacking` need."""
-        info: Any = self._client.xinfo_stream(self._source)
-        oldest = info["first-entry"][0] if info["first-entry"] else None
-        # Redis 6.2 does not say how many there ever were.
-        nothing_is_gone = info.get("entries-added") == info["length"]
-        if nothing_is_gone or (oldest and not _is_before(first, oldest)):
-            return
-        before = oldest.decode() if oldest and _is_before(oldest, self._done) else self._done
+        before = self._done
+        for oldest in raw_entries.read(self._client, self._source, "-", "+", 1):
+            info: Any = self._client.xinfo_stream(self._source)
+            # Redis 6.2 does not say how many there ever were.
+            nothing_is_gone = info.get("entries-added") == info["length"]
+            if nothing_is_gone or not _is_before(first, oldest.id):
+                return
+            before = min(before, oldest.id, key=parse_entry_id)
         tags = [tag(i) for i, after in lacking.items() if _is_before(after, before)]
         self._finish([], {TRIMMED: len(tags)})
         log.warning(
