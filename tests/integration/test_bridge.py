@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.gather import bridge as bridge_module
 from marketstate.worker.commands.gather.bridge import Bridge
 from marketstate.worker.commands.gather.bridged_partition import BridgedPartition
 from marketstate.worker.commands.gather.sources import Sources
@@ -36,6 +37,7 @@ from tests.support.worker_process import (
 
 GROUP = "marketstate-gather"
 KEYS = BridgeKeys(GROUP, INPUT)
+FIELD = f"marketstate:{PARTITIONS}:{INPUT}"
 STREAMS = [f"{INPUT}:{{p{i:02d}}}" for i in range(PARTITIONS)]
 # More than fit into one batch.
 CANDLES = made_candles(SYMBOLS, 200)
@@ -339,6 +341,32 @@ def test_what_a_partition_lacks_and_the_source_has_no_more_is_told_and_counted(
     bridge.begin()
     bridge.work()
     assert client.hget(KEYS.counters, "trimmed") == b"2"
+
+
+def test_a_partition_for_which_nothing_came_lacks_nothing_of_what_was_trimmed(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(bridge_module, "NOTE_ALL_EVERY_S", 0)
+    bridge = SteppedBridge(server)
+    feed(client, CANDLES[:4])
+    bridge.work()
+    monkeypatch.setattr(bridge_module, "NOTE_ALL_EVERY_S", 3600)
+    bridge.begin()
+    bridge.work()
+    feed(client, [each for each in CANDLES[4:] if each.symbol == "BTCUSDT"])
+    bridge.work()
+    end: Any = client.xinfo_stream(INPUT)["last-generated-id"]
+    assert client.hget(KEYS.positions(1), FIELD) != end
+    bridge.bridge._note_all_s = 0.0
+    bridge.batch()
+    assert client.hget(KEYS.positions(1), FIELD) == end
+    client.xtrim(INPUT, maxlen=0, approximate=False)
+    bridge.begin()
+    bridge.work()
+    assert "may have been trimmed" not in caplog.text
 
 
 def test_a_source_that_is_deleted_while_it_is_brought_again_ends_nothing(

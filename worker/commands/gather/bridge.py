@@ -115,16 +115,34 @@ class Bridge:
             self._bring(entries)
             self._acknowledge(entries)
         else:
+            self._note_the_end()
             self._reader.wait(stop)
+
+    def _note_the_end(self) -> None:
+        """All that was read is brought: a partition for which nothing came would seem to lack it,
+        once the source is trimmed.
+        """
+        read = self._sources.streams.get(self._source)
+        if read is None or read.pending_from is not None or not self._is_time_to_note():
+            return
+        end = read.last.decode()
+        for each in self._partitions:
+            if _is_before(each.position or self._begun, end):
+                each.append([], end)
+
+    def _is_time_to_note(self) -> bool:
+        """True at most every NOTE_ALL_EVERY_S."""
+        now_s = time.monotonic()
+        is_time = now_s >= self._note_all_s
+        if is_time:
+            self._note_all_s = now_s + NOTE_ALL_EVERY_S
+        return is_time
 
     def _bring(self, entries: Sequence[Read]) -> None:
         """Append them where they belong."""
         position = entries[-1].id.decode()
         fields = self._by_partition(entries)
-        now_s = time.monotonic()
-        notes_all = now_s >= self._note_all_s
-        if notes_all:
-            self._note_all_s = now_s + NOTE_ALL_EVERY_S
+        notes_all = self._is_time_to_note()
         for i, partition in enumerate(self._partitions):
             if i in fields or notes_all:
                 partition.append(fields.get(i, []), position)
