@@ -6,7 +6,11 @@ from typing import Final
 
 from marketstate.worker.errors import ConfigurationError
 
-PACKAGES: Final = {"view": ("matplotlib", "rich"), "metrics": ("prometheus_client",)}
+PACKAGES: Final = {
+    "view": ("matplotlib", "rich"),
+    "metrics": ("prometheus_client",),
+    "history": ("pyarrow",),
+}
 
 
 @contextmanager

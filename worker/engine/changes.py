@@ -111,6 +111,16 @@ class SymbolChange:
     left: History | None = None
     """As in `Memory`."""
 
+    def moved(self, committed_ms: int = 0) -> Memory:
+        """What is remembered from now on. `before` becomes the window after the batch; the time is
+        that of the commit by Redis's clock, 0 if it is not known and not needed.
+        """
+        self.before.extend(self.close_times_ms, self.closes)
+        mark = self.mark
+        if mark.close_time_ms and not mark.published_ms:
+            mark = mark._replace(published_ms=committed_ms)
+        return Memory(self.before, mark)
+
     @property
     def length(self) -> int:
         return len(self.before) + len(self.closes)

@@ -222,13 +222,9 @@ class Shards:
         self._count_symbols = True
         for symbol, change in changes.symbols.items():
             symbols = self._held[change.shard].symbols
-            change.before.extend(change.close_times_ms, change.closes)
-            mark = change.mark
-            if mark.close_time_ms and not mark.published_ms:
-                mark = mark._replace(published_ms=committed_ms)
             if symbol not in symbols:
                 self._symbols_of_group += 1
-            symbols[symbol] = Memory(change.before, mark, seen_s=now_s)
+            symbols[symbol] = change.moved(committed_ms)
         for shard, symbol in changes.passed_over:
             self._held[shard].symbols[symbol].seen_s = now_s
         for shard, names in changes.retired.items():

@@ -37,12 +37,22 @@ class CandleFiles:
     def symbols(self) -> list[str]:
         return list(self._spelled.values())
 
-    def read(self, findings: Findings) -> Iterator[ReadCandle]:
-        """The candles of all files by close time, each once, as in a stream."""
-        findings.notes += self.notes
+    def paths_of(self, only: str | None = None) -> list[Path]:
+        """All files, or those of one symbol."""
+        return [
+            path
+            for path, symbol in zip(self._paths, self._symbols, strict=True)
+            if only in (None, symbol)
+        ]
+
+    def read(self, findings: Findings, only: str | None = None) -> Iterator[ReadCandle]:
+        """The candles of all files, or of one symbol, by close time, each once, as in a stream."""
+        if only is None:
+            findings.notes += self.notes
         files = [
             read_file(path, findings, self._said, symbol)
             for path, symbol in zip(self._paths, self._symbols, strict=True)
+            if only in (None, symbol)
         ]
         following = Following(self.interval, findings)
         for read in heapq.merge(*files, key=lambda read: read.candle.close_time):
