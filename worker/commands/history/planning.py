@@ -76,7 +76,8 @@ def _runs(thetas: Iterable[Path], changes: dict[str, str]) -> tuple[Run, ...]:
     files: list[Path | None] = [*thetas] or [None]
     runs: list[Run] = []
     for file in files:
-        its = {} if file is None else {"theta_file": str(file)}
+        # Nobody else works on it: one shard has all symbols.
+        its = {"shards": "1"} | ({} if file is None else {"theta_file": str(file)})
         settings = settings_from(environment_with(**changes, **its), namespace=_NAMESPACE)
         name = Path(settings.theta_file).stem if settings.theta_file else "default"
         if name in (run.theta for run in runs):

@@ -1,7 +1,9 @@
 """The formats of a history file, by the end of its name."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,16 +28,24 @@ def writer_for(path: Path) -> Writer:
     name = path.name
     if name.endswith(_TABLES):
         with without_extra("history", name):
-            from worker.commands.history import tables  # noqa: PLC0415, an extra
-        write = tables.write_parquet if name.endswith(".parquet") else tables.write_arrow
-        return lambda new, job, symbols, blocks: write(
-            new, _about(job), tables.texts_of(job, symbols), blocks
-        )
+            if find_spec("pyarrow") is None:
+                raise ModuleNotFoundError(name="pyarrow")
+        return partial(_write_table, path.suffix)
     if name.endswith(".csv.gz"):
         return lambda new, job, _, blocks: write_csv(new, job, blocks)
     if name.endswith(".jsonl.gz"):
         return lambda new, job, _, blocks: write_json_lines(new, job, blocks)
     raise ConfigurationError(f"--out {path}: its name must end in {', '.join(FORMATS)}")
+
+
+def _write_table(
+    kind: str, path: Path, job: Job, symbols: list[str], blocks: Iterable[Block]
+) -> None:
+    # Only now: while others calculate, its memory is better left to them.
+    from worker.commands.history import tables  # noqa: PLC0415
+
+    write = tables.write_parquet if kind == ".parquet" else tables.write_arrow
+    write(path, _about(job), tables.texts_of(job, symbols), blocks)
 
 
 def _about(job: Job) -> About:

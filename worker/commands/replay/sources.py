@@ -1,8 +1,8 @@
 """What a replay feeds: recordings or candle files, as one sequence of entries by time."""
 
-import heapq
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from worker.files.candles.names import each_file, is_candle_file
 from worker.files.candles.said import NOTHING, Said
 from worker.files.candles.series import CandleFiles
 from worker.files.findings import Findings
+from worker.files.merging import merged
 from worker.files.recordings import partitions_of, read_recording
 from worker.settings import PREFIX, Settings
 
@@ -106,8 +107,10 @@ class Sources:
 
     def recorded(self, on_bad: OnBad) -> Iterator[Recorded]:
         """The entries of the recordings by time, as they were recorded."""
-        files = [_with_places(path, on_bad) for path in self._paths]
-        for where, entry, recorded in heapq.merge(*files, key=lambda each: each[1].order):
+        files = [partial(_with_places, path, on_bad) for path in self._paths]
+        unnoted = Findings(skip_bad=True).bad
+        looks = [partial(_with_places, path, unnoted) for path in self._paths]
+        for where, entry, recorded in merged(files, looks, key=lambda each: each[1].order):
             if {*entry.fields[::2]} >= OF_A_STATE:
                 raise ConfigurationError(
                     f"{where} is a published state, not a candle: name recordings of the input "

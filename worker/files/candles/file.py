@@ -15,14 +15,15 @@ from marketstate.worker.files.candles.content import (
     open_and_close_are_swapped,
     refuse_other_interval,
 )
-from marketstate.worker.files.candles.following import Following, ReadCandle
-from marketstate.worker.files.candles.names import identity
-from marketstate.worker.files.candles.rows import Flags, ReadRow, RowReader
-from marketstate.worker.files.candles.said import NOTHING, Said
-from marketstate.worker.files.candles.table import Row, Table, open_table
-from marketstate.worker.files.candles.timing import timing
-from marketstate.worker.files.findings import Findings
-from marketstate.worker.files.opening import CutOff
+from worker.files.candles.following import Following, ReadCandle
+from worker.files.candles.names import identity
+from worker.files.candles.newest_first import oldest_first
+from worker.files.candles.rows import Flags, ReadRow, RowReader
+from worker.files.candles.said import NOTHING, Said
+from worker.files.candles.table import Row, Table, open_table
+from worker.files.candles.timing import timing
+from worker.files.findings import Findings
+from worker.files.opening import CutOff
 
 ROWS_AT_ONCE: Final = 1_000
 """So many rows are judged together; the first of them show how the file is to be read."""
@@ -53,9 +54,9 @@ def read_file(
     when = timing(path, columns, first, interval, said)
     reader = RowReader(path, symbol or named, interval, columns, when)
     if _are_newest_first([one for _, one in reader.read(first) if isinstance(one, Candle)]):
-        in_order: Iterator[Row] = reversed([*first, *rows])
+        in_order = oldest_first(chain(first, rows))
     else:
-        in_order = chain(first, rows)
+        in_order = iter(chain(first, rows))
     following = Following(interval, file.findings)
     while some := list(reader.read(islice(in_order, ROWS_AT_ONCE))):
         file.refuse_another_content(some, interval)
