@@ -25,8 +25,8 @@ from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 COUNT = 60
-EVERY_CLOSE = {"publish_interval": 1}
-ON_CHANGE = {"publish_interval": 600, "emit_on_regime_change": "true"}
+EVERY_CLOSE: dict[str, Any] = {"publish_interval": 1}
+ON_CHANGE: dict[str, Any] = {"publish_interval": 600, "emit_on_regime_change": "true"}
 
 
 def replayed(

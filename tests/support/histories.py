@@ -1,5 +1,6 @@
 """History files in tests: reading them back, and a recording with everything that can go wrong."""
 
+import csv
 import gzip
 from collections import defaultdict
 from itertools import accumulate
@@ -10,11 +11,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet
 
+from core.theta import merged_theta
 from schemas.candle import Candle
-from schemas.history import METADATA_KEY, About, record_of
+from schemas.history import COLUMNS, METADATA_KEY, About, record_of
 from schemas.market_state import decode_record, encode_record
 from schemas.recording import RecordedEntry, encode_entry, encode_header
 from tests.support.candles import FORMS, made_candles
+from tests.support.replaying import SMALL
 
 Records = dict[bytes, list[bytes]]
 """By symbol, in order."""
@@ -25,18 +28,26 @@ def records_in(path: Path, theta: str | None = None) -> Records:
     if path.name.endswith(".jsonl.gz"):
         lines = gzip.decompress(path.read_bytes()).splitlines()
         return _by_symbol([(decode_record(line).symbol, line) for line in lines])
+    if path.name.endswith(".csv.gz"):
+        with gzip.open(path, "rt", newline="") as file:
+            rows = [_typed(row) for row in csv.DictReader(file)]
+        small: Any = merged_theta(SMALL)
+        return _by_symbol([_record(row, {"theta": small}) for row in rows])
     table = read_table(path)
     about = about_of(table)
-    parameters = {each.name: each.parameters for each in about.thetas}
+    thetas = {each.name: each.parameters for each in about.thetas}
     at = table.schema.get_field_index("close_time")
     rows = table.set_column(at, "close_time", table["close_time"].cast("int64")).to_pylist()
-    return _by_symbol(
-        [
-            (row["symbol"], encode_record(record_of(row, parameters[row["theta"]])).encode())
-            for row in rows
-            if theta in (None, row["theta"])
-        ]
-    )
+    return _by_symbol([_record(row, thetas) for row in rows if theta in (None, row["theta"])])
+
+
+def _record(row: dict[str, Any], thetas: dict[str, Any]) -> tuple[str, bytes]:
+    return row["symbol"], encode_record(record_of(row, thetas[row["theta"]])).encode()
+
+
+def _typed(row: dict[str, str]) -> dict[str, Any]:
+    of_kind: dict[str, Any] = {"text": str, "number": float, "time": int, "count": int}
+    return {column.name: of_kind[column.kind](row[column.name]) for column in COLUMNS}
 
 
 def read_table(path: Path) -> Any:

@@ -200,7 +200,7 @@ def _report(job: Job, whole: Whole) -> Iterator[str]:
     yield from findings.report()
     yield from told.report(counters[0])
     for run, sums in zip(job.runs, counters, strict=True):
-        in_words = ", ".join(f"{name} {count:,}" for name, count in sums.items() if count)
+        in_words = ", ".join(f"{name} {count:,}" for name, count in sorted(sums.items()) if count)
         yield f"theta {run.theta}: {in_words or 'no candles'}"
 
 

@@ -72,7 +72,7 @@ class Part:
             os.fsync(file.fileno())
         new = self._checkpoint_path.with_suffix(".new")
         with new.open("wb") as file:
-            file.write(msgspec.json.encode(self.checkpoint))
+            file.write(msgspec.json.encode(self.checkpoint, order="sorted"))
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._checkpoint_path)

@@ -1,7 +1,7 @@
 """Runs the units of a job: here, or in several processes, each of which takes one after another.
 
 What a process has calculated is in its parts, so nothing comes back but how far it is, and an
-error. A process whose parent has died ends after its batch.
+error.
 """
 
 import multiprocessing
@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from worker.commands.history.job import Job, Unit
 from worker.commands.history.unit import work
 from worker.errors import WorkerError
+from worker.local.workers import end_with_parent
 
 LOOK_S: Final = 0.1
 
@@ -98,16 +99,18 @@ class _Shared(NamedTuple):
 
 
 def _work_on_some(job: Job, units: Sequence[Unit], shared: _Shared, answer: Connection) -> None:
-    # Only the parent is asked to stop; it hands that on.
+    # Only the parent is asked to stop; it hands that on. If it is killed, so are we: another one
+    # may continue with the parts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
 
     def note(place: int, entries: int) -> bool:
         shared.read[place] = entries
-        return not shared.stop.value and os.getppid() == shared.parent
+        return not shared.stop.value
 
     try:
-        while True:
+        while os.getppid() == shared.parent:
             with shared.following.get_lock():
                 place = shared.following.value
                 shared.following.value += 1

@@ -28,11 +28,16 @@ class Told:
 
     def __init__(self, kinds: Iterable[str] = OF_RECORDINGS) -> None:
         self._first: dict[str, list[str]] = {kind: [] for kind in kinds}
+        self._once: set[str] = set()
+        """What has been told that is only told once."""
 
     def note(self, changes: Changes) -> None:
         if changes.warnings or changes.told_once or changes.errors:
-            for kind, text in (*changes.warnings, *changes.told_once.values()):
+            for kind, text in changes.warnings:
                 self._note(kind, text)
+            for about, (kind, text) in changes.told_once.items():
+                if about not in self._once and self._note(kind, text):
+                    self._once.add(about)
             for text in changes.errors:
                 self._note("dead", text)
 
@@ -53,7 +58,10 @@ class Told:
                 if count > len(texts):
                     yield f"  ... and {count - len(texts):,} more"
 
-    def _note(self, kind: str, text: str) -> None:
+    def _note(self, kind: str, text: str) -> bool:
+        """Whether it is among the first few."""
         some = self._first.get(kind)
-        if some is not None and len(some) < SHOWN:
-            some.append(text)
+        if some is None or len(some) >= SHOWN:
+            return False
+        some.append(text)
+        return True
