@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from worker.commands.history.job import Job, Unit
 from worker.commands.history.unit import work
+from worker.engine.collector import spare_the_collector, spared_collector
 from worker.errors import WorkerError
 from worker.local.workers import end_with_parent
 
@@ -33,7 +34,8 @@ def work_on(job: Job, units: Sequence[Unit], processes: int, go_on: GoOn) -> boo
 
     if min(processes, len(units)) > 1:
         return _Processes(job, units, processes).run(go_on)
-    return all(work(job, unit, partial(note, place)) for place, unit in enumerate(units))
+    with spared_collector():
+        return all(work(job, unit, partial(note, place)) for place, unit in enumerate(units))
 
 
 class _Processes:
@@ -104,6 +106,7 @@ def _work_on_some(job: Job, units: Sequence[Unit], shared: _Shared, answer: Conn
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent(signal.SIGKILL)
+    spare_the_collector()
 
     def note(place: int, entries: int) -> bool:
         shared.read[place] = entries

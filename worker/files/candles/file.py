@@ -66,13 +66,14 @@ def read_file(
 class _File:
     def __init__(self, path: Path, table: Table, findings: Findings) -> None:
         self.path = path
+        self._name = str(path)
         self.table = table
         self.findings = findings
         self.count = 0
         self._now_ms = time.time() * 1_000
 
     def where(self, line: int) -> str:
-        return f"{self.path}, line {line}"
+        return f"{self._name}, line {line}"
 
     def closed_rows(self) -> Iterator[Row]:
         """The rows with the right number of cells whose candles have closed."""
