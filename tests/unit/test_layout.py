@@ -32,16 +32,10 @@ STANDS_ON = {
     "engine": {"store"},
     "commands": {"store", "engine", "files", "local"},
 }
-NO_REDIS = {
-    "marketstate.worker.engine.pipeline",
-    "marketstate.worker.settings",
-    "marketstate.worker.keys",
+NO_REDIS = {"worker.engine.pipeline", "worker.settings", "worker.keys"} | {
+    "worker.commands.history.command"
 }
-TALKS_TO_REDIS = {
-    "redis",
-    "marketstate.worker.store.connection",
-    "marketstate.worker.store.scripts",
-}
+TALKS_TO_REDIS = {"redis", "worker.store.connection", "worker.store.scripts"}
 SCREENS = {"core": {"numpy", "scipy"}, "schemas": {"msgspec"}}
 IMPURE = {"time", "datetime", "os", "random", "secrets", "uuid", "logging", "subprocess", "socket"}
 
@@ -175,7 +169,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(NO_REDIS))
-def test_pipeline_settings_and_keys_do_not_import_redis(module: str) -> None:
+def test_pipeline_settings_keys_and_history_do_not_import_redis(module: str) -> None:
     """Neither directly nor through what they import."""
     reached, open_ends = {module}, [module]
     while open_ends:

@@ -12,6 +12,11 @@ PACKAGES: Final = {
     "history": ("pyarrow",),
 }
 
+_DEPLOYED: Final = {
+    extra: f"; for quantum-marketstate, scripts/deploy.sh --with-{extra}"
+    for extra in ("view", "metrics")
+}
+
 
 @contextmanager
 def without_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
@@ -25,6 +30,5 @@ def without_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
         raise ConfigurationError(
             f"{what} needs {missing}, which is not installed: it is in the extra `{extra}`, "
             f"pip install '.[{extra}]' in the checkout, or pip install "
-            f"{' '.join(PACKAGES[extra])}; for quantum-marketstate, scripts/deploy.sh "
-            f"--with-{extra}{instead}"
+            f"{' '.join(PACKAGES[extra])}{_DEPLOYED.get(extra, '')}{instead}"
         ) from None
