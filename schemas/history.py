@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     SCHEMA_VERSION,
     Features,
     MarketStateRecord,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle
 from tests.support.histories import messy_entries, records_in, write_recording
 from tests.support.replaying import (
@@ -21,7 +22,6 @@ from tests.support.replaying import (
 from tests.support.small_workers import small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, published
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 COUNT = 60

@@ -11,11 +11,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet
 
-from core.theta import merged_theta
-from schemas.candle import Candle
-from schemas.history import COLUMNS, METADATA_KEY, About, record_of
-from schemas.market_state import decode_record, encode_record
-from schemas.recording import RecordedEntry, encode_entry, encode_header
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.history import COLUMNS, METADATA_KEY, About, record_of
+from marketstate.schemas.market_state import decode_record, encode_record
+from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
 from tests.support.candles import FORMS, made_candles
 from tests.support.replaying import SMALL
 

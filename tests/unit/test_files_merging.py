@@ -8,12 +8,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketstate.worker.files.candles.file import read_file
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.merging import FEW, merged
 from tests.support.candles import candle, made_candles
 from tests.support.replaying import binance_row
-from worker.files.candles.file import read_file
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.files.merging import FEW, merged
 
 Item = tuple[int, int, int]
 """Its key, its file, its place there."""

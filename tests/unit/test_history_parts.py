@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from marketstate.worker.commands.history import unit
+from marketstate.worker.commands.history.grouping import grouped
+from marketstate.worker.commands.history.job import Job, Run
+from marketstate.worker.commands.history.parts import Group, Part
+from marketstate.worker.commands.history.rows import ROW
+from marketstate.worker.commands.history.unit import work
+from marketstate.worker.files.candles.said import NOTHING
 from tests.support.feeding import small_settings
 from tests.support.histories import messy_entries, write_recording
-from worker.commands.history import unit
-from worker.commands.history.grouping import grouped
-from worker.commands.history.job import Job, Run
-from worker.commands.history.parts import Group, Part
-from worker.commands.history.rows import ROW
-from worker.commands.history.unit import work
-from worker.files.candles.said import NOTHING
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 ENTRIES = messy_entries(SYMBOLS, 50)
@@ -110,7 +110,7 @@ def test_rows_that_came_after_the_last_checkpoint_are_cut_off(tmp_path: Path) ->
 def test_rows_are_sorted_on_disk_by_interval_and_symbol_and_stay_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.commands.history.grouping.ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("marketstate.worker.commands.history.grouping.ROWS_AT_ONCE", 64)
     rng = np.random.RandomState(7)
     rows = np.zeros(1_000, ROW)
     rows["symbol"], rows["interval"] = rng.randint(0, 9, 1_000), rng.randint(0, 3, 1_000)

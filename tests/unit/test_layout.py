@@ -32,10 +32,17 @@ STANDS_ON = {
     "engine": {"store"},
     "commands": {"store", "engine", "files", "local"},
 }
-NO_REDIS = {"worker.engine.pipeline", "worker.settings", "worker.keys"} | {
-    "worker.commands.history.command"
+NO_REDIS = {
+    "marketstate.worker.engine.pipeline",
+    "marketstate.worker.settings",
+    "marketstate.worker.keys",
+    "marketstate.worker.commands.history.command",
 }
-TALKS_TO_REDIS = {"redis", "worker.store.connection", "worker.store.scripts"}
+TALKS_TO_REDIS = {
+    "redis",
+    "marketstate.worker.store.connection",
+    "marketstate.worker.store.scripts",
+}
 SCREENS = {"core": {"numpy", "scipy"}, "schemas": {"msgspec"}}
 IMPURE = {"time", "datetime", "os", "random", "secrets", "uuid", "logging", "subprocess", "socket"}
 

@@ -3,14 +3,14 @@
 import argparse
 import sys
 
-from worker import log
-from worker.commands.standard_error import StandardError
-from worker.engine import loop, partitions
-from worker.engine.collector import spare_the_collector
-from worker.engine.systemd import SystemdNotifier
-from worker.errors import WorkerError
-from worker.settings import service_manager, settings_from, under_journal
-from worker.stop import Stop
+from marketstate.worker import log
+from marketstate.worker.commands.standard_error import StandardError
+from marketstate.worker.engine import loop, partitions
+from marketstate.worker.engine.collector import spare_the_collector
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.settings import service_manager, settings_from, under_journal
+from marketstate.worker.stop import Stop
 
 
 def add_options(_parser: argparse.ArgumentParser) -> None:

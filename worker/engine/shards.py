@@ -220,11 +220,11 @@ class Shards:
         """
         now_s = time.monotonic()
         self._count_symbols = True
-        for symbol, change in changes.symbols.items():
-            symbols = self._held[change.shard].symbols
+        for shard, symbol, known in changes.memories(committed_ms):
+            symbols = self._held[shard].symbols
             if symbol not in symbols:
                 self._symbols_of_group += 1
-            symbols[symbol] = change.moved(committed_ms)
+            symbols[symbol] = known
         for shard, symbol in changes.passed_over:
             self._held[shard].symbols[symbol].seen_s = now_s
         for shard, names in changes.retired.items():

@@ -13,21 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from schemas.times import LATEST_MS, time_ms
-from worker.commands.durations import precise_duration
-from worker.commands.history.folder import Folder, folder_of, plan_of
-from worker.commands.history.job import Job
-from worker.commands.history.planning import planned
-from worker.commands.history.processes import work_on
-from worker.commands.history.told import Told
-from worker.commands.history.whole import Block, Whole
-from worker.commands.history.writing import FORMATS, writer_for
-from worker.commands.options import add_candle_files, an_interval, count
-from worker.commands.progress_bar import ProgressBar
-from worker.errors import ConfigurationError, WorkerError
-from worker.files.opening import count_lines
-from worker.files.piped import is_nameless, readable_path
-from worker.stop import Stop
+from marketstate.schemas.times import LATEST_MS, time_ms
+from marketstate.worker.commands.durations import precise_duration
+from marketstate.worker.commands.history.folder import Folder, folder_of, plan_of
+from marketstate.worker.commands.history.job import Job
+from marketstate.worker.commands.history.planning import planned
+from marketstate.worker.commands.history.processes import work_on
+from marketstate.worker.commands.history.told import Told
+from marketstate.worker.commands.history.whole import Block, Whole
+from marketstate.worker.commands.history.writing import FORMATS, writer_for
+from marketstate.worker.commands.options import add_candle_files, an_interval, count
+from marketstate.worker.commands.progress_bar import ProgressBar
+from marketstate.worker.errors import ConfigurationError, WorkerError
+from marketstate.worker.files.opening import count_lines
+from marketstate.worker.files.piped import is_nameless, readable_path
+from marketstate.worker.stop import Stop
 
 _LISTED: Final = 10
 

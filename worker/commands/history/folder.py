@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from worker.commands.history.job import Job
-from worker.errors import ConfigurationError, FileUnusable
+from marketstate.worker.commands.history.job import Job
+from marketstate.worker.errors import ConfigurationError, FileUnusable
 
 SUFFIX: Final = ".parts"
 _PLAN: Final = "plan.json"

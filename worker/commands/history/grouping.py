@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.commands.history.parts import Group
-from worker.commands.history.rows import ROW, Rows
+from marketstate.worker.commands.history.parts import Group
+from marketstate.worker.commands.history.rows import ROW, Rows
 
 ROWS_AT_ONCE: Final = 65_536
 

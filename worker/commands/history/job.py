@@ -7,11 +7,11 @@ share of the symbols. A job goes to other processes as it is.
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.commands.replay.sources import Sources
-from worker.files.candles.said import Said
-from worker.files.findings import Findings
-from worker.keys import shard_of
-from worker.settings import Settings
+from marketstate.worker.commands.replay.sources import Sources
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.keys import shard_of
+from marketstate.worker.settings import Settings
 
 
 class Run(NamedTuple):

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from schemas.history import COLUMNS, record_of
-from schemas.market_state import encode_record
-from worker.commands.history.job import Job
-from worker.commands.history.rows import as_dicts
-from worker.commands.history.whole import Block
+from marketstate.schemas.history import COLUMNS, record_of
+from marketstate.schemas.market_state import encode_record
+from marketstate.worker.commands.history.job import Job
+from marketstate.worker.commands.history.rows import as_dicts
+from marketstate.worker.commands.history.whole import Block
 
 # Higher levels take several times longer and save little.
 _LEVEL: Final = 6

@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from worker.commands.history.rows import ROW
-from worker.errors import FileUnusable
-from worker.files.findings import Plain
+from marketstate.worker.commands.history.rows import ROW
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.findings import Plain
 
 
 class Group(msgspec.Struct, frozen=True):

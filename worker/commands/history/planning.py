@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from worker.commands.history.job import Job, Run
-from worker.commands.options import said
-from worker.errors import ConfigurationError
-from worker.files.candles.names import each_file, is_candle_file
-from worker.files.candles.said import Said
-from worker.files.candles.series import CandleFiles
-from worker.settings import Settings, environment_with, settings_from
+from marketstate.worker.commands.history.job import Job, Run
+from marketstate.worker.commands.options import said
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.names import each_file, is_candle_file
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.settings import Settings, environment_with, settings_from
 
 _EVERY_CLOSE_S: Final = "1"
 _NAMESPACE: Final = "history"

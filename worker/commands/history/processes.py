@@ -12,11 +12,11 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, NamedTuple
 
-from worker.commands.history.job import Job, Unit
-from worker.commands.history.unit import work
-from worker.engine.collector import spare_the_collector, spared_collector
-from worker.errors import WorkerError
-from worker.local.workers import end_with_parent
+from marketstate.worker.commands.history.job import Job, Unit
+from marketstate.worker.commands.history.unit import work
+from marketstate.worker.engine.collector import spare_the_collector, spared_collector
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.local.workers import end_with_parent
 
 LOOK_S: Final = 0.1
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.market_state import MarketStateRecord
-from worker.commands.regime_words import REGIMES
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.regime_words import REGIMES
 
 REASONS: Final = ("interval", "regime_change")
 NUMBERS: Final = (

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from schemas.history import COLUMNS, METADATA_KEY, UNIT_KEY, About, Column
-from worker.commands.history.job import Job
-from worker.commands.history.rows import REASONS
-from worker.commands.history.whole import Block
-from worker.commands.regime_words import REGIMES
+from marketstate.schemas.history import COLUMNS, METADATA_KEY, UNIT_KEY, About, Column
+from marketstate.worker.commands.history.job import Job
+from marketstate.worker.commands.history.rows import REASONS
+from marketstate.worker.commands.history.whole import Block
+from marketstate.worker.commands.regime_words import REGIMES
 
 ROWS_OF_A_GROUP: Final = 131_072
 """Many readers take a group at a time, and pass over those with other symbols or times."""

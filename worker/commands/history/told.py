@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from worker.engine.changes import Changes
-from worker.engine.pipeline import TOO_CLOSE
+from marketstate.worker.engine.changes import Changes
+from marketstate.worker.engine.pipeline import TOO_CLOSE
 
 SHOWN: Final = 5
 _KINDS: Final = {

@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from schemas.candle import Candle
-from schemas.candle_forms import symbol_at_first_sight
-from worker.commands.history.grouping import grouped
-from worker.commands.history.job import Job, Run, Unit
-from worker.commands.history.parts import Part
-from worker.commands.history.rows import packed
-from worker.commands.history.told import OF_CANDLE_FILES, OF_RECORDINGS, Told
-from worker.commands.replay.sources import Recorded
-from worker.engine.changes import Changes, Entry, Memory, Reading
-from worker.engine.mark import parse_mark
-from worker.engine.pipeline import Pipeline
-from worker.engine.reading import Reader
-from worker.errors import ConfigurationError, WorkerError
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.settings import PREFIX
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.candle_forms import symbol_at_first_sight
+from marketstate.worker.commands.history.grouping import grouped
+from marketstate.worker.commands.history.job import Job, Run, Unit
+from marketstate.worker.commands.history.parts import Part
+from marketstate.worker.commands.history.rows import packed
+from marketstate.worker.commands.history.told import OF_CANDLE_FILES, OF_RECORDINGS, Told
+from marketstate.worker.commands.replay.sources import Recorded
+from marketstate.worker.engine.changes import Changes, Entry, Memory, Reading
+from marketstate.worker.engine.mark import parse_mark
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.engine.reading import Reader
+from marketstate.worker.errors import ConfigurationError, WorkerError
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.settings import PREFIX
 
 BATCH: Final = 1_000
 CHECKPOINT_S: Final = 5.0
@@ -57,8 +57,7 @@ class _RunOfUnit:
 
     def advance(self, readings: list[Reading]) -> Changes:
         changes = self._pipeline.advance(readings, self._of, {})
-        for symbol, change in changes.symbols.items():
-            self.memory[symbol] = change.moved()
+        self.memory.update((symbol, known) for _, symbol, known in changes.memories())
         self.counters.update(changes.counters)
         return changes
 

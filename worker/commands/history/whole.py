@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from worker.commands.history.job import Job
-from worker.commands.history.parts import Part
-from worker.commands.history.rows import ROW, Rows
+from marketstate.worker.commands.history.job import Job
+from marketstate.worker.commands.history.parts import Part
+from marketstate.worker.commands.history.rows import ROW, Rows
 
 ROWS_AT_ONCE: Final = 32_768
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.history import About, ThetaUsed
-from worker.commands.extras import without_extra
-from worker.commands.history.job import Job
-from worker.commands.history.lines import write_csv, write_json_lines
-from worker.commands.history.whole import Block
-from worker.errors import ConfigurationError
+from marketstate.schemas.history import About, ThetaUsed
+from marketstate.worker.commands.extras import without_extra
+from marketstate.worker.commands.history.job import Job
+from marketstate.worker.commands.history.lines import write_csv, write_json_lines
+from marketstate.worker.commands.history.whole import Block
+from marketstate.worker.errors import ConfigurationError
 
 _TABLES: Final = (".parquet", ".arrow")
 FORMATS: Final = (*_TABLES, ".csv.gz", ".jsonl.gz")
@@ -42,7 +42,7 @@ def _write_table(
     kind: str, path: Path, job: Job, symbols: list[str], blocks: Iterable[Block]
 ) -> None:
     # Only now: while others calculate, its memory is better left to them.
-    from worker.commands.history import tables  # noqa: PLC0415
+    from marketstate.worker.commands.history import tables  # noqa: PLC0415
 
     write = tables.write_parquet if kind == ".parquet" else tables.write_arrow
     write(path, _about(job), tables.texts_of(job, symbols), blocks)

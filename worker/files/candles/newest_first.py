@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from worker.files.candles.table import Row
+from marketstate.worker.files.candles.table import Row
 
 ROWS_AT_ONCE: Final = 1_000
 
