@@ -1,7 +1,6 @@
 """The command line of `marketstate history`: what is refused, and what is said."""
 
 import gzip
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,17 +152,3 @@ def test_more_symbols_than_a_group_would_have_are_refused(
     recording = write_recording(tmp_path / "a.jsonl.gz", messy_entries(SYMBOLS, COUNT))
     code, said = history(capsys, recording, "--out", tmp_path / "a.parquet")
     assert (code, "more than 2 symbols" in said) == (2, True), said
-
-
-def test_a_pipe_is_read_by_one_process(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_csv(tmp_path, "AAAUSDT", made_candles(("AAAUSDT",), COUNT))
-    with path.open("rb") as file:
-        descriptor = f"/proc/self/fd/{file.fileno()}"
-        monkeypatch.setattr(sys, "stdin", file)
-        options = ("--symbol", "AAAUSDT", "--candle-interval", "1m")
-        for name, source in {"one": path, "two": descriptor}.items():
-            code, said = history(capsys, source, *options, "--out", tmp_path / f"{name}.parquet")
-            assert code == 0, said
-    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
