@@ -162,6 +162,19 @@ def test_from_is_a_group_whose_windows_were_warm(
     assert records_in(out) == expected
 
 
+def test_from_leaves_out_the_states_of_candle_files_that_are_earlier(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, COUNT)
+    at_ms = candle(SYMBOLS[0], COUNT - 12, 1.0).close_time
+    all_of_them, _ = history(server, tmp_path, "all.parquet", folder, "--every-close")
+    options = (folder, "--every-close", "--from", at_ms)
+    later, _ = history(server, tmp_path, "later.parquet", *options)
+    assert records_in(later) == {
+        symbol: records[-12:] for symbol, records in records_in(all_of_them).items()
+    }
+
+
 def test_to_ends_where_the_candles_would(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
