@@ -44,8 +44,8 @@ def history(quick: bool) -> list[Row]:
     compares with that of the calculation. The start of Python is left out.
     """
     closes, turns = (300, 1) if quick else (CLOSES, TURNS)
-    with tempfile.TemporaryDirectory() as name, EmbeddedRedis() as server:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary, EmbeddedRedis() as server:
+        folder = Path(temporary)
         files, few = _written(folder / "files", closes), _written(folder / "few", NEEDED)
         commands: dict[str, Callable[[Path], list[object]]] = {
             f"history, {n} processes": partial(_history, folder, n) for n in (1, 2)

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import redis
 
+from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
 from marketstate.worker.local.redis_server import EmbeddedRedis
-from tests.support.candles import candle
-from tests.support.histories import messy_entries, records_in, write_recording
+from tests.fault.fuzz.entries import odd_entry
+from tests.support.candles import MINUTE_MS, START_MS, as_envelope, candle
+from tests.support.histories import messy_entries, records_in, strings_of, write_recording
 from tests.support.replaying import (
     SMALL,
     SYMBOLS,
@@ -100,6 +103,45 @@ def test_a_recording_gives_what_a_group_publishes_also_where_it_is_no_candle_lat
     assert b'"missing":2' in every
 
 
+def test_entries_of_every_kind_right_or_wrong_end_as_in_a_group(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2, G5: drawn by the generator of `scripts/fuzz`, between candles of its symbols."""
+    rng = Random(11)
+    entries = [
+        RecordedEntry(f"{START_MS + MINUTE_MS * (minute + 1)}-{i}", strings)
+        for minute in range(90)
+        for i, strings in enumerate(
+            [odd_entry(rng, minute) for _ in range(20)]
+            + [
+                strings_of(as_envelope(candle(symbol, minute, 100 + rng.random())))
+                for symbol in (*SYMBOLS, "BTCUSDT")
+            ]
+        )
+    ]
+    path = tmp_path / "odd.jsonl"
+    lines = [encode_header("s"), *map(encode_entry, entries)]
+    path.write_bytes(b"".join(lines))
+    feeding = ("replay", path, "--namespace", "odd", "--workers", 1, "--keep-ids")
+    code, log = run(server, tmp_path, *feeding, "--skip-bad", **EVERY_CLOSE)
+    assert code == 0, log
+    expected, counted = states_of(client, "odd"), counts_in(log, "the group so far: ")
+    assert sum(map(len, expected.values())) > 200
+    assert int(counted["dead"]) > 200
+    for processes in (1, 3):
+        out = f"{processes}.jsonl.gz"
+        options = (path, "--skip-bad", "--processes", processes)
+        found, log = history(server, tmp_path, out, *options, **EVERY_CLOSE)
+        assert records_in(found) == expected
+        assert counts_in(log, "theta theta: ") == counted
+
+
+def counts_in(log: str, start: str) -> dict[str, str]:
+    (line,) = [each for each in log.splitlines() if each.startswith(start)]
+    counts = [each.rsplit(" ", 1) for each in line.removeprefix(start).split(", ")]
+    return {name: number for name, number in counts}  # noqa: C416, mypy needs the pairs
+
+
 def test_what_became_of_the_candles_is_counted_as_by_a_group(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
@@ -107,14 +149,12 @@ def test_what_became_of_the_candles_is_counted_as_by_a_group(
     path = write_recording(tmp_path / "a.jsonl.gz", messy_entries(SYMBOLS, COUNT))
     feeding = ("replay", path, "--namespace", "counted", "--workers", "1")
     code, log = run(server, tmp_path, *feeding)
-    (line,) = [each for each in log.splitlines() if each.startswith("the group so far: ")]
-    expected = sorted(line.removeprefix("the group so far: ").split(", "))
     assert code == 0
+    expected = counts_in(log, "the group so far: ")
     for processes in (1, 3):
         out = f"{processes}.parquet"
         _, log = history(server, tmp_path, out, path, "--processes", processes)
-        (line,) = [each for each in log.splitlines() if each.startswith("theta theta: ")]
-        assert sorted(line.removeprefix("theta theta: ").split(", ")) == expected
+        assert counts_in(log, "theta theta: ") == expected
 
 
 def test_each_theta_gives_what_a_group_with_it_publishes(

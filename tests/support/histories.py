@@ -74,16 +74,17 @@ def write_recording(
     """Each entry is written at its time in ms; the bad line comes in the middle."""
     lines = [encode_header("quantum:stream:market.klines")]
     for number, (time_ms, fields) in enumerate(entries):
-        strings = [
-            part.encode() if isinstance(part, str) else part
-            for pair in fields.items()
-            for part in pair
-        ]
-        lines.append(encode_entry(RecordedEntry(f"{time_ms}-{number}", strings)))
+        lines.append(encode_entry(RecordedEntry(f"{time_ms}-{number}", strings_of(fields))))
     if bad_line:
         lines.insert(len(lines) // 2, bad_line.encode() + b"\n")
     path.write_bytes(gzip.compress(b"".join(lines)))
     return path
+
+
+def strings_of(fields: dict[str, Any]) -> list[bytes]:
+    """Name, value, name, value ..."""
+    parts = (part for pair in fields.items() for part in pair)
+    return [part.encode() if isinstance(part, str) else part for part in parts]
 
 
 def messy_entries(symbols: tuple[str, ...], count: int) -> list[tuple[int, dict[str, Any]]]:

@@ -30,6 +30,7 @@ from marketstate.worker.files.piped import is_nameless, readable_path
 from marketstate.worker.stop import Stop
 
 _LISTED: Final = 10
+MOST_PROCESSES: Final = 256
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +95,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--processes",
-        type=count,
-        default=len(os.sched_getaffinity(0)),
+        type=_processes,
+        default=min(MOST_PROCESSES, len(os.sched_getaffinity(0))),
         metavar="N",
         help="calculate in N processes; the file is the same; default: one for each processor",
     )
@@ -123,13 +124,14 @@ def command(options: argparse.Namespace) -> int:
         job = job._replace(shares=folder.shares)
         for line in _files_in_words(job):
             _tell(line)
-        if not _calculate(job, _processes(options.processes, job), stop):
-            _tell("stopped by a signal; --resume continues from here")
-            return 130
+        if not _calculate(job, _possible(options.processes, job), stop):
+            return _stopped()
         whole = Whole(job)
         new = folder.path / "whole"
         try:
-            writer(new, job, whole.symbols, _shown(whole))
+            writer(new, job, whole.symbols, _shown(whole, stop))
+        except _Stopped:
+            return _stopped()
         except OSError as error:
             raise WorkerError(
                 f"cannot write {new}: {error.strerror}; --resume continues from here"
@@ -162,15 +164,27 @@ def _calculate(job: Job, processes: int, stop: Stop) -> bool:
         progress.end()
 
 
-def _processes(asked: int, job: Job) -> int:
+def _possible(processes: int, job: Job) -> int:
     """What comes through a pipe is there for one process alone."""
-    return 1 if any(is_nameless(path) or not path.is_file() for path in job.paths) else asked
+    return 1 if any(is_nameless(path) or not path.is_file() for path in job.paths) else processes
 
 
-def _shown(whole: Whole) -> Iterator[Block]:
-    """The rows, with a progress bar."""
+class _Stopped(Exception):
+    """By a signal, while the file was written."""
+
+
+def _stopped() -> int:
+    _tell("stopped by a signal; --resume continues from here")
+    return 130
+
+
+def _shown(whole: Whole, stop: Stop) -> Iterator[Block]:
+    """The rows, with a progress bar. Raises _Stopped."""
     progress, done = ProgressBar(whole.rows, "states written"), 0
     for block in whole.blocks():
+        if stop.requested:
+            progress.end()
+            raise _Stopped
         yield block
         done += len(block.rows)
         progress.show(done)
@@ -206,6 +220,13 @@ def _report(job: Job, whole: Whole) -> Iterator[str]:
 
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _processes(text: str) -> int:
+    number = count(text)
+    if number > MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_PROCESSES} processes")
+    return number
 
 
 def _moment(text: str) -> int:
