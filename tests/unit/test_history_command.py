@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from marketstate.schemas.partitions import partition_of
+from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
 from marketstate.worker.cli import main
-from tests.support.candles import MINUTE_MS, made_candles
-from tests.support.histories import messy_entries, read_table, write_recording
+from tests.support.candles import MINUTE_MS, as_envelope, made_candles
+from tests.support.histories import messy_entries, read_table, strings_of, write_recording
 from tests.support.replaying import SYMBOLS, candle_folder, small, write_csv
 
 COUNT = 30
@@ -152,3 +154,25 @@ def test_more_symbols_than_a_group_would_have_are_refused(
     recording = write_recording(tmp_path / "a.jsonl.gz", messy_entries(SYMBOLS, COUNT))
     code, said = history(capsys, recording, "--out", tmp_path / "a.parquet")
     assert (code, "more than 2 symbols" in said) == (2, True), said
+
+
+def test_an_entry_of_another_partition_is_a_dead_letter_as_in_its_group(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candles = made_candles(("BTCUSDT",), COUNT)
+    right = partition_of("BTCUSDT", 2)
+    lines = [encode_header("quantum:stream:market.klines", 2)]
+    for i, one in enumerate(candles):
+        partition = right if i < COUNT - 3 else 1 - right
+        fields = strings_of(as_envelope(one))
+        lines.append(encode_entry(RecordedEntry(f"{one.close_time}-0", fields, partition)))
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(lines))
+    for partitions, dead in {"2": ", dead 3, ", "3": ", ", "": ", "}.items():
+        monkeypatch.setenv("MARKETSTATE_PARTITIONS", partitions)
+        out = tmp_path / f"{partitions or 0}.parquet"
+        code, said = history(capsys, path, "--out", out)
+        applied = COUNT - 3 * (dead != ", ")
+        assert code == 0
+        assert f"theta theta: applied {applied}{dead}emitted {applied - 8}\n" in said
+        assert ("belongs to partition" in said) == (dead != ", ")
