@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from schemas.delivery import Delivery
-from schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
-from schemas.market_state import MarketStateRecord
-from schemas.reader import HashClient
-from schemas.steps import Ask, Wait
+from marketstate.schemas.delivery import Delivery
+from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.reader import HashClient
+from marketstate.schemas.steps import Ask, Wait
 
 
 async def latest_state(

@@ -7,17 +7,17 @@ alone, see `schemas/steps.py`.
 from collections.abc import Generator, Mapping
 from typing import Any, Final, Protocol
 
-from schemas.group_streams import GroupStreams, text_of
-from schemas.latest import OnUnknown
-from schemas.market_state import (
+from marketstate.schemas.group_streams import GroupStreams, text_of
+from marketstate.schemas.latest import OnUnknown
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     UnknownSchema,
     decode_market_state,
 )
-from schemas.partitions import partition_key
-from schemas.passing import passes
-from schemas.steps import Ask, Steps, Wait
+from marketstate.schemas.partitions import partition_key
+from marketstate.schemas.passing import passes
+from marketstate.schemas.steps import Ask, Steps, Wait
 
 OUTPUT_STREAM: Final = "quantum:stream:marketstate"
 

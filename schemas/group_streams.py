@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from schemas.steps import Steps, T, Wait, ask
+from marketstate.schemas.steps import Steps, T, Wait, ask
 
 POLL_S: Final = 0.2
 RETRY_S: Final = 0.5

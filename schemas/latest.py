@@ -6,14 +6,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     decode_record,
     own_record,
     record_key,
 )
-from schemas.partitions import partition_of, partition_prefix
+from marketstate.schemas.partitions import partition_of, partition_prefix
 
 OUTPUT_PREFIX: Final = "quantum:marketstate:"
 

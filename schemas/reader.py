@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from schemas.delivery import OUTPUT_STREAM, Delivery
-from schemas.interval import interval_ms, state_step_ms
-from schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
-from schemas.market_state import MarketStateRecord
-from schemas.steps import Ask, Wait
+from marketstate.schemas.delivery import OUTPUT_STREAM, Delivery
+from marketstate.schemas.interval import interval_ms, state_step_ms
+from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.steps import Ask, Wait
 
 __all__ = [
     "OUTPUT_PREFIX",

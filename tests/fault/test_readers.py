@@ -15,18 +15,16 @@ from typing import Any
 import msgspec
 import pytest
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
-from schemas.market_state import encode_record, stream_fields
-from schemas.partitions import partition_key
-from schemas.reader import OUTPUT_STREAM
+from marketstate.schemas.market_state import encode_record, stream_fields
+from marketstate.schemas.partitions import partition_key
+from marketstate.schemas.reader import OUTPUT_STREAM
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.cluster_nodes import is_well
 from tests.support.readers import KINDS, RunningReader
 from tests.support.records import make_record
 from tests.support.redis_cluster import LocalCluster
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 TIME_OUT_S = 0.3
 BLOCK_MS = 60_000
@@ -64,25 +62,27 @@ def durable_server(any_server_binary: Path) -> Iterator[EmbeddedRedis]:
         yield server
 
 
-def kill_and_restart(server: EmbeddedRedis, _client: redis.Redis) -> None:
+def kill_and_restart(server: EmbeddedRedis) -> None:
     server.kill()
     time.sleep(0.05)
     server.start()
 
 
-def pause_beyond_the_time_out(server: EmbeddedRedis, _client: redis.Redis) -> None:
+def pause_beyond_the_time_out(server: EmbeddedRedis) -> None:
     os.kill(server.pid, signal.SIGSTOP)
     time.sleep(3 * TIME_OUT_S)
     os.kill(server.pid, signal.SIGCONT)
 
 
-def cut_connections(_server: EmbeddedRedis, client: redis.Redis) -> None:
-    client.client_kill_filter(_type="normal", skipme=True)
+def cut_connections(server: EmbeddedRedis) -> None:
+    with server.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
 
 
-def lose_the_group(_server: EmbeddedRedis, client: redis.Redis) -> None:
-    for kind in KINDS:
-        client.xgroup_destroy(OUTPUT_STREAM, kind)
+def lose_the_group(server: EmbeddedRedis) -> None:
+    with server.client() as client:
+        for kind in KINDS:
+            client.xgroup_destroy(OUTPUT_STREAM, kind)
 
 
 FAULTS = (kill_and_restart, cut_connections, pause_beyond_the_time_out, lose_the_group)
@@ -93,23 +93,25 @@ def test_readers_leave_nothing_out_whatever_happens_to_redis(
 ) -> None:
     """In order, and a state comes twice only if its acknowledgement was lost."""
     server, stopping, total = durable_server, threading.Event(), 0
-    patient = Retry(ConstantBackoff(0.02), 500)
 
     def publish() -> None:
         nonlocal total
-        with at(server, retry=patient)(redis) as client:
+        with at(server)(redis) as client:
             while not stopping.is_set():
-                add(client, total)
+                try:
+                    add(client, total)
+                except (redis.ConnectionError, redis.TimeoutError):
+                    continue
                 total += 1
+                stopping.wait(0.001)
 
     publisher = threading.Thread(target=publish)
     readers = [RunningReader(kind, at(server), **options(group=kind, count=7)) for kind in KINDS]
-    with readers[0], readers[1], server.client() as client:
-        client.set_retry(patient)
+    with readers[0], readers[1]:
         publisher.start()
         for fault in FAULTS * 2:
             before = [len(each.found) for each in readers]
-            fault(server, client)
+            fault(server)
             for each, had in zip(readers, before, strict=True):
                 each.wait_until_found(had + 20)
         stopping.set()

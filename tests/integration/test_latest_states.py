@@ -8,22 +8,22 @@ import pytest
 import redis
 from redis import asyncio as aio
 
-from schemas import aio as readers_of_asyncio
-from schemas import reader as readers
-from schemas.latest import Latest
-from schemas.market_state import (
+from marketstate.schemas import aio as readers_of_asyncio
+from marketstate.schemas import reader as readers
+from marketstate.schemas.latest import Latest
+from marketstate.schemas.market_state import (
     UnknownRecord,
     UnknownSchema,
     encode_record,
     hash_fields,
     record_key,
 )
-from schemas.partitions import partition_of, partition_prefix
-from schemas.reader import OUTPUT_PREFIX
+from marketstate.schemas.partitions import partition_of, partition_prefix
+from marketstate.schemas.reader import OUTPUT_PREFIX
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.readers import KINDS
 from tests.support.records import make_record, publish
 from tests.support.redis_cluster import LocalCluster
-from worker.local.redis_server import EmbeddedRedis
 
 PARTITIONS = 16
 

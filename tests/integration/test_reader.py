@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     UnknownSchema,
@@ -19,13 +19,19 @@ from schemas.market_state import (
     record_key,
     stream_fields,
 )
-from schemas.partitions import partition_key, partition_of, partition_prefix
-from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
+from marketstate.schemas.partitions import partition_key, partition_of, partition_prefix
+from marketstate.schemas.reader import (
+    OUTPUT_PREFIX,
+    OUTPUT_STREAM,
+    StateReader,
+    is_stale,
+    latest_state,
+)
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
 from tests.support.processes import PATIENCE_S
 from tests.support.records import make_record, publish
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
 
 PASSING = (redis.ConnectionError, redis.TimeoutError)
 MINUTE_MS = 60_000
@@ -202,7 +208,7 @@ class Breaking(redis.Redis):
 def test_lost_replies_lose_no_state_and_change_no_order(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("schemas.group_streams.RETRY_S", 0.001)
+    monkeypatch.setattr("marketstate.schemas.group_streams.RETRY_S", 0.001)
     publish_numbers(client, 50)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
         found = numbers(reader_of(breaking, passing=PASSING, count=7), 50)

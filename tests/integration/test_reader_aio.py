@@ -10,12 +10,12 @@ import pytest
 import redis
 from redis import asyncio as aio
 
-from schemas.aio import StateReader
-from schemas.market_state import UnknownRecord
-from schemas.reader import OUTPUT_STREAM
+from marketstate.schemas.aio import StateReader
+from marketstate.schemas.market_state import UnknownRecord
+from marketstate.schemas.reader import OUTPUT_STREAM
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.processes import PATIENCE_S
 from tests.support.records import make_record, publish
-from worker.local.redis_server import EmbeddedRedis
 
 
 def publish_numbers(client: redis.Redis, *numbers: int) -> None:

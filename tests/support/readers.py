@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 import redis
 from redis import asyncio as aio
 
-from schemas.aio import StateReader as AioStateReader
-from schemas.market_state import MarketStateRecord
-from schemas.reader import StateReader
+from marketstate.schemas.aio import StateReader as AioStateReader
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.reader import StateReader
 from tests.support.processes import PATIENCE_S
 from tests.support.worker_process import wait_until
 

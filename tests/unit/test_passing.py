@@ -5,7 +5,7 @@ import socket
 import pytest
 from redis import exceptions
 
-from schemas.passing import passes
+from marketstate.schemas.passing import passes
 
 
 @pytest.mark.parametrize(
