@@ -133,6 +133,8 @@ def test_a_state_that_expires_while_it_is_read_is_none() -> None:
 
 @BOTH
 @pytest.mark.one_redis_version
+# redis-py 6 warns of what it does itself.
+@pytest.mark.filterwarnings("ignore:.*'cluster_error_retry_attempts':DeprecationWarning")
 def test_of_partitions_each_symbol_is_found_in_its_own_also_on_a_cluster(
     kind: str, cluster: LocalCluster, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
