@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from redis import asyncio as aio
 
 from marketstate.schemas.market_state import (
     MarketStateRecord,
@@ -190,6 +191,33 @@ def test_a_reader_waits_for_a_missing_stream_and_stops_when_told(
     reader.stop()
     thread.join()
     assert list(reader) == []
+
+
+class NotesBlock:
+    """Has the pool of a client, and notes how long a read would wait."""
+
+    def __init__(self, client: Any) -> None:
+        self.connection_pool = client.connection_pool
+
+    def xreadgroup(self, *_: Any, block: int | None, **__: Any) -> Any:
+        if block:
+            raise StopAsyncIteration(block)
+        return []
+
+
+@pytest.mark.parametrize("options", [{}, {"socket_timeout": 0.3}, {"socket_timeout": None}])
+@pytest.mark.parametrize("module", [redis, aio])
+@pytest.mark.parametrize("by_url", [False, True])
+def test_no_read_waits_longer_than_half_the_socket_time_out_of_its_client(
+    options: Any, module: Any, by_url: bool
+) -> None:
+    """Also where that is the default of the client's version."""
+    client = module.Redis.from_url("redis://", **options) if by_url else module.Redis(**options)
+    time_out_s = client.connection_pool.make_connection().socket_timeout
+    for block_ms in (100, 60_000):
+        with pytest.raises(StopAsyncIteration) as waits:
+            next(iter(reader_of(NotesBlock(client), block_ms=block_ms)))
+        assert waits.value.args[0] == (min(block_ms, time_out_s * 500) if time_out_s else block_ms)
 
 
 class Breaking(redis.Redis):
