@@ -1,6 +1,6 @@
 "use strict";
 // The panels from top to bottom: name, unit, factor to the unit, share of the height.
-const PANELS = [["close", "", 1, 3], ["sigma", "% per candle", 100, 1],
+const PANELS = [["close", "", 1, 3], ["sigma", "", 100, 1],
   ["mu", "% per candle", 100, 1], ["ts", "|mu| / sigma", 1, 1], ["probability", "%", 100, 1.5]];
 const REGIMES = ["trend", "mr", "chop"], LEFT = 78, RIGHT = 8, BOTTOM = 24, BETWEEN = 13;
 // So few states are marked, each with a dot.
@@ -150,7 +150,8 @@ class Plot {
     let top = BETWEEN;
     for (const [name, unit, factor, share] of PANELS) {
       const bottom = top + free * share / shares;
-      this.panel(name, unit || this.unit, factor, top, bottom, width - RIGHT);
+      const its = name === "sigma" ? `% per ${this.sigma_per}` : unit || this.unit;
+      this.panel(name, its, factor, top, bottom, width - RIGHT);
       top = bottom + BETWEEN;
     }
     this.dates(height - BOTTOM, width);
@@ -179,11 +180,13 @@ class Plot {
     context.clip();
     if (isStack) this.stack(y);
     if (name === "close") this.background(top, bottom);
+    this.gaps(top, bottom);
     context.strokeStyle = colour("faint");
     for (const [value] of marks) context.strokeRect(LEFT, y(value), right, 0);
     context.strokeStyle = colour("ink");
     if (name === "mu") context.strokeRect(LEFT, y(0), right, 0);
     if (!isStack) this.line(this.numbers[name], value => y(value * factor));
+    if (name === "close") this.changes(top);
     context.restore();
     context.strokeStyle = context.fillStyle = colour("ink");
     context.strokeRect(LEFT, top, right - LEFT, bottom - top);
@@ -193,6 +196,32 @@ class Plot {
     context.textAlign = "left";
     context.textBaseline = "top";
     context.fillText(`${name === "close" ? "price" : name} [${unit}]`, LEFT + 5, top + 4);
+  }
+
+  // Where candles are missing, from the state before to the one after; a single one is seen, too.
+  gaps(top, bottom) {
+    const { context, numbers: { missing } } = this;
+    context.fillStyle = colour("lacking");
+    context.globalAlpha = 0.3;
+    for (let i = Math.max(1, this.first); i < this.end; i += 1) {
+      if (!this.isGap(i) && !(missing && missing[i] > missing[i - 1])) continue;
+      const start = this.x(this.places[i - 1]);
+      context.fillRect(start, top, Math.max(2, this.x(this.places[i]) - start), bottom - top);
+    }
+    context.globalAlpha = 1;
+  }
+
+  // A mark at the upper edge wherever the regime changes, in the colour of the new one.
+  changes(top) {
+    const { context } = this;
+    for (let i = Math.max(1, this.first); i < this.end; i += 1) {
+      const name = this.regimes[this.regime[i]], x = this.x(this.places[i]);
+      if (this.regime[i] === this.regime[i - 1]) continue;
+      context.fillStyle = colour(REGIMES.includes(name) ? name : "ink");
+      context.beginPath();
+      for (const [across, down] of [[-5, 0], [5, 0], [0, 9]]) context.lineTo(x + across, top + down);
+      context.fill();
+    }
   }
 
   isGap(i) { return this.places[i] - this.places[i - 1] > 2.5 * this.step; }

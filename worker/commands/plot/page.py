@@ -12,6 +12,7 @@ import msgspec
 
 from marketstate.worker.commands.html_page import html_page, key_of
 from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.plot.marks import changes
 from marketstate.worker.commands.plot.series import DRAWN, Series, quote_currency
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.engine.invented import TITLE
@@ -72,6 +73,11 @@ def _section(number: int, series: Series) -> Iterator[str]:
 
 def _key(series: Series) -> Iterator[str]:
     yield from map(key_of, REGIMES)
+    if len(changes(series.regime)):
+        yield "<span>▼ the regime changes</span>"
+    if len(series.gaps.candles):
+        yield '<span><i style="background: var(--lacking); opacity: 0.3"></i>'
+        yield "gap: candles are missing</span>"
     if series.missing.any():
         yield '<span><i style="background: var(--lacking)"></i>'
         yield "strip: candles missing in the window</span>"
@@ -88,6 +94,7 @@ def _data(series: Series) -> str:
         numbers["missing"] = series.missing.tolist()
     document: dict[str, Any] = {
         "unit": quote_currency(shown(series.symbol)),
+        "sigma_per": series.sigma_per,
         "step": series.step_ms,
         "times": series.times_ms.tolist(),
         "places": series.closed.left_out(series.times_ms).tolist(),
