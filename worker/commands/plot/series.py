@@ -3,7 +3,6 @@
 They are published states, or are calculated here from closes, as a worker would.
 """
 
-import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -32,8 +31,10 @@ NUMBERS: Final = (*DRAWN, *FEATURES)
 
 _QUOTED: Final = re.compile(r"[/_:-]([A-Z]{3,5})\Z|[A-Z0-9]{2}(USDT|USDC|FDUSD|BUSD|TUSD)\Z")
 
-PERIODS: Final = {"candle": None, "hour": 3_600_000, "day": 86_400_000}
-"""What sigma may be for, in ms."""
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+PERIODS: Final = {"candle": None, "hour": HOUR_MS, "day": DAY_MS}
+"""What sigma may be for."""
 
 # Windows that are calculated at a time: 8 MB of prices.
 _AT_A_TIME: Final = 4_096
@@ -67,11 +68,15 @@ class Series(NamedTuple):
         """The time between two candles."""
         return interval_ms(self.interval) or usual_step_ms(self.times_ms)
 
+    def sigma_for(self, ms: int) -> NDArray[np.float64]:
+        """As if moves were independent of each other: variances add up."""
+        scaled: NDArray[np.float64] = self.numbers["sigma"] * (ms / self.candle_ms) ** 0.5
+        return scaled
+
     def with_sigma_per(self, period: str) -> "Series":
-        """With sigma for a `candle`, `hour` or `day`: the variance of returns grows with time."""
-        factor = math.sqrt((PERIODS[period] or self.candle_ms) / self.candle_ms)
-        numbers = self.numbers | {"sigma": self.numbers["sigma"] * factor}
-        return self._replace(numbers=numbers, sigma_per=period)
+        """With sigma for a `candle`, `hour` or `day`."""
+        sigma = self.sigma_for(PERIODS[period] or self.candle_ms)
+        return self._replace(numbers=self.numbers | {"sigma": sigma}, sigma_per=period)
 
     def with_gaps(self) -> "Series":
         """With an empty row in each gap, where lines break."""
