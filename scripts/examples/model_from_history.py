@@ -57,7 +57,9 @@ def main() -> None:
     try:
         history = of_history(options.history, columns=["symbol", *FEATURES])
         weights = fit(history)
-        print("next sigma =", " + ".join(map("{:.4g} {}".format, weights, ("", *FEATURES))))
+        constant, *factors = (f"{weight:.3g}" for weight in weights)
+        terms = (f"{factor} {name}" for factor, name in zip(factors, FEATURES, strict=True))
+        print("next sigma =", " + ".join((constant, *terms)))
         keys = zip(history["symbol"], history.index.as_unit("ms").asi8.tolist(), strict=True)
         known = dict(zip(keys, forecasts(history, weights).tolist(), strict=True))
         with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:

@@ -22,7 +22,7 @@ from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
-_DISPENSABLE: Final = ("recent sigma", "recent", "mu", "sigma", "t/mr/c %", "price", "ts", "held")
+_DISPENSABLE: Final = ("recent sigma", "mu", "recent", "sigma", "t/mr/c %", "price", "ts", "held")
 # The columns that are drawn, and what of a state they show.
 _SPARKLINES: Final = {"recent": "close", "recent sigma": "sigma"}
 _BAR: Final = "trend/mr/chop"
