@@ -141,6 +141,22 @@ def test_a_quiet_stream_ends_no_reader_whose_client_times_out_sooner_than_it_wou
 
 
 @pytest.mark.one_redis_version
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_group_that_is_lost_before_anything_was_read_begins_where_it_began(
+    kind: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    add(client, 0)
+    with RunningReader(kind, at(server), **options(start="$")) as running:
+        wait_until(lambda: client.xinfo_groups(OUTPUT_STREAM), "the group exists")
+        with client.pipeline(transaction=True) as at_once:
+            at_once.xgroup_destroy(OUTPUT_STREAM, "sizing")
+            add(at_once, 1)
+            at_once.execute()
+        running.wait_for("BTCUSDT", 1)
+    assert running.numbers_of("BTCUSDT") == [1]
+
+
+@pytest.mark.one_redis_version
 # A cluster client of redis-py 7 that asks for the nodes once more forgets to close the old ones.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", KINDS)
