@@ -15,7 +15,7 @@ from marketstate.schemas.delivery import Delivery
 from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.schemas.reader import HashClient
-from marketstate.schemas.steps import Ask, Wait
+from marketstate.schemas.steps import Command, Wait
 
 
 async def latest_state(
@@ -57,9 +57,9 @@ class StateReader(Delivery):
             elif isinstance(step, Wait):
                 await asyncio.sleep(step.seconds)
             else:
-                reply, error = await self._ask(step)
+                reply, error = await self._carry_out(step)
 
-    async def _ask(self, step: Ask) -> tuple[Any, Exception | None]:
+    async def _carry_out(self, step: Command) -> tuple[Any, Exception | None]:
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         reply, error = None, None

@@ -17,7 +17,7 @@ from marketstate.schemas.market_state import (
 )
 from marketstate.schemas.partitions import partition_key
 from marketstate.schemas.passing import passes
-from marketstate.schemas.steps import Ask, Steps, Wait
+from marketstate.schemas.steps import Command, Steps, Wait
 
 OUTPUT_STREAM: Final = "quantum:stream:marketstate"
 
@@ -114,7 +114,7 @@ class Delivery:
         """
         self._stopped = True
 
-    def _steps(self) -> Generator[Ask | Wait | MarketStateRecord, Any, None]:
+    def _steps(self) -> Generator[Command | Wait | MarketStateRecord, Any, None]:
         while not self._stopped:
             for stream, entry_id, fields in (yield from self._streams.fetch()):
                 if self._streams.is_owing(stream):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from marketstate.schemas.steps import Steps, T, Wait, ask
+from marketstate.schemas.steps import Steps, T, Wait, command
 
 POLL_S: Final = 0.2
 RETRY_S: Final = 0.5
@@ -82,7 +82,7 @@ class GroupStreams:
     def _read_part(self, part: "_Part", after: str) -> Steps[list[Delivered]]:
         yield from self._settle(part)
         try:
-            reply = yield from ask(
+            reply = yield from command(
                 "xreadgroup",
                 self._group,
                 self._consumer,
@@ -100,17 +100,17 @@ class GroupStreams:
     def _settle(self, part: "_Part") -> Steps[None]:
         if part.owed:
             stream, entry_id = part.owed
-            yield from ask("xack", stream, self._group, entry_id)
+            yield from command("xack", stream, self._group, entry_id)
             part.owed = None
 
     def _create_groups(self, streams: Sequence[str]) -> Steps[None]:
         for stream in streams:
             if self._positions[stream] == "$":
                 # An id: if the group is lost before anything was read, it begins there once more.
-                newest = yield from ask("xrevrange", stream, count=1)
+                newest = yield from command("xrevrange", stream, count=1)
                 self._positions[stream] = text_of(newest[0][0]) if newest else "0"
             try:
-                yield from ask(
+                yield from command(
                     "xgroup_create", stream, self._group, id=self._positions[stream], mkstream=True
                 )
             except Exception as error:

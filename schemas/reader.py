@@ -20,7 +20,7 @@ from marketstate.schemas.delivery import OUTPUT_STREAM, Delivery
 from marketstate.schemas.interval import interval_ms, state_step_ms
 from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.schemas.steps import Ask, Wait
+from marketstate.schemas.steps import Command, Wait
 
 __all__ = [
     "OUTPUT_PREFIX",
@@ -95,9 +95,9 @@ class StateReader(Delivery):
             elif isinstance(step, Wait):
                 time.sleep(step.seconds)
             else:
-                reply, error = self._ask(step)
+                reply, error = self._carry_out(step)
 
-    def _ask(self, step: Ask) -> tuple[Any, Exception | None]:
+    def _carry_out(self, step: Command) -> tuple[Any, Exception | None]:
         try:
             return step.of(self._client), None
         except Exception as error:

@@ -10,24 +10,25 @@ from typing import Any, NamedTuple, TypeVar
 T = TypeVar("T")
 
 
-class Ask(NamedTuple):
-    """A command, as the method of a redis-py client."""
+class Command(NamedTuple):
+    """To Redis: a method of a redis-py client."""
 
-    command: str
+    name: str
     arguments: tuple[Any, ...]
     options: dict[str, Any]
 
     def of(self, client: Any) -> Any:
         """The reply, or of an asynchronous client what can be awaited for it."""
-        return getattr(client, self.command)(*self.arguments, **self.options)
+        return getattr(client, self.name)(*self.arguments, **self.options)
 
 
 class Wait(NamedTuple):
     seconds: float
 
 
-Steps = Generator[Ask | Wait, Any, T]
+Steps = Generator[Command | Wait, Any, T]
 
 
-def ask(command: str, *arguments: Any, **options: Any) -> Steps[Any]:
-    return (yield Ask(command, arguments, options))
+def command(name: str, *arguments: Any, **options: Any) -> Steps[Any]:
+    """Its reply."""
+    return (yield Command(name, arguments, options))

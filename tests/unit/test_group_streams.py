@@ -8,10 +8,10 @@ import pytest
 
 from marketstate.schemas.group_streams import RETRY_S, Delivered, GroupStreams
 from marketstate.schemas.passing import passes
-from marketstate.schemas.steps import Ask, Steps, Wait
+from marketstate.schemas.steps import Command, Steps, Wait
 
 STREAMS = ("a", "b", "c")
-Answer = Callable[[Ask], Any]
+Answer = Callable[[Command], Any]
 
 
 class Clock:
@@ -38,9 +38,9 @@ def streams(*, apart: bool = True) -> GroupStreams:
     )
 
 
-def carry_out(steps: Steps[Any], answer: Answer) -> tuple[Any, list[Ask], list[float]]:
+def carry_out(steps: Steps[Any], answer: Answer) -> tuple[Any, list[Command], list[float]]:
     """What came of it, what was asked, and how long it waited."""
-    asked: list[Ask] = []
+    asked: list[Command] = []
     waited: list[float] = []
     reply: Any = None
     error: Exception | None = None
@@ -60,10 +60,10 @@ def carry_out(steps: Steps[Any], answer: Answer) -> tuple[Any, list[Ask], list[f
             error = raised
 
 
-def stream_of(ask: Ask) -> str:
-    if ask.command == "xack":
-        return str(ask.arguments[0])
-    (stream,) = ask.arguments[2]
+def stream_of(command: Command) -> str:
+    if command.name == "xack":
+        return str(command.arguments[0])
+    (stream,) = command.arguments[2]
     return str(stream)
 
 
@@ -72,8 +72,8 @@ def reading(
 ) -> Answer:
     """Streams that are away take so long to fail; the others have these ids pending."""
 
-    def answer(ask: Ask) -> Any:
-        stream = stream_of(ask)
+    def answer(command: Command) -> Any:
+        stream = stream_of(command)
         if stream in away:
             if clock:
                 clock.now_s += takes_s
@@ -119,7 +119,7 @@ def test_nothing_is_handed_out_of_a_stream_whose_acknowledgement_failed(clock: C
     assert ids(found) == [("b", "5-0")], "a rests"
     clock.now_s += RETRY_S
     found, asked, _ = carry_out(subject.fetch(), reading(a=["2-0"]))
-    assert (asked[0].command, asked[0].arguments) == ("xack", ("a", "sizing", "1-0"))
+    assert (asked[0].name, asked[0].arguments) == ("xack", ("a", "sizing", "1-0"))
     assert ids(found) == [("a", "2-0")]
     assert not subject.is_owing("a")
 
@@ -130,7 +130,7 @@ def test_while_all_are_away_it_waits_for_no_longer_than_a_stop_may_take(
 ) -> None:
     subject = streams(apart=apart)
 
-    def away(_ask: Ask) -> Any:
+    def away(_command: Command) -> Any:
         clock.now_s += 30.0
         raise TimeoutError
 
@@ -146,14 +146,14 @@ def test_an_outage_is_told_once_and_so_is_its_end(
 ) -> None:
     subject = streams(apart=False)
 
-    def away(_ask: Ask) -> Any:
+    def away(_command: Command) -> Any:
         raise ConnectionError("refused")
 
     for _ in range(3):
         carry_out(subject.fetch(), away)
         clock.now_s += RETRY_S
-    carry_out(subject.fetch(), lambda _ask: [])
-    carry_out(subject.fetch(), lambda _ask: [])
+    carry_out(subject.fetch(), lambda _command: [])
+    carry_out(subject.fetch(), lambda _command: [])
     assert [record.getMessage() for record in caplog.records] == [
         "a (and 2 others) is away, and is tried again: refused",
         "a (and 2 others) is back",
@@ -161,7 +161,7 @@ def test_an_outage_is_told_once_and_so_is_its_end(
 
 
 def test_other_errors_are_raised(clock: Clock) -> None:
-    def refuse(_ask: Ask) -> Any:
+    def refuse(_command: Command) -> Any:
         raise ValueError(f"no rights at {clock.now_s}")
 
     with pytest.raises(ValueError, match="no rights"):
