@@ -75,6 +75,21 @@ def test_a_worker_takes_its_share_at_once_and_loads_what_its_candles_need(
     assert windows(worker) == EXPECTED | {symbol: [*EXPECTED[symbol], 1.0] for symbol in MANY[:7]}
 
 
+def test_the_status_counts_the_symbols_that_are_still_to_be_loaded(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worked(server, client).release()
+    damaged = f"{INTERNAL_PREFIX}:window:ETHUSDT"
+    in_place_of(damaged, "SET", damaged, "x")(client)
+    worker = next_small_worker(server)
+    assert worker.heartbeat._status().symbols == 2
+    feed(client, candles_of(("BTCUSDT",), FILLED, FILLED))
+    worker.finish_all()
+    assert worker.heartbeat._status().symbols == 2
+    work_off(worker)
+    assert worker.heartbeat._status().symbols == 1, "the other is set aside"
+
+
 def test_while_a_backlog_waits_nothing_is_loaded_that_it_does_not_need(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
@@ -84,6 +99,29 @@ def test_while_a_backlog_waits_nothing_is_loaded_that_it_does_not_need(
     while worker.work_on_a_batch() and worker.intake.is_full:
         assert [*windows(worker)] == [MANY[0]]
     assert counters(client)["applied"] == 3 * len(MANY) + 6
+
+
+def test_by_the_wall_clock_what_is_due_is_published_while_a_backlog_waits(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Of symbols that have no candle in it, too."""
+    by_the_wall: dict[str, Any] = {"rate_clock": "wall", "publish_interval": 3_600}
+    first = worked(server, client, **by_the_wall)
+    feed(client, candles_of(SYMBOLS, FILLED, FILLED))
+    work_off(first)
+    first.release()
+    assert len(published(client)["ETHUSDT"]) == 1
+    marks = first.keys.marks(shard_of("ETHUSDT", 16))
+    mark: Any = client.hget(marks, "ETHUSDT")
+    close_time, regime, published_ms = mark.decode().split(":")
+    an_hour_ago_ms = int(published_ms) - 3_600_000
+    client.hset(marks, "ETHUSDT", f"{close_time}:{regime}:{an_hour_ago_ms}")
+    worker = next_small_worker(server, batch=1, **by_the_wall)
+    feed(client, candles_of(("BTCUSDT",), FILLED + 1, FILLED + 20))
+    while len(published(client)["ETHUSDT"]) == 1:
+        worker._next_look_s = 0.0
+        worker.work_on_a_batch()
+        assert worker.intake.is_full, "the backlog still waits"
 
 
 @pytest.mark.parametrize("shards", [1, 4])
