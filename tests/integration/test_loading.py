@@ -2,6 +2,7 @@
 there is time.
 """
 
+import time
 from typing import Any
 
 import pytest
@@ -101,29 +102,6 @@ def test_while_a_backlog_waits_nothing_is_loaded_that_it_does_not_need(
     assert counters(client)["applied"] == 3 * len(MANY) + 6
 
 
-def test_by_the_wall_clock_what_is_due_is_published_while_a_backlog_waits(
-    server: EmbeddedRedis, client: redis.Redis
-) -> None:
-    """Of symbols that have no candle in it, too."""
-    by_the_wall: dict[str, Any] = {"rate_clock": "wall", "publish_interval": 3_600}
-    first = worked(server, client, **by_the_wall)
-    feed(client, candles_of(SYMBOLS, FILLED, FILLED))
-    work_off(first)
-    first.release()
-    assert len(published(client)["ETHUSDT"]) == 1
-    marks = first.keys.marks(shard_of("ETHUSDT", 16))
-    mark: Any = client.hget(marks, "ETHUSDT")
-    close_time, regime, published_ms = mark.decode().split(":")
-    an_hour_ago_ms = int(published_ms) - 3_600_000
-    client.hset(marks, "ETHUSDT", f"{close_time}:{regime}:{an_hour_ago_ms}")
-    worker = next_small_worker(server, batch=1, **by_the_wall)
-    feed(client, candles_of(("BTCUSDT",), FILLED + 1, FILLED + 20))
-    while len(published(client)["ETHUSDT"]) == 1:
-        worker._next_look_s = 0.0
-        worker.work_on_a_batch()
-        assert worker.intake.is_full, "the backlog still waits"
-
-
 @pytest.mark.parametrize("shards", [1, 4])
 def test_leases_outlast_a_loading_that_takes_longer(
     shards: int, server: EmbeddedRedis, client: redis.Redis
@@ -150,6 +128,34 @@ def test_leases_outlast_a_loading_that_takes_longer(
     assert windows(worker) == EXPECTED
     assert len(replies) == len(MANY)
     assert int(client.get(f"{INTERNAL_PREFIX}:epoch") or 0) == taken_before + shards
+
+
+def test_a_batch_whose_windows_take_longer_than_a_lease_is_made_smaller(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G4 must not stop progress: each reply takes a tenth of the lease time."""
+    group_with_symbols(server, client, shards=1)
+    worker = next_worker(server, shards=1)
+    feed(client, [candle(symbol, 3, 1.0) for symbol in MANY])
+    loaded: Any = worker.shards._loading._loaded
+    since: Any = time.monotonic
+    lease = worker.keys.lease(0)
+    passed_s = 0.0
+
+    def and_time_passes(*given: Any) -> Any:
+        nonlocal passed_s
+        passed_s += worker.settings.lease_seconds / 10
+        left_ms: Any = client.pttl(lease)
+        client.pexpire(lease, left_ms - worker.settings.lease_ms // 10)
+        return loaded(*given)
+
+    monkeypatch.setattr(time, "monotonic", lambda: since() + passed_s)
+    worker.shards._loading._loaded = and_time_passes  # type: ignore[assignment,method-assign]
+    worker.work_on_a_batch()
+    assert list(worker.shards) == [], "its lease has run out"
+    while worker.work_on_a_batch():
+        assert passed_s < 20 * worker.settings.lease_seconds
+    assert windows(worker) == {symbol: [*closes, 1.0] for symbol, closes in EXPECTED.items()}
 
 
 def give_away(worker: SteppedWorker, client: redis.Redis) -> None:
