@@ -172,6 +172,14 @@ class Shards:
                 yield number, symbol, memory
 
     @property
+    def symbols_held(self) -> int:
+        """How many symbols the held shards have, also those that are still to be loaded."""
+        return sum(
+            len((shard.symbols.keys() | shard.to_load) - shard.aside.keys())
+            for shard in self._held.values()
+        )
+
+    @property
     def seconds_to_keep(self) -> float:
         """Seconds until the leases need attention."""
         return max(0.0, self._next_keep_s - time.monotonic())
