@@ -6,7 +6,12 @@ from typing import Final
 
 from worker.errors import ConfigurationError
 
-PACKAGES: Final = {"view": ("matplotlib", "rich"), "metrics": ("prometheus_client",)}
+PACKAGES: Final = {
+    "view": ("matplotlib", "rich"),
+    "metrics": ("prometheus_client",),
+    "web": ("starlette", "uvicorn", "prometheus_client"),
+}
+_DEPLOYED_WITH: Final = {"view": "--with-view", "metrics": "--with-metrics", "web": "--with-page"}
 
 
 @contextmanager
@@ -22,5 +27,5 @@ def without_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
             f"{what} needs {missing}, which is not installed: it is in the extra `{extra}`, "
             f"pip install '.[{extra}]' in the checkout, or pip install "
             f"{' '.join(PACKAGES[extra])}; for quantum-marketstate, scripts/deploy.sh "
-            f"--with-{extra}{instead}"
+            f"{_DEPLOYED_WITH[extra]}{instead}"
         ) from None

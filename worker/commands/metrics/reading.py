@@ -36,12 +36,29 @@ class Reading(NamedTuple):
     failure: WorkerError | None
     """Why some partitions, or all, could not be read."""
 
+    @property
+    def of_status(self) -> list[Answer[Status]]:
+        return [
+            Answer(one.settings, one.tag, one.found.status if one.found else None, one.trouble)
+            for one in self.answers
+        ]
 
-def read(every: AllPartitions, settings: Settings, *, per_symbol: bool) -> Reading:
+
+def read(
+    every: AllPartitions,
+    settings: Settings,
+    *,
+    per_symbol: bool,
+    most_counted: int = MOST_COUNTED_PERIODICALLY,
+) -> Reading:
     """`every` may be kept from one reading to the next. Whatever cannot be read is in `failure`."""
     read_s = time.time()
     try:
-        answers = every.ask(lambda client, part: _found(client, part, per_symbol=per_symbol))
+        answers = every.ask(
+            lambda client, part: _found(
+                client, part, per_symbol=per_symbol, most_counted=most_counted
+            )
+        )
     except WorkerError as error:
         parts = tagged_parts(settings)
         nothing = [Answer[Found](part, tag, None, str(error)) for part, tag in parts]
@@ -49,8 +66,8 @@ def read(every: AllPartitions, settings: Settings, *, per_symbol: bool) -> Readi
     return Reading(settings, read_s, answers, unread_partitions(answers))
 
 
-def _found(client: Client, settings: Settings, *, per_symbol: bool) -> Found:
-    status = read_status(client, settings, MOST_COUNTED_PERIODICALLY)
+def _found(client: Client, settings: Settings, *, per_symbol: bool, most_counted: int) -> Found:
+    status = read_status(client, settings, most_counted)
     server = client.info("server")
     return Found(
         status,
