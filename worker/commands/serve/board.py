@@ -44,6 +44,12 @@ class _Shown(NamedTuple):
 class Board:
     """Used in the thread of the event loop only."""
 
+    _life: str
+    _number: int
+    _group_changed: int
+    _gone: dict[str, int]
+    _encoded: dict[object, bytes]
+
     def __init__(self, settings: Settings) -> None:
         self._fixed = {
             "schema": SCHEMA,
@@ -106,10 +112,10 @@ class Board:
     def _begin(self) -> None:
         """A new life, of which no page has an event."""
         self._life = secrets.token_hex(4)
-        self._number: int = 0
-        self._group_changed: int = 0
-        self._gone: dict[str, int] = {}
-        self._encoded: dict[object, bytes] = {}
+        self._number = 0
+        self._group_changed = 0
+        self._gone = {}
+        self._encoded = {}
 
     def _take_markets(self, followed: Followed, number: int) -> bool:
         shown = {

@@ -1,4 +1,4 @@
-"""The files of the page, from the package. All are read at the start; no path is looked up later."""
+"""The files of the page, from the package, all read at the start: no path is looked up later."""
 
 import hashlib
 from collections.abc import Iterator
