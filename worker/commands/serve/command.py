@@ -13,13 +13,7 @@ from worker import log
 from worker.commands.extras import without_extra
 from worker.commands.limits import add_limits, limits_of
 from worker.commands.options import add_namespace
-from worker.commands.serve.listening import (
-    DEFAULT,
-    Address,
-    listen_at,
-    listen_in_file,
-    read_address,
-)
+from worker.commands.serve.listening import DEFAULT, Address, listening_at, read_address
 from worker.commands.standard_error import StandardError
 from worker.engine.systemd import SystemdNotifier
 from worker.errors import ConfigurationError, WorkerError
@@ -77,8 +71,7 @@ def command(options: argparse.Namespace) -> int:
         log.configure(settings.log_level, for_journal=under_journal())
         if not options.unix:
             _refuse_beyond_loopback(options.listen, options)
-        listener = listen_in_file(options.unix) if options.unix else listen_at(options.listen)
-        with listener:
+        with listening_at(options.unix or options.listen) as listener:
             serve(
                 settings,
                 listener,
@@ -92,8 +85,6 @@ def command(options: argparse.Namespace) -> int:
         raise
     finally:
         log.repeats.tell(at_once=True)
-        if options.unix:
-            options.unix.unlink(missing_ok=True)
     return 0
 
 

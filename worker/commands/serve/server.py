@@ -89,7 +89,7 @@ async def _look_after(
             notifier.beat(lambda: f"pages {len(site.pages)}, {site.failing or HEALTHY}")
         repeats.tell()
         site.board.say_again()
-        await asyncio.sleep(_LOOK_S if site.has_read else 0.1)
+        await asyncio.sleep(min(_LOOK_S, notifier.longest_wait_s) if site.has_read else 0.1)
     server.should_exit = True
     site.stop()
 
