@@ -174,7 +174,7 @@ release_of_checkout() {
         [ "$metrics" != yes ] || echo metrics
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
-            find pyproject.toml core schemas worker deploy/systemd -type f \
+            find pyproject.toml setup.py src core schemas worker deploy/systemd -type f \
                 -not -name '*.pyc' -not -name '*.so' -print0
             documents
         } | LC_ALL=C sort -zu | xargs -0 sha256sum

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.page_server import Page, PageServer
 from tests.support.records import make_record, publish
 from tests.support.service_manager import Manager
 from tests.support.small_workers import worked
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

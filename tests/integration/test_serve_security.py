@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.serve.app import MOST_PAGES
+from marketstate.worker.commands.serve.connection import MOST_BYTES_OF_REQUEST
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.page_server import Page, PageServer
 from tests.support.processes import MARKETSTATE, environment
 from tests.support.records import make_record, publish
 from tests.support.worker_process import wait_until
-from worker.commands.serve.app import MOST_PAGES
-from worker.commands.serve.connection import MOST_BYTES_OF_REQUEST
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

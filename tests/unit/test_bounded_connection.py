@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import uvicorn
 
+from marketstate.worker.commands.serve import connection
+from marketstate.worker.commands.serve.connection import BoundedConnection
 from tests.support.processes import PATIENCE_S
-from worker.commands.serve import connection
-from worker.commands.serve.connection import BoundedConnection
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SOON_S = 0.2

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from marketstate.worker.commands.palette import FURTHER, LACKING, ON_DARK, REGIMES
 from tests.support.documents import ROOT
-from worker.commands.palette import FURTHER, LACKING, ON_DARK, REGIMES
 
 # What somebody sees who lacks the cones for red (protan) or for green (deutan), from linear RGB:
 # Viénot, Brettel and Mollon 1999.

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from worker.errors import ConfigurationError
+from marketstate.worker.errors import ConfigurationError
 
 DEFAULT: Final = "127.0.0.1:8043"
 

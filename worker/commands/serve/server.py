@@ -11,14 +11,14 @@ from typing import Final
 
 import uvicorn
 
-from worker.commands.limits import Limits
-from worker.commands.serve.app import Site
-from worker.commands.serve.connection import MOST_BYTES_OF_REQUEST, BoundedConnection
-from worker.commands.serve.guard import Guard
-from worker.commands.serve.reader import HEALTHY, Reader
-from worker.engine.systemd import SystemdNotifier
-from worker.log import log, repeats
-from worker.settings import Settings
+from marketstate.worker.commands.limits import Limits
+from marketstate.worker.commands.serve.app import Site
+from marketstate.worker.commands.serve.connection import MOST_BYTES_OF_REQUEST, BoundedConnection
+from marketstate.worker.commands.serve.guard import Guard
+from marketstate.worker.commands.serve.reader import HEALTHY, Reader
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.log import log, repeats
+from marketstate.worker.settings import Settings
 
 # Between two looks at the reader. A page hears of us at least that often.
 _LOOK_S: Final = 4.0
