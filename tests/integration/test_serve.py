@@ -240,6 +240,26 @@ def test_what_a_filling_symbol_an_odd_entry_and_synthetic_prices_look_like(
     assert (market["symbol"], market["synthetic"]) == ("<script>", True)
 
 
+def test_a_market_whose_states_have_left_the_stream_is_shown_by_its_record(
+    server: EmbeddedRedis, client: redis.Redis, page_server: PageServer
+) -> None:
+    """And once, when its entry comes after all."""
+    worker = SteppedWorker(server, "one", lease_seconds=600)
+    worker.keep()
+    feed(client, candles_until_now(258))
+    worker.finish_all()
+    last = latest_state(client, "ETHUSDT")
+    assert last is not None
+    client.delete(worker.keys.output_stream)
+    with PageServer(server.port, page_server.log_path.parent) as served, Page(served) as page:
+        page.next("all")
+        shown = {one["symbol"]: one for one in _changes(page, 2)}
+        assert [one["time_ms"] for one in shown["ETHUSDT"]["states"]] == [last.close_time_ms]
+        publish(client, [last, replace(last, close_time_ms=last.close_time_ms + 60_000)])
+        (change,) = _changes(page, 1)
+    assert [one["time_ms"] - last.close_time_ms for one in change["states"]] == [60_000]
+
+
 def test_the_markets_of_all_partitions_are_shown_also_while_one_is_broken(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
