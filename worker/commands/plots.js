@@ -5,7 +5,7 @@
 // The panels from top to bottom: name, unit, factor to the unit, share of the height.
 const PANELS = [["close", "", 1, 3], ["sigma", "% per candle", 100, 1],
   ["mu", "% per candle", 100, 1], ["ts", "|mu| / sigma", 1, 1], ["probability", "%", 100, 1.5]];
-const REGIMES = ["trend", "mr", "chop"], LEFT = 70, RIGHT = 10, BOTTOM = 24, BETWEEN = 12;
+const REGIMES = ["trend", "mr", "chop"], LEFT = 70, RIGHT = 10, BOTTOM = 24, BETWEEN = 12, TITLE = 24;
 // So few states are marked, each with a dot.
 const FEW = 60, MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNITS = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY,
@@ -65,6 +65,7 @@ export class Plot {
   constructor(canvas, output, buttons, series) {
     Object.assign(this, { canvas, output });
     this.touches = new Map();
+    this.at = null;
     const all = () => this.show(this.places[0], this.places[this.places.length - 1]);
     const zoom = (factor, place) => {
       const [from, to] = this.view, pointed = this.at === null ? -1 : this.places[this.at];
@@ -100,19 +101,12 @@ export class Plot {
     const redraw = () => this.draw();
     new ResizeObserver(redraw).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-    this.replace(series);
-  }
-
-  // By one of another market.
-  replace(series) {
-    Object.assign(this, { missing: undefined }, series);
-    this.at = null;
-    this.view = [this.places[0], this.places[this.places.length - 1]];
-    this.show(...this.view);
+    Object.assign(this, series);
+    all();
     this.tell();
   }
 
-  // By the same one with more states. If the newest was in view, it stays so.
+  // The same series with more states. If the newest was in view, it stays so.
   extend(series) {
     const [from, to] = this.view, first = this.places[0], last = this.places[this.places.length - 1];
     const pointed = this.at === null ? null : this.places[this.at];
@@ -216,9 +210,11 @@ export class Plot {
     let low = Infinity, high = -Infinity;
     for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
     if (name === "sigma" || name === "ts") low = 0;
-    // Above the line there is a place for the name of the panel.
     const room = isStack ? 0 : 0.08 * (high - low) || 0.05 * Math.abs(high) || 1;
-    [low, high] = [(low - (low === 0 ? 0 : room)) * factor, (high + 4 * room) * factor];
+    if (low !== 0) low -= room;
+    // Above the line there is a place for the name of the panel.
+    if (!isStack) high += (high - low) * TITLE / Math.max(TITLE, bottom - top - TITLE);
+    [low, high] = [low * factor, high * factor];
     const marks = ticks(low, high, Math.max(2, (bottom - top) / 28));
     const y = value => bottom - (value - low) / (high - low) * (bottom - top);
     context.save();
@@ -282,7 +278,7 @@ export class Plot {
 
   background(top, bottom) {
     const { context } = this;
-    const fills = this.regimes.map(name => REGIMES.includes(name) && hatched(context, name, 0.18, 0.4));
+    const fills = this.regimes.map(name => REGIMES.includes(name) && hatched(context, name, name === "chop" ? 0.08 : 0.2, 0.45));
     this.runs(this.regime, (regime, start, stop) => {
       if (!fills[regime]) return;
       context.fillStyle = fills[regime];
