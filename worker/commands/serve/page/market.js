@@ -69,7 +69,9 @@ export class MarketView {
     const market = this.model.markets.get(this.symbol);
     if (!market) return;
     for (const [column, place] of this.places) {
-      say(place, column.text(market, this.model) || "0");
+      const text = column.text(market, this.model);
+      say(place, text);
+      place.parentElement.hidden = text === "";
     }
     mark(this.root, "stale", this.model.isStale(market));
   }

@@ -30,8 +30,14 @@ let frame = 0, arranged_ms = 0, mustArrange = false;
 
 const showOrder = head(rows.querySelector("thead tr"), find("#sorting"), order, column => {
   order.by(column);
-  arrange(true);
+  choose(true);
 });
+
+// The user wants others, or another order.
+function choose(again) {
+  table.restart();
+  arrange(again);
+}
 
 function arrange(again) {
   if (model.settings === null) return;
@@ -114,7 +120,7 @@ function drawRegimes(names) {
     const input = element("input", { type: "radio", name: "regime", value, checked: value === "" });
     input.addEventListener("change", () => {
       order.regime = value;
-      arrange(true);
+      choose(true);
     });
     return element("label", {}, input, element("span", {},
       ...(value ? [element("i", { className: `of ${value}` })] : []), value || "all", " ",
@@ -124,9 +130,9 @@ function drawRegimes(names) {
 
 filter.addEventListener("input", () => {
   order.text = filter.value.trim();
-  arrange(false);
+  choose(false);
 });
-resort.addEventListener("click", () => arrange(true));
+resort.addEventListener("click", () => choose(true));
 find(".skip").addEventListener("click", event => {
   event.preventDefault();
   table.focus(null);
@@ -136,7 +142,7 @@ addEventListener("keydown", event => {
   if (event.key !== "Escape" || dismissTip()) return;
   if (document.activeElement === filter && filter.value) {
     filter.value = order.text = "";
-    arrange(false);
+    choose(false);
   } else if (openSymbol() !== null) closeMarket();
 });
 addEventListener("hashchange", () => market.follow(openSymbol(), true));

@@ -47,6 +47,9 @@ export class Table {
     this.filter();
   }
 
+  // The Tab key reaches the first row again.
+  restart() { this.#reach(null); }
+
   filter() {
     this.shown = this.order.symbols.filter(symbol =>
       this.order.has(this.model.markets.get(symbol)));

@@ -16,7 +16,7 @@ export function dismissibleTips() {
 // Whether one was shown.
 export function dismissTip() {
   const isShown = [...document.querySelectorAll(".tip")]
-    .some(tip => getComputedStyle(tip).visibility === "visible");
+    .some(tip => getComputedStyle(tip).display !== "none");
   if (isShown) document.documentElement.dataset.tips = "off";
   return isShown;
 }

@@ -13,7 +13,7 @@ export class Warnings {
 
   // A line that stays as it was is left alone, so that it is read out once.
   draw(model, connection) {
-    const now = new Map(model.settings || !connection.isUp ? warnings(model, connection) : []);
+    const now = new Map(warnings(model, connection));
     for (const [title, line] of this.lines) {
       if (now.has(title)) continue;
       line.remove();
@@ -57,10 +57,11 @@ function* warnings(model, { isUp, lost_ms }) {
   }
   const stale = canKnow ? markets.filter(market => model.isStale(market)) : [];
   if (stale.length) {
-    yield ["STALE", `${ofAll(stale, markets)} had no state for more than ${
-      duration(1e3 * settings.stale_after_s)}, or has a time in the future: ${names(stale)}.`];
+    yield ["STALE", `No state for more than ${duration(1e3 * settings.stale_after_s)
+      }, or one with a time in the future: ${ofAll(stale, markets)}: ${names(stale)}.`];
   }
   for (const { tag, trouble } of group.partitions) yield [`PARTITION ${tag}`, trouble];
+  if (canKnow && !group.healthy) yield ["NOT HEALTHY", group.health];
 }
 
 function ofAll(some, all) {
