@@ -8,12 +8,12 @@ on the shape.
 import numpy as np
 from numpy.typing import NDArray
 
-from core import kernel
-from core.dependence import direction_persistence, variance_ratio
-from core.regime import regime_scores, softmax
-from core.theta import Theta
-from core.trend import trend
-from core.volatility import volatility
+from marketstate.core import kernel
+from marketstate.core.dependence import direction_persistence, variance_ratio
+from marketstate.core.regime import regime_scores, softmax
+from marketstate.core.theta import Theta
+from marketstate.core.trend import trend
+from marketstate.core.volatility import volatility
 
 # Rows computed together: enough to amortise numpy's cost per call, few enough to save memory.
 ROWS_AT_ONCE = 64

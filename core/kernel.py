@@ -1,6 +1,6 @@
 """The calculation compiled from C (`core/c`), if there was a compiler at the installation.
 
-Only this module decides whether it is used. `core.by_numpy` gives the same bits; the two differ
+Only this module decides whether it is used. `core/by_numpy.py` gives the same bits; the two differ
 only in speed.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.theta import Theta, minimum_length
-from core.volatility import LOGISTIC_BOUND, MAD_TO_SIGMA
+from marketstate.core.theta import Theta, minimum_length
+from marketstate.core.volatility import LOGISTIC_BOUND, MAD_TO_SIGMA
 
 Floats = NDArray[np.float64]
 

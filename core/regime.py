@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TypedDict
 
-from core.theta import RegimeTheta
+from marketstate.core.theta import RegimeTheta
 
 
 class RegimeProbs(TypedDict):

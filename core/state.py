@@ -11,11 +11,11 @@ from typing import Any, Self, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core import by_numpy, kernel
-from core.kernel import NAMES
-from core.regime import RegimeProbs
-from core.theta import DEFAULT_THETA, Theta, merged_theta, minimum_length
-from core.trend import trend
+from marketstate.core import by_numpy, kernel
+from marketstate.core.kernel import NAMES
+from marketstate.core.regime import RegimeProbs
+from marketstate.core.theta import DEFAULT_THETA, Theta, merged_theta, minimum_length
+from marketstate.core.trend import trend
 
 __all__ = ["DEFAULT_THETA", "NAMES", "MarketState", "State", "market_states"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from core import kernel
+from marketstate.core import kernel
 
 # Above this many slopes, sampling them is faster.
 MANY = 4_000

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from core.theil_sen import theil_sen_slopes
-from core.theta import TrendTheta
+from marketstate.core.theil_sen import theil_sen_slopes
+from marketstate.core.theta import TrendTheta
 
 HUBER_DELTA = 1.35
 

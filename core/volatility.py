@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from core.theta import VolTheta
+from marketstate.core.theta import VolTheta
 
 # The MAD of a normal sample times 1 / Phi^-1(3/4) = 1.48260... estimates its standard
 # deviation; the specification locks the four-decimal value.

@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from schemas.candle_forms import CLOSED, flags_of, found_in, shown
-from schemas.closed import FLAGS, closed_by_flags, is_early
-from schemas.interval import length_ms
-from schemas.times import EARLIEST_MS, LATEST_MS
+from marketstate.schemas.candle_forms import CLOSED, flags_of, found_in, shown
+from marketstate.schemas.closed import FLAGS, closed_by_flags, is_early
+from marketstate.schemas.interval import length_ms
+from marketstate.schemas.times import EARLIEST_MS, LATEST_MS
 
 MAX_SYMBOL_CHARACTERS: Final = 64
 

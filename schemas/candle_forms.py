@@ -21,9 +21,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, astuple
 
-from schemas.closed import FLAGS, MAY_BE_ELSE
-from schemas.cryptofeed import in_our_names, is_of_cryptofeed
-from schemas.wanted import with_what_is_wanted
+from marketstate.schemas.closed import FLAGS, MAY_BE_ELSE
+from marketstate.schemas.cryptofeed import in_our_names, is_of_cryptofeed
+from marketstate.schemas.wanted import with_what_is_wanted
 
 MAX_DOCUMENT_BYTES: Final = 65_536
 MAX_NESTED: Final = 256

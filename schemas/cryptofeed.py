@@ -12,8 +12,8 @@ OKX and OKCoin always `True`.
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.interval import close_time_ms, read_interval
-from schemas.times import time_ms
+from marketstate.schemas.interval import close_time_ms, read_interval
+from marketstate.schemas.times import time_ms
 
 # From the last millisecond of a candle to any `stop` that an exchange gives it.
 _MOST_APART_MS: Final = 1_000

@@ -1,6 +1,7 @@
 """The JSON Schema of the published record, for readers in other languages.
 
-After changing the record, run `python -m schemas.json_schema > schemas/market_state.schema.json`.
+After changing the record, write it again:
+`python -m marketstate.schemas.json_schema > schemas/market_state.schema.json`.
 """
 
 import inspect
@@ -8,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.market_state import MarketStateRecord
+from marketstate.schemas.market_state import MarketStateRecord
 
 
 def market_state_schema() -> str:

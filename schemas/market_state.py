@@ -166,7 +166,8 @@ def decode_market_state(fields: Mapping[Any, Any]) -> MarketStateRecord:
     if encoded is None:
         in_hash = "ts_timestamp" in fields or b"ts_timestamp" in fields
         raise UnknownRecord(
-            "a hash has no field 'record': call schemas.reader.latest_state, which reads the record"
+            "a hash has no field 'record': call marketstate.schemas.reader.latest_state, which "
+            "reads the record"
             if in_hash
             else "it has no field 'record': another program wrote it"
         )

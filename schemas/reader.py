@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, Protocol
 
-from schemas.group_streams import GroupStreams, StreamClient, text_of
-from schemas.interval import interval_ms, state_step_ms
-from schemas.market_state import (
+from marketstate.schemas.group_streams import GroupStreams, StreamClient, text_of
+from marketstate.schemas.interval import interval_ms, state_step_ms
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     UnknownSchema,
@@ -28,7 +28,7 @@ from schemas.market_state import (
     own_record,
     record_key,
 )
-from schemas.partitions import partition_key, partition_of, partition_prefix
+from marketstate.schemas.partitions import partition_key, partition_of, partition_prefix
 
 OUTPUT_PREFIX: Final = "quantum:marketstate:"
 OUTPUT_STREAM: Final = "quantum:stream:marketstate"

@@ -27,7 +27,7 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from schemas.entry_id import parse_entry_id
+from marketstate.schemas.entry_id import parse_entry_id
 
 FORMAT: Final = "marketstate-recording"
 VERSION: Final = 1

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from schemas.closed import FLAGS
+from marketstate.schemas.closed import FLAGS
 
 _TIME: Final = "the end of the candle in milliseconds since 1970, such as 1746373259999"
 _PRICE: Final = "a number such as 95459.2"

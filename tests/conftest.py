@@ -8,12 +8,17 @@ import pytest
 import redis
 from hypothesis import settings
 
+from marketstate.worker.local.redis_server import (
+    NONE_FOUND,
+    EmbeddedRedis,
+    installed_server,
+    packaged_server,
+)
+from marketstate.worker.log import log
 from tests.support.processes import give_children_the_default_signals
 from tests.support.redis_cluster import LocalCluster
 from tests.support.redis_versions import oldest_server
 from tests.support.service_manager import Manager
-from worker.local.redis_server import NONE_FOUND, EmbeddedRedis, installed_server, packaged_server
-from worker.log import log
 
 # No test judges how long something takes.
 settings.register_profile("unhurried", deadline=None)

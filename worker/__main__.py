@@ -1,7 +1,7 @@
-"""`python -m worker` runs `marketstate`."""
+"""`python -m marketstate.worker` runs `marketstate`."""
 
 import sys
 
-from worker.cli import main
+from marketstate.worker.cli import main
 
 sys.exit(main())

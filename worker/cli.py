@@ -15,8 +15,8 @@ import traceback
 from importlib.metadata import version
 from typing import Final
 
-from worker.errors import ConfigurationError, WorkerError
-from worker.settings import under_journal
+from marketstate.worker.errors import ConfigurationError, WorkerError
+from marketstate.worker.settings import under_journal
 
 COMMANDS: Final = {
     "worker": ("worker", "run a worker until SIGTERM or SIGINT"),
@@ -106,7 +106,7 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         )
         # The others only need a help line.
         if name == command:
-            module = importlib.import_module(f"worker.commands.{module_name}")
+            module = importlib.import_module(f"marketstate.worker.commands.{module_name}")
             module.add_options(command_parser)
             # A mistake is answered with the usage of the command, not with that of all.
             command_parser.set_defaults(command=module.command, refuse=command_parser.error)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from schemas.market_state import record_key
-from schemas.partitions import hash_of, partition_key
+from marketstate.schemas.market_state import record_key
+from marketstate.schemas.partitions import hash_of, partition_key
 
 INTAKE = "intake"
 GATHERER = "gatherer"

@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from core.theta import Theta, ThetaError, merged_theta
-from worker.errors import ConfigurationError
+from marketstate.core.theta import Theta, ThetaError, merged_theta
+from marketstate.worker.errors import ConfigurationError
 
 MAX_BYTES: Final = 65_536
 _ANSWER: Final = "answer.json"

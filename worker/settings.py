@@ -18,14 +18,19 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from core.theta import Theta, hash_of_merged, merged_theta, minimum_length
-from schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
-from schemas.partitions import INPUT_STREAM, partition_key, partition_of, partition_prefix
-from schemas.sequence import shortest_gap_ms
-from worker.errors import ConfigurationError
-from worker.keys import Keys, internal_prefix_of, shard_of
-from worker.redis_url import check_url, has_password, is_cluster, masked_url, user_of
-from worker.setting_files import (
+from marketstate.core.theta import Theta, hash_of_merged, merged_theta, minimum_length
+from marketstate.schemas.interval import INTERVAL_PATTERN, interval_ms, state_step_ms
+from marketstate.schemas.partitions import (
+    INPUT_STREAM,
+    partition_key,
+    partition_of,
+    partition_prefix,
+)
+from marketstate.schemas.sequence import shortest_gap_ms
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.keys import Keys, internal_prefix_of, shard_of
+from marketstate.worker.redis_url import check_url, has_password, is_cluster, masked_url, user_of
+from marketstate.worker.setting_files import (
     credential_from,
     password_from,
     theta_from,

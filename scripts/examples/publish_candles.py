@@ -18,7 +18,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from schemas.partitions import INPUT_STREAM, stream_of
+from marketstate.schemas.partitions import INPUT_STREAM, stream_of
 
 NEEDED = ("symbol", "interval", "close", "close_time")
 

@@ -12,8 +12,8 @@ from datetime import timedelta
 
 import redis
 
-from schemas.market_state import MarketStateRecord, UnknownRecord
-from schemas.reader import is_stale, latest_state
+from marketstate.schemas.market_state import MarketStateRecord, UnknownRecord
+from marketstate.schemas.reader import is_stale, latest_state
 
 
 def size(record: MarketStateRecord, wanted_sigma: float) -> float:

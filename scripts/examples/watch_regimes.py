@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import redis
 
-from schemas.market_state import MarketStateRecord
-from schemas.reader import StateReader
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.reader import StateReader
 
 PROPOSALS = {
     "trend": "would let it run",

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.alarms.options import parser
 from tests.alarms.prometheus import RULES, Prometheus
 from tests.alarms.stage import Stage
 from tests.support.dashboard import queries
 from tests.support.worker_process import INPUT, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 PATIENCE_S: Final = 60.0
 # Fires as soon as `verify` has not run for a while, and so at other times too.

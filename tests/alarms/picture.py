@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from marketstate.worker.commands.palette import FURTHER
 from tests.alarms.prometheus import Prometheus
 from tests.support.dashboard import DASHBOARD, filled_in
-from worker.commands.palette import FURTHER
 
 SYMBOL: Final = "SOLUSDT"
 MOST_IN_LEGEND: Final = 8

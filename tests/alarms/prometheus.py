@@ -8,9 +8,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
+from marketstate.worker.local.redis_server import free_port
 from tests.support.documents import ROOT
 from tests.support.processes import Program
-from worker.local.redis_server import free_port
 
 RULES: Final = ROOT / "deploy/prometheus/marketstate.rules.yml"
 # What takes minutes in service takes seconds here. The conditions stay as they are.

@@ -12,14 +12,14 @@ from prometheus_client import start_http_server
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.candle import encode_envelope
+from marketstate.schemas.candle import encode_envelope
+from marketstate.worker.commands.metrics.families import families
+from marketstate.worker.commands.metrics.reading import read
+from marketstate.worker.engine.all_partitions import AllPartitions
+from marketstate.worker.engine.synthetic import SYMBOLS, synthetic_candle
+from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
+from marketstate.worker.settings import Settings, settings_from
 from tests.support.worker_process import WorkerProcess, feed, feed_fields
-from worker.commands.metrics.families import families
-from worker.commands.metrics.reading import read
-from worker.engine.all_partitions import AllPartitions
-from worker.engine.synthetic import SYMBOLS, synthetic_candle
-from worker.local.redis_server import EmbeddedRedis, free_port
-from worker.settings import Settings, settings_from
 
 # A candle and a state each second, so that what is late is late soon.
 TIMING: Final = {"candle_interval": "1s", "publish_interval": 1, "lease_seconds": 1}

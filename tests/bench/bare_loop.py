@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import redis
 
-from schemas.candle import decode_candle
-from schemas.entry_id import entry_time_ms
-from worker.settings import settings_from
+from marketstate.schemas.candle import decode_candle
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.settings import settings_from
 
 BATCH: Final = 500
 BLOCK_MS: Final = 2_000

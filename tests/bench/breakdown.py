@@ -9,24 +9,24 @@ from unittest.mock import patch
 
 import redis
 
-from core.state import MarketState
-from schemas.market_state import journal_line
+from marketstate.core.state import MarketState
+from marketstate.schemas.market_state import journal_line
+from marketstate.worker.engine import commit
+from marketstate.worker.engine.intake import Intake
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.engine.routing import Routed
+from marketstate.worker.engine.session import Session
+from marketstate.worker.engine.shards import Shards
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.log import log
+from marketstate.worker.settings import settings_from
 from tests.bench.clocks import cpu_s, pin, pinned_ourselves
 from tests.bench.log_file import log_file
 from tests.bench.market import Market
 from tests.bench.report import Row
 from tests.bench.rig import READER_CORE, REDIS_CORE
 from tests.support.worker_process import feed_fields
-from worker.engine import commit
-from worker.engine.intake import Intake
-from worker.engine.pipeline import Pipeline
-from worker.engine.routing import Routed
-from worker.engine.session import Session
-from worker.engine.shards import Shards
-from worker.engine.systemd import SystemdNotifier
-from worker.local.redis_server import EmbeddedRedis
-from worker.log import log
-from worker.settings import settings_from
 
 SYMBOLS: Final = 100
 CLOSES: Final = 20_000

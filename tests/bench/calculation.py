@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
-from core import kernel
-from core.state import MarketState
-from core.theta import DEFAULT_THETA
+from marketstate.core import kernel
+from marketstate.core.state import MarketState
+from marketstate.core.theta import DEFAULT_THETA
 from tests.bench.clocks import in_turns, ratio
 from tests.bench.report import Row
 from tests.support.oracle import oracle_state

@@ -9,13 +9,13 @@ from typing import Final
 
 from redis.crc import key_slot
 
-from core.theta import merged_theta
+from marketstate.core.theta import merged_theta
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import Settings
 from tests.bench.report import Row
 from tests.support.cluster_nodes import is_well, serves
 from tests.support.redis_cluster import ClusterNode, LocalCluster
 from tests.support.worker_process import WorkerProcess, wait_until
-from worker.keys import Keys
-from worker.settings import Settings
 
 NODE_TIMEOUT_MS: Final = 1_000
 PARTITIONS: Final = 3

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.clocks import cpu_s
 from tests.bench.report import Row
 from tests.bench.running_workers import running_workers
-from worker.local.redis_server import EmbeddedRedis
 
 # Workers, and partitions; without partitions, there is one group.
 CASES: Final = ((1, None), (8, None), (8, 16))

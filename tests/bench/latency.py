@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from schemas.entry_id import entry_time_ms
+from marketstate.schemas.entry_id import entry_time_ms
 from tests.bench.report import Row
 from tests.bench.rig import Rig, rig
 from tests.support.processes import PATIENCE_S

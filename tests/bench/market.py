@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 import redis
 
-from core.theta import merged_theta
-from schemas.candle import Candle, encode_envelope
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.worker.engine import window_codec
+from marketstate.worker.keys import shard_of
+from marketstate.worker.settings import Settings
 from tests.support.candles import RING, candle
-from worker.engine import window_codec
-from worker.keys import shard_of
-from worker.settings import Settings
 
 SETTINGS: Final = Settings(theta=merged_theta())
 HOUR: Final = 60

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Final
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.clocks import cpu_s, in_turns, pin, pinned_ourselves, ratio
 from tests.bench.group_loop import GroupLoop
 from tests.bench.log_file import log_file
@@ -18,7 +19,6 @@ from tests.bench.report import Row
 from tests.bench.rig import READER_CORE, REDIS_CORE, Run, rig
 from tests.support.candles import NEEDED
 from tests.support.worker_process import feed_fields
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS: Final = 100
 CLOSES: Final = 10_000

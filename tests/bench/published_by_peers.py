@@ -3,7 +3,7 @@
 import logging
 from typing import Any, Final
 
-from core.theta import DEFAULT_THETA
+from marketstate.core.theta import DEFAULT_THETA
 from tests.bench.state_by_scipy import state_by_scipy
 
 HASH: Final = "quantum:marketstate:"

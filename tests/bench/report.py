@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
 
-from core import kernel
-from worker.local.redis_server import installed_server, packaged_server
+from marketstate.core import kernel
+from marketstate.worker.local.redis_server import installed_server, packaged_server
 
 Row = dict[str, str | float]
 """Column -> value; the unit is in the column's name."""

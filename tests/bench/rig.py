@@ -14,10 +14,10 @@ from typing import Any
 
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.clocks import cpu_s, pin
 from tests.bench.market import Market
 from tests.support.worker_process import INPUT, WorkerProcess, feed_fields, group_info, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 REDIS_CORE, READER_CORE = 0, 1
 # No lease may expire while its worker is paused.

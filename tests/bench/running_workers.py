@@ -8,9 +8,9 @@ from typing import Any
 
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.partitioned import groups
 from tests.support.worker_process import WorkerProcess, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 
 @contextmanager

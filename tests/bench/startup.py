@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.clocks import in_turns
 from tests.bench.market import Market
 from tests.bench.report import Row
 from tests.support.worker_process import WorkerProcess
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS: Final = (0, 600, 10_000)
 TURNS: Final = 5
 IMPORTS: Final = {
     "python alone": "pass",
-    "python and the worker's imports": "import worker.commands.worker",
+    "python and the worker's imports": "import marketstate.worker.commands.worker",
     "python and numpy": "import numpy",
     "python and scipy.stats, which the worker does not import": "import scipy.stats",
 }

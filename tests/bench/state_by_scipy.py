@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from scipy.stats import theilslopes
 
-from core.theta import Theta
+from marketstate.core.theta import Theta
 
 
 def state_by_scipy(prices: NDArray[np.float64], theta: Theta) -> dict[str, float]:

@@ -11,10 +11,10 @@ from typing import Final
 
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.report import Row
 from tests.bench.running_workers import holders
 from tests.support.worker_process import WorkerProcess, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 LEASE_S: Final = 3
 TIMES: Final = 12

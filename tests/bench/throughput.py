@@ -3,12 +3,12 @@
 import time
 from typing import Final
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.clocks import cpu_s
 from tests.bench.market import Market
 from tests.bench.report import Row
 from tests.bench.running_workers import running_workers
 from tests.support.worker_process import feed_fields, finished, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 WORKERS: Final = (1, 2, 4, 8)
 SYMBOLS: Final = 100

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.state import MarketState
-from worker.cli import main
+from marketstate.core.state import MarketState
+from marketstate.worker.cli import main
 
 A_STATE = MarketState().rows(np.linspace(100.0, 101.0, 257)[np.newaxis])
 

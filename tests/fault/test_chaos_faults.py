@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.candle import CandleRejected, decode_candle
-from schemas.interval import interval_ms
+from marketstate.schemas.candle import CandleRejected, decode_candle
+from marketstate.schemas.interval import interval_ms
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.fault.chaos import notes
 from tests.fault.chaos.clock import Clock, build_library
 from tests.fault.chaos.entries import MOST_AHEAD_S, entries, new_candle, symbols_of
@@ -39,7 +40,6 @@ from tests.fault.chaos.stage import Stage, Steps
 from tests.fault.chaos.workers import WorkerProcesses
 from tests.support.redis_versions import older_server
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from core.theta import merged_theta
-from schemas.candle import Candle
-from schemas.partitions import partition_of
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.partitions import partition_of
+from marketstate.worker.engine.changes import ENDS
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import Settings
 from tests.support.candles import made_candles
 from tests.support.redis_cluster import ClusterNode, LocalCluster
 from tests.support.worker_process import WorkerProcess, feed, wait_until
-from worker.engine.changes import ENDS
-from worker.keys import Keys
-from worker.settings import Settings
 
 PARTITIONS = 3
 A, B = 0, 2

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
 from tests.support.candles import made_candles
 from tests.support.processes import Sentinel
 from tests.support.worker_process import (
@@ -23,7 +24,6 @@ from tests.support.worker_process import (
     wait_until_finished,
     work_through,
 )
-from worker.local.redis_server import EmbeddedRedis, free_port
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 300)
 PASSWORD = "of-the-servers"

@@ -7,7 +7,8 @@ from typing import Any
 
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
     INTERNAL_PREFIX,
@@ -22,7 +23,6 @@ from tests.support.worker_process import (
     wait_until_finished,
     work_through,
 )
-from worker.local.redis_server import EmbeddedRedis
 
 # With each version of Redis.
 KILLS = 25

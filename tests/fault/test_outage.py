@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -22,7 +23,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis, free_port
 
 REMOVES_ALL = "its next resync removes all that was written to it"
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 320)

@@ -12,6 +12,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.log import Repeats
+from marketstate.worker.settings import Settings, settings_from
 from tests.support.candles import made_candles
 from tests.support.processes import Program, environment
 from tests.support.service_manager import Manager
@@ -24,11 +29,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.engine.preflight import preflight
-from worker.errors import RedisUnusable
-from worker.local.redis_server import EmbeddedRedis
-from worker.log import Repeats
-from worker.settings import Settings, settings_from
 
 # It answers between every two megabytes that it has loaded, and waits a moment after each.
 SLOW_TO_LOAD = ("--key-load-delay", "150000")
@@ -160,7 +160,7 @@ def test_a_worker_whose_log_nobody_reads_keeps_working(
     """G6: it used to block forever, and kept its leases."""
     read_end, write_end = os.pipe()
     given = environment(redis_port=server.port, start="replay")
-    command = [sys.executable, "-m", "worker", "worker"]
+    command = [sys.executable, "-m", "marketstate.worker", "worker"]
     with Program(command, env=given, stderr=write_end) as worker:
         os.close(write_end)
         feed(client, CANDLES)

@@ -9,6 +9,13 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.changes import Changes
+from marketstate.worker.engine.commit import Commit
+from marketstate.worker.engine.loop import run
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.errors import RolledBack
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -22,13 +29,6 @@ from tests.support.worker_process import (
     snapshot,
     wait_until,
 )
-from worker.engine.changes import Changes
-from worker.engine.commit import Commit
-from worker.engine.loop import run
-from worker.engine.systemd import SystemdNotifier
-from worker.errors import RolledBack
-from worker.local.redis_server import EmbeddedRedis
-from worker.stop import Stop
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT", "SOLUSDT"), 310)
 REPLICATED, ALL_BEFORE = 3 * 270, 3 * 290

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.state import MarketState
+from marketstate.core.state import MarketState
 from tests.support.states import differences
 
 OWN = Path(__file__).with_name("vectors.json")

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.errors import RolledBack
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import candle, made_candles
 from tests.support.redis_versions import older_server
@@ -21,10 +25,6 @@ from tests.support.worker_process import (
     finished,
     group_info,
 )
-from worker.engine.status import read_status
-from worker.errors import RolledBack
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 META, UNFINISHED = f"{INTERNAL_PREFIX}:meta", f"{INTERNAL_PREFIX}:unfinished"
 BTC = shard_name(shard_of("BTCUSDT", 16))

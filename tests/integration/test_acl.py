@@ -12,6 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import users
 from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
 from tests.support.redis_versions import version_of
@@ -31,8 +33,6 @@ from tests.support.worker_process import (
     published,
     wait_until,
 )
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "deploy" / "redis" / "README.md"

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable
 import pytest
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.engine.batch_size import AFTER_A_PAUSE
+from marketstate.worker.errors import LeaseLost
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, counters, expire_leases, feed, group_info
-from worker.engine.batch_size import AFTER_A_PAUSE
-from worker.errors import LeaseLost
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
-from worker.stop import Stop
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 ONE_SHARD = "BTCUSDT"

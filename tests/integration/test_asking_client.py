@@ -9,11 +9,11 @@ import pytest
 import redis
 from redis.exceptions import NoScriptError
 
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
-from worker.store.asking_client import AskingClient, Reply
-from worker.store.connection import open_client
-from worker.store.scripts import GroupScript
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
+from marketstate.worker.store.asking_client import AskingClient, Reply
+from marketstate.worker.store.connection import open_client
+from marketstate.worker.store.scripts import GroupScript
 
 QUESTION = "return 'answer ' .. ARGV[1]"
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import as_envelope, candle, made_candles
 from tests.support.worker_process import (
     INPUT,
@@ -19,7 +20,6 @@ from tests.support.worker_process import (
     published,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis
 
 GOOD = json.loads(as_envelope(candle("BTCUSDT", 0, 100.0))["payload"])
 LARGE = b'{"symbol": "BTCUSDT", "x": "' + b"x" * 10_000_000 + b'"}'

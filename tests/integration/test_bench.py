@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.state import DEFAULT_THETA, NAMES, MarketState
+from marketstate.core.state import DEFAULT_THETA, NAMES, MarketState
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.bench.__main__ import BENCHES, main
 from tests.bench.group_loop import GroupLoop
 from tests.bench.market import Market
@@ -18,7 +19,6 @@ from tests.bench.report import table
 from tests.bench.state_by_scipy import state_by_scipy
 from tests.support.candles import NEEDED
 from tests.support.worker_process import feed_fields, published
-from worker.local.redis_server import EmbeddedRedis
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -9,6 +9,16 @@ from typing import Any, Final
 import pytest
 import redis
 
+from marketstate.worker.engine.broken_commits import broken_commits, complete
+from marketstate.worker.engine.changes import Changes
+from marketstate.worker.engine.mark import Mark
+from marketstate.worker.engine.plan import commands_of
+from marketstate.worker.errors import CommitBrokenOff, LeaseLost, RedisUnusable, RolledBack
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.store import scripts
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.scripts import Scripts
 from tests.support.acl import set_user
 from tests.support.broken_commit import (
     COMMITS,
@@ -33,16 +43,6 @@ from tests.support.worker_process import (
     published,
     wait_until_finished,
 )
-from worker.engine.broken_commits import broken_commits, complete
-from worker.engine.changes import Changes
-from worker.engine.mark import Mark
-from worker.engine.plan import commands_of
-from worker.errors import CommitBrokenOff, LeaseLost, RedisUnusable, RolledBack
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
-from worker.store import scripts
-from worker.store.clock import clock_ms
-from worker.store.scripts import Scripts
 
 LUA: Final = Path(scripts.__file__).parents[1] / "lua"
 PASSWORD: Final = "of-the-worker"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import redis
 
-from core.theta import merged_theta
-from schemas.candle import Candle
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.candle import Candle
+from marketstate.worker.engine import window_codec
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import MINUTE_MS, candle
 from tests.support.small_workers import WINDOW_SIZE, small_worker, work_off
 from tests.support.worker_process import INTERNAL_PREFIX, feed
-from worker.engine import window_codec
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

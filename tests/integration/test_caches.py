@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import START_MS, candle
 from tests.support.small_workers import small_worker, work_off
 from tests.support.worker_process import INTERNAL_PREFIX, counters, feed
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -15,8 +15,16 @@ from msgspec.structs import replace
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
-from core.theta import merged_theta
-from schemas.partitions import partition_of, tag
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.partitions import partition_of, tag
+from marketstate.worker.engine.preflight import VERSION, preflight
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings, settings_from
+from marketstate.worker.store.connection import open_client, other_keys
+from marketstate.worker.store.other_keys import KeyUnreadable, Question
+from marketstate.worker.store.refusal import is_transient, refuses_for_now
 from tests.support.acl import set_user
 from tests.support.candles import MINUTE_MS, START_MS, made_candles
 from tests.support.cluster_nodes import end_moving, keys_in, move_keys, start_moving
@@ -24,14 +32,6 @@ from tests.support.redis_cluster import ClusterNode, LocalCluster, url_of
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import everything, feed_fields
 from tests.support.worker_process import feed as feed_to
-from worker.engine.preflight import VERSION, preflight
-from worker.errors import RedisUnusable
-from worker.local.redis_server import EmbeddedRedis
-from worker.log import log
-from worker.settings import Settings, settings_from
-from worker.store.connection import open_client, other_keys
-from worker.store.other_keys import KeyUnreadable, Question
-from worker.store.refusal import is_transient, refuses_for_now
 
 PARTITIONS = 8
 

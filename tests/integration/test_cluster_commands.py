@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.candle import encode_envelope
-from schemas.market_state import encode_record
-from schemas.reader import StateReader, latest_state
+from marketstate.schemas.candle import encode_envelope
+from marketstate.schemas.market_state import encode_record
+from marketstate.schemas.reader import StateReader, latest_state
+from marketstate.worker.commands.gather.bridge import Bridge
+from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.redis_cluster import LocalCluster
 from tests.support.replaying import run
 from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.stepped_partitions import SYMBOLS, partition_workers, work_all_off
 from tests.support.worker_process import INPUT, feed, published
-from worker.commands.gather.bridge import Bridge
-from worker.commands.gather.sources import Sources
-from worker.local.redis_server import EmbeddedRedis
-from worker.stop import Stop
 
 PARTITIONS = 3
 CANDLES = made_candles(SYMBOLS, FILLED + 4)

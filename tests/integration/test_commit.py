@@ -7,6 +7,18 @@ import msgspec
 import pytest
 import redis
 
+from marketstate.worker.engine.changes import Changes, Memory
+from marketstate.worker.engine.plan import commands_of
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.errors import (
+    LeaseLost,
+    RedisUnusable,
+    RolledBack,
+    SymbolsDamaged,
+    WrongKeyType,
+)
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import as_envelope, candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -25,12 +37,6 @@ from tests.support.worker_process import (
     published,
     snapshot,
 )
-from worker.engine.changes import Changes, Memory
-from worker.engine.plan import commands_of
-from worker.engine.status import read_status
-from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, WrongKeyType
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 COUNTERS = f"{INTERNAL_PREFIX}:counters"
 BTC_SHARD = shard_of("BTCUSDT", 16)

@@ -6,13 +6,13 @@ from signal import SIGINT
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.processes import IN_BACKGROUND
 from tests.support.records import make_record, publish
 from tests.support.replaying import candle_folder, stream_of
 from tests.support.steps import SteppedWorker
 from tests.support.terminal import Terminal
 from tests.support.worker_process import WorkerProcess, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.file import read_file
+from marketstate.worker.files.candles.names import find_files
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.local.redis_server import EmbeddedRedis, packaged_server
+from marketstate.worker.store.known_holes import known_holes
+from marketstate.worker.store.server_version import server_version
 from tests.support.candles import candle, made_candles
 from tests.support.demo import ROW, symbols_in
 from tests.support.processes import MARKETSTATE, PATIENCE_S, piped
-from worker.errors import ConfigurationError
-from worker.files.candles.file import read_file
-from worker.files.candles.names import find_files
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.local.redis_server import EmbeddedRedis, packaged_server
-from worker.store.known_holes import known_holes
-from worker.store.server_version import server_version
 
 
 def demo(folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from marketstate.worker.cli import main
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.records import make_record, publish
-from worker.cli import main
-from worker.local.redis_server import EmbeddedRedis
 
 
 @pytest.fixture

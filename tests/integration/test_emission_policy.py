@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import redis
 
-from core.regime import regime_of
-from core.theta import DEFAULT_THETA
-from schemas.candle import Candle
-from schemas.entry_id import entry_time_ms
-from schemas.market_state import decode_market_state
+from marketstate.core.regime import regime_of
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.schemas.market_state import decode_market_state
+from marketstate.worker.errors import ConfigurationMismatch
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import NEEDED, RING, candle, made_candles
 from tests.support.oracle import oracle_state
 from tests.support.steps import SteppedWorker
@@ -26,8 +28,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.errors import ConfigurationMismatch
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 HOUR_S = 3_600

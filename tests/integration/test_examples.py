@@ -13,16 +13,16 @@ import msgspec
 import pytest
 import redis
 
-from schemas.candle import Candle
-from schemas.market_state import encode_record, hash_fields, stream_fields
-from schemas.reader import OUTPUT_STREAM
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import encode_record, hash_fields, stream_fields
+from marketstate.schemas.reader import OUTPUT_STREAM
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import candle
 from tests.support.processes import PATIENCE_S, environment, piped
 from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import values, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 PRODUCER = "publish_candles.py"
 EXAMPLES = Path(__file__).parents[2] / "scripts/examples"
@@ -194,12 +194,21 @@ def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> 
     allowed = {"argparse", "collections.abc", "datetime", "os", "redis", "signal", "sys", "time"}
     for path in EXAMPLES.glob("*.py"):
         if path.name == PRODUCER:
-            allowed |= {"json", "redis.backoff", "redis.retry", "schemas.partitions", "typing"}
+            allowed |= {
+                "json",
+                "redis.backoff",
+                "redis.retry",
+                "marketstate.schemas.partitions",
+                "typing",
+            }
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= allowed, path
             elif isinstance(node, ast.ImportFrom):
-                assert node.module in allowed | {"schemas.reader", "schemas.market_state"}, path
+                assert node.module in allowed | {
+                    "marketstate.schemas.reader",
+                    "marketstate.schemas.market_state",
+                }, path
 
 
 @pytest.mark.one_redis_version

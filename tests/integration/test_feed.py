@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import redis
 
-from worker.commands.replay.sources import packed
-from worker.local.redis_server import EmbeddedRedis
-from worker.store.scripts import Scripts
+from marketstate.worker.commands.replay.sources import packed
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.store.scripts import Scripts
 
 
 def test_a_batch_whose_reply_was_lost_is_sent_again_and_fed_once(client: redis.Redis) -> None:

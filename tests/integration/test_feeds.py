@@ -6,13 +6,13 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from schemas.reader import latest_state
+from marketstate.schemas.reader import latest_state
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle, made_candles
 from tests.support.feeding import SMALL_THETA
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, counters, feed
-from worker.commands.verify.command import verify
-from worker.local.redis_server import EmbeddedRedis
 
 HOUR_MS = 3_600_000
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.candle import WRITTEN_MS, encode_envelope
+from marketstate.schemas.candle import WRITTEN_MS, encode_envelope
+from marketstate.worker.engine.changes import Reading
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle
 from tests.support.small_workers import small_worker
 from tests.support.worker_process import INPUT, counters, dead_letters
-from worker.engine.changes import Reading
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from marketstate.worker.commands.worker import COLLECT_AFTER, spare_the_collector
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, work_off, worked
 from tests.support.worker_process import feed, published
-from worker.commands.worker import COLLECT_AFTER, spare_the_collector
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 
@@ -53,8 +53,8 @@ def test_the_collector_still_looks_for_cycles_but_not_among_the_imports() -> Non
 
 RUN_NOTHING = """
 import gc
-from worker.cli import main
-from worker.commands import worker
+from marketstate.worker.cli import main
+from marketstate.worker.commands import worker
 worker.loop.run = lambda *_: print(gc.get_threshold()[0])
 main(["worker"])
 """

@@ -8,6 +8,11 @@ import msgspec
 import pytest
 import redis
 
+from marketstate.worker.commands.gather.reading import ENTRIES_AT_ONCE
+from marketstate.worker.commands.gather.taken import ENDS
+from marketstate.worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
+from marketstate.worker.keys import GatherKeys
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import START_MS, as_cryptofeed, candle, expected_by_oracle, made_candles
 from tests.support.gathering import GROUP, SteppedGatherer, add, counted, gathered, id_at, pending
 from tests.support.replaying import run
@@ -22,11 +27,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.commands.gather.reading import ENTRIES_AT_ONCE
-from worker.commands.gather.taken import ENDS
-from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
-from worker.keys import GatherKeys
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 PATTERN = "candles-BINANCE-*"

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import as_cryptofeed, candle
 from tests.support.gathering import add, counted, raw_update
 from tests.support.worker_process import INPUT, WorkerProcess, dead_letters, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 NAME = "marketstate-gather"
 WHO: dict[str, Any] = {"redis_username": NAME, "redis_password": "of-gather"}

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 import redis
 
-from schemas.candle import Candle
-from schemas.entry_id import entry_time_ms, parse_entry_id
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import MINUTE_MS, START_MS, as_cryptofeed, candle, made_candles
 from tests.support.gathering import (
     SteppedGatherer,
@@ -20,7 +21,6 @@ from tests.support.gathering import (
     updates_of,
 )
 from tests.support.worker_process import dead_letters
-from worker.local.redis_server import EmbeddedRedis
 
 RAW = "quantum:stream:exchange.raw"
 

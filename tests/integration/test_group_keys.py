@@ -6,6 +6,13 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.limits import Limits
+from marketstate.worker.commands.status import show_status
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.errors import RedisUnusable, WorkerError, WrongKeyType
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.small_workers import (
     FILLED,
     SYMBOLS,
@@ -24,13 +31,6 @@ from tests.support.worker_process import (
     feed,
     published,
 )
-from worker.commands.limits import Limits
-from worker.commands.status import show_status
-from worker.commands.verify.command import verify
-from worker.engine.preflight import preflight
-from worker.engine.status import read_status
-from worker.errors import RedisUnusable, WorkerError, WrongKeyType
-from worker.local.redis_server import EmbeddedRedis
 
 STATE = "quantum:marketstate:BTCUSDT"
 QUARANTINE = f"{INTERNAL_PREFIX}:quarantine"

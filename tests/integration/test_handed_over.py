@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, INTERNAL_PREFIX, feed
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
-from worker.stop import Stop
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(40)]
 HANDED_OVER = f"{INTERNAL_PREFIX}:handed-over"

@@ -8,6 +8,9 @@ import msgspec
 import pytest
 import redis
 
+from marketstate.worker.engine.input_preview import input_preview
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
 from tests.support.candles import FORMS, as_envelope, candle, made_candles
 from tests.support.worker_process import (
     INPUT,
@@ -16,9 +19,6 @@ from tests.support.worker_process import (
     feed,
     feed_fields,
 )
-from worker.engine.input_preview import input_preview
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.keys import INTAKE, shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import as_envelope, candle, made_candles
 from tests.support.lua_shims import (
     NOBODY_HAS_WHAT_THE_CONSUMER_NOBODY_HAS,
@@ -20,8 +22,6 @@ from tests.support.worker_process import (
     feed_fields,
     group_info,
 )
-from worker.keys import INTAKE, shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 
 def knows_lag(client: redis.Redis) -> bool:

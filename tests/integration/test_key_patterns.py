@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from worker.commands.gather.patterns import is_pattern, matches
+from marketstate.worker.commands.gather.patterns import is_pattern, matches
 
 NAMES = [
     "".join(letters)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.keys import shard_name
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -16,8 +18,6 @@ from tests.support.worker_process import (
     feed_fields,
     group_info,
 )
-from worker.keys import shard_name
-from worker.local.redis_server import EmbeddedRedis
 
 BYTES = 400_000
 AT_ONCE = 8 * 1024 * 1024 // BYTES + 1

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.shards import FIRST_LOAD
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INTERNAL_PREFIX, feed
-from worker.engine.shards import FIRST_LOAD
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 # As large as windows may be, so that few symbols count as many candles, and a reply has only one.
 LARGE = 100_000

@@ -5,13 +5,13 @@ import logging
 import pytest
 import redis
 
+from marketstate.worker.engine.group import join
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.log import log
+from marketstate.worker.store.scripts import Scripts
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed
-from worker.engine.group import join
-from worker.local.redis_server import EmbeddedRedis
-from worker.log import log
-from worker.store.scripts import Scripts
 
 
 @pytest.fixture

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.group import group_gone
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.errors import GroupDeleted
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import MINUTE_MS, candle
 from tests.support.feeding import NEEDED
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, INTERNAL_PREFIX, counters, feed, published
-from worker.commands.verify.command import verify
-from worker.engine import window_codec
-from worker.engine.group import group_gone
-from worker.engine.preflight import preflight
-from worker.engine.status import read_status
-from worker.engine.utc import utc
-from worker.errors import GroupDeleted
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.worker_process import (
     INPUT,
@@ -22,7 +23,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(24)]
 CANDLES = made_candles(SYMBOLS, 270)

@@ -9,8 +9,11 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from schemas.entry_id import entry_time_ms
-from schemas.reader import latest_state
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.schemas.reader import latest_state
+from marketstate.worker.cli import main
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.exposition import Samples, samples
@@ -19,9 +22,6 @@ from tests.support.small_workers import FILLED
 from tests.support.stepped_partitions import PARTITIONS, SYMBOLS, partition_workers, work_all_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import DEAD, INPUT, feed, feed_fields
-from worker.cli import main
-from worker.engine.status import MOST_COUNTED_PERIODICALLY
-from worker.local.redis_server import EmbeddedRedis
 
 ENDED = "marketstate_entries_total"
 ONE_REDIS_VERSION = pytest.mark.one_redis_version

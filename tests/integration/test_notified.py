@@ -5,9 +5,9 @@ from pathlib import Path
 
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.service_manager import Manager
 from tests.support.worker_process import INTERNAL_PREFIX, WorkerProcess, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 
 def test_ready_with_the_first_shards_and_stopping_before_they_are_released(

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.store.scripts import Scripts
 from tests.support.candles import made_candles
 from tests.support.lua_shims import NUMBERS_ARE_REFUSED, put_before_every_script
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, INTERNAL_PREFIX, counters, feed
-from worker.engine.status import read_status
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
-from worker.store.scripts import Scripts
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 ONE_OF_THEM = shard_name(shard_of(SYMBOLS[0], 16))

@@ -7,15 +7,15 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import hash_fields, stream_fields
+from marketstate.schemas.market_state import hash_fields, stream_fields
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.store.newest import LOOKED_AT
 from tests.support.records import make_record
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import OUTPUT, WorkerProcess, feed
-from worker.commands.verify.command import verify
-from worker.engine.preflight import preflight
-from worker.local.redis_server import EmbeddedRedis
-from worker.store.newest import LOOKED_AT
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import NEEDED, made_candles
 from tests.support.processes import MARKETSTATE, piped
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed
-from worker.local.redis_server import EmbeddedRedis
 
 ODD = "ДОГЕ"
 

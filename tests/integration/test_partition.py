@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.candle import Candle
-from schemas.partitions import partition_of, stream_of
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.partitions import partition_of, stream_of
+from marketstate.worker.engine.preflight import VERSION, preflight
+from marketstate.worker.engine.status import read_status, unfinished
+from marketstate.worker.errors import PartitionCountMismatch
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.monitoring import monitored
 from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed
-from worker.engine.preflight import VERSION, preflight
-from worker.engine.status import read_status, unfinished
-from worker.errors import PartitionCountMismatch
-from worker.local.redis_server import EmbeddedRedis
-from worker.stop import Stop
 
 PARTITIONS = 4
 SYMBOLS = tuple(f"S{i}USDT" for i in range(12))
@@ -160,7 +160,8 @@ def test_a_rest_ends_with_the_lease_time(
     now_s = time.monotonic()
     for later_s, expected in ((9, False), (11, True)):
         monkeypatch.setattr(
-            "worker.engine.intake.time.monotonic", lambda later_s=later_s: now_s + later_s
+            "marketstate.worker.engine.intake.time.monotonic",
+            lambda later_s=later_s: now_s + later_s,
         )
         assert looks(server, worker) == expected
 

@@ -10,6 +10,13 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.counters import numbers
+from marketstate.worker.engine.partitions import run
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import PREFIX, settings_from
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.feeding import NEEDED
 from tests.support.partitioned import (
@@ -23,13 +30,6 @@ from tests.support.service_manager import Manager
 from tests.support.small_workers import small_worker, work_off
 from tests.support.two_nodes import PORT_OF_FIRST
 from tests.support.worker_process import WorkerProcess, feed, published, wait_until
-from worker.engine.counters import numbers
-from worker.engine.partitions import run
-from worker.engine.systemd import SystemdNotifier
-from worker.errors import ConfigurationError
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import PREFIX, settings_from
-from worker.stop import Stop
 
 pytestmark = pytest.mark.one_redis_version
 

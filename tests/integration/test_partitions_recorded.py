@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.partitions import partition_of
-from schemas.recording import RecordedEntry
+from marketstate.schemas.partitions import partition_of
+from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.commands.record.recorder import Part
+from marketstate.worker.files.recordings import read_recording
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import replay_names, settings_from
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import run
@@ -22,10 +26,6 @@ from tests.support.stepped_partitions import (
     work_all_off,
 )
 from tests.support.worker_process import INPUT, WorkerProcess, feed, published, wait_until
-from worker.commands.record.recorder import Part
-from worker.files.recordings import read_recording
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import replay_names, settings_from
 
 pytestmark = pytest.mark.one_redis_version
 CANDLES = made_candles(SYMBOLS, FILLED + 3)

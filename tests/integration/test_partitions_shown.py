@@ -7,6 +7,19 @@ import msgspec
 import pytest
 import redis
 
+from marketstate.worker.cli import main
+from marketstate.worker.commands.limits import Limits
+from marketstate.worker.commands.plot.sources import from_stream
+from marketstate.worker.commands.status import show_status
+from marketstate.worker.commands.top.feed import Feed
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.engine.status_of_all import summed
+from marketstate.worker.errors import CheckFailed, RedisUnusable
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client, open_client
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import FILLED
@@ -18,18 +31,6 @@ from tests.support.stepped_partitions import (
     work_all_off,
 )
 from tests.support.steps import SteppedWorker
-from worker.cli import main
-from worker.commands.limits import Limits
-from worker.commands.plot.sources import from_stream
-from worker.commands.status import show_status
-from worker.commands.top.feed import Feed
-from worker.commands.verify.command import verify
-from worker.engine.all_partitions import AllPartitions
-from worker.engine.status import read_status
-from worker.errors import CheckFailed, RedisUnusable
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import Settings
-from worker.store.connection import Client, open_client
 
 pytestmark = pytest.mark.one_redis_version
 EVERY_STATE_IS_OLD: dict[str, Any] = {"max_state_age_s": float("inf"), "max_age_s": float("inf")}
@@ -68,6 +69,21 @@ def test_a_connection_that_failed_is_closed(workers: list[SteppedWorker]) -> Non
     with pytest.raises(RedisUnusable):
         every.ask(fail)
     assert [client.connection for client in opened] == [None] * PARTITIONS
+
+
+def test_a_sum_is_as_old_and_as_uncertain_as_the_worst_of_its_parts(
+    workers: list[SteppedWorker], client: redis.Redis
+) -> None:
+    """G8"""
+    status = read_status(client, workers[0].settings)
+    settings, change = settings_of_all(workers[0]), msgspec.structs.replace
+    first = workers[0].settings
+    parts = [
+        change(status, lag_at_least=at_least, oldest_unfinished_s=age_s)
+        for at_least, age_s in ((False, 1.0), (True, 2.0))
+    ]
+    found = summed(settings, [Answer(first, "", part, "") for part in parts])
+    assert (found.lag_at_least, found.oldest_unfinished_s) == (True, 2.0)
 
 
 def test_status_adds_up_the_partitions(

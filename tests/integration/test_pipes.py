@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.files.recordings import read_recording
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.processes import MARKETSTATE, PATIENCE_S, environment
 from tests.support.replaying import (
@@ -23,8 +25,6 @@ from tests.support.replaying import (
     write_csv,
 )
 from tests.support.worker_process import INPUT, WorkerProcess, feed, work_through
-from worker.files.recordings import read_recording
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 SAID = ("--symbol", "AAAUSDT", "--interval", "1m")

@@ -15,13 +15,13 @@ import pytest
 import redis
 from matplotlib.image import imread
 
-from schemas.candle import encode_envelope
-from schemas.market_state import encode_record, stream_fields
-from schemas.recording import RecordedEntry, encode_entry, encode_header
+from marketstate.schemas.candle import encode_envelope
+from marketstate.schemas.market_state import encode_record, stream_fields
+from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
+from marketstate.worker.cli import main
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.records import make_record, publish
-from worker.cli import main
-from worker.local.redis_server import EmbeddedRedis
 
 EVIL = "<script>alert('x')</script>$\\frac$&币"
 REGIMES = ("trend", "mr", "chop")
@@ -219,7 +219,7 @@ def test_a_page_and_the_help_need_no_matplotlib(tmp_path: Path) -> None:
     for arguments in (["--from", str(path), "--out", str(out)], ["--help"]):
         code = (
             "import sys; sys.modules['matplotlib'] = None; "
-            f"from worker.cli import main; sys.exit(main(['plot', *{arguments!r}]))"
+            f"from marketstate.worker.cli import main; sys.exit(main(['plot', *{arguments!r}]))"
         )
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert "<canvas" in out.read_text()

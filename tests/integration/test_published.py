@@ -7,8 +7,9 @@ import msgspec
 import pytest
 import redis
 
-from schemas.candle import Candle
-from schemas.market_state import decode_market_state, hash_fields, record_key
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import decode_market_state, hash_fields, record_key
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import (
     FORMS,
     SHARED,
@@ -27,7 +28,6 @@ from tests.support.worker_process import (
     published,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis
 
 HASH_COLUMNS = (
     *("sigma", "mu", "ts", "p_trend", "p_mr", "p_chop", "dp", "vr", "spike_proxy"),

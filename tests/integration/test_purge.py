@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands import purge
+from marketstate.worker.engine import removal
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import SYMBOLS, dumps, run, small
@@ -14,9 +17,6 @@ from tests.support.stepped_partitions import PARTITIONS, partition_workers, work
 from tests.support.stepped_partitions import SYMBOLS as OF_PARTITIONS
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, INTERNAL_PREFIX, work_through
-from worker.commands import purge
-from worker.engine import removal
-from worker.local.redis_server import EmbeddedRedis
 
 CANDLES = made_candles(SYMBOLS, 20)
 

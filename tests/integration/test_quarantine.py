@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import START_MS, candle
 from tests.support.small_workers import (
     FILLED,
@@ -28,11 +33,6 @@ from tests.support.worker_process import (
     published,
     wait_until_finished,
 )
-from worker.commands.verify.command import verify
-from worker.engine.preflight import preflight
-from worker.engine.status import read_status
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     UnknownSchema,
@@ -19,13 +19,19 @@ from schemas.market_state import (
     record_key,
     stream_fields,
 )
-from schemas.partitions import partition_key, partition_of, partition_prefix
-from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM, StateReader, is_stale, latest_state
+from marketstate.schemas.partitions import partition_key, partition_of, partition_prefix
+from marketstate.schemas.reader import (
+    OUTPUT_PREFIX,
+    OUTPUT_STREAM,
+    StateReader,
+    is_stale,
+    latest_state,
+)
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
 from tests.support.processes import PATIENCE_S
 from tests.support.records import make_record, publish
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
 
 PASSING = (redis.ConnectionError, redis.TimeoutError)
 MINUTE_MS = 60_000
@@ -221,7 +227,7 @@ class Breaking(redis.Redis):
 def test_lost_replies_lose_no_state_and_change_no_order(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("schemas.reader.RETRY_S", 0.001)
+    monkeypatch.setattr("marketstate.schemas.reader.RETRY_S", 0.001)
     publish_numbers(client, 50)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
         found = numbers(reader_of(breaking, passing=PASSING, count=7), 50)
@@ -440,16 +446,17 @@ def test_all_partitions_are_read_as_one_and_nothing_is_skipped(
     second: list[MarketStateRecord] = []
     for state in reader:
         second.append(state)
-        if state.buffer_size == 4:
+        if [each.buffer_size for each in second].count(4) == 2:
             reader.stop()
         elif [each.buffer_size for each in second].count(3) == 2:
-            # A group that is lost begins again where this reader was.
-            client.xgroup_destroy(partition_key(OUTPUT_STREAM, 0), "sizing")
-            publish_into(client, 0, "BTCUSDT", 4)
+            # A group that is lost begins again where this reader was, in each stream.
+            for partition, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
+                client.xgroup_destroy(partition_key(OUTPUT_STREAM, partition), "sizing")
+                publish_into(client, partition, symbol, 4)
     assert second[0] == first[3], "the fourth was not acknowledged"
-    for symbol, expected in {"BTCUSDT": [0, 1, 2, 3, 4], "ETHUSDT": [0, 1, 2, 3]}.items():
+    for symbol in ("BTCUSDT", "ETHUSDT"):
         read = [each.buffer_size for each in (*first, *second[1:]) if each.symbol == symbol]
-        assert read == expected
+        assert read == [0, 1, 2, 3, 4]
 
 
 def test_a_node_that_is_away_does_not_hold_up_the_states_of_others(client: redis.Redis) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.recording import RecordedEntry
+from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.recordings import read_recording
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.replaying import add_raw, run
 from tests.support.worker_process import INPUT, WorkerProcess, wait_until
-from worker.errors import FileUnusable
-from worker.files.recordings import read_recording
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
+from marketstate.worker.settings import Settings, settings_from
+from marketstate.worker.store import connection
 from tests.support.candles import made_candles
 from tests.support.cluster_nodes import port_with_bus
 from tests.support.processes import Sentinel
@@ -22,9 +25,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.local.redis_server import EmbeddedRedis, free_port
-from worker.settings import Settings, settings_from
-from worker.store import connection
 
 CONF = Path(__file__).parents[2] / "deploy" / "redis" / "marketstate.conf"
 CANDLES = made_candles(("BTCUSDT",), 260)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.worker_process import INPUT, OUTPUT, WorkerProcess, feed
-from worker.local.redis_server import EmbeddedRedis
 
 OF_READERS: dict[str, Any] = {
     "redis_username": "marketstate-reader",

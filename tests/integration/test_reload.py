@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import redis
 
+from marketstate.worker.commands import reload
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.setting_files import ReloadAnswer, write_answer
 from tests.support.candles import made_candles
 from tests.support.partitioned import groups
 from tests.support.processes import MARKETSTATE, environment, piped
 from tests.support.worker_process import WorkerProcess, counters, feed, wait_until_finished
-from worker.commands import reload
-from worker.errors import RedisUnusable
-from worker.local.redis_server import EmbeddedRedis
-from worker.setting_files import ReloadAnswer, write_answer
 
 CANDLES = made_candles(("BTCUSDT",), 264)
 READY = "holding 16 of 16 shards"

@@ -1,11 +1,14 @@
 """`marketstate repartition`: the same states as without it, and safe to break off and repeat."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from marketstate.worker.commands.repartition import command
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import run
@@ -19,8 +22,6 @@ from tests.support.stepped_partitions import (
 )
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, everything, feed, published
-from worker.commands.repartition import command
-from worker.local.redis_server import EmbeddedRedis
 
 CANDLES = made_candles(SYMBOLS, 2 * FILLED)
 HALF = len(CANDLES) // 2
@@ -117,7 +118,9 @@ def test_it_may_break_off_anywhere_and_be_repeated(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, breaks_at, broken)
-        code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")
+        # What was copied for another number must not stay.
+        to = 3 if breaks_at == "move" else 2
+        code, said = run(server, tmp_path, "repartition", "--to", to, "--yes")
     assert code == 3, said
     code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")
     assert code == 0, said
@@ -125,6 +128,29 @@ def test_it_may_break_off_anywhere_and_be_repeated(
     feed_by_symbol(client, CANDLES[HALF:], 2)
     work_all_off(workers)
     assert together(of_one, published_by(client, workers)) == wanted
+
+
+@pytest.mark.one_redis_version
+def test_what_the_old_group_did_after_it_was_moved_is_not_forgotten(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G5: the new group began where the old one was then."""
+    half_done(server, client)
+    join: Any = vars(command)["join"]
+
+    def and_break_off(*args: Any) -> None:
+        join(*args)
+        raise redis.ConnectionError("the connection broke")
+
+    monkeypatch.setattr(command, "join", and_break_off)
+    assert run(server, tmp_path, "repartition", "--to", 2, "--yes")[0] == 3
+    monkeypatch.undo()
+    feed(client, CANDLES[HALF : HALF + 4])
+    worker = small_worker(server)
+    work_off(worker)
+    stopped(client, worker)
+    code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")
+    assert (code, "exists already" in said) == (2, True), said
 
 
 def test_what_is_not_finished_or_not_alone_is_refused_and_nothing_is_written(
@@ -147,6 +173,13 @@ def test_what_is_not_finished_or_not_alone_is_refused_and_nothing_is_written(
     work_off(worker)
     refused("workers two are live")
     stopped(client, worker)
+    client.hset(worker.keys.quarantine, "BTCUSDT", "damaged")
+    refused("BTCUSDT is set aside: damaged")
+    client.delete(worker.keys.quarantine)
+    last_commit: Any = client.hget(worker.keys.commits, "shard-05")
+    client.hset(worker.keys.commits, "shard-05", "0123:0:HSET x: no right")
+    refused("no right")
+    client.hset(worker.keys.commits, "shard-05", last_commit)
     others = partition_workers(server)
     refused("workers one are live")
     stopped(client, *others)
@@ -190,19 +223,31 @@ def test_an_entry_that_comes_meanwhile_is_not_skipped(
     assert (code, "give the new group another name" in said) == (2, True), said
 
 
+def lose_a_close(client: redis.Redis) -> None:
+    client.rpop("quantum:marketstate-worker:marketstate:{p01}:window:ETHUSDT")
+
+
+def lose_a_mark(client: redis.Redis) -> None:
+    for key in client.keys("quantum:marketstate-worker:marketstate:{p01}:shard:*"):
+        if client.hexists(key, "ETHUSDT"):
+            client.hset(key, "ETHUSDT", "0")
+
+
 @pytest.mark.one_redis_version
+@pytest.mark.parametrize("spoil", [lose_a_close, lose_a_mark])
 def test_what_was_damaged_on_the_way_is_noticed(
     server: EmbeddedRedis,
     client: redis.Redis,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[redis.Redis], None],
 ) -> None:
     half_done(server, client)
     move: Any = vars(command)["move"]
 
     def spoiled(*args: Any) -> None:
         move(*args)
-        client.rpop("quantum:marketstate-worker:marketstate:{p01}:window:ETHUSDT")
+        spoil(client)
 
     monkeypatch.setattr(command, "move", spoiled)
     code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")

@@ -9,7 +9,10 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import decode_market_state, encode_record
+from marketstate.schemas.market_state import decode_market_state, encode_record
+from marketstate.worker.files.recordings import read_recording
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
 from tests.support.candles import made_candles
 from tests.support.replaying import (
     SYMBOLS,
@@ -32,9 +35,6 @@ from tests.support.worker_process import (
     wait_until_finished,
     work_through,
 )
-from worker.files.recordings import read_recording
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
 
 pytestmark = pytest.mark.one_redis_version
 COUNT = 40

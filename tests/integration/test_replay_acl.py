@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.replaying import SYMBOLS, dumps, run, small
 from tests.support.worker_process import INPUT, OUTPUT, work_through
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 NAME = "marketstate-replay"

@@ -6,6 +6,9 @@ import msgspec
 import pytest
 import redis
 
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -17,9 +20,6 @@ from tests.support.worker_process import (
     feed,
     group_info,
 )
-from worker.errors import RedisUnusable
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 BTC = shard_name(shard_of("BTCUSDT", 16))
 META = f"{INTERNAL_PREFIX}:meta"

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.engine.retirement import RETIRED_AT_ONCE
+from marketstate.worker.errors import LeaseLost
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import START_MS, candle, made_candles
 from tests.support.feeding import NEEDED
 from tests.support.small_workers import small_worker, work_off
@@ -25,10 +29,6 @@ from tests.support.worker_process import (
     group_info,
     published,
 )
-from worker.engine.retirement import RETIRED_AT_ONCE
-from worker.errors import LeaseLost
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 SILENT, FLOWING = "BTCUSDT", "ETHUSDT"
 DAYS_30 = 30 * 24 * 60

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.engine.rights import Right, check_rights, needed
+from marketstate.worker.engine.status import unread
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.keys import shard_name
+from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
+from marketstate.worker.settings import Settings, settings_from
 from tests.support.acl import users
 from tests.support.candles import START_MS, candle, made_candles
 from tests.support.monitoring import Command, monitored
 from tests.support.preflights import verdicts
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import GROUP, INPUT, feed, feed_fields
-from worker.engine.preflight import preflight
-from worker.engine.rights import Right, check_rights, needed
-from worker.engine.status import unread
-from worker.errors import RedisUnusable
-from worker.keys import shard_name
-from worker.local.redis_server import EmbeddedRedis, free_port
-from worker.settings import Settings, settings_from
 
 LUA = Path(__file__).parents[2] / "worker" / "lua"
 PASSWORD = "of-the-worker"

@@ -8,6 +8,15 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.changes import Changes
+from marketstate.worker.engine.commit import Commit
+from marketstate.worker.engine.loop import _recover
+from marketstate.worker.errors import RolledBack, WrongKeyType
+from marketstate.worker.keys import shard_name, shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.log import log
+from marketstate.worker.stop import Stop
 from tests.support.small_workers import (
     FILLED,
     SYMBOLS,
@@ -19,15 +28,6 @@ from tests.support.small_workers import (
 )
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import counters, feed, published
-from worker.engine import window_codec
-from worker.engine.changes import Changes
-from worker.engine.commit import Commit
-from worker.engine.loop import _recover
-from worker.errors import RolledBack, WrongKeyType
-from worker.keys import shard_name, shard_of
-from worker.local.redis_server import EmbeddedRedis
-from worker.log import log
-from worker.stop import Stop
 
 CANDLES = candles_of(SYMBOLS, 0, 2 * FILLED - 1)
 BATCH = 5

@@ -10,8 +10,12 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from schemas.candle import Candle
-from schemas.reader import latest_state
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.reader import latest_state
+from marketstate.worker.cli import main
+from marketstate.worker.commands.plot.document import drawn
+from marketstate.worker.commands.plot.sources import from_stream
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.exposition import samples
 from tests.support.page_server import Page, PageServer
@@ -27,10 +31,6 @@ from tests.support.stepped_partitions import (
 )
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import WorkerProcess, feed, wait_until
-from worker.cli import main
-from worker.commands.plot.document import drawn
-from worker.commands.plot.sources import from_stream
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import redis
 
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
+from marketstate.worker.store.known_holes import known_holes
+from marketstate.worker.store.server_version import server_version
 from tests.servers.fetched import name_and_version
-from worker.engine.preflight import preflight
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
-from worker.store.known_holes import known_holes
-from worker.store.server_version import server_version
 
 
 def test_check_names_the_server_as_it_names_itself_and_warns_of_its_holes(

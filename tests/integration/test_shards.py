@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.errors import LeaseLost, WorkerIdInUse
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INTERNAL_PREFIX, counters, feed
-from worker.errors import LeaseLost, WorkerIdInUse
-from worker.local.redis_server import EmbeddedRedis
 
 
 def settle(workers: list[SteppedWorker]) -> list[set[int]]:

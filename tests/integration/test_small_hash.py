@@ -6,12 +6,17 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import HashFields, decode_market_state, encode_record, hash_fields
-from schemas.reader import latest_state
+from marketstate.schemas.market_state import (
+    HashFields,
+    decode_market_state,
+    encode_record,
+    hash_fields,
+)
+from marketstate.schemas.reader import latest_state
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed, published
-from worker.local.redis_server import EmbeddedRedis
 
 STATE = "quantum:marketstate:BTCUSDT"
 RECORD = "quantum:marketstate-record:BTCUSDT"

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import redis
 
-from core.state import MarketState
-from schemas.market_state import decode_market_state
+from marketstate.core.state import MarketState
+from marketstate.schemas.market_state import decode_market_state
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.replaying import run, stream_of
 from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, SPELLINGS, START_MS, SYMBOL, write
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle, made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -23,8 +25,6 @@ from tests.support.worker_process import (
     wait_until,
     wait_until_finished,
 )
-from worker.engine.preflight import preflight
-from worker.local.redis_server import EmbeddedRedis
 
 CANDLES = made_candles(("BTCUSDT", "ETHUSDT"), 264)
 OLD, NEW = CANDLES[: 2 * 260], CANDLES[2 * 260 :]

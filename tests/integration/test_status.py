@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.group import group_gone
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.errors import GroupDeleted
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.terminal import Terminal
 from tests.support.worker_process import INPUT, WorkerProcess, feed, wait_until
-from worker.engine.group import group_gone
-from worker.engine.status import read_status
-from worker.errors import GroupDeleted
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 
 def status_command(

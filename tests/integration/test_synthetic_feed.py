@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.synthetic import CANDLES_AT_START, SYMBOLS, SyntheticFeeder
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.steps import SteppedWorker
-from worker.engine.synthetic import CANDLES_AT_START, SYMBOLS, SyntheticFeeder
-from worker.local.redis_server import EmbeddedRedis
 
 MINUTE_MS = 60_000
 START_MS = 1_790_000_040_000

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.records import make_record, publish
 from tests.support.steps import SteppedWorker
 from tests.support.terminal import Terminal
 from tests.support.worker_process import WorkerProcess, feed, wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_without_the_extra_a_line_says_how_to_install_it(
 ) -> None:
     code = (
         f"import sys; sys.modules[{library!r}] = None; "
-        f"from worker.cli import main; sys.exit(main({arguments!r}))"
+        f"from marketstate.worker.cli import main; sys.exit(main({arguments!r}))"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -185,7 +185,7 @@ def test_without_the_extra_a_line_says_how_to_install_it(
 def test_without_the_extra_the_options_are_shown(name: str) -> None:
     code = (
         "import sys; sys.modules['rich'] = sys.modules['matplotlib'] = None; "
-        f"from worker.cli import main; sys.exit(main([{name!r}, '--help']))"
+        f"from marketstate.worker.cli import main; sys.exit(main([{name!r}, '--help']))"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

@@ -9,7 +9,11 @@ import msgspec
 import pytest
 import redis
 
-from schemas.market_state import MarketStateRecord
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.engine.invented import invented
+from marketstate.worker.engine.loop import WAITING_FOR_ID
+from marketstate.worker.errors import TwoSources
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.preflights import verdicts
 from tests.support.records import make_record, publish
@@ -23,10 +27,6 @@ from tests.support.worker_process import (
     feed,
     wait_until,
 )
-from worker.engine.invented import invented
-from worker.engine.loop import WAITING_FOR_ID
-from worker.errors import TwoSources
-from worker.local.redis_server import EmbeddedRedis
 
 BOTH = pytest.mark.parametrize(
     ("first", "second"), [("candles", "synthetic"), ("synthetic", "candles")]

@@ -6,7 +6,11 @@ import msgspec
 import pytest
 import redis
 
-from core.state import MarketState
+from marketstate.core.state import MarketState
+from marketstate.worker.engine.changes import Changes
+from marketstate.worker.engine.record import record_of
+from marketstate.worker.engine.status import read_status
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import candle
 from tests.support.small_workers import (
     FILLED,
@@ -18,10 +22,6 @@ from tests.support.small_workers import (
     worked,
 )
 from tests.support.worker_process import counters, dead_letters, feed, published
-from worker.engine.changes import Changes
-from worker.engine.record import record_of
-from worker.engine.status import read_status
-from worker.local.redis_server import EmbeddedRedis
 
 pytestmark = pytest.mark.one_redis_version
 
@@ -44,7 +44,7 @@ def fail_for(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
             raise ZeroDivisionError("nobody has thought of this")
         return right(settings, candle, *rest, **more)
 
-    monkeypatch.setattr("worker.engine.emission.record_of", wrong)
+    monkeypatch.setattr("marketstate.worker.engine.emission.record_of", wrong)
 
 
 def test_a_calculation_that_fails_for_a_symbol_sets_it_aside_and_costs_no_other(

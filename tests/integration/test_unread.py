@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.monitoring import Command, monitored
-from tests.support.steps import SteppedWorker
-from tests.support.worker_process import INPUT, WorkerProcess
-from worker.commands.replay.feeding import StreamFeeder
-from worker.engine.heartbeat import Heartbeat
-from worker.engine.status import (
+from marketstate.worker.commands.replay.feeding import StreamFeeder
+from marketstate.worker.engine.heartbeat import Heartbeat
+from marketstate.worker.engine.status import (
     COUNTED_AT_ONCE,
     MOST_COUNTED_PERIODICALLY,
     Unread,
@@ -22,10 +19,13 @@ from worker.engine.status import (
     read_status,
     unread,
 )
-from worker.engine.systemd import SystemdNotifier
-from worker.local.redis_server import EmbeddedRedis
-from worker.stop import Stop
-from worker.store.scripts import Scripts
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
+from marketstate.worker.store.scripts import Scripts
+from tests.support.monitoring import Command, monitored
+from tests.support.steps import SteppedWorker
+from tests.support.worker_process import INPUT, WorkerProcess
 
 BACKLOG = 25_000
 FILL = """

@@ -13,8 +13,12 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from schemas.candle import Candle
-from schemas.market_state import decode_record
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import decode_record
+from marketstate.worker.commands.verify.command import verify
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.keys import shard_of
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -28,10 +32,6 @@ from tests.support.worker_process import (
     finished,
     wait_until,
 )
-from worker.commands.verify.command import verify
-from worker.engine.preflight import Finding
-from worker.keys import shard_of
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STATE = "quantum:marketstate:BTCUSDT"

@@ -44,7 +44,8 @@ def test_the_source_of_a_build_is_what_is_packaged_and_nothing_of_an_earlier_bui
     (checkout / "core/__pycache__").mkdir()
     (checkout / "core/__pycache__/state.pyc").touch()
     run(checkout / "scripts/source", tmp_path / "source")
-    expected = {"pyproject.toml", "README.md"}
+    expected = {"pyproject.toml", "setup.py", "README.md"}
+    expected |= {"src/marketstate/__init__.py", "src/marketstate/py.typed"}
     for package in ("core", "schemas", "worker"):
         expected |= {
             f"{package}/{name}" for name in files(copy_checkout(tmp_path / "clean") / package)

@@ -12,10 +12,10 @@ from typing import Final
 
 import pytest
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.checkout import ROOT, copy_checkout
 from tests.support.demo import symbols_in
 from tests.support.processes import environment
-from worker.local.redis_server import EmbeddedRedis
 
 PACKAGES: Final = ("core", "schemas", "worker")
 PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js"}
@@ -48,6 +48,15 @@ def pip(python: Path, *arguments: object, compiler: str = "") -> None:
     variables = {"CC": compiler} if compiler else {}
     quiet = ("--python", python, "--disable-pip-version-check")
     run(sys.executable, "-m", "pip", *quiet, *arguments, variables=variables)
+
+
+def put_others_beside(python: Path) -> None:
+    """Packages of the names that our folders have, which nobody may take for ours."""
+    folder = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    )
+    for name in PACKAGES:
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('the {name} of others')")
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +115,10 @@ def wheel(way: str, builder: Path, sdist: Path, tmp_path: Path) -> Path:
 
 def packaged_files() -> set[str]:
     """The packages' files, both modules and data."""
-    return {
-        str(path.relative_to(ROOT))
+    name = ROOT / "src/marketstate"
+    ours = {f"marketstate/{path.name}" for path in name.iterdir() if path.suffix in PACKAGED}
+    return ours | {
+        f"marketstate/{path.relative_to(ROOT)}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
         if path.suffix in PACKAGED
@@ -117,17 +128,18 @@ def packaged_files() -> set[str]:
 def test_a_wheel_has_all_that_it_takes_away_from_its_source(
     way: str, wheel: Path, any_server_binary: Path, tmp_path: Path
 ) -> None:
-    found = {name for name in zipfile.ZipFile(wheel).namelist() if name.split("/")[0] in PACKAGES}
-    kernels = {name for name in found if name.startswith("core/_kernel.")}
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    kernels = {name for name in found if name.startswith("marketstate/core/_kernel.")}
     assert found - kernels == packaged_files()
     assert len(kernels) == (1 if way == "compiled" else 0)
 
     python = new_environment(tmp_path / "fresh")
     pip(python, "install", "--no-compile", wheel)
+    put_others_beside(python)
     marketstate = python.parent / "marketstate"
     away = tmp_path / "away"
     away.mkdir()
-    origin = run(python, "-c", "import worker; print(worker.__file__)", cwd=away)
+    origin = run(python, "-c", "import marketstate as it; print(it.__file__)", cwd=away)
     assert origin.startswith(str(tmp_path / "fresh"))
     with EmbeddedRedis(any_server_binary) as server:
         settings = {"MARKETSTATE_REDIS_PORT": str(server.port)}

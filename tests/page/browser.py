@@ -74,7 +74,7 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """As it is shown."""
-        return self.find(selector).text
+        return str(self.find(selector).text)
 
     def shown(self) -> list[str]:
         """The symbols, from the top."""
@@ -150,7 +150,7 @@ class Browser:
         return int(self._devtools("Memory.getDOMCounters")["nodes"])
 
     def picture(self) -> bytes:
-        return self._driver.get_screenshot_as_png()
+        return bytes(self._driver.get_screenshot_as_png())
 
     def _devtools(self, command: str, **arguments: object) -> Any:
         return self._driver.execute_cdp_cmd(command, arguments)

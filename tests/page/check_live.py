@@ -3,19 +3,20 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 from msgspec.structs import replace
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.page.browser import Browser
 from tests.page.fixtures import MINUTE_MS, Stage, of
 from tests.support.candles import made_candles
 from tests.support.page_server import PageServer
 from tests.support.worker_process import WorkerProcess, feed, wait_until, wait_until_finished
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-EACH = {"publish_interval": 1}
+EACH: Final[Any] = {"publish_interval": 1}
 
 
 def candles_until_now(count: int) -> list[Candle]:
@@ -57,11 +58,10 @@ def test_a_close_that_is_fed_to_a_worker_is_on_the_page_and_in_its_plots(
             for closing in (candles[-6:-3], candles[-3:]):
                 before_s = time.monotonic()
                 feed(client, closing)
-                closes = {one.symbol: one.close for one in closing}
-                wait_until(lambda closes=closes: prices(browser) == closes, "the closes are there")
+                until_closes(browser, closing)
                 print(f"on the page after {time.monotonic() - before_s:.2f} s")
             wait_until(lambda: plotted(browser) == 46, "they are in the plots")
-            assert float(browser.text("#market .price")) == closes["ETHUSDT"]
+            assert float(browser.text("#market .price")) == candles[-2].close
             # The worker's death is seen, and its successor.
             until_warned(browser)
             worker.kill()
@@ -72,9 +72,14 @@ def test_a_close_that_is_fed_to_a_worker_is_on_the_page_and_in_its_plots(
     assert browser.complaints() == []
 
 
-def prices(browser: Browser) -> dict[str, float]:
-    texts = zip(browser.shown(), browser.column("price"), strict=True)
-    return {symbol: float(text) for symbol, text in texts}
+def until_closes(browser: Browser, candles: list[Candle]) -> None:
+    closes = {one.symbol: one.close for one in candles}
+
+    def are_shown() -> bool:
+        texts = zip(browser.shown(), browser.column("price"), strict=True)
+        return {symbol: float(text) for symbol, text in texts} == closes
+
+    wait_until(are_shown, "the closes are on the page")
 
 
 @of(60)

@@ -2,10 +2,10 @@
 
 import pytest
 
+from marketstate.worker.commands.palette import DARK_PAGE, LIGHT_PAGE
 from tests.page.browser import Browser
 from tests.page.fixtures import EVIL, Stage, many, of
 from tests.support.worker_process import wait_until
-from worker.commands.palette import DARK_PAGE, LIGHT_PAGE
 
 ARROW_DOWN, END, ENTER, ESCAPE, HOME = "\ue015", "\ue010", "\ue007", "\ue00c", "\ue011"
 

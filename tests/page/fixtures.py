@@ -3,24 +3,24 @@
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import redis
 from msgspec.structs import replace
 
-from schemas.market_state import MarketStateRecord
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.page.browser import Browser
 from tests.support.page_server import PageServer
 from tests.support.records import make_record, publish
-from worker.commands.regime_words import REGIMES
-from worker.local.redis_server import EmbeddedRedis
 
 MINUTE_MS: Final = 60_000
 EVIL: Final = "<script>alert(1)</script>"
 FEW: Final = ("BTCUSDT", "ETHUSDT", EVIL)
 # No state is stale for a while: machines that test are slow.
-UNHURRIED: Final = {"publish_interval": 3_600}
+UNHURRIED: Final[Any] = {"publish_interval": 3_600}
 # Nothing here has a group, and no test but one is about health.
 HEALTHY: Final = ("--max-age", "inf", "--max-lag", "inf")
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 from PIL import Image
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.page.browser import Browser
 from tests.support.candles import MINUTE_MS, candle
 from tests.support.documents import ROOT
@@ -25,7 +26,6 @@ from tests.support.pictures import CANDLES
 from tests.support.pictures import FOLDER as OF_README
 from tests.support.regime_walks import Floats, random_walk, regime_walk
 from tests.support.worker_process import WorkerProcess, feed, wait_until, wait_until_finished
-from worker.local.redis_server import EmbeddedRedis
 
 NAMES: Final = (
     *("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "AVAX", "LINK", "LTC", "DOT", "TRX"),
@@ -37,7 +37,7 @@ STRETCH: Final = 1_500
 COLOURS: Final = 64
 # With the default weights, nearly all markets are chop.
 THETA: Final = ROOT / "deploy/theta/shares-20-20-60.json"
-SETTINGS: Final = {"start": "replay", "output_maxlen": 1_000_000, "theta_file": THETA}
+SETTINGS: Final[Any] = {"start": "replay", "output_maxlen": 1_000_000, "theta_file": THETA}
 
 
 class Shot(NamedTuple):

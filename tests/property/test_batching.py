@@ -7,9 +7,13 @@ from typing import Any, NamedTuple
 from hypothesis import event, given, settings, target
 from hypothesis import strategies as st
 
-from core.state import MarketState
-from schemas.candle import Candle
-from schemas.market_state import MarketStateRecord
+from marketstate.core.state import MarketState
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.engine.changes import Entry, History, Ignored
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.keys import shard_of
+from marketstate.worker.settings import Settings
 from tests.support.feeding import (
     MINUTE_MS,
     NEEDED,
@@ -19,10 +23,6 @@ from tests.support.feeding import (
     candle_entry,
     small_settings,
 )
-from worker.engine.changes import Entry, History, Ignored
-from worker.engine.pipeline import Pipeline
-from worker.keys import shard_of
-from worker.settings import Settings
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 Answer = tuple[dict[str, list[str]], dict[str, int]]

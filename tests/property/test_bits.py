@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import by_numpy, kernel
+from marketstate.core import by_numpy, kernel
 from tests.property.bits.__main__ import main
 from tests.property.bits.blocks import block, blocks
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.engine.cache_times import Stream, Wanted
-from worker.engine.cache_values import Cached
-from worker.engine.cached_closes import closes_before
+from marketstate.worker.engine.cache_times import Stream, Wanted
+from marketstate.worker.engine.cache_values import Cached
+from marketstate.worker.engine.cached_closes import closes_before
 
 MINUTE_MS = 60_000
 FIRST_MS = 1_746_373_260_000 - 1

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from core.by_numpy import ROWS_AT_ONCE
-from core.state import MarketState
-from core.theta import merged_theta
-from core.window import Window
+from marketstate.core.by_numpy import ROWS_AT_ONCE
+from marketstate.core.state import MarketState
+from marketstate.core.theta import merged_theta
+from marketstate.core.window import Window
 from tests.support.oracle import oracle_state
 from tests.support.states import bits, differences, leaves
 

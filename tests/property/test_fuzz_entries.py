@@ -6,9 +6,9 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.fault.fuzz.entries import OddEntry, odd_entry
 from tests.fault.fuzz.rig import Rig
-from worker.local.redis_server import EmbeddedRedis
 
 # The generator of `scripts/fuzz`, which draws many more of them from one seed.
 ODD_ENTRIES = st.builds(

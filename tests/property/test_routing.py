@@ -9,20 +9,20 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.candle import (
+from marketstate.schemas.candle import (
     Candle,
     CandleRejected,
     decode_candle,
 )
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.worker.engine.changes import Entry
+from marketstate.worker.engine.group import join
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.engine.routing import Router
+from marketstate.worker.keys import INTAKE, shard_name, shard_of
+from marketstate.worker.settings import PREFIX, Settings, settings_from
+from marketstate.worker.store.scripts import Scripts
 from tests.support.feeding import T0, candle_entry
-from worker.engine.changes import Entry
-from worker.engine.group import join
-from worker.engine.pipeline import Pipeline
-from worker.engine.routing import Router
-from worker.keys import INTAKE, shard_name, shard_of
-from worker.settings import PREFIX, Settings, settings_from
-from worker.store.scripts import Scripts
 
 # Many shards, so that two symbols rarely share one by chance.
 SETTINGS = settings_from({"MARKETSTATE_SHARDS": "256"})

@@ -16,6 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from marketstate.worker.engine.changes import Changes
+from marketstate.worker.errors import LeaseLost
+from marketstate.worker.keys import shard_name
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import as_envelope, candle
 from tests.support.feeding import NEEDED, SMALL_THETA
 from tests.support.steps import SteppedWorker
@@ -29,10 +33,6 @@ from tests.support.worker_process import (
     group_info,
     values,
 )
-from worker.engine.changes import Changes
-from worker.errors import LeaseLost
-from worker.keys import shard_name
-from worker.local.redis_server import EmbeddedRedis
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 SHARDS = 3

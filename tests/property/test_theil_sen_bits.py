@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
-from core import kernel
-from core.theil_sen import median_of_all_slopes, theil_sen_slopes
+from marketstate.core import kernel
+from marketstate.core.theil_sen import median_of_all_slopes, theil_sen_slopes
 
 Floats = NDArray[np.float64]
 Make = Callable[[np.random.Generator, int], Floats]

@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import MINUTE_MS, START_MS, as_envelope, candle
 from tests.support.feeding import SMALL_THETA
 from tests.support.steps import SteppedWorker
@@ -14,7 +15,6 @@ from tests.support.worker_process import (
     dead_letters,
     published,
 )
-from worker.local.redis_server import EmbeddedRedis
 
 SHARDS: Final = 4
 # One on each shard, and two new ones.

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from core.theta import DEFAULT_THETA
-from schemas.candle import Candle, encode_envelope
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.worker.files.candles.file import read_file
+from marketstate.worker.files.candles.names import find_files
 from tests.support.oracle import oracle_state
-from worker.files.candles.file import read_file
-from worker.files.candles.names import find_files
 
 SHARED: Final = Path(__file__).resolve().parents[3] / "shared"
 START_MS: Final = 1_746_373_200_000

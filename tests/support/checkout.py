@@ -10,5 +10,13 @@ _LEFT_OUT: Final = (".*", "__pycache__", "tests", "build", "venv", "*.egg-info",
 
 def copy_checkout(target: Path) -> Path:
     """Copy the files to `target`, which may already have an earlier copy."""
-    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
+    # It has links, over which copytree would not copy.
+    shutil.rmtree(target / "src", ignore_errors=True)
+    shutil.copytree(
+        ROOT,
+        target,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(*_LEFT_OUT),
+        dirs_exist_ok=True,
+    )
     return target

@@ -5,8 +5,8 @@ from typing import Any, Final, Protocol
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
+from marketstate.worker.local.redis_server import free_port
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import free_port
 
 BUS: Final = 10_000
 """How far the port for the other nodes is above that for clients; Redis 6.2 has no setting."""

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tests.support.documents import code_spans, lines
 
 # The first line of `marketstate top` has two spaces after the word.
-_OURS: Final = re.compile(r"marketstate\b(?! {2})|-m worker\b|scripts/demo\b")
+_OURS: Final = re.compile(r"marketstate\b(?! {2})|-m marketstate\.worker\b|scripts/demo\b")
 _PROGRAMS: Final = ("marketstate", "quantum-marketstate")
 _SPAN: Final = re.compile(r"(?:quantum-)?marketstate [^.]")
 _OPERATORS: Final = {"|", "||", "|&", "&&", ";", "&", "(", ")"}
@@ -91,7 +91,7 @@ def _arguments(words: list[str]) -> list[str] | None:
             return arguments
         case [program, *arguments] if program.rpartition("/")[2] in _PROGRAMS:
             return arguments
-        case [_, "-m", "worker", *arguments]:
+        case [_, "-m", "marketstate.worker", *arguments]:
             return arguments
         case [program, *arguments] if program.endswith("scripts/demo"):
             return ["demo", *arguments]

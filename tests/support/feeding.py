@@ -4,16 +4,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from core.theta import merged_theta
-from core.window import Window
-from schemas.candle import Candle, encode_envelope
-from schemas.market_state import encode_record
-from worker.engine import window_codec
-from worker.engine.changes import Changes, Entry, History, Memory
-from worker.engine.mark import parse_mark
-from worker.engine.pipeline import Pipeline
-from worker.keys import shard_of
-from worker.settings import Settings
+from marketstate.core.theta import merged_theta
+from marketstate.core.window import Window
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.schemas.market_state import encode_record
+from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.changes import Changes, Entry, History, Memory
+from marketstate.worker.engine.mark import parse_mark
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.keys import shard_of
+from marketstate.worker.settings import Settings
 
 MINUTE_MS: Final = 60_000
 # A close time; candles close one millisecond before the full minute.

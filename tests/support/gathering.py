@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import redis
 
-from schemas.candle import Candle, decode_candle
-from schemas.entry_id import entry_time_ms
+from marketstate.schemas.candle import Candle, decode_candle
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.commands.gather.reading import ENTRIES_AT_ONCE
+from marketstate.worker.commands.gather.session import Plan, Session
+from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.keys import GatherKeys
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
+from marketstate.worker.stop import Stop
 from tests.support.worker_process import INPUT
-from worker.commands.gather.reading import ENTRIES_AT_ONCE
-from worker.commands.gather.session import Plan, Session
-from worker.commands.gather.sources import Sources
-from worker.keys import GatherKeys
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
-from worker.stop import Stop
 
 GROUP = "marketstate-gather"
 _NUMBERS = count()

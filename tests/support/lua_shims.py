@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.store import scripts
+from marketstate.worker.store import scripts
 
 NUMBERS_ARE_REFUSED = """
 local redis = setmetatable({}, {__index = redis})

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.local.redis_server import EmbeddedRedis
 
 END = "the end of what is watched"
 

@@ -13,13 +13,13 @@ from typing import Final
 
 import numpy as np
 
-from core.theta import merged_theta
+from marketstate.core.theta import merged_theta
+from marketstate.worker.commands.calibrate.judged import judged
+from marketstate.worker.commands.calibrate.worth import Worth, worth_of
+from marketstate.worker.commands.plot.series import of_candles
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
 from tests.support.regime_walks import Floats, candles_of, random_walk
-from worker.commands.calibrate.judged import judged
-from worker.commands.calibrate.worth import Worth, worth_of
-from worker.commands.plot.series import of_candles
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
 
 AHEAD: Final = 60
 FOLDS: Final = 5

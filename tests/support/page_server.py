@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -67,10 +68,13 @@ class PageServer(WorkerProcess):
         return reply
 
     def ask_raw(self, request: bytes) -> bytes:
-        """What comes until the server closes the connection."""
-        with self.connect() as connection:
+        """What comes until the server closes the connection, also in the middle of the request."""
+        got = b""
+        with self.connect() as connection, suppress(ConnectionResetError, BrokenPipeError):
             connection.sendall(request)
-            return b"".join(iter(lambda: connection.recv(65_536), b""))
+            while more := connection.recv(65_536):
+                got += more
+        return got
 
 
 class Event(NamedTuple):

@@ -6,10 +6,10 @@ from typing import Any
 
 import redis
 
-from schemas.candle import Candle, encode_envelope
-from schemas.partitions import stream_of
-from worker.engine.changes import ENDS
-from worker.settings import PREFIX, Settings, settings_from
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.schemas.partitions import stream_of
+from marketstate.worker.engine.changes import ENDS
+from marketstate.worker.settings import PREFIX, Settings, settings_from
 
 
 def groups(partitions: int | None) -> list[Settings]:

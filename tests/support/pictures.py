@@ -18,15 +18,15 @@ import msgspec
 from PIL import Image
 from rich.console import Console
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.commands.top.feed import Feed
+from marketstate.worker.commands.top.screen import UNICODE, Screen
+from marketstate.worker.commands.top.selection import Look
+from marketstate.worker.engine.synthetic import SYMBOLS, synthetic_candle
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
 from tests.support.processes import environment
 from tests.support.worker_process import WorkerProcess, feed, finished, wait_until
-from worker.commands.top.feed import Feed
-from worker.commands.top.screen import UNICODE, Screen
-from worker.commands.top.selection import Look
-from worker.engine.synthetic import SYMBOLS, synthetic_candle
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
 
 FOLDER: Final = Path(__file__).parents[2] / "worker/commands/pictures"
 TOP: Final = FOLDER / "top.svg"
@@ -82,7 +82,9 @@ def example(times_ms: Iterable[int]) -> Iterator[Candle]:
 
 def run(*words: str, port: int) -> None:
     subprocess.run(
-        [sys.executable, "-m", "worker", *words], env=environment(redis_port=port), check=True
+        [sys.executable, "-m", "marketstate.worker", *words],
+        env=environment(redis_port=port),
+        check=True,
     )
 
 

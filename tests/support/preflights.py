@@ -1,7 +1,7 @@
 """What the preflight finds, whatever the version of the server."""
 
-from worker.engine.preflight import preflight
-from worker.settings import Settings
+from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.settings import Settings
 
 
 def verdicts(settings: Settings) -> list[str]:

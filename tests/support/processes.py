@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 PATIENCE_S: Final = 60.0
-MARKETSTATE: Final = (sys.executable, "-m", "worker")
+MARKETSTATE: Final = (sys.executable, "-m", "marketstate.worker")
 # Put before a command: Ctrl-C is ignored, as in a job that a shell starts in the background.
 IN_BACKGROUND: Final = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 _FROM_OUTSIDE: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)

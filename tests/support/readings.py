@@ -2,18 +2,18 @@
 
 from typing import Any, Final
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     Features,
     MarketStateRecord,
     RegimeProbs,
     TsComponents,
     Windows,
 )
-from worker.commands.metrics.reading import Found, Reading
-from worker.engine.all_partitions import Answer
-from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
-from worker.errors import RedisUnusable
-from worker.settings import Settings, settings_from
+from marketstate.worker.commands.metrics.reading import Found, Reading
+from marketstate.worker.engine.all_partitions import Answer
+from marketstate.worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.settings import Settings, settings_from
 
 NOW_S: Final = 1_764_122_700.0
 # What a line of the format may not have as it is, and what a page may not.

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import redis
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     Features,
     MarketStateRecord,
     RegimeProbs,
@@ -17,7 +17,7 @@ from schemas.market_state import (
     record_key,
     stream_fields,
 )
-from schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
+from marketstate.schemas.reader import OUTPUT_PREFIX, OUTPUT_STREAM
 from tests.support.candles import MINUTE_MS, START_MS
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 from redis.crc import key_slot
 
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.cluster_nodes import (
     end_moving,
     is_master,
@@ -20,7 +21,6 @@ from tests.support.cluster_nodes import (
     start_moving,
 )
 from tests.support.worker_process import wait_until
-from worker.local.redis_server import EmbeddedRedis
 
 KEYS_AT_ONCE: Final = 10
 

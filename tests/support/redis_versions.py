@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from worker.local.redis_server import packaged_server
+from marketstate.worker.local.redis_server import packaged_server
 
 
 def oldest_server() -> Path | None:

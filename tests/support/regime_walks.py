@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
 from tests.support.candles import candle
 
 Floats = NDArray[np.float64]

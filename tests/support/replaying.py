@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.cli import main
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
 from tests.support.candles import made_candles
 from tests.support.worker_process import values
-from worker.cli import main
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import settings_from
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 # Windows so short that a few candles fill them: nine are needed, twelve kept.

@@ -13,11 +13,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
-from core.regime import regime_scores
-from core.state import NAMES, MarketState
-from core.theta import DEFAULT_THETA, Theta
+from marketstate.core.regime import regime_scores
+from marketstate.core.state import NAMES, MarketState
+from marketstate.core.theta import DEFAULT_THETA, Theta
+from marketstate.worker.setting_files import theta_from
 from tests.support.regime_walks import random_walk
-from worker.setting_files import theta_from
 
 ROOT: Final = Path(__file__).parents[2]
 PICTURE: Final = ROOT / "core/pictures/scores.png"

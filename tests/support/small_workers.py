@@ -5,12 +5,12 @@ from typing import Any
 
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.feeding import NEEDED, SMALL_THETA
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INTERNAL_PREFIX, feed, published
-from worker.local.redis_server import EmbeddedRedis
 
 WINDOW_SIZE = 12
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

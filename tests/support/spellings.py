@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
 
 HOUR_MS: Final = 3_600_000
 START_MS: Final = 1_735_689_600_000

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import redis
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import Settings
 from tests.support.small_workers import small_worker, work_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import feed, published
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import Settings
 
 PARTITIONS = 2
 # Two in each of two partitions: the first and the third in {p00}.

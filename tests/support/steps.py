@@ -3,12 +3,12 @@
 import uuid
 from typing import Any
 
-from core.theta import merged_theta
-from worker.engine.changes import Changes, Reading
-from worker.engine.session import Session
-from worker.engine.systemd import SystemdNotifier
-from worker.local.redis_server import EmbeddedRedis
-from worker.settings import Settings
+from marketstate.core.theta import merged_theta
+from marketstate.worker.engine.changes import Changes, Reading
+from marketstate.worker.engine.session import Session
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import Settings
 
 
 class SteppedWorker(Session):

@@ -8,8 +8,8 @@ import sys
 
 from msgspec.structs import replace
 
-from worker.cli import main
-from worker.settings import Settings
+from marketstate.worker.cli import main
+from marketstate.worker.settings import Settings
 
 PORT_OF_FIRST = "OTHER_PORT"
 of_partition = Settings.of_partition

@@ -11,9 +11,9 @@ from typing import Any
 
 import redis
 
-from schemas.candle import Candle, encode_envelope
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.worker.engine.changes import ENDS
 from tests.support.processes import PATIENCE_S, Program, environment
-from worker.engine.changes import ENDS
 
 GROUP = "marketstate"
 INPUT = "quantum:stream:market.klines"
@@ -34,7 +34,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
 class WorkerProcess(Program):
     """`marketstate worker` (or another command) with settings for a Redis on `port`."""
 
-    module = "worker"
+    module = "marketstate.worker"
     """The module to run."""
 
     def __init__(self, port: int, folder: Path, *command: str, **settings: object) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.reader import latest_state
+from marketstate.schemas.reader import latest_state
 from tests.support.candles import (
     SHARED,
     expected_by_oracle,

@@ -1,6 +1,6 @@
 """How many entries a batch may have."""
 
-from worker.engine.batch_size import AFTER_A_PAUSE, FIRST, BatchSize
+from marketstate.worker.engine.batch_size import AFTER_A_PAUSE, FIRST, BatchSize
 
 
 def test_it_doubles_up_to_the_setting() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     Features,
     HashFields,
     MarketStateRecord,
@@ -18,8 +18,8 @@ from schemas.market_state import (
     TsComponents,
     Windows,
 )
-from worker.keys import Keys
-from worker.settings import Settings, settings_from
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import Settings, settings_from
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [

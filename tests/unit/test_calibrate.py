@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.theta import theta_hash
-from schemas.market_state import encode_record
-from schemas.recording import RecordedEntry, encode_entry, encode_header
+from marketstate.core.theta import theta_hash
+from marketstate.schemas.market_state import encode_record
+from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
+from marketstate.worker.cli import main
+from marketstate.worker.settings import settings_from
 from tests.support.records import make_record
 from tests.support.regime_walks import Floats, candles_of, random_walk, regime_walk
-from worker.cli import main
-from worker.settings import settings_from
 
 SHARES = {"trend": 0.3, "mr": 0.2, "chop": 0.5}
 WANTED = "trend=0.3,mr=0.2,chop=0.5"

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from core.regime import regime_probabilities
-from core.theta import merged_theta
-from worker.commands.calibrate.judged import weights_in, with_weights
-from worker.commands.calibrate.likelihood import fitted, log_probabilities, terms
-from worker.commands.calibrate.scores import Blocks, log_losses, reliability
+from marketstate.core.regime import regime_probabilities
+from marketstate.core.theta import merged_theta
+from marketstate.worker.commands.calibrate.judged import weights_in, with_weights
+from marketstate.worker.commands.calibrate.likelihood import fitted, log_probabilities, terms
+from marketstate.worker.commands.calibrate.scores import Blocks, log_losses, reliability
 
 Floats = NDArray[np.float64]
 

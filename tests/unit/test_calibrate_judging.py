@@ -6,16 +6,23 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from core.theta import merged_theta
+from marketstate.core.theta import merged_theta
+from marketstate.worker.commands.calibrate import followed
+from marketstate.worker.commands.calibrate.followed import (
+    CHOP,
+    MR,
+    TREND,
+    UNKNOWN,
+    bounds,
+    what_followed,
+)
+from marketstate.worker.commands.calibrate.judged import judged
+from marketstate.worker.commands.calibrate.likelihood import fitted, log_probabilities
+from marketstate.worker.commands.calibrate.scores import FEWEST_BLOCKS, Blocks, log_losses
+from marketstate.worker.commands.calibrate.walk_forward import folds
+from marketstate.worker.commands.plot.series import Series, of_candles
 from tests.support.no_skill import AHEAD, FOLDS, worth_of_returns
 from tests.support.regime_walks import Floats, candles_of, random_walk, regime_walk
-from worker.commands.calibrate import followed
-from worker.commands.calibrate.followed import CHOP, MR, TREND, UNKNOWN, bounds, what_followed
-from worker.commands.calibrate.judged import judged
-from worker.commands.calibrate.likelihood import fitted, log_probabilities
-from worker.commands.calibrate.scores import FEWEST_BLOCKS, Blocks, log_losses
-from worker.commands.calibrate.walk_forward import folds
-from worker.commands.plot.series import Series, of_candles
 
 THETA: Final = merged_theta()
 WALK: Final = random_walk(3_000, 1)
@@ -95,7 +102,7 @@ def test_a_fold_never_sees_its_future(number: int, monkeypatch: pytest.MonkeyPat
         seen.append(weights.tobytes())
         return weights
 
-    monkeypatch.setattr("worker.commands.calibrate.worth.fitted", noted)
+    monkeypatch.setattr("marketstate.worker.commands.calibrate.worth.fitted", noted)
     walk = WALK
     first = 256 + (number + 1) * (len(walk) - 256 - AHEAD) // (FOLDS + 1)
     for returns in (walk, np.concatenate((walk[:first], -3 * walk[first:]))):
@@ -132,6 +139,16 @@ def test_weights_are_as_good_on_a_series_that_they_have_not_seen() -> None:
         np.repeat(rates[:, np.newaxis], len(other.followed), axis=1), other.followed
     ) - log_losses(logs, other.followed)
     assert Blocks(other.times_ms // 86_400_000).mean(gains).low > 0.05
+
+
+def test_a_gain_that_may_be_chance_is_no_skill() -> None:
+    found = worth_of_returns({"X": random_walk(20_000, 20)})
+    gain = found.base_rates.log_loss_gain
+    assert (gain.value > 0 > gain.low, found.is_skill) == (True, False)
+
+
+def test_a_fit_that_rounding_ends_is_a_fit() -> None:
+    assert not worth_of_returns({"X": random_walk(20_000, 7)}).is_skill
 
 
 def test_a_few_days_never_have_skill() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.candle import (
+from marketstate.schemas.candle import (
     MAX_AHEAD_MS,
     Candle,
     CandleRejected,
@@ -17,8 +17,8 @@ from schemas.candle import (
     decode_candle,
     encode_envelope,
 )
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
-from schemas.closed import FLAGS
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.closed import FLAGS
 from tests.support.candles import as_cryptofeed
 
 T = 1_700_000_040_000 - 1

@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.state import MarketState
-from schemas.candle import Candle
+from marketstate.core.state import MarketState
+from marketstate.schemas.candle import Candle
+from marketstate.worker.cli import main
+from marketstate.worker.commands.plot.sources import from_files
+from marketstate.worker.commands.replay.sources import Sources
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.said import NOTHING
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.settings import settings_from
 from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, hourly_candles, table
-from worker.cli import main
-from worker.commands.plot.sources import from_files
-from worker.commands.replay.sources import Sources
-from worker.errors import ConfigurationError
-from worker.files.candles.said import NOTHING
-from worker.files.findings import Findings
-from worker.settings import settings_from
 
 HOURLY = settings_from({"MARKETSTATE_CANDLE_INTERVAL": "1h"})
 DAILY = settings_from({"MARKETSTATE_CANDLE_INTERVAL": "1d"})

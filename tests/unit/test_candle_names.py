@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.symbol import plain
+from marketstate.schemas.symbol import plain
+from marketstate.worker.cli import main
+from marketstate.worker.errors import ConfigurationError, FileUnusable
+from marketstate.worker.files import opening
+from marketstate.worker.files.candles.file import read_file
+from marketstate.worker.files.candles.names import find_files, identity, parsed
+from marketstate.worker.files.candles.said import NOTHING, Said
+from marketstate.worker.files.candles.series import CandleFiles
 from tests.support.spellings import CANDLES, table, zipped
-from worker.cli import main
-from worker.errors import ConfigurationError, FileUnusable
-from worker.files import opening
-from worker.files.candles.file import read_file
-from worker.files.candles.names import find_files, identity, parsed
-from worker.files.candles.said import NOTHING, Said
-from worker.files.candles.series import CandleFiles
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
 
 T = 1_700_000_040_000 - 1
 PLAIN: dict[str, Any] = {"symbol": "BTCUSDT", "close": 37_001.125, "close_time": T}

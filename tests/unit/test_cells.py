@@ -3,12 +3,12 @@
 import pytest
 from rich.cells import cell_len
 
+from marketstate.worker.commands.cells import cells, cut, left, right
+from marketstate.worker.commands.state_table import StateTable
+from marketstate.worker.commands.status_tables import wrapped
+from marketstate.worker.commands.terminal_size import Size
 from tests.support.records import make_record
 from tests.support.terminal import blank_terminal
-from worker.commands.cells import cells, cut, left, right
-from worker.commands.state_table import StateTable
-from worker.commands.status_tables import wrapped
-from worker.commands.terminal_size import Size
 
 TEXTS = ("", "BTCUSDT", "币安人生USDT", "한국USDT", "ＢＴＣ", "e\u0301TH", "шиба", "a\u200bb")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker import cli
+from marketstate.worker import cli
 
 
 def test_an_unknown_option_is_answered_with_those_of_the_command(

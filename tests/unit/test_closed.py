@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.closed import FLAGS, closed_by_flags, flag_of
+from marketstate.schemas.closed import FLAGS, closed_by_flags, flag_of
 
 SAYS_NOTHING = ["", None, "null"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.redis_url import ClusterUrl, check_url, cluster_url
+from marketstate.worker.redis_url import ClusterUrl, check_url, cluster_url
 
 URLS = {
     "redis+cluster://a": ClusterUrl([("a", 6_379)], "redis://a"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
 from tests.support.candles import as_cryptofeed, candle
 
 ONE = candle("BTC-USDT", 3, 100.5)

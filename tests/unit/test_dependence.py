@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.dependence import direction_persistence, variance_ratio
+from marketstate.core.dependence import direction_persistence, variance_ratio
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from marketstate.worker.settings import PREFIX, explained, settings_from
 from tests.support.deployment import DOCUMENTS
 from tests.support.documents import ROOT, documents
-from worker.settings import PREFIX, explained, settings_from
 
 DEPLOY = ROOT / "deploy"
 SCRIPTS = sorted(

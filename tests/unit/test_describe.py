@@ -8,16 +8,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from schemas.market_state import MarketStateRecord
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.cli import main
+from marketstate.worker.commands.cells import cells
+from marketstate.worker.commands.describe.rules import fired, rule
+from marketstate.worker.commands.describe.sections import sections, short
+from marketstate.worker.commands.describe.summary import summary_of
+from marketstate.worker.commands.plot.series import of_records
+from marketstate.worker.commands.report import as_text
 from tests.support.candles import made_candles
 from tests.support.records import make_record
-from worker.cli import main
-from worker.commands.cells import cells
-from worker.commands.describe.rules import fired, rule
-from worker.commands.describe.sections import sections, short
-from worker.commands.describe.summary import summary_of
-from worker.commands.plot.series import of_records
-from worker.commands.report import as_text
 
 # Two of trend, three of mr, one of trend, and after a gap four of chop, with a gap among them.
 REGIMES = ("trend", "trend", "mr", "mr", "mr", "trend", "chop", "chop", "chop", "chop")

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from marketstate.worker import cli
 from tests.support.command_lines import command_lines
 from tests.support.documents import (
     ROOT,
@@ -19,7 +20,6 @@ from tests.support.documents import (
     slug_of,
 )
 from tests.support.pointers import Pointer, pointers
-from worker import cli
 
 README_LINES = 150
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -89,7 +89,7 @@ The file `marketstate.conf` is not a command.
     marketstate  02:57:07 UTC  the worker's screen
     the worker's marketstate is well
 ```sh
-python -m worker top
+python -m marketstate.worker top
 ./scripts/demo --seconds 5
 ```
 """

@@ -1,6 +1,6 @@
 """How durations are shown: an age in few characters, a remaining time in two units."""
 
-from worker.commands.durations import brief_duration, precise_duration
+from marketstate.worker.commands.durations import brief_duration, precise_duration
 
 
 def test_an_age_fits_into_a_narrow_column() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.state import MarketState
-from core.theta import theta_hash
-from schemas.market_state import MarketStateRecord
+from marketstate.core.state import MarketState
+from marketstate.core.theta import theta_hash
+from marketstate.schemas.market_state import MarketStateRecord
 from tests.support.feeding import (
     BTC,
     MINUTE_MS,

@@ -3,12 +3,12 @@
 import msgspec
 import numpy as np
 
-from core.regime import regime_of
-from core.state import MarketState, State
-from schemas.candle import Candle
-from schemas.market_state import MarketStateRecord
+from marketstate.core.regime import regime_of
+from marketstate.core.state import MarketState, State
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.engine.record import record_of, regime_in
 from tests.support.feeding import NEEDED, SMALL_THETA, T0, small_settings
-from worker.engine.record import record_of, regime_in
 
 CLOSES = 100.0 + np.random.default_rng(5).normal(0, 1, NEEDED)
 CANDLE = Candle(symbol="BTCUSDT", close=CLOSES[-1].item(), close_time=T0)

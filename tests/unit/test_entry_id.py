@@ -1,6 +1,6 @@
 """Ids of stream entries: bytes from Redis, or text from recordings."""
 
-from schemas.entry_id import entry_time_ms, parse_entry_id
+from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
 
 
 def test_ids_are_ordered_by_time_and_number_and_not_as_text() -> None:

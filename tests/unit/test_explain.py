@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from worker import cli
-from worker.commands.explain import TEXTS
-from worker.settings import PREFIX, Settings, explained
+from marketstate.worker import cli
+from marketstate.worker.commands.explain import TEXTS
+from marketstate.worker.settings import PREFIX, Settings, explained
 
 
 @pytest.fixture(autouse=True)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.candle import Candle
+from marketstate.schemas.candle import Candle
+from marketstate.worker.commands.replay.sources import Sources
+from marketstate.worker.errors import ConfigurationError, FileUnusable
+from marketstate.worker.files.candles.columns import BINANCE_COLUMNS, PLAIN_COLUMNS
+from marketstate.worker.files.candles.file import read_file
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.settings import settings_from
 from tests.support.candles import MINUTE_MS, START_MS, candle, made_candles
 from tests.support.replaying import SYMBOLS, binance_row, candle_folder
-from worker.commands.replay.sources import Sources
-from worker.errors import ConfigurationError, FileUnusable
-from worker.files.candles.columns import BINANCE_COLUMNS, PLAIN_COLUMNS
-from worker.files.candles.file import read_file
-from worker.files.findings import Findings
-from worker.settings import settings_from
 
 CANDLES = made_candles(("BTCUSDT",), 5)
 ROWS = [binance_row(one) for one in CANDLES]

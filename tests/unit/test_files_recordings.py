@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from schemas.recording import RecordedEntry, encode_entry, encode_header
-from worker.errors import FileUnusable
-from worker.files import recordings
-from worker.files.bad_lines import Skipped
-from worker.files.recording_writer import RecordingWriter
-from worker.files.recordings import read_recording
+from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files import recordings
+from marketstate.worker.files.bad_lines import Skipped
+from marketstate.worker.files.recording_writer import RecordingWriter
+from marketstate.worker.files.recordings import read_recording
 
 STREAM = "quantum:stream:market.klines"
 ENTRIES = [RecordedEntry(f"{i}-0", [b"number", b"%d" % i]) for i in range(1, 21)]

@@ -2,9 +2,9 @@
 
 import pytest
 
+from marketstate.worker.commands.gather.judging import Judge
+from marketstate.worker.commands.gather.taken import GATHERED, UNCLOSED, Taken
 from tests.support.feeding import small_settings
-from worker.commands.gather.judging import Judge
-from worker.commands.gather.taken import GATHERED, UNCLOSED, Taken
 
 HOUR_MS = 3_600_000
 CLOSE_MS = 1_746_374_399_999

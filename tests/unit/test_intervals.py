@@ -2,9 +2,15 @@
 
 import pytest
 
-from schemas.interval import close_time_ms, interval_ms, read_interval
-from schemas.sequence import Place, missing_between, missing_within, place, shortest_gap_ms
-from schemas.times import time_ms
+from marketstate.schemas.interval import close_time_ms, interval_ms, read_interval
+from marketstate.schemas.sequence import (
+    Place,
+    missing_between,
+    missing_within,
+    place,
+    shortest_gap_ms,
+)
+from marketstate.schemas.times import time_ms
 
 HOUR_MS = 3_600_000
 

@@ -4,16 +4,16 @@ import inspect
 import json
 from pathlib import Path
 
-import schemas
-from schemas.json_schema import market_state_schema, without_indents
-from schemas.market_state import MarketStateRecord, encode_record
+from marketstate import schemas
+from marketstate.schemas.json_schema import market_state_schema, without_indents
+from marketstate.schemas.market_state import MarketStateRecord, encode_record
 from tests.support.records import make_record
 
 FILE = Path(schemas.__path__[0]) / "market_state.schema.json"
 
 
 def test_the_file_matches_the_code() -> None:
-    """To update it: `python -m schemas.json_schema > schemas/market_state.schema.json`."""
+    """The first lines of `schemas/json_schema.py` say how to write it again."""
     assert FILE.read_text() == market_state_schema()
 
 

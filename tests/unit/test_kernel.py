@@ -9,8 +9,8 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from core import kernel
-from core.state import MarketState
+from marketstate.core import kernel
+from marketstate.core.state import MarketState
 from tests.support.states import bits
 
 compiled_only = pytest.mark.skipif(

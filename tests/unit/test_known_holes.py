@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from marketstate.worker.store.known_holes import FIRST_WITHOUT, known_holes
+from marketstate.worker.store.server_version import ServerVersion, server_version
 from tests.support.checkout import ROOT
-from worker.store.known_holes import FIRST_WITHOUT, known_holes
-from worker.store.server_version import ServerVersion, server_version
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from worker.cli import COMMANDS
+from marketstate.worker.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "schemas", "worker")
+NAME = "marketstate"
+WORKER = "marketstate.worker."
+IMPORTING = (*PACKAGES, "tests", "scripts")
 GROUND_FLOOR = {"__init__", "__main__", "cli", "settings", "setting_files", "redis_url"} | {
     "keys",
     "errors",
@@ -29,24 +32,33 @@ STANDS_ON = {
     "engine": {"store"},
     "commands": {"store", "engine", "files", "local"},
 }
-NO_REDIS = {"worker.engine.pipeline", "worker.settings", "worker.keys"}
-TALKS_TO_REDIS = {"redis", "worker.store.connection", "worker.store.scripts"}
+NO_REDIS = {
+    "marketstate.worker.engine.pipeline",
+    "marketstate.worker.settings",
+    "marketstate.worker.keys",
+}
+TALKS_TO_REDIS = {
+    "redis",
+    "marketstate.worker.store.connection",
+    "marketstate.worker.store.scripts",
+}
 SCREENS = {"core": {"numpy", "scipy"}, "schemas": {"msgspec"}}
 IMPURE = {"time", "datetime", "os", "random", "secrets", "uuid", "logging", "subprocess", "socket"}
 
 
 class Import(NamedTuple):
     module: str
-    """As written: `worker.settings`, `numpy.typing`."""
+    """As written: `marketstate.worker.settings`, `numpy.typing`."""
     names: tuple[str, ...]
 
     @property
     def top(self) -> str:
-        return self.module.partition(".")[0]
+        """`core` for `marketstate.core.state`."""
+        return self.module.removeprefix(f"{NAME}.").partition(".")[0]
 
 
 def path_of(module: str) -> Path:
-    path = ROOT / module.replace(".", "/")
+    path = ROOT / module.removeprefix(f"{NAME}.").replace(".", "/")
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
@@ -57,41 +69,76 @@ def tree(module: str) -> ast.Module:
 
 def modules() -> list[str]:
     return [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        ".".join((NAME, *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
     ]
 
 
 def imports(module: str) -> Iterator[Import]:
+    return imports_of(tree(module), module)
+
+
+def imports_of(parsed: ast.Module, name: str) -> Iterator[Import]:
     """All imports, including those inside functions."""
-    for node in ast.walk(tree(module)):
+    for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
+            assert node.level == 0, f"{name}: relative import"
             assert node.module is not None
             yield Import(node.module, tuple(alias.name for alias in node.names))
 
 
 def ours(module: str) -> set[str]:
-    """Our own modules that `module` imports, as `from worker import log` or as `worker.log`."""
+    """Our own modules that `module` imports, by whichever form of import."""
     found = set()
     for each in imports(module):
-        if each.top in PACKAGES:
+        if each.top in {NAME, *PACKAGES}:
             inner = {f"{each.module}.{name}" for name in each.names} & set(modules())
             found |= inner or {each.module}
     return found
+
+
+def in_the_folder_of_the_name() -> dict[str, str]:
+    """Its files, and its links with where they lead."""
+    return {
+        path.name: str(path.readlink()) if path.is_symlink() else ""
+        for path in (ROOT / "src" / NAME).iterdir()
+        if path.name != "__pycache__"
+    }
 
 
 EVERY_MODULE = pytest.mark.parametrize("module", modules())
 
 
 def test_modules_and_their_imports_are_found() -> None:
-    assert {"core.state", "schemas.candle", "worker.engine.loop", "worker.engine.pipeline"} <= set(
-        modules()
+    assert {
+        "marketstate.core.state",
+        "marketstate.schemas.candle",
+        "marketstate.worker.engine.loop",
+        "marketstate.worker.engine.pipeline",
+    } <= set(modules())
+    assert {"marketstate.worker.settings", "marketstate.worker.store.connection"} <= ours(
+        "marketstate.worker.engine.loop"
     )
-    assert {"worker.settings", "worker.store.connection"} <= ours("worker.engine.loop")
+
+
+def test_the_folders_are_packages_of_one_name() -> None:
+    links = {package: f"../../{package}" for package in PACKAGES}
+    assert in_the_folder_of_the_name() == {"__init__.py": "", "py.typed": "", **links}
+
+
+def test_nothing_is_imported_by_the_name_of_its_folder_alone() -> None:
+    """From a checkout that would work: the same module a second time, with state of its own."""
+    files = [path for folder in IMPORTING for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = {
+        f"{path.relative_to(ROOT)}: {each.module}"
+        for path in files
+        for each in imports_of(ast.parse(path.read_text()), str(path))
+        if each.module.partition(".")[0] in PACKAGES
+    }
+    assert found == set()
 
 
 @pytest.mark.parametrize("package", SCREENS)
@@ -100,7 +147,7 @@ def test_core_and_schemas_import_little_and_nothing_from_each_other(package: str
     found = {
         (module, each.module)
         for module in modules()
-        if module.startswith(f"{package}.")
+        if module.startswith(f"{NAME}.{package}.")
         for each in imports(module)
         if each.top not in allowed
     }
@@ -112,7 +159,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
     found = {
         (module, each.module)
         for module in modules()
-        if module.startswith("core.")
+        if module.startswith("marketstate.core.")
         for each in imports(module)
         if each.top in IMPURE or each.module == "numpy.random" or "random" in each.names
     }
@@ -120,7 +167,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
     uses = {
         module
         for module in modules()
-        if module.startswith("core.")
+        if module.startswith("marketstate.core.")
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute) and node.attr == "random"
     }
@@ -141,9 +188,9 @@ def test_pipeline_settings_and_keys_do_not_import_redis(module: str) -> None:
 
 
 def wing(module: str) -> str:
-    """Of a module of worker/: `engine` for `worker.engine.loop`."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in STANDS_ON else "ground floor"
+    """Of a module of worker/: `engine` for `marketstate.worker.engine.loop`."""
+    first = module.removeprefix(WORKER).partition(".")[0]
+    return first if first in STANDS_ON else "ground floor"
 
 
 def test_worker_has_its_wings_and_only_these_files_on_the_ground_floor() -> None:
@@ -159,16 +206,16 @@ def test_a_wing_imports_only_the_wings_below_it(name: str) -> None:
     found = {
         (module, each)
         for module in modules()
-        if module.startswith("worker") and wing(module) == name
+        if module.startswith(WORKER) and wing(module) == name
         for each in ours(module)
-        if each.startswith("worker") and wing(each) not in allowed
+        if each.startswith(WORKER) and wing(each) not in allowed
     }
     assert found == set()
 
 
 def test_only_connection_imports_tenacity() -> None:
     users = {module for module in modules() for each in imports(module) if each.top == "tenacity"}
-    assert users == {"worker.store.connection"}
+    assert users == {"marketstate.worker.store.connection"}
 
 
 def is_environment(node: ast.AST) -> bool:
@@ -179,16 +226,16 @@ def test_only_settings_reads_the_environment() -> None:
     readers = {
         f"{module}:{ast.unparse(node)}"
         for module in modules()
-        if module != "worker.settings"
+        if module != "marketstate.worker.settings"
         for node in ast.walk(tree(module))
         if is_environment(node)
     }
     assert readers == set()
-    assert any(map(is_environment, ast.walk(tree("worker.settings"))))
+    assert any(map(is_environment, ast.walk(tree("marketstate.worker.settings"))))
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [(n, f"worker.commands.{m}") for n, (m, _) in COMMANDS.items()]
+    ("name", "module"), [(n, f"marketstate.worker.commands.{m}") for n, (m, _) in COMMANDS.items()]
 )
 def test_every_command_is_a_module_that_can_be_called(name: str, module: str) -> None:
     assert module in modules(), name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.log import Repeats, begin_lines_with, configure, log
+from marketstate.worker.log import Repeats, begin_lines_with, configure, log
 
 WORKER = Path(__file__).parents[2] / "worker"
 

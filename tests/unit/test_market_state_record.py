@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     SCHEMA_VERSION,
     Features,
     MarketStateRecord,
@@ -148,7 +148,9 @@ def test_a_record_without_a_schema_is_refused() -> None:
 
 @pytest.mark.parametrize("fields", [HASH, as_bytes(HASH)], ids=["text", "bytes"])
 def test_a_hash_has_no_record_and_the_error_names_the_call_that_reads_it(fields: Any) -> None:
-    with pytest.raises(UnknownRecord, match=r"call schemas\.reader\.latest_state, which reads"):
+    with pytest.raises(
+        UnknownRecord, match=r"call marketstate\.schemas\.reader\.latest_state, which reads"
+    ):
         decode_market_state(fields)
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from marketstate.worker.cli import main
+from marketstate.worker.commands.metrics.families import text
+from marketstate.worker.commands.metrics.reading import Found
+from marketstate.worker.commands.verify.outcome import outcome
+from marketstate.worker.engine.changes import ENDS
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.status import SymbolStatus
+from marketstate.worker.settings import Settings, settings_from
 from tests.support.exposition import Samples, samples
 from tests.support.readings import NOW_S, ODD, found, reading, record, status
-from worker.cli import main
-from worker.commands.metrics.families import text
-from worker.commands.metrics.reading import Found
-from worker.commands.verify.outcome import outcome
-from worker.engine.changes import ENDS
-from worker.engine.preflight import Finding
-from worker.engine.status import SymbolStatus
-from worker.settings import Settings, settings_from
 
 
 def shown(*answers: Found | None, settings: Settings | None = None) -> Samples:
@@ -151,7 +151,9 @@ def test_without_the_package_one_line_says_where_it_is(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [*sys.modules]:
-        if name.startswith(("worker.commands.metrics", "worker.commands.verify.outcome")):
+        if name.startswith(
+            ("marketstate.worker.commands.metrics", "marketstate.worker.commands.verify.outcome")
+        ):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     assert main(command) == 2

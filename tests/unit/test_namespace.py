@@ -2,8 +2,8 @@
 
 from fnmatch import fnmatchcase
 
-from worker.keys import Keys
-from worker.settings import replay_names, settings_from
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import replay_names, settings_from
 
 LIVE = settings_from({})
 REPLAY = settings_from({}, namespace="marketstate")

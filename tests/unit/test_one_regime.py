@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from marketstate.worker.engine.one_regime import FEWEST_STATES, OneRegime
+from marketstate.worker.log import log, repeats
 from tests.support.records import make_record
-from worker.engine.one_regime import FEWEST_STATES, OneRegime
-from worker.log import log, repeats
 
 # The first close is at 15:40 UTC.
 TO_MIDNIGHT = 500

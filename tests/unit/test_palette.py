@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.documents import ROOT
-from worker.commands.palette import (
+from marketstate.worker.commands.palette import (
     DARK_PAGE,
     FURTHER,
     LACKING,
@@ -18,6 +17,7 @@ from worker.commands.palette import (
     REGIMES,
     palette_css,
 )
+from tests.support.documents import ROOT
 
 # What somebody sees who lacks the cones for red (protan) or for green (deutan), from linear RGB:
 # Viénot, Brettel and Mollon 1999.

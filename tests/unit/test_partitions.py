@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.partitions import hash_of, partition_of, stream_of, tag
-from worker.keys import shard_of
-from worker.settings import PREFIX, Settings, settings_from
+from marketstate.schemas.partitions import hash_of, partition_of, stream_of, tag
+from marketstate.worker.keys import shard_of
+from marketstate.worker.settings import PREFIX, Settings, settings_from
 
 README = Path(__file__).parents[2] / "schemas" / "README.md"
 SHARDS = 16

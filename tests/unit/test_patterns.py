@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.interval import interval_ms
-from worker.settings import settings_from
+from marketstate.schemas.interval import interval_ms
+from marketstate.worker.settings import settings_from
 
 ROOT = Path(__file__).parents[2]
 FILES = [

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.window import Window
-from schemas.market_state import encode_record
+from marketstate.core.window import Window
+from marketstate.schemas.market_state import encode_record
+from marketstate.worker.engine import changes as changes_module
+from marketstate.worker.engine.changes import Changes, Damaged, Entry, Memory
+from marketstate.worker.engine.mark import Mark
+from marketstate.worker.engine.pipeline import TOO_CLOSE, Pipeline
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.keys import shard_of
 from tests.support.feeding import (
     BTC,
     MINUTE_MS,
@@ -22,12 +28,6 @@ from tests.support.feeding import (
     series,
     small_settings,
 )
-from worker.engine import changes as changes_module
-from worker.engine.changes import Changes, Damaged, Entry, Memory
-from worker.engine.mark import Mark
-from worker.engine.pipeline import TOO_CLOSE, Pipeline
-from worker.engine.utc import utc
-from worker.keys import shard_of
 
 FROM_THE_START = (0, 0)
 

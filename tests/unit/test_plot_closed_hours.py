@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from worker.commands.plot.closed_hours import Times, closed_hours
+from marketstate.worker.commands.plot.closed_hours import Times, closed_hours
 
 MONDAY = datetime(2025, 2, 3, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")

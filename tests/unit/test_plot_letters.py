@@ -6,8 +6,8 @@ import matplotlib as mpl
 import pytest
 from matplotlib.font_manager import fontManager
 
-from worker.commands.plot import letters
-from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
+from marketstate.worker.commands.plot import letters
+from marketstate.worker.commands.plot.letters import fonts_for, shortened, with_letters_of
 
 FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 # A letter that, among the fonts of matplotlib itself, only those of STIX have.

@@ -6,13 +6,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.state import MarketState
-from core.theta import merged_theta
-from schemas.candle import Candle
-from schemas.market_state import MarketStateRecord
+from marketstate.core.state import MarketState
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.plot.series import NUMBERS, of_candles, of_records, quote_currency
 from tests.support.candles import NEEDED, made_candles
 from tests.support.records import make_record
-from worker.commands.plot.series import NUMBERS, of_candles, of_records, quote_currency
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()

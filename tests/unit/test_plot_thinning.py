@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from marketstate.worker.commands.plot.figure import figure_bytes
+from marketstate.worker.commands.plot.series import of_records
+from marketstate.worker.commands.plot.thinning import rows_to_draw
 from tests.support.records import make_record
-from worker.commands.plot.figure import figure_bytes
-from worker.commands.plot.series import of_records
-from worker.commands.plot.thinning import rows_to_draw
 
 COLUMNS = 100
 

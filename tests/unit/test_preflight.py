@@ -2,11 +2,11 @@
 
 import logging
 
-from core.state import MarketState
-from core.theta import DEFAULT_THETA
+from marketstate.core.state import MarketState
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW, VERSION, Finding
 from tests.support.oracle import oracle_state
 from tests.support.states import differences
-from worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW, VERSION, Finding
 
 
 def test_the_known_state_is_the_oracles() -> None:

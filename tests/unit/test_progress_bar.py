@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from marketstate.worker.commands.progress_bar import ProgressBar
 from tests.support.terminal import blank_terminal
-from worker.commands.progress_bar import ProgressBar
 
 NOTE = "unfinished: at least 10000"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from marketstate.worker.commands.metrics.families import text
 from tests.support.dashboard import queries
 from tests.support.documents import ROOT
 from tests.support.exposition import samples
 from tests.support.readings import found, reading, record, status
-from worker.commands.metrics.families import text
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = (FOLDER / "marketstate.rules.yml").read_text()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.recording import (
+from marketstate.schemas.recording import (
     RecordedEntry,
     RecordingError,
     decode_entry,

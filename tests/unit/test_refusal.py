@@ -7,11 +7,11 @@ import pytest
 import redis
 from redis import exceptions
 
-from core.theta import merged_theta
-from worker.settings import Settings
-from worker.store import connection
-from worker.store.outage import Outage
-from worker.store.refusal import is_transient, reason, refusal_of, refuses_for_now
+from marketstate.core.theta import merged_theta
+from marketstate.worker.settings import Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.outage import Outage
+from marketstate.worker.store.refusal import is_transient, reason, refusal_of, refuses_for_now
 
 SHA = "f312507fea71c5e5daa2959fc8d604900f299304"
 OF_7 = f" script: {SHA}, on @user_script:12."
@@ -109,7 +109,7 @@ def test_an_outage_is_told_once_and_again_when_the_reason_changes(
 ) -> None:
     times_s = iter((100.0, 103.0, 200.0))
     clock = SimpleNamespace(monotonic=lambda: next(times_s))
-    monkeypatch.setattr("worker.store.outage.time", clock)
+    monkeypatch.setattr("marketstate.worker.store.outage.time", clock)
     lines: list[str] = []
     outage = Outage(settings(), lines.append)
     outage.end()

@@ -3,8 +3,8 @@
 import pytest
 import redis
 
-from worker.redis_url import user_of
-from worker.store.refused_call import call_in_words
+from marketstate.worker.redis_url import user_of
+from marketstate.worker.store.refused_call import call_in_words
 
 
 @pytest.mark.parametrize(

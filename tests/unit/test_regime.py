@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from core.regime import regime_of, regime_probabilities, regime_scores, softmax
-from core.theta import DEFAULT_THETA
+from marketstate.core.regime import regime_of, regime_probabilities, regime_scores, softmax
+from marketstate.core.theta import DEFAULT_THETA
 
 REGIME = DEFAULT_THETA["regime"]
 

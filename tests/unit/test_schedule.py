@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.commands.replay import schedule
-from worker.commands.replay.schedule import batches
-from worker.commands.replay.sources import Item
+from marketstate.worker.commands.replay import schedule
+from marketstate.worker.commands.replay.schedule import batches
+from marketstate.worker.commands.replay.sources import Item
 
 MINUTE_MS = 60_000
 START_MS = 1_746_373_259_999

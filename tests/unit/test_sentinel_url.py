@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.redis_url import SentinelUrl, sentinel_url
+from marketstate.worker.redis_url import SentinelUrl, sentinel_url
 
 URLS = {
     "redis+sentinel://a/main": SentinelUrl([("a", 26_379)], "main", {}, "redis://a"),

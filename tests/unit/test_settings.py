@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from core.theta import DEFAULT_THETA
-from worker.errors import ConfigurationError
-from worker.settings import PREFIX, Settings, settings_from, under_journal
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.settings import PREFIX, Settings, settings_from, under_journal
 
 
 def settings(**given: str) -> Settings:

@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 import pytest
 
-from worker.errors import ConfigurationError
-from worker.redis_url import masked_url
-from worker.settings import PREFIX, Settings, settings_from
-from worker.store import connection
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.redis_url import masked_url
+from marketstate.worker.settings import PREFIX, Settings, settings_from
+from marketstate.worker.store import connection
 
 SECRET = "s3cr€t p:w"  # in a URL it must be percent-encoded
 QUOTED = quote(SECRET, safe="")

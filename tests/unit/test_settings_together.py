@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from core.theta import DEFAULT_THETA
-from worker.engine.group import shared_settings
-from worker.errors import ConfigurationError
-from worker.setting_files import MAX_BYTES
-from worker.settings import PREFIX, Settings, settings_from
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.worker.engine.group import shared_settings
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.setting_files import MAX_BYTES
+from marketstate.worker.settings import PREFIX, Settings, settings_from
 
 
 def settings(**given: str) -> Settings:

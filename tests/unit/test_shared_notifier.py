@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from marketstate.worker.engine.heartbeat import LoopStatus
+from marketstate.worker.engine.shared_notifier import LoopNotifier, SharedNotifier
+from marketstate.worker.engine.status import Unread
+from marketstate.worker.engine.systemd import BETWEEN_S, SystemdNotifier
+from marketstate.worker.setting_files import ReloadAnswer, forget_answer, wait_for_answer
 from tests.support.service_manager import Manager
-from worker.engine.heartbeat import LoopStatus
-from worker.engine.shared_notifier import LoopNotifier, SharedNotifier
-from worker.engine.status import Unread
-from worker.engine.systemd import BETWEEN_S, SystemdNotifier
-from worker.setting_files import ReloadAnswer, forget_answer, wait_for_answer
 
 NAMES = ("p00", "p01")
 
@@ -22,7 +22,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("worker.engine.shared_notifier.time.monotonic", lambda: clock.now_s)
+    monkeypatch.setattr(
+        "marketstate.worker.engine.shared_notifier.time.monotonic", lambda: clock.now_s
+    )
     return clock
 
 

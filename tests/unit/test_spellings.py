@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
-from core.state import MarketState
-from core.theta import merged_theta
-from schemas.candle import decode_candle
-from schemas.closed import FLAGS
-from schemas.interval import length_ms
+from marketstate.core.state import MarketState
+from marketstate.core.theta import merged_theta
+from marketstate.schemas.candle import decode_candle
+from marketstate.schemas.closed import FLAGS
+from marketstate.schemas.interval import length_ms
+from marketstate.worker.cli import main
+from marketstate.worker.commands.options import add_candle_files, said
+from marketstate.worker.commands.plot.series import NUMBERS
+from marketstate.worker.commands.plot.sources import from_files
+from marketstate.worker.commands.replay.sources import Item, Sources
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.settings import Settings, settings_from
 from tests.support.candles import FORMS
 from tests.support.spellings import CANDLES, CLOSES, HOUR_MS, SPELLINGS, SYMBOL, Spelling, write
-from worker.cli import main
-from worker.commands.options import add_candle_files, said
-from worker.commands.plot.series import NUMBERS
-from worker.commands.plot.sources import from_files
-from worker.commands.replay.sources import Item, Sources
-from worker.errors import ConfigurationError
-from worker.files.candles.said import Said
-from worker.files.findings import Findings
-from worker.settings import Settings, settings_from
 
 EXPECTED: Any = MarketState().get_state(SYMBOL, CLOSES)
 # An hour instead of a minute is the interval of the live stream.

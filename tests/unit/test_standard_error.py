@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.commands.standard_error import StandardError
+from marketstate.worker.commands.standard_error import StandardError
 
 PATIENCE_S = 20.0
 LINE = "x" * 99

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import core.state
-import core.theta
-from core.regime import regime_of
-from core.state import DEFAULT_THETA, NAMES, MarketState, State, market_states
-from core.theta import ThetaError
+import marketstate.core.state
+import marketstate.core.theta
+from marketstate.core.regime import regime_of
+from marketstate.core.state import DEFAULT_THETA, NAMES, MarketState, State, market_states
+from marketstate.core.theta import ThetaError
 from tests.support.states import bits, leaves
 
 ROOT = Path(__file__).parents[2]
@@ -134,12 +134,12 @@ def test_theta_is_the_merged_one_and_belongs_to_one_calculation() -> None:
     first.theta["vol"]["window"] = 3
     assert second.theta["vol"]["window"] == 100
     assert overrides == {"vol": {"window": 100}}
-    assert MarketState().theta == core.theta.DEFAULT_THETA
-    assert core.theta.DEFAULT_THETA is core.state.DEFAULT_THETA
+    assert MarketState().theta == marketstate.core.theta.DEFAULT_THETA
+    assert marketstate.core.theta.DEFAULT_THETA is marketstate.core.state.DEFAULT_THETA
 
 
 def test_a_merged_theta_is_taken_as_it_is() -> None:
-    theta = core.theta.merged_theta({"trend": {"method": "ols"}})
+    theta = marketstate.core.theta.merged_theta({"trend": {"method": "ols"}})
     calculation = MarketState.of_merged(theta)
     assert calculation.theta is theta
     expected = MarketState({"trend": {"method": "ols"}}).get_states(WALKS)
@@ -226,7 +226,9 @@ def test_the_smallest_and_largest_prices_and_parameters_give_finite_numbers() ->
 
 def test_importing_the_calculation_loads_numpy_and_no_scipy() -> None:
     """scipy would cost every worker about 40 MB of memory that only the huber method needs."""
-    program = "import core.state, sys; print(sorted(m for m in sys.modules if 'scipy' in m))"
+    program = (
+        "import marketstate.core.state, sys; print(sorted(m for m in sys.modules if 'scipy' in m))"
+    )
     child = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

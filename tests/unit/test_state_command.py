@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.state import MarketState
+from marketstate.core.state import MarketState
+from marketstate.worker.cli import main
+from marketstate.worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW
 from tests.support.candles import made_candles
-from worker.cli import main
-from worker.engine.preflight import KNOWN_STATE, KNOWN_WINDOW
 
 CANDLES = made_candles(("BTCUSDT",), 300)
 CANDLE_ROWS = "close,close_time\n" + "".join(f"{one.close},{one.close_time}\n" for one in CANDLES)

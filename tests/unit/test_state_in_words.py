@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.state import MarketState
-from core.theta import DEFAULT_THETA
-from worker.commands.state_in_words import reading
+from marketstate.core.state import MarketState
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.worker.commands.state_in_words import reading
 
 FLOOR: Final = DEFAULT_THETA["vol"]["sigma_floor"]
 N: Final = np.arange(300)

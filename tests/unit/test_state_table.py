@@ -4,9 +4,9 @@ import io
 
 import pytest
 
+from marketstate.worker.commands.state_table import StateTable
 from tests.support.records import make_record
 from tests.support.terminal import blank_terminal
-from worker.commands.state_table import StateTable
 
 NAMES = ["symbol", "close", "ts", "regime", "trend", "mr", "chop"]
 

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.commands.status_tables import fitted, ranges, tables
-from worker.commands.terminal_size import Size
-from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
-from worker.engine.status_of_all import PartitionStatus
+from marketstate.worker.commands.status_tables import fitted, ranges, tables
+from marketstate.worker.commands.terminal_size import Size
+from marketstate.worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from marketstate.worker.engine.status_of_all import PartitionStatus
 
 COUNTERS = dict(
     zip(

@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from worker.stop import Stop
+from marketstate.worker.stop import Stop
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 PATIENCE_S = 20.0
@@ -202,7 +202,7 @@ def test_a_hangup_reaches_each_thread(stop: Stop) -> None:
 
 
 STUBBORN = """
-from worker.stop import Stop
+from marketstate.worker.stop import Stop
 stop = Stop()
 stop.listen()
 print("ready", flush=True)

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from core.regime import regime_of
-from core.state import MarketState
-from schemas.candle import decode_candle, encode_envelope
-from worker.engine.synthetic import CANDLES_AT_START, SYMBOLS, price, synthetic_candle
+from marketstate.core.regime import regime_of
+from marketstate.core.state import MarketState
+from marketstate.schemas.candle import decode_candle, encode_envelope
+from marketstate.worker.engine.synthetic import CANDLES_AT_START, SYMBOLS, price, synthetic_candle
 
 NOW_MS = 1_790_000_000_000
 INTERVALS = {"1s": 1_000, "1m": 60_000, "1h": 3_600_000}
@@ -64,7 +64,7 @@ def test_prices_are_finite_and_above_zero(symbol: str) -> None:
 
 
 PROGRAM = """
-from worker.engine.synthetic import SYMBOLS, price
+from marketstate.worker.engine.synthetic import SYMBOLS, price
 print([price(symbol, 1_790_000_039_999 + i * 60_000, 60_000) for symbol in SYMBOLS
        for i in (0, 1, 2, 5_000)])
 """

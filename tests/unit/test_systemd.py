@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine.systemd import BETWEEN_S, SystemdNotifier
-from worker.settings import service_manager
+from marketstate.worker.engine.systemd import BETWEEN_S, SystemdNotifier
+from marketstate.worker.settings import service_manager
 
 
 class Manager:
@@ -45,7 +45,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1_000.0
-        monkeypatch.setattr("worker.engine.systemd.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("marketstate.worker.engine.systemd.time.monotonic", lambda: self.now_s)
 
 
 @pytest.fixture

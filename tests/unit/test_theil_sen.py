@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.theil_sen import median_of_all_slopes, theil_sen_slopes
+from marketstate.core.theil_sen import median_of_all_slopes, theil_sen_slopes
 
 
 @pytest.mark.parametrize(

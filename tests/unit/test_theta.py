@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.theta import (
+from marketstate.core.theta import (
     DEFAULT_THETA,
     ThetaError,
     hash_of_merged,

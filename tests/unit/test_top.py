@@ -6,16 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.market_state import MarketStateRecord, encode_record
+from marketstate.schemas.market_state import MarketStateRecord, encode_record
+from marketstate.worker.commands.market_follower import Rate
+from marketstate.worker.commands.markets import Market, kept_of_each, moved_on, readable
+from marketstate.worker.commands.top.feed import View
+from marketstate.worker.commands.top.keyboard import keys_in
+from marketstate.worker.commands.top.screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
+from marketstate.worker.commands.top.selection import COLUMNS, Look
+from marketstate.worker.engine.status import Status
+from marketstate.worker.settings import settings_from
 from tests.support.records import make_record
-from worker.commands.market_follower import Rate
-from worker.commands.markets import Market, kept_of_each, moved_on, readable
-from worker.commands.top.feed import View
-from worker.commands.top.keyboard import keys_in
-from worker.commands.top.screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
-from worker.commands.top.selection import COLUMNS, Look
-from worker.engine.status import Status
-from worker.settings import settings_from
 
 MINUTE_MS = 60_000
 WHERE = "Redis at localhost:6379 db 0"

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.theta import DEFAULT_THETA
-from core.trend import SLOPES, huber_slope, ols_slope, trend
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.core.trend import SLOPES, huber_slope, ols_slope, trend
 
 LINE = 3.0 + 0.25 * np.arange(41.0)
 

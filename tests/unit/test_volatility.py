@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from core.theta import DEFAULT_THETA
-from core.volatility import ewma_sigma, logistic, mad_sigma, volatility, winsorised
+from marketstate.core.theta import DEFAULT_THETA
+from marketstate.core.volatility import ewma_sigma, logistic, mad_sigma, volatility, winsorised
 
 EPS = DEFAULT_THETA["eps"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.window import Window
+from marketstate.core.window import Window
 
 
 def filled(capacity: int, closes_n: int) -> Window:

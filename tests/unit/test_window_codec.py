@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.window_codec import pack, unpack
+from marketstate.worker.engine.window_codec import pack, unpack
 
 TIMES_MS = st.integers(946_684_800_000, 4_102_444_800_000)
 CLOSES = st.floats(min_value=5e-324, allow_infinity=False)

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import redis
 
-from worker.commands.folding import folded
-from worker.commands.options import add_namespace
-from worker.engine.all_partitions import at_once, tagged_parts
-from worker.engine.input_preview import input_preview
-from worker.engine.preflight import Finding, preflight
-from worker.errors import WorkerError
-from worker.settings import Settings, settings_from
-from worker.store import connection
+from marketstate.worker.commands.folding import folded
+from marketstate.worker.commands.options import add_namespace
+from marketstate.worker.engine.all_partitions import at_once, tagged_parts
+from marketstate.worker.engine.input_preview import input_preview
+from marketstate.worker.engine.preflight import Finding, preflight
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.settings import Settings, settings_from
+from marketstate.worker.store import connection
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

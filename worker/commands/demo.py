@@ -17,19 +17,24 @@ from typing import Any, Final
 
 import redis
 
-from schemas.candle import Candle, encode_envelope
-from schemas.market_state import MarketStateRecord, decode_market_state
-from worker.commands.options import add_candle_files, amount, refuse_options_of_files, said
-from worker.commands.state_table import StateTable
-from worker.files.candles.names import find_files
-from worker.files.candles.said import Said
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.files.piped import readable_path
-from worker.local.redis_server import EmbeddedRedis
-from worker.local.workers import LocalWorker
-from worker.settings import PREFIX, Settings, settings_from
-from worker.stop import interrupt_on
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.schemas.market_state import MarketStateRecord, decode_market_state
+from marketstate.worker.commands.options import (
+    add_candle_files,
+    amount,
+    refuse_options_of_files,
+    said,
+)
+from marketstate.worker.commands.state_table import StateTable
+from marketstate.worker.files.candles.names import find_files
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.local.workers import LocalWorker
+from marketstate.worker.settings import PREFIX, Settings, settings_from
+from marketstate.worker.stop import interrupt_on
 
 # A state needs 257 closes: these are fed at once, and the table starts with the next ones.
 STEPS_AT_ONCE: Final = 256

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from worker.settings import PREFIX
+from marketstate.worker.settings import PREFIX
 
 
 def environment_file(file: Path) -> tuple[dict[str, str], str]:

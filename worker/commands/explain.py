@@ -8,9 +8,9 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from worker.commands.environment_file import environment_file
-from worker.errors import ConfigurationError
-from worker.settings import Explained, explained, explained_setting, settings_from
+from marketstate.worker.commands.environment_file import environment_file
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.settings import Explained, explained, explained_setting, settings_from
 
 ENVIRONMENT_FILE: Final = Path("/etc/quantum/marketstate.env")
 _VALUE_WIDTH: Final = 32

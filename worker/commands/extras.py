@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from worker.errors import ConfigurationError
+from marketstate.worker.errors import ConfigurationError
 
 PACKAGES: Final = {
     "view": ("matplotlib", "rich"),

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from worker.engine.all_partitions import ANY_TAG
-from worker.engine.preflight import Finding
-from worker.engine.status_of_all import tags_in_words
+from marketstate.worker.engine.all_partitions import ANY_TAG
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.status_of_all import tags_in_words
 
 # More lines than that, of what is well, are one line with an example.
 MOST_WORDINGS: Final = 3

@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from worker.commands.palette import palette_css
-from worker.errors import ConfigurationError
+from marketstate.worker.commands.palette import palette_css
+from marketstate.worker.errors import ConfigurationError
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _HEAD: Final = (

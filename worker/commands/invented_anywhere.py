@@ -1,11 +1,11 @@
 """What the commands say first about synthetic prices: of all partitions, once."""
 
-from worker.commands.folding import folded
-from worker.engine.all_partitions import AllPartitions
-from worker.engine.invented import TITLE, invented
-from worker.engine.preflight import Finding
-from worker.settings import Settings
-from worker.store.connection import Client
+from marketstate.worker.commands.folding import folded
+from marketstate.worker.engine.all_partitions import AllPartitions
+from marketstate.worker.engine.invented import TITLE, invented
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
 
 
 def invented_anywhere(every: AllPartitions, settings: Settings) -> list[Finding]:

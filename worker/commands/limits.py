@@ -4,10 +4,10 @@ import argparse
 import math
 from typing import NamedTuple
 
-from worker.commands.durations import brief_duration
-from worker.commands.options import amount
-from worker.engine.status import Status, in_words
-from worker.errors import CheckFailed
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.commands.options import amount
+from marketstate.worker.engine.status import Status, in_words
+from marketstate.worker.errors import CheckFailed
 
 
 class Limits(NamedTuple):

@@ -9,18 +9,18 @@ from collections import ChainMap, deque
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from schemas.entry_id import entry_time_ms
-from worker.commands.markets import (
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.commands.markets import (
     Market,
     entries_after,
     kept_of_each,
     moved_on,
     readable,
 )
-from worker.engine.all_partitions import AllPartitions, unread_partitions
-from worker.settings import Settings
-from worker.store.connection import Client
-from worker.store.newest import StreamEntry, newest_entries
+from marketstate.worker.engine.all_partitions import AllPartitions, unread_partitions
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.newest import StreamEntry, newest_entries
 
 # What the output stream keeps by default; this limits how far back a regime's age is known.
 HISTORY: Final = 10_000

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
-from schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
-from schemas.times import EARLIEST_MS, LATEST_MS
-from worker.store.connection import Client
-from worker.store.newest import StreamEntry
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
+from marketstate.schemas.times import EARLIEST_MS, LATEST_MS
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.newest import StreamEntry
 
 # As many as `plot` shows, of a few markets; of many, they would take too much memory.
 MOST_RECENT: Final = 1_440

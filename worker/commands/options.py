@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from schemas.candle import CandleRejected, check_symbol
-from schemas.interval import read_interval
-from worker.errors import ConfigurationError
-from worker.files.candles.columns import UNUSED, role_of
-from worker.files.candles.said import NOTHING, Said
+from marketstate.schemas.candle import CandleRejected, check_symbol
+from marketstate.schemas.interval import read_interval
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.columns import UNUSED, role_of
+from marketstate.worker.files.candles.said import NOTHING, Said
 
 _COLUMNS: Final = (
     *("open_time", "close_time", "time", "open", "high", "low", "close", "volume"),

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from worker.commands.durations import precise_duration
-from worker.commands.terminal_size import Size, terminal_size
+from marketstate.worker.commands.durations import precise_duration
+from marketstate.worker.commands.terminal_size import Size, terminal_size
 
 SHORTEST_BAR: Final = 10
 LONGEST_BAR: Final = 40

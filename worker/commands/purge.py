@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import redis
 
-from schemas.partitions import tag
-from worker.engine.all_partitions import ANY_TAG
-from worker.engine.group import other_stream
-from worker.engine.preflight import others_with_our_outputs
-from worker.engine.removal import existing, living, shards_of, symbols_of, unlink
-from worker.errors import ConfigurationError, RedisUnusable
-from worker.keys import Keys
-from worker.settings import PREFIX, Settings, settings_from
-from worker.store import connection
-from worker.store.connection import Client
+from marketstate.schemas.partitions import tag
+from marketstate.worker.engine.all_partitions import ANY_TAG
+from marketstate.worker.engine.group import other_stream
+from marketstate.worker.engine.preflight import others_with_our_outputs
+from marketstate.worker.engine.removal import existing, living, shards_of, symbols_of, unlink
+from marketstate.worker.errors import ConfigurationError, RedisUnusable
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import PREFIX, Settings, settings_from
+from marketstate.worker.store import connection
+from marketstate.worker.store.connection import Client
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

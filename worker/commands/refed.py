@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.candle import WRITTEN_MS, Candle, CandleRejected, decode_candle
-from schemas.partitions import partition_of
+from marketstate.schemas.candle import WRITTEN_MS, Candle, CandleRejected, decode_candle
+from marketstate.schemas.partitions import partition_of
 
 # Lua limits how many arguments it can pass to XADD.
 MAX_STRINGS: Final = 7_000

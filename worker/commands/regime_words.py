@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from core.theta import Theta
+from marketstate.core.theta import Theta
 
 REGIMES: Final = ("trend", "mr", "chop")
 """In the order of the scores."""

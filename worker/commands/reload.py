@@ -5,9 +5,9 @@ import os
 import signal
 from typing import Final
 
-from worker.errors import ConfigurationError, RedisUnusable
-from worker.setting_files import forget_answer, wait_for_answer
-from worker.settings import hand_over
+from marketstate.worker.errors import ConfigurationError, RedisUnusable
+from marketstate.worker.setting_files import forget_answer, wait_for_answer
+from marketstate.worker.settings import hand_over
 
 # A worker finishes its batch first, and may wait for a slow Redis.
 _PATIENCE_S: Final = 20.0

@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from worker.commands.cells import cells, left, right
-from worker.commands.html_page import html_page
+from marketstate.worker.commands.cells import cells, left, right
+from marketstate.worker.commands.html_page import html_page
 
 _WIDTH: Final = 79
 

@@ -5,10 +5,10 @@ They go by the same settings as a worker, so that they show what a worker would 
 
 from collections.abc import Callable
 
-from schemas.interval import interval_ms
-from schemas.sequence import missing_between
-from worker.engine.utc import utc
-from worker.settings import Settings
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.sequence import missing_between
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import Settings
 
 StartsOver = Callable[[int, int], bool]
 """Whether the window starts over between two close times that follow each other [ms]."""

@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import msgspec
 
-from core.regime import regime_of
-from core.state import MarketState, State
-from schemas.interval import interval_ms
-from schemas.sequence import missing_within
-from worker.commands.options import add_candle_files, refuse_options_of_files, said
-from worker.commands.regime_words import what_regimes_are
-from worker.commands.starting_over import StartsOver, gap_in_words, starting_over
-from worker.commands.state_in_words import reading
-from worker.engine.synthetic import CANDLES_AT_START, price
-from worker.engine.utc import utc
-from worker.errors import ConfigurationError
-from worker.files.findings import Findings
-from worker.files.piped import readable_path
-from worker.files.prices import Prices, read_prices
-from worker.settings import settings_from
+from marketstate.core.regime import regime_of
+from marketstate.core.state import MarketState, State
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.sequence import missing_within
+from marketstate.worker.commands.options import add_candle_files, refuse_options_of_files, said
+from marketstate.worker.commands.regime_words import what_regimes_are
+from marketstate.worker.commands.starting_over import StartsOver, gap_in_words, starting_over
+from marketstate.worker.commands.state_in_words import reading
+from marketstate.worker.engine.synthetic import CANDLES_AT_START, price
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.files.prices import Prices, read_prices
+from marketstate.worker.settings import settings_from
 
 # Symbols whose synthetic prices behave this way.
 SYNTHETIC: Final = {"trend": "BTCUSDT", "mean_revert": "ETHUSDT", "chop": "SOLUSDT"}

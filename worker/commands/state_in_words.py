@@ -6,8 +6,8 @@ The bounds between "weak" and "strong" are only used for these texts.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from core.regime import regime_of
-from core.state import State
+from marketstate.core.regime import regime_of
+from marketstate.core.state import State
 
 _REGIMES: Final = {
     "trend": "the price drifts, or keeps its direction, more than chance would explain",

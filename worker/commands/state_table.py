@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import IO, Final, NamedTuple
 
-from schemas.market_state import MarketStateRecord
-from worker.commands.cells import cut, left, right
-from worker.commands.terminal_size import Size, terminal_size
-from worker.engine.utc import utc
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.cells import cut, left, right
+from marketstate.worker.commands.terminal_size import Size, terminal_size
+from marketstate.worker.engine.utc import utc
 
 
 class _Column(NamedTuple):

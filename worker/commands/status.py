@@ -11,27 +11,27 @@ from typing import Final
 
 import msgspec
 
-from worker.commands.invented_anywhere import invented_anywhere
-from worker.commands.limits import Limits, add_limits, judge, limits_of
-from worker.commands.options import add_namespace
-from worker.commands.status_closes import with_closes
-from worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
-from worker.commands.terminal_size import terminal_size
-from worker.engine.all_partitions import AllPartitions, unread_partitions
-from worker.engine.published import others_in_words
-from worker.engine.status import (
+from marketstate.worker.commands.invented_anywhere import invented_anywhere
+from marketstate.worker.commands.limits import Limits, add_limits, judge, limits_of
+from marketstate.worker.commands.options import add_namespace
+from marketstate.worker.commands.status_closes import with_closes
+from marketstate.worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
+from marketstate.worker.commands.terminal_size import terminal_size
+from marketstate.worker.engine.all_partitions import AllPartitions, unread_partitions
+from marketstate.worker.engine.published import others_in_words
+from marketstate.worker.engine.status import (
     MOST_COUNTED,
     MOST_COUNTED_PERIODICALLY,
     Status,
     enough_for,
     read_status,
 )
-from worker.engine.status_of_all import PartitionStatus, line_of, summed
-from worker.errors import RedisUnusable
-from worker.settings import Settings, on_dumb_terminal, settings_from
-from worker.stop import interrupt_on
-from worker.store.connection import Client
-from worker.store.refusal import is_transient
+from marketstate.worker.engine.status_of_all import PartitionStatus, line_of, summed
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.settings import Settings, on_dumb_terminal, settings_from
+from marketstate.worker.stop import interrupt_on
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.refusal import is_transient
 
 WATCH_S: Final = 2.0
 _CLEAR: Final = "\033[H\033[2J"

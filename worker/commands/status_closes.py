@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 from redis.client import Pipeline
 
-from core.theta import minimum_length
-from worker.engine.status import Status
-from worker.keys import Keys
-from worker.settings import Settings
-from worker.store.connection import Client
-from worker.store.snapshot import read_together
+from marketstate.core.theta import minimum_length
+from marketstate.worker.engine.status import Status
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.snapshot import read_together
 
 # Some 4 KB each.
 _WINDOWS_AT_ONCE: Final = 500

@@ -10,13 +10,19 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from typing import Final
 
-from worker.commands.cells import cells, cut, left
-from worker.commands.durations import brief_duration
-from worker.commands.terminal_size import Size
-from worker.engine.broken_commits import TO_COMPLETE
-from worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus, in_words
-from worker.engine.status_of_all import PartitionStatus, free_shards
-from worker.engine.utc import utc
+from marketstate.worker.commands.cells import cells, cut, left
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.commands.terminal_size import Size
+from marketstate.worker.engine.broken_commits import TO_COMPLETE
+from marketstate.worker.engine.status import (
+    ShardStatus,
+    Status,
+    SymbolStatus,
+    WorkerStatus,
+    in_words,
+)
+from marketstate.worker.engine.status_of_all import PartitionStatus, free_shards
+from marketstate.worker.engine.utc import utc
 
 SYMBOLS_SHOWN: Final = 20
 # A table of fewer lines says nothing: its names, two rows, and how many are left out.

@@ -5,13 +5,13 @@ import gc
 import sys
 from typing import Final
 
-from worker import log
-from worker.commands.standard_error import StandardError
-from worker.engine import loop, partitions
-from worker.engine.systemd import SystemdNotifier
-from worker.errors import WorkerError
-from worker.settings import service_manager, settings_from, under_journal
-from worker.stop import Stop
+from marketstate.worker import log
+from marketstate.worker.commands.standard_error import StandardError
+from marketstate.worker.engine import loop, partitions
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.settings import service_manager, settings_from, under_journal
+from marketstate.worker.stop import Stop
 
 # New objects until the garbage collector looks for cycles. Python's 700 are reached many times in a
 # batch, while all of its objects are still in use.

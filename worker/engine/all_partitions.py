@@ -6,11 +6,11 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import redis
 
-from schemas.partitions import tag
-from worker.errors import RedisUnusable, WorkerError
-from worker.settings import Settings
-from worker.store import connection
-from worker.store.connection import Client
+from marketstate.schemas.partitions import tag
+from marketstate.worker.errors import RedisUnusable, WorkerError
+from marketstate.worker.settings import Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.connection import Client
 
 T = TypeVar("T")
 

@@ -17,18 +17,18 @@ from typing import Final
 
 import redis
 
-from schemas.candle import Candle
-from schemas.sequence import Place, place
-from worker.engine.cache_lists import NotConfirmed, closes_of_list
-from worker.engine.cache_times import Stream, Wanted
-from worker.engine.cache_values import NOT_CLOSED, Cached, read_value
-from worker.engine.cached_closes import Found, closes_before
-from worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
-from worker.log import log
-from worker.settings import Settings
-from worker.store.connection import Client, other_keys
-from worker.store.other_keys import Question
-from worker.store.refusal import is_transient
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.sequence import Place, place
+from marketstate.worker.engine.cache_lists import NotConfirmed, closes_of_list
+from marketstate.worker.engine.cache_times import Stream, Wanted
+from marketstate.worker.engine.cache_values import NOT_CLOSED, Cached, read_value
+from marketstate.worker.engine.cached_closes import Found, closes_before
+from marketstate.worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client, other_keys
+from marketstate.worker.store.other_keys import Question
+from marketstate.worker.store.refusal import is_transient
 
 # Values that may be newer than the first candle, or not closed: read at once with the others.
 _SPARE: Final = 20

@@ -8,10 +8,10 @@ pipeline.
 import math
 from collections.abc import Iterable, Iterator
 
-from core.window import Window
-from schemas.candle import Candle
-from schemas.sequence import Place, missing_between, place, start_after_gaps
-from worker.engine.changes import (
+from marketstate.core.window import Window
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.sequence import Place, missing_between, place, start_after_gaps
+from marketstate.worker.engine.changes import (
     Changes,
     Damaged,
     Histories,
@@ -21,9 +21,9 @@ from worker.engine.changes import (
     Reading,
     SymbolChange,
 )
-from worker.engine.mark import Mark
-from worker.engine.utc import utc
-from worker.settings import PREFIX, Settings
+from marketstate.worker.engine.mark import Mark
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import PREFIX, Settings
 
 
 class Beginnings:

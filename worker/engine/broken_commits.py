@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from worker.engine.counters import warn_of_damaged
-from worker.errors import CommitBrokenOff, LeaseLost, RedisUnusable
-from worker.keys import Keys, shard_name
-from worker.log import log
-from worker.store.scripts import Scripts
+from marketstate.worker.engine.counters import warn_of_damaged
+from marketstate.worker.errors import CommitBrokenOff, LeaseLost, RedisUnusable
+from marketstate.worker.keys import Keys, shard_name
+from marketstate.worker.log import log
+from marketstate.worker.store.scripts import Scripts
 
 TO_COMPLETE: Final = (
     "remove the reason (ACL LOG shows missing rights), then start a worker: it completes the commit"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from schemas.sequence import missing_between
-from schemas.times import EARLIEST_MS
-from worker.engine.cache_times import Stream, Wanted
-from worker.engine.changes import History
+from marketstate.schemas.sequence import missing_between
+from marketstate.schemas.times import EARLIEST_MS
+from marketstate.worker.engine.cache_times import Stream, Wanted
+from marketstate.worker.engine.changes import History
 
 CHANGES_TO_CONFIRM: Final = 3
 _SAY_TIMES: Final = 'write values with a time, such as {"open_time": 1746373200000, "close": 9.5}'

@@ -15,8 +15,8 @@ missing, or the first one would be there twice. This decides it:
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from schemas.times import are_close_times
-from worker.engine.cache_values import Means
+from marketstate.schemas.times import are_close_times
+from marketstate.worker.engine.cache_values import Means
 
 # Closes that cache and stream both have, from which it shows that they are not of one market.
 _COMMON_TO_JUDGE: Final = 4

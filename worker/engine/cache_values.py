@@ -9,11 +9,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
-from schemas.closed import FLAGS, closed_by_flags
-from schemas.interval import length_ms
-from schemas.symbol import plain
-from schemas.times import time_ms
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.closed import FLAGS, closed_by_flags
+from marketstate.schemas.interval import length_ms
+from marketstate.schemas.symbol import plain
+from marketstate.schemas.times import time_ms
 
 _ROLES: Final = {
     "open": ("open_time", "openTime", "t", "start"),

@@ -10,11 +10,11 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Final, NamedTuple
 
-from schemas.sequence import Place, missing_between, place, start_after_gaps
-from worker.engine.cache_times import Stream, Wanted, step, what_they_mean
-from worker.engine.cache_values import Cached, Means
-from worker.engine.changes import History
-from worker.engine.utc import utc
+from marketstate.schemas.sequence import Place, missing_between, place, start_after_gaps
+from marketstate.worker.engine.cache_times import Stream, Wanted, step, what_they_mean
+from marketstate.worker.engine.cache_values import Cached, Means
+from marketstate.worker.engine.changes import History
+from marketstate.worker.engine.utc import utc
 
 _ODD_ROWS: Final = 10
 _UNIQUE: Final = (

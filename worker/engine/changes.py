@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from core.window import Window
-from schemas.candle import Candle, CandleRejected
-from schemas.entry_id import parse_entry_id
-from schemas.market_state import MarketStateRecord
-from worker.engine.mark import Mark
+from marketstate.core.window import Window
+from marketstate.schemas.candle import Candle, CandleRejected
+from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.engine.mark import Mark
 
 History = tuple[Sequence[int], Sequence[float]]
 """Close times in ms and closes, oldest first."""

@@ -7,20 +7,26 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.exceptions import NoScriptError
 
-from schemas.market_state import journal_line
-from worker.engine.broken_commits import broken_off
-from worker.engine.changes import Changes, DeadLetter
-from worker.engine.counters import warn_of_damaged
-from worker.engine.loading import wrong_type_text
-from worker.engine.one_regime import OneRegime
-from worker.engine.plan import commands_of, keys_of, streams_of
-from worker.engine.shards import Shards
-from worker.errors import LeaseLost, RedisUnusable, RolledBack, SymbolsDamaged, WrongKeyType
-from worker.keys import shard_name
-from worker.log import log
-from worker.settings import Settings
-from worker.store.asking_client import AskingClient, Reply
-from worker.store.scripts import Scripts
+from marketstate.schemas.market_state import journal_line
+from marketstate.worker.engine.broken_commits import broken_off
+from marketstate.worker.engine.changes import Changes, DeadLetter
+from marketstate.worker.engine.counters import warn_of_damaged
+from marketstate.worker.engine.loading import wrong_type_text
+from marketstate.worker.engine.one_regime import OneRegime
+from marketstate.worker.engine.plan import commands_of, keys_of, streams_of
+from marketstate.worker.engine.shards import Shards
+from marketstate.worker.errors import (
+    LeaseLost,
+    RedisUnusable,
+    RolledBack,
+    SymbolsDamaged,
+    WrongKeyType,
+)
+from marketstate.worker.keys import shard_name
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.asking_client import AskingClient, Reply
+from marketstate.worker.store.scripts import Scripts
 
 
 class Sent(NamedTuple):

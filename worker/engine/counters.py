@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.keys import Keys
-from worker.log import log
+from marketstate.worker.keys import Keys
+from marketstate.worker.log import log
 
 
 def numbers(counters: Mapping[bytes, bytes]) -> dict[str, int]:

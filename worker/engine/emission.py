@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.state import MarketState
-from schemas.candle import Candle
-from schemas.sequence import missing_within
-from worker.engine.changes import Changes, SymbolChange
-from worker.engine.mark import Mark
-from worker.engine.record import record_of, regime_in
-from worker.settings import Settings
+from marketstate.core.state import MarketState
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.sequence import missing_within
+from marketstate.worker.engine.changes import Changes, SymbolChange
+from marketstate.worker.engine.mark import Mark
+from marketstate.worker.engine.record import record_of, regime_in
+from marketstate.worker.settings import Settings
 
 
 class Close(NamedTuple):

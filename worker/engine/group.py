@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from core.theta import minimum_length
-from schemas.entry_id import parse_entry_id
-from worker.engine.counters import is_number
-from worker.errors import (
+from marketstate.core.theta import minimum_length
+from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.worker.engine.counters import is_number
+from marketstate.worker.errors import (
     ConfigurationMismatch,
     GroupDeleted,
     PartitionCountMismatch,
@@ -13,11 +13,11 @@ from worker.errors import (
     ShardCountMismatch,
     TwoSources,
 )
-from worker.keys import Keys
-from worker.log import log
-from worker.settings import PREFIX, Settings
-from worker.store.connection import Client
-from worker.store.scripts import Scripts
+from marketstate.worker.keys import Keys
+from marketstate.worker.log import log
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
 
 FORMAT_VERSION = 1
 SEE_GROUP_GONE = "see deploy/README.md, When the group is gone"

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
-from worker.engine.invented import TITLE
-from worker.engine.shards import Shards
-from worker.engine.status import MOST_COUNTED_PERIODICALLY, Unread, unread
-from worker.engine.systemd import Notifier
-from worker.engine.utc import utc
-from worker.settings import Settings
-from worker.store.connection import Client
+from marketstate.worker.engine.invented import TITLE
+from marketstate.worker.engine.shards import Shards
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Unread, unread
+from marketstate.worker.engine.systemd import Notifier
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
 
 
 class LoopStatus(NamedTuple):

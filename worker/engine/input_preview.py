@@ -11,17 +11,17 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import redis
 
-from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
-from schemas.entry_id import entry_time_ms
-from worker.engine.changes import ENDS, Changes, Entry, Ignored, Reading
-from worker.engine.key_health import printable
-from worker.engine.pipeline import TOO_CLOSE, Pipeline
-from worker.settings import PREFIX, Settings
-from worker.store.clock import clock_ms
-from worker.store.connection import Client
-from worker.store.newest import some_newest
-from worker.store.refusal import reason
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.engine.changes import ENDS, Changes, Entry, Ignored, Reading
+from marketstate.worker.engine.key_health import printable
+from marketstate.worker.engine.pipeline import TOO_CLOSE, Pipeline
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.newest import some_newest
+from marketstate.worker.store.refusal import reason
 
 _KINDS_SHOWN: Final = 3
 _NEVER: Final = (2**63, 0)

@@ -6,14 +6,14 @@ from typing import Any
 
 import redis
 
-from worker.engine.changes import Reading
-from worker.engine.pipeline import Pipeline
-from worker.engine.routing import Routed, Router
-from worker.engine.shards import Shards
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store.asking_client import AskingClient, Reply
-from worker.store.scripts import Scripts
+from marketstate.worker.engine.changes import Reading
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.engine.routing import Routed, Router
+from marketstate.worker.engine.shards import Shards
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store.asking_client import AskingClient, Reply
+from marketstate.worker.store.scripts import Scripts
 
 
 class Intake:

@@ -10,13 +10,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import redis
 
-from schemas.entry_id import entry_time_ms
-from schemas.interval import state_step_ms
-from worker.engine.key_health import printable
-from worker.settings import PREFIX, Settings
-from worker.store.clock import clock_ms
-from worker.store.connection import Client
-from worker.store.newest import StreamEntry, some_newest
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.schemas.interval import state_step_ms
+from marketstate.worker.engine.key_health import printable
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.newest import StreamEntry, some_newest
 
 TITLE: Final = "SYNTHETIC PRICES"
 _SYMBOLS_SHOWN: Final = 5

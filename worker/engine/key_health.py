@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import redis
 
-from worker.errors import WrongKeyType
-from worker.keys import Keys
-from worker.settings import PREFIX, Settings
-from worker.store.connection import Client
+from marketstate.worker.errors import WrongKeyType
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store.connection import Client
 
 SHOWN: Final = 20
 SYMBOLS_SAMPLED: Final = 100

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from redis.exceptions import NoScriptError
 
-from core.theta import minimum_length
-from core.window import Window
-from schemas.candle import CandleRejected, check_symbol
-from worker.engine import window_codec
-from worker.engine.changes import Damaged, History, Memory
-from worker.engine.mark import Mark, parse_mark
-from worker.keys import shard_name
-from worker.log import log
-from worker.settings import Settings
-from worker.store.asking_client import AskingClient
-from worker.store.scripts import Scripts
+from marketstate.core.theta import minimum_length
+from marketstate.core.window import Window
+from marketstate.schemas.candle import CandleRejected, check_symbol
+from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.changes import Damaged, History, Memory
+from marketstate.worker.engine.mark import Mark, parse_mark
+from marketstate.worker.keys import shard_name
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.asking_client import AskingClient
+from marketstate.worker.store.scripts import Scripts
 
 NAMED_IN_LOG: Final = 5
 # The most candles that Redis returns at once: it takes about five milliseconds for them.

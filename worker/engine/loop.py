@@ -10,13 +10,13 @@ from typing import Final, TypeVar
 import redis
 from msgspec.structs import replace
 
-from worker.engine.group import group_gone
-from worker.engine.key_health import check_types
-from worker.engine.preflight import examined
-from worker.engine.reload import Answer, read_again
-from worker.engine.session import Session
-from worker.engine.systemd import Notifier
-from worker.errors import (
+from marketstate.worker.engine.group import group_gone
+from marketstate.worker.engine.key_health import check_types
+from marketstate.worker.engine.preflight import examined
+from marketstate.worker.engine.reload import Answer, read_again
+from marketstate.worker.engine.session import Session
+from marketstate.worker.engine.systemd import Notifier
+from marketstate.worker.errors import (
     ConfigurationMismatch,
     RolledBack,
     TwoSources,
@@ -24,12 +24,12 @@ from worker.errors import (
     WorkerIdInUse,
     WrongKeyType,
 )
-from worker.log import log
-from worker.settings import PREFIX, Settings
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.outage import Outage
-from worker.store.refusal import is_transient, refuses_for_now
+from marketstate.worker.log import log
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.outage import Outage
+from marketstate.worker.store.refusal import is_transient, refuses_for_now
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ the settings need more. `commit.lua` fills in the publishing time, by Redis's cl
 import re
 from typing import Final, NamedTuple
 
-from schemas.times import LATEST_MS
+from marketstate.schemas.times import LATEST_MS
 
 _MARK: Final = re.compile(rb"([0-9]{1,15})(?::([a-z]{0,16})(?::([0-9]{0,15}))?)?")
 

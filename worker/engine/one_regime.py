@@ -6,9 +6,9 @@ Days are those of close times, so what is published has no part in it, nor any c
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from schemas.market_state import MarketStateRecord
-from worker.engine.utc import utc
-from worker.log import log
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.log import log
 
 _DAY_MS: Final = 86_400_000
 FEWEST_STATES: Final = 20

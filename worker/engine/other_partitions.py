@@ -8,9 +8,9 @@ from typing import Any
 import redis
 from msgspec.structs import replace
 
-from worker.engine.key_health import printable
-from worker.settings import PREFIX, Settings
-from worker.store.connection import Client
+from marketstate.worker.engine.key_health import printable
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store.connection import Client
 
 
 def its_settings(settings: Settings) -> Settings | None:

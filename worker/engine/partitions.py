@@ -8,16 +8,16 @@ import threading
 
 import redis
 
-from worker.engine.group import refuse_another_number
-from worker.engine.loop import run as run_loop
-from worker.engine.shared_notifier import LoopNotifier, SharedNotifier
-from worker.engine.systemd import SystemdNotifier
-from worker.errors import ConfigurationError
-from worker.log import begin_lines_with
-from worker.settings import Settings
-from worker.stop import Stop, ThreadStop
-from worker.store import connection
-from worker.store.refusal import refuses_for_now
+from marketstate.worker.engine.group import refuse_another_number
+from marketstate.worker.engine.loop import run as run_loop
+from marketstate.worker.engine.shared_notifier import LoopNotifier, SharedNotifier
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.log import begin_lines_with
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop, ThreadStop
+from marketstate.worker.store import connection
+from marketstate.worker.store.refusal import refuses_for_now
 
 
 def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:

@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from schemas.candle import Candle, CandleRejected
-from schemas.sequence import Place, missing_between, place
-from worker.engine.beginnings import Beginnings
-from worker.engine.changes import (
+from marketstate.schemas.candle import Candle, CandleRejected
+from marketstate.schemas.sequence import Place, missing_between, place
+from marketstate.worker.engine.beginnings import Beginnings
+from marketstate.worker.engine.changes import (
     Changes,
     Damaged,
     Entry,
@@ -24,10 +24,10 @@ from worker.engine.changes import (
     SymbolChange,
     Unforeseen,
 )
-from worker.engine.emission import Close, Emission
-from worker.engine.reading import Reader
-from worker.engine.utc import utc
-from worker.settings import PREFIX, Settings
+from marketstate.worker.engine.emission import Close, Emission
+from marketstate.worker.engine.reading import Reader
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import PREFIX, Settings
 
 _HOUR_MS: Final = 3_600_000
 TOO_CLOSE: Final = "too close"

@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
-from schemas.market_state import (
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     encode_record,
     hash_fields,
     stream_fields,
 )
-from worker.engine import window_codec
-from worker.engine.changes import Changes, Entry, SymbolChange
-from worker.keys import Keys, shard_name
-from worker.settings import Settings
+from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.changes import Changes, Entry, SymbolChange
+from marketstate.worker.keys import Keys, shard_name
+from marketstate.worker.settings import Settings
 
 MAX_DEAD_FIELDS: Final = 100
 # Lua can pass a few thousand arguments at once.

@@ -12,20 +12,20 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from core import kernel
-from core.state import MarketState
-from worker.engine import key_health, other_partitions
-from worker.engine.broken_commits import TO_COMPLETE, broken_commits
-from worker.engine.group import look
-from worker.engine.invented import TITLE, by_published, by_settings
-from worker.engine.published import others_in_words
-from worker.engine.rights import check_rights
-from worker.errors import CheckFailed, RedisUnusable
-from worker.settings import PREFIX, Settings
-from worker.store import connection
-from worker.store.known_holes import known_holes
-from worker.store.scripts import Scripts
-from worker.store.server_version import server_version
+from marketstate.core import kernel
+from marketstate.core.state import MarketState
+from marketstate.worker.engine import key_health, other_partitions
+from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
+from marketstate.worker.engine.group import look
+from marketstate.worker.engine.invented import TITLE, by_published, by_settings
+from marketstate.worker.engine.published import others_in_words
+from marketstate.worker.engine.rights import check_rights
+from marketstate.worker.errors import CheckFailed, RedisUnusable
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.known_holes import known_holes
+from marketstate.worker.store.scripts import Scripts
+from marketstate.worker.store.server_version import server_version
 
 # A simple formula for a window, and its state from the slow twin in tests/support/oracle.py;
 # tests/unit/test_preflight.py keeps the two in sync.

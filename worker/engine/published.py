@@ -12,8 +12,8 @@ import msgspec
 import redis
 from redis.client import Pipeline
 
-from schemas.entry_id import entry_time_ms
-from schemas.market_state import (
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     UnknownSchema,
@@ -22,12 +22,12 @@ from schemas.market_state import (
     hash_fields,
     own_record,
 )
-from worker.engine.key_health import SYMBOLS_SAMPLED, printable
-from worker.keys import Keys
-from worker.settings import Settings
-from worker.store.connection import Client
-from worker.store.newest import some_newest
-from worker.store.snapshot import read_together
+from marketstate.worker.engine.key_health import SYMBOLS_SAMPLED, printable
+from marketstate.worker.keys import Keys
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.newest import some_newest
+from marketstate.worker.store.snapshot import read_together
 
 _TO_DO: Final = "stop that program, or give it other keys"
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from worker.engine.changes import Damaged, Memory
-from worker.engine.loading import Loaded, Loading
-from worker.keys import Keys, shard_name
-from worker.log import log
-from worker.settings import Settings
-from worker.store.scripts import Scripts
+from marketstate.worker.engine.changes import Damaged, Memory
+from marketstate.worker.engine.loading import Loaded, Loading
+from marketstate.worker.keys import Keys, shard_name
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.scripts import Scripts
 
 # How many symbols of a shard are looked at when its lease is renewed; all of them take turns.
 LOOKS_AT_ONCE: Final = 100

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Final
 
-from schemas.candle import Candle, CandleRejected, Update, decode_candle
-from schemas.closed import FLAGS
-from schemas.interval import length_ms, read_interval
-from schemas.partitions import partition_of
-from worker.engine.changes import Entry, Ignored, Lost, Reading, Unforeseen
-from worker.keys import shard_of
-from worker.settings import PREFIX, Settings
+from marketstate.schemas.candle import Candle, CandleRejected, Update, decode_candle
+from marketstate.schemas.closed import FLAGS
+from marketstate.schemas.interval import length_ms, read_interval
+from marketstate.schemas.partitions import partition_of
+from marketstate.worker.engine.changes import Entry, Ignored, Lost, Reading, Unforeseen
+from marketstate.worker.keys import shard_of
+from marketstate.worker.settings import PREFIX, Settings
 
 _IGNORED: Final = Ignored()
 _UNCLOSED: Final = Ignored("unclosed")

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from core.regime import most_probable
-from schemas.candle import Candle
-from schemas.market_state import (
+from marketstate.core.regime import most_probable
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import (
     Features,
     MarketStateRecord,
     RegimeProbs,
     TsComponents,
     Windows,
 )
-from worker.settings import Settings
+from marketstate.worker.settings import Settings
 
 
 def regime_in(numbers: Sequence[float]) -> str:

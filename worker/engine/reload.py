@@ -9,10 +9,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from worker.errors import WorkerError
-from worker.log import log
-from worker.setting_files import ReloadAnswer
-from worker.settings import (
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.log import log
+from marketstate.worker.setting_files import ReloadAnswer
+from marketstate.worker.settings import (
     NOT_HANDED_OVER,
     PREFIX,
     Settings,

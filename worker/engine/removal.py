@@ -6,9 +6,9 @@ No SCAN: a pattern could match the keys of another group, whose name begins like
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from worker.settings import Settings
-from worker.store.clock import clock_ms
-from worker.store.connection import Client
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.connection import Client
 
 KEYS_AT_ONCE: Final = 1_000
 

@@ -12,10 +12,10 @@ import math
 import time
 from typing import Final
 
-from worker.engine.changes import Changes, Memory
-from worker.engine.pipeline import Pipeline
-from worker.engine.shards import Shards
-from worker.settings import Settings
+from marketstate.worker.engine.changes import Changes, Memory
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.engine.shards import Shards
+from marketstate.worker.settings import Settings
 
 LONGEST_SILENCE_MS: Final = 86_400_000
 LOOKS_PER_SILENCE: Final = 24

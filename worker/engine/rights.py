@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 import redis
 from redis.exceptions import AskError
 
-from worker.engine import other_partitions
-from worker.errors import RedisUnusable
-from worker.settings import Settings
-from worker.store import connection
-from worker.store.refusal import RIGHTS, UNKNOWN_COMMAND, refusal_of
+from marketstate.worker.engine import other_partitions
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.settings import Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.refusal import RIGHTS, UNKNOWN_COMMAND, refusal_of
 
 # A call of each command, which Redis checks but never executes. K stands for the key.
 _CALLS: Final = {

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from schemas.candle_forms import MAX_DOCUMENT_BYTES
-from worker.engine.changes import Entry
-from worker.engine.group import meta_gone
-from worker.keys import INTAKE, shard_name
-from worker.log import log
-from worker.settings import Settings
-from worker.store.scripts import Scripts
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.worker.engine.changes import Entry
+from marketstate.worker.engine.group import meta_gone
+from marketstate.worker.keys import INTAKE, shard_name
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.scripts import Scripts
 
 
 class Routed(NamedTuple):

@@ -8,27 +8,27 @@ from typing import Final
 
 import redis
 
-from schemas.candle import Candle
-from worker.engine.backfill import Backfill
-from worker.engine.batch_size import BatchSize
-from worker.engine.changes import Changes, Histories, Reading, Unforeseen
-from worker.engine.commit import Commit
-from worker.engine.group import join
-from worker.engine.heartbeat import Heartbeat
-from worker.engine.intake import Intake
-from worker.engine.pipeline import Pipeline
-from worker.engine.retirement import Retirement
-from worker.engine.shards import KEEPS_PER_LEASE, Shards
-from worker.engine.synthetic import SyntheticFeeder
-from worker.engine.systemd import Notifier
-from worker.engine.unforeseen import FORESEEN, reason_of
-from worker.errors import LeaseLost, RolledBack, SymbolsDamaged
-from worker.log import log, repeats
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.refusal import reason
-from worker.store.scripts import Scripts
+from marketstate.schemas.candle import Candle
+from marketstate.worker.engine.backfill import Backfill
+from marketstate.worker.engine.batch_size import BatchSize
+from marketstate.worker.engine.changes import Changes, Histories, Reading, Unforeseen
+from marketstate.worker.engine.commit import Commit
+from marketstate.worker.engine.group import join
+from marketstate.worker.engine.heartbeat import Heartbeat
+from marketstate.worker.engine.intake import Intake
+from marketstate.worker.engine.pipeline import Pipeline
+from marketstate.worker.engine.retirement import Retirement
+from marketstate.worker.engine.shards import KEEPS_PER_LEASE, Shards
+from marketstate.worker.engine.synthetic import SyntheticFeeder
+from marketstate.worker.engine.systemd import Notifier
+from marketstate.worker.engine.unforeseen import FORESEEN, reason_of
+from marketstate.worker.errors import LeaseLost, RolledBack, SymbolsDamaged
+from marketstate.worker.log import log, repeats
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.refusal import reason
+from marketstate.worker.store.scripts import Scripts
 
 # How late a state that is due by the wall clock may be published.
 LOOK_FOR_OVERDUE_S: Final = 0.5

@@ -26,19 +26,19 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from schemas.candle import Candle
-from worker.engine.batch_size import BatchSize
-from worker.engine.broken_commits import complete
-from worker.engine.changes import Changes, Damaged, Memory, Reading
-from worker.engine.group import meta_gone, settings_differ, shared_settings, two_sources
-from worker.engine.key_health import printable
-from worker.engine.loading import Loaded, Loading
-from worker.engine.quarantine import Quarantine, Shard
-from worker.errors import LeaseLost, WorkerIdInUse
-from worker.log import log
-from worker.settings import Settings
-from worker.store.asking_client import AskingClient
-from worker.store.scripts import Scripts
+from marketstate.schemas.candle import Candle
+from marketstate.worker.engine.batch_size import BatchSize
+from marketstate.worker.engine.broken_commits import complete
+from marketstate.worker.engine.changes import Changes, Damaged, Memory, Reading
+from marketstate.worker.engine.group import meta_gone, settings_differ, shared_settings, two_sources
+from marketstate.worker.engine.key_health import printable
+from marketstate.worker.engine.loading import Loaded, Loading
+from marketstate.worker.engine.quarantine import Quarantine, Shard
+from marketstate.worker.errors import LeaseLost, WorkerIdInUse
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.asking_client import AskingClient
+from marketstate.worker.store.scripts import Scripts
 
 KEEPS_PER_LEASE: Final = 3
 EXPIRED_BY_S: Final = 0.02

@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from worker.engine.heartbeat import LoopStatus
-from worker.engine.systemd import SystemdNotifier
-from worker.setting_files import ReloadAnswer
+from marketstate.worker.engine.heartbeat import LoopStatus
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.setting_files import ReloadAnswer
 
 
 class SharedNotifier:

@@ -11,19 +11,19 @@ import msgspec
 import redis
 from redis.client import Pipeline
 
-from schemas.entry_id import entry_time_ms
-from worker.engine.broken_commits import BrokenCommit, broken_commits
-from worker.engine.counters import is_number, numbers
-from worker.engine.group import group_gone, meta_gone, other_stream
-from worker.engine.key_health import check_types, printable, set_aside
-from worker.engine.mark import parse_mark
-from worker.errors import RedisUnusable
-from worker.keys import Keys, shard_name
-from worker.settings import Settings
-from worker.store.clock import clock_ms
-from worker.store.connection import Client
-from worker.store.scripts import Scripts
-from worker.store.snapshot import read_together
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.engine.broken_commits import BrokenCommit, broken_commits
+from marketstate.worker.engine.counters import is_number, numbers
+from marketstate.worker.engine.group import group_gone, meta_gone, other_stream
+from marketstate.worker.engine.key_health import check_types, printable, set_aside
+from marketstate.worker.engine.mark import parse_mark
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.keys import Keys, shard_name
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
+from marketstate.worker.store.snapshot import read_together
 
 # If Redis does not know how many entries are unread, they are counted, but only up to this many:
 # counting costs Redis about ten microseconds for each.

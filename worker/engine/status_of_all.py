@@ -6,10 +6,10 @@ from typing import Final
 
 import msgspec
 
-from schemas.partitions import tag
-from worker.engine.all_partitions import Answer
-from worker.engine.status import ShardStatus, Status, WorkerStatus
-from worker.settings import Settings
+from marketstate.schemas.partitions import tag
+from marketstate.worker.engine.all_partitions import Answer
+from marketstate.worker.engine.status import ShardStatus, Status, WorkerStatus
+from marketstate.worker.settings import Settings
 
 _NOT_READ: Final = "cannot be read"
 

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
-from schemas.candle import Candle, CandleRejected, decode_candle, encode_envelope
-from schemas.entry_id import entry_time_ms
-from worker.settings import Settings
-from worker.store.connection import Client
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle, encode_envelope
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
 
 SYMBOLS: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT")
 CANDLES_AT_START: Final = 300

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from worker.errors import WorkerError
-from worker.log import log
-from worker.setting_files import ReloadAnswer, write_answer
-from worker.settings import reload_folder
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.log import log
+from marketstate.worker.setting_files import ReloadAnswer, write_answer
+from marketstate.worker.settings import reload_folder
 
 BETWEEN_S: Final = 5.0
 BEATS_PER_WATCHDOG: Final = 4

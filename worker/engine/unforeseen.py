@@ -6,7 +6,7 @@ from typing import Final
 
 import redis
 
-from worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerError
+from marketstate.worker.errors import LeaseLost, RolledBack, SymbolsDamaged, WorkerError
 
 FORESEEN: Final = (redis.RedisError, WorkerError, LeaseLost, RolledBack, SymbolsDamaged)
 """Whatever else is raised while a batch is calculated is a mistake of ours."""

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.times import EARLIEST_MS, LATEST_MS
+from marketstate.schemas.times import EARLIEST_MS, LATEST_MS
 
 _CANDLE: Final = np.dtype([("close_time_ms", "<i8"), ("close", "<f8")])
 _CANDLE_STRUCT: Final = struct.Struct("<qd")

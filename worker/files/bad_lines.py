@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from worker.errors import FileUnusable
+from marketstate.worker.errors import FileUnusable
 
 OnBad = Callable[[str, str], None]
 """Called with the place (file and line) and what is wrong; raises, or counts it."""

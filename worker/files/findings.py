@@ -5,8 +5,8 @@ Bad lines and gaps may be refused. Candles that came twice, or had not closed, d
 
 from collections.abc import Iterator
 
-from worker.errors import FileUnusable
-from worker.files.bad_lines import Skipped
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.bad_lines import Skipped
 
 
 class Findings:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from worker.errors import FileUnusable
-from worker.files.piped import has_zip_inside, is_nameless, reopenable
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.piped import has_zip_inside, is_nameless, reopenable
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_UNZIPPED_BYTES: Final = 2 * 1024**3

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from worker.errors import ConfigurationError, FileUnusable
-from worker.files.candles.columns import role_of
-from worker.files.candles.said import Said
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.files.opening import CutOff, lines_of
+from marketstate.worker.errors import ConfigurationError, FileUnusable
+from marketstate.worker.files.candles.columns import role_of
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.opening import CutOff, lines_of
 
 _LINES_LOOKED_AT: Final = 10
 # A name such as `close`, not a number or a missing value.

@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, Self
 
-from schemas.recording import (
+from marketstate.schemas.recording import (
     CUT_OFF,
     MAX_LINE_BYTES,
     RecordedEntry,
     encode_entry,
     encode_header,
 )
-from worker.errors import FileUnusable
-from worker.files.bad_lines import refuse
-from worker.files.piped import STANDARD_OUTPUT
-from worker.files.recordings import TORN, opened, read_header, read_recording
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.bad_lines import refuse
+from marketstate.worker.files.piped import STANDARD_OUTPUT
+from marketstate.worker.files.recordings import TORN, opened, read_header, read_recording
 
 GZIP_SUFFIX: Final = ".gz"
 # Higher levels take several times longer and save little, because entries are so similar.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-from schemas.recording import (
+from marketstate.schemas.recording import (
     MAX_LINE_BYTES,
     Header,
     RecordedEntry,
@@ -15,10 +15,10 @@ from schemas.recording import (
     decode_entry,
     decode_header,
 )
-from worker.errors import FileUnusable
-from worker.files.bad_lines import OnBad, refuse
-from worker.files.candles.names import SUFFIXES, is_candle_file
-from worker.files.piped import reopenable
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.bad_lines import OnBad, refuse
+from marketstate.worker.files.candles.names import SUFFIXES, is_candle_file
+from marketstate.worker.files.piped import reopenable
 
 TORN: Final = "the file is cut off: its recorder was killed, or it was partly copied"
 

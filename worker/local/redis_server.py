@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import redis
 
-from worker.errors import RedisUnusable
+from marketstate.worker.errors import RedisUnusable
 
 START_TIMEOUT_S: Final = 10.0
 NONE_FOUND: Final = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from worker.errors import WorkerError
+from marketstate.worker.errors import WorkerError
 
 _PR_SET_PDEATHSIG: Final = 1
 _PRCTL: Final = ctypes.CDLL(None).prctl
@@ -35,7 +35,7 @@ class LocalWorker:
     def __enter__(self) -> Self:
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker", "worker"],
+                [sys.executable, "-P", "-m", "marketstate.worker", "worker"],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import redis
 
-from worker.store.scripts import GroupScript
+from marketstate.worker.store.scripts import GroupScript
 
 _UNREAD: Final = object()
 

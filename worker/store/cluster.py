@@ -9,7 +9,7 @@ from redis.cluster import parse_cluster_slots
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError
 
-from worker.store.asking_client import AskingClient
+from marketstate.worker.store.asking_client import AskingClient
 
 Address = tuple[str, int]
 

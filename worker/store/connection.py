@@ -15,16 +15,22 @@ from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from worker.errors import ConfigurationError, RedisUnusable
-from worker.redis_url import ClusterUrl, SentinelUrl, cluster_url, masked_url, sentinel_url
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store.asking_client import AskingClient
-from worker.store.cluster import Masters, pool_at
-from worker.store.other_keys import OnAnyNode, OnOurServer
-from worker.store.refusal import AWAY, WritableReplica, is_transient, reason, refusal_of
-from worker.store.refused_call import call_in_words
-from worker.store.server_version import server_version
+from marketstate.worker.errors import ConfigurationError, RedisUnusable
+from marketstate.worker.redis_url import (
+    ClusterUrl,
+    SentinelUrl,
+    cluster_url,
+    masked_url,
+    sentinel_url,
+)
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store.asking_client import AskingClient
+from marketstate.worker.store.cluster import Masters, pool_at
+from marketstate.worker.store.other_keys import OnAnyNode, OnOurServer
+from marketstate.worker.store.refusal import AWAY, WritableReplica, is_transient, reason, refusal_of
+from marketstate.worker.store.refused_call import call_in_words
+from marketstate.worker.store.server_version import server_version
 
 Client = redis.Redis
 T = TypeVar("T")

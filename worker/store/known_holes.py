@@ -6,7 +6,7 @@ Where several holes were closed together, one of them stands for all.
 
 from typing import Final
 
-from worker.store.server_version import ServerVersion
+from marketstate.worker.store.server_version import ServerVersion
 
 NEVER: Final = None
 LUA: Final = "CVE-2025-49844"

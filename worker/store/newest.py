@@ -3,7 +3,7 @@
 import math
 from typing import Any, Final
 
-from worker.store.connection import Client
+from marketstate.worker.store.connection import Client
 
 _PAGE: Final = 1_000
 LOOKED_AT: Final = 100

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Self
 
 import redis
 
-from worker.store.cluster import Address, Masters, pool_at
-from worker.store.refusal import reason
+from marketstate.worker.store.cluster import Address, Masters, pool_at
+from marketstate.worker.store.refusal import reason
 
 
 class Question(NamedTuple):

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from worker.settings import Settings
-from worker.store.connection import address
-from worker.store.refusal import is_transient, reason, refusal_of
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import address
+from marketstate.worker.store.refusal import is_transient, reason, refusal_of
 
 
 class Outage:

@@ -5,10 +5,10 @@ redis-py turns the fields into a dict, which would drop repeated names.
 
 from typing import Any
 
-from schemas.recording import RecordedEntry
-from worker.settings import Settings
-from worker.store import connection
-from worker.store.connection import Client
+from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.settings import Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.connection import Client
 
 
 def open_client(settings: Settings, *, block_s: float) -> Client:

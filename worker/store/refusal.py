@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import redis
 from redis import exceptions
 
-from worker.errors import RolledBack
+from marketstate.worker.errors import RolledBack
 
 
 class WritableReplica(redis.ReadOnlyError):

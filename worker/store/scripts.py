@@ -8,12 +8,12 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-from worker.keys import Keys
+from marketstate.worker.keys import Keys
 
 
 @cache
 def _source(*names: str) -> str:
-    folder = files("worker") / "lua"
+    folder = files("marketstate.worker") / "lua"
     return "".join((folder / f"{name}.lua").read_text() for name in names)
 
 

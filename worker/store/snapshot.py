@@ -6,7 +6,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from worker.store.connection import Client
+from marketstate.worker.store.connection import Client
 
 
 def read_together(

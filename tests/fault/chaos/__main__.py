@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.local.redis_server import any_server
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import BREAKAGES
 from tests.fault.chaos.checker import violations_of_all
@@ -18,8 +20,6 @@ from tests.fault.chaos.options import parser
 from tests.fault.chaos.plan import KINDS, MOST_CANDLES, Plan, Report
 from tests.fault.chaos.run import run
 from tests.support.redis_versions import older_server
-from worker.errors import RedisUnusable
-from worker.local.redis_server import any_server
 
 CLEAN, TROUBLE, BAD = 0, 1, 4
 MOST_SHOWN = 20

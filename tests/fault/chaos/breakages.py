@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-PACKAGES: Final = ("core", "schemas", "worker")
 
 
 class BreakageOutdated(Exception):
@@ -82,7 +81,7 @@ BREAKAGES: Final = {
                 "worker/engine/commit.py",
                 "def _tell(self, changes: Changes) -> None:",
                 """def _tell(self, changes: Changes) -> None:
-        from schemas.market_state import encode_record, stream_fields
+        from marketstate.schemas.market_state import encode_record, stream_fields
         for record in changes.records:
             fields = msgspec.structs.asdict(stream_fields(record, encode_record(record)))
             self._client.xadd(self._keys.output_stream, fields)""",
@@ -175,9 +174,9 @@ BREAKAGES: Final = {
             ),
             Edit(
                 "worker/engine/commit.py",
-                "from worker.store.scripts import Scripts",
-                "import redis\nfrom worker.store.connection import open_client\n"
-                "from worker.store.scripts import Scripts",
+                "from marketstate.worker.store.scripts import Scripts",
+                "import redis\nfrom marketstate.worker.store.connection import open_client\n"
+                "from marketstate.worker.store.scripts import Scripts",
             ),
         ],
         ["slot moved"],
@@ -205,17 +204,17 @@ BREAKAGES: Final = {
 def copy_code(folder: Path, breakage: str | None = None) -> Path:
     """The folder to run workers from. Raises BreakageOutdated."""
     code = folder / "code"
-    for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    packages = code / "marketstate"
+    shutil.copytree(
+        ROOT / "src/marketstate", packages, ignore=shutil.ignore_patterns("__pycache__")
+    )
     for edit in [*HASTE, *(BREAKAGES[breakage].edits if breakage else ())]:
-        _apply(edit, code)
+        _apply(edit, packages)
     return code
 
 
-def _apply(edit: Edit, code: Path) -> None:
-    path = code / edit.file
+def _apply(edit: Edit, packages: Path) -> None:
+    path = packages / edit.file
     text = path.read_text()
     if text.count(edit.old) != 1:
         raise BreakageOutdated(

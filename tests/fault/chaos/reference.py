@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import redis
 
-from core.theta import merged_theta
+from marketstate.core.theta import merged_theta
 from tests.fault.chaos import history as histories
 from tests.fault.chaos.breakages import copy_code
 from tests.fault.chaos.clock import Clock

@@ -5,12 +5,12 @@ import time
 import traceback
 from random import Random
 
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.local.redis_server import EmbeddedRedis, any_server
 from tests.fault.fuzz.entries import odd_entry
 from tests.fault.fuzz.options import parser
 from tests.fault.fuzz.rig import Rig
 from tests.support.redis_versions import oldest_server
-from worker.errors import RedisUnusable
-from worker.local.redis_server import EmbeddedRedis, any_server
 
 CLEAN, BAD = 0, 4
 A_ROUND = 2_000

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.interval import length_ms
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.schemas.interval import length_ms
 from tests.support.candles import MINUTE_MS
 from tests.support.feeding import NEEDED
 from tests.support.small_workers import WINDOW_SIZE

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import redis
 
-from schemas.entry_id import entry_time_ms
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.log import log
 from tests.fault.fuzz.entries import OddEntry
 from tests.fault.fuzz.model import Model
 from tests.support.small_workers import small_worker, work_off
-from worker.local.redis_server import EmbeddedRedis
-from worker.log import log
 
 # Many, so that two symbols seldom share a shard by accident: routing to the wrong one would show.
 SHARDS: Final = 256

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from core import kernel
-from core.state import MarketState
+from marketstate.core import kernel
+from marketstate.core.state import MarketState
 from tests.property.bits import options
 from tests.property.bits.blocks import Block, block, blocks
 from tests.property.bits.program import Program, ProgramEnded

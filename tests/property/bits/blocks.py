@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator
 
-from core.theta import merged_theta, minimum_length
+from marketstate.core.theta import merged_theta, minimum_length
 from tests.property.bits.kinds import Floats, drawn
 
 ROWS: Final = 512

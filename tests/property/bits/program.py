@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from core import kernel
-from core.kernel import NAMES
-from core.theta import Theta
+from marketstate.core import kernel
+from marketstate.core.kernel import NAMES
+from marketstate.core.theta import Theta
 from tests.property.bits.kinds import Floats
 from tests.support.checkout import ROOT
 

@@ -6,9 +6,9 @@ from unittest.mock import patch
 import numpy as np
 from scipy.stats import theilslopes
 
-from core import kernel
-from core.kernel import NAMES
-from core.state import MarketState
+from marketstate.core import kernel
+from marketstate.core.kernel import NAMES
+from marketstate.core.state import MarketState
 from tests.property.bits.blocks import Block
 from tests.property.bits.kinds import Floats
 

@@ -11,23 +11,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from core.theta import Theta, minimum_length
-from worker.commands.calibrate.followed import bounds
-from worker.commands.calibrate.judged import judged, terms_of, weights_in, with_weights
-from worker.commands.calibrate.likelihood import fitted
-from worker.commands.calibrate.sections import of_ahead, of_shares, of_weights, verdict
-from worker.commands.calibrate.shares import divided, labels, shares
-from worker.commands.calibrate.theta_file import about_history, check_path, write_theta
-from worker.commands.calibrate.worth import Worth, worth_of
-from worker.commands.describe.history import history
-from worker.commands.html_page import refuse_page, save
-from worker.commands.options import add_candle_files, count
-from worker.commands.plot.series import Series
-from worker.commands.regime_words import REGIMES
-from worker.commands.report import Section, as_page, as_text
-from worker.errors import CheckFailed, ConfigurationError
-from worker.files.piped import readable_path
-from worker.settings import Settings, settings_from
+from marketstate.core.theta import Theta, minimum_length
+from marketstate.worker.commands.calibrate.followed import bounds
+from marketstate.worker.commands.calibrate.judged import judged, terms_of, weights_in, with_weights
+from marketstate.worker.commands.calibrate.likelihood import fitted
+from marketstate.worker.commands.calibrate.sections import of_ahead, of_shares, of_weights, verdict
+from marketstate.worker.commands.calibrate.shares import divided, labels, shares
+from marketstate.worker.commands.calibrate.theta_file import about_history, check_path, write_theta
+from marketstate.worker.commands.calibrate.worth import Worth, worth_of
+from marketstate.worker.commands.describe.history import history
+from marketstate.worker.commands.html_page import refuse_page, save
+from marketstate.worker.commands.options import add_candle_files, count
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.report import Section, as_page, as_text
+from marketstate.worker.errors import CheckFailed, ConfigurationError
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.settings import Settings, settings_from
 
 _MOST_AHEAD: Final = 10_000
 _FOLDS: Final = 5

@@ -16,10 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from core.dependence import variance_ratio
-from core.theta import Theta
-from worker.commands.plot.series import Series
-from worker.commands.regime_words import REGIMES
+from marketstate.core.dependence import variance_ratio
+from marketstate.core.theta import Theta
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.regime_words import REGIMES
 
 Floats = NDArray[np.float64]
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.theta import Theta
-from worker.commands.calibrate.followed import UNKNOWN, what_followed
-from worker.commands.calibrate.likelihood import NAMES, terms
-from worker.commands.plot.series import Series
-from worker.errors import ConfigurationError
+from marketstate.core.theta import Theta
+from marketstate.worker.commands.calibrate.followed import UNKNOWN, what_followed
+from marketstate.worker.commands.calibrate.likelihood import NAMES, terms
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
 

@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from worker.errors import ConfigurationError
+from marketstate.worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
 
 RIDGE: Final = 1e-6
+_FLAT: Final = 1e-6
 NAMES: Final = tuple(f"{term}{i}" for term in "abc" for i in (1, 2, 3))
 
 
 def terms(ts: Floats, dp: Floats, vr: Floats) -> Floats:
     """What the nine weights multiply, of shape (3 scores, 3 weights, states).
 
-    `core.regime.regime_scores` is the formula.
+    `marketstate.core.regime.regime_scores` is the formula.
     """
     off_walk, zero = np.abs(vr - 1.0), np.zeros(len(ts))
     return np.array(
@@ -76,7 +77,8 @@ def fitted(x: Floats, followed: NDArray[np.int64]) -> Floats:
     best = minimize(
         loss, np.zeros(sizes.size), jac=True, hess=curvature, method="trust-exact", tol=1e-8
     )
-    if not best.success:
+    # It also stops where rounding lets it come no closer.
+    if not best.success and np.abs(best.jac).max() > _FLAT:
         raise ConfigurationError(f"the weights could not be fitted to these states: {best.message}")
     weights: Floats = best.x.reshape(sizes.shape) / sizes
     return weights

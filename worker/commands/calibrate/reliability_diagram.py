@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from worker.commands.calibrate.scores import Bin
-from worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.calibrate.scores import Bin
+from marketstate.worker.commands.regime_words import REGIMES
 
 _SIDE: Final = 220
 _EDGE: Final = 42

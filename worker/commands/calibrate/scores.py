@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.regime_words import REGIMES
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]

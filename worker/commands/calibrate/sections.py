@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.commands.calibrate.followed import Bounds
-from worker.commands.calibrate.likelihood import NAMES
-from worker.commands.calibrate.reliability_diagram import diagram
-from worker.commands.calibrate.scores import FEWEST_BLOCKS, Bin
-from worker.commands.calibrate.worth import Worth
-from worker.commands.markets import shown
-from worker.commands.regime_words import REGIMES
-from worker.commands.report import Picture, Section, Table
+from marketstate.worker.commands.calibrate.followed import Bounds
+from marketstate.worker.commands.calibrate.likelihood import NAMES
+from marketstate.worker.commands.calibrate.reliability_diagram import diagram
+from marketstate.worker.commands.calibrate.scores import FEWEST_BLOCKS, Bin
+from marketstate.worker.commands.calibrate.worth import Worth
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.report import Picture, Section, Table
 
 Floats = NDArray[np.float64]
 

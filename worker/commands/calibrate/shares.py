@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.commands.calibrate.likelihood import log_probabilities
-from worker.commands.regime_words import REGIMES
-from worker.errors import ConfigurationError
+from marketstate.worker.commands.calibrate.likelihood import log_probabilities
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from core.theta import DEFAULT_THETA, Theta
-from worker.commands.markets import shown
-from worker.commands.plot.series import Series
-from worker.engine.utc import utc
-from worker.errors import ConfigurationError
-from worker.files.candles.names import each_file
-from worker.setting_files import ABOUT, MAX_BYTES
+from marketstate.core.theta import DEFAULT_THETA, Theta
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.names import each_file
+from marketstate.worker.setting_files import ABOUT, MAX_BYTES
 
 # More names would say no more.
 _NAMES: Final = 50

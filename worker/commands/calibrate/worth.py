@@ -5,10 +5,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from core.theta import DEFAULT_THETA, Theta
-from worker.commands.calibrate.judged import Judged, weights_in
-from worker.commands.calibrate.likelihood import fitted, log_probabilities
-from worker.commands.calibrate.scores import (
+from marketstate.core.theta import DEFAULT_THETA, Theta
+from marketstate.worker.commands.calibrate.judged import Judged, weights_in
+from marketstate.worker.commands.calibrate.likelihood import fitted, log_probabilities
+from marketstate.worker.commands.calibrate.scores import (
     FEWEST_BLOCKS,
     Bin,
     Blocks,
@@ -17,11 +17,11 @@ from worker.commands.calibrate.scores import (
     log_losses,
     reliability,
 )
-from worker.commands.calibrate.walk_forward import folds
-from worker.commands.describe.summary import DAY_MS
-from worker.commands.progress_bar import ProgressBar
-from worker.commands.regime_words import REGIMES
-from worker.errors import ConfigurationError
+from marketstate.worker.commands.calibrate.walk_forward import folds
+from marketstate.worker.commands.describe.summary import DAY_MS
+from marketstate.worker.commands.progress_bar import ProgressBar
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
 

@@ -10,25 +10,25 @@ from typing import Any
 
 import msgspec
 
-from worker.commands.describe.history import history
-from worker.commands.describe.rules import Rule, fired, rule
-from worker.commands.describe.sections import sections
-from worker.commands.describe.summary import LEVELS, Summary, summary_of
-from worker.commands.html_page import refuse_page, save
-from worker.commands.options import (
+from marketstate.worker.commands.describe.history import history
+from marketstate.worker.commands.describe.rules import Rule, fired, rule
+from marketstate.worker.commands.describe.sections import sections
+from marketstate.worker.commands.describe.summary import LEVELS, Summary, summary_of
+from marketstate.worker.commands.html_page import refuse_page, save
+from marketstate.worker.commands.options import (
     add_candle_files,
     add_namespace,
     refuse_options_of_files,
 )
-from worker.commands.plot.series import Series
-from worker.commands.plot.sources import a_state_needs, from_stream
-from worker.commands.regime_words import what_regimes_are
-from worker.commands.report import Section, as_page, as_text
-from worker.engine.all_partitions import of_all
-from worker.errors import ConfigurationError
-from worker.files.piped import readable_path
-from worker.settings import Settings, settings_from
-from worker.store import connection
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.plot.sources import a_state_needs, from_stream
+from marketstate.worker.commands.regime_words import what_regimes_are
+from marketstate.worker.commands.report import Section, as_page, as_text
+from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.settings import Settings, settings_from
+from marketstate.worker.store import connection
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -2,13 +2,13 @@
 
 import argparse
 
-from worker.commands.markets import shown
-from worker.commands.options import said
-from worker.commands.plot.series import Series
-from worker.commands.plot.sources import a_state_needs, from_files
-from worker.errors import ConfigurationError
-from worker.files.findings import Findings
-from worker.settings import Settings
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.options import said
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.plot.sources import a_state_needs, from_files
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.settings import Settings
 
 
 def history(options: argparse.Namespace, settings: Settings) -> list[Series]:

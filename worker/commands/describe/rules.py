@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from worker.commands.describe.summary import DAY_MS
-from worker.commands.plot.series import FEATURES, Series
-from worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.describe.summary import DAY_MS
+from marketstate.worker.commands.plot.series import FEATURES, Series
+from marketstate.worker.commands.regime_words import REGIMES
 
 _QUANTITIES: Final = {
     **{name: name for name in ("close", "sigma", "mu", "ts", *FEATURES)},

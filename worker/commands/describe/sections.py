@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from worker.commands.describe.rules import Rule, fired
-from worker.commands.describe.summary import LEVELS, Summary, summary_of
-from worker.commands.durations import brief_duration
-from worker.commands.html_page import key_of
-from worker.commands.markets import shown
-from worker.commands.plot.series import Series, counted
-from worker.commands.regime_words import REGIMES
-from worker.commands.report import Picture, Section, Table
+from marketstate.worker.commands.describe.rules import Rule, fired
+from marketstate.worker.commands.describe.summary import LEVELS, Summary, summary_of
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.commands.html_page import key_of
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.plot.series import Series, counted
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.report import Picture, Section, Table
 
 _PERCENT = 100.0
 # Shown in percent: a move of 0.01% reads better than 0.0001.

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.commands.plot.series import Series
-from worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.regime_words import REGIMES
 
 Floats = NDArray[np.float64]
 

@@ -27,21 +27,21 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.entry_id import parse_entry_id
-from worker.commands.gather.destination import Destination
-from worker.commands.gather.reading import BLOCK_S, ENTRIES_AT_ONCE, GroupReader, Read
-from worker.commands.gather.sources import Sources
-from worker.commands.gather.taken import GATHERED, LOST
-from worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
-from worker.engine.plan import binary
-from worker.errors import RolledBack, WrongKeyType
-from worker.keys import BridgeKeys
-from worker.log import log, repeats
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store import connection, raw_entries
-from worker.store.connection import Client
-from worker.store.scripts import Scripts
+from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.worker.commands.gather.destination import Destination
+from marketstate.worker.commands.gather.reading import BLOCK_S, ENTRIES_AT_ONCE, GroupReader, Read
+from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.commands.gather.taken import GATHERED, LOST
+from marketstate.worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
+from marketstate.worker.engine.plan import binary
+from marketstate.worker.errors import RolledBack, WrongKeyType
+from marketstate.worker.keys import BridgeKeys
+from marketstate.worker.log import log, repeats
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection, raw_entries
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
 
 # Partitions without entries note their position as seldom.
 NOTE_ALL_EVERY_S: Final = 10.0

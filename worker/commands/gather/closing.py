@@ -9,13 +9,20 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.interval import close_time_ms, length_ms, read_interval
-from schemas.sequence import Place, place
-from schemas.times import time_ms
-from worker.commands.gather.taken import INCOMPLETE, LATE, SUPERSEDED, Batch, Taken, check_room
-from worker.engine.utc import utc
-from worker.settings import Settings
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.schemas.interval import close_time_ms, length_ms, read_interval
+from marketstate.schemas.sequence import Place, place
+from marketstate.schemas.times import time_ms
+from marketstate.worker.commands.gather.taken import (
+    INCOMPLETE,
+    LATE,
+    SUPERSEDED,
+    Batch,
+    Taken,
+    check_room,
+)
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import Settings
 
 # Of an interval: the last update of a candle is written at most this long before its end.
 _SILENCE: Final = 20

@@ -12,17 +12,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from worker.commands.gather.bridge import Bridge
-from worker.commands.gather.gatherer import Gatherer
-from worker.commands.gather.patterns import is_pattern
-from worker.commands.gather.reading import ENTRIES_AT_ONCE
-from worker.commands.gather.session import Plan, Session
-from worker.commands.gather.sources import Sources, refuse_own
-from worker.commands.options import amount, moment
-from worker.errors import ConfigurationError
-from worker.log import configure, log
-from worker.settings import DEFAULT_INPUT_STREAM, Settings, settings_from, under_journal
-from worker.stop import Stop
+from marketstate.worker.commands.gather.bridge import Bridge
+from marketstate.worker.commands.gather.gatherer import Gatherer
+from marketstate.worker.commands.gather.patterns import is_pattern
+from marketstate.worker.commands.gather.reading import ENTRIES_AT_ONCE
+from marketstate.worker.commands.gather.session import Plan, Session
+from marketstate.worker.commands.gather.sources import Sources, refuse_own
+from marketstate.worker.commands.options import amount, moment
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.log import configure, log
+from marketstate.worker.settings import DEFAULT_INPUT_STREAM, Settings, settings_from, under_journal
+from marketstate.worker.stop import Stop
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,12 @@ import math
 import time
 from typing import Any, Final
 
-from worker.commands.gather.reading import ENTRIES_AT_ONCE
-from worker.engine.status import in_words, unfinished
-from worker.errors import ConfigurationError, WrongKeyType
-from worker.keys import Keys
-from worker.log import log
-from worker.store.connection import Client
+from marketstate.worker.commands.gather.reading import ENTRIES_AT_ONCE
+from marketstate.worker.engine.status import in_words, unfinished
+from marketstate.worker.errors import ConfigurationError, WrongKeyType
+from marketstate.worker.keys import Keys
+from marketstate.worker.log import log
+from marketstate.worker.store.connection import Client
 
 POLL_S: Final = 0.05
 # After a look at the backlog, Redis is left alone for so many times as long as the look took.

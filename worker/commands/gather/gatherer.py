@@ -7,16 +7,16 @@ from typing import Final
 
 import redis
 
-from worker.commands.gather.bridge import Bridge
-from worker.commands.gather.session import Session
-from worker.commands.gather.sources import Sources, count_of_streams
-from worker.commands.gather.taken import ENDS, GATHERED
-from worker.log import log, repeats
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.outage import Outage
-from worker.store.refusal import is_transient, refuses_for_now
+from marketstate.worker.commands.gather.bridge import Bridge
+from marketstate.worker.commands.gather.session import Session
+from marketstate.worker.commands.gather.sources import Sources, count_of_streams
+from marketstate.worker.commands.gather.taken import ENDS, GATHERED
+from marketstate.worker.log import log, repeats
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.outage import Outage
+from marketstate.worker.store.refusal import is_transient, refuses_for_now
 
 TELL_EVERY_S: Final = 60.0
 ACCOUNT: Final = "marketstate-gather"

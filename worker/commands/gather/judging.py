@@ -3,11 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from schemas.candle import Candle, CandleRejected, decode_candle
-from worker.commands.gather.closing import Closing
-from worker.commands.gather.taken import LOST, OTHER_EXCHANGE, UNCLOSED, Batch, Taken, check_room
-from worker.engine.utc import utc
-from worker.settings import Settings
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.worker.commands.gather.closing import Closing
+from marketstate.worker.commands.gather.taken import (
+    LOST,
+    OTHER_EXCHANGE,
+    UNCLOSED,
+    Batch,
+    Taken,
+    check_room,
+)
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import Settings
 
 MAX_EXCHANGE_CHARACTERS: Final = 64
 _USE_UPDATES: Final = (

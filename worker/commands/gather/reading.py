@@ -4,13 +4,13 @@ import math
 import uuid
 from typing import Any, Final, NamedTuple
 
-from worker.commands.gather.sources import Sources
-from worker.errors import RedisUnusable
-from worker.keys import GATHERER, GatherKeys
-from worker.log import log, repeats
-from worker.stop import Stop
-from worker.store.connection import Client
-from worker.store.scripts import Scripts
+from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.keys import GATHERER, GatherKeys
+from marketstate.worker.log import log, repeats
+from marketstate.worker.stop import Stop
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
 
 ENTRIES_AT_ONCE: Final = 500
 BLOCK_S: Final = 5.0

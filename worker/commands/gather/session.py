@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from worker.commands.gather.closing import Closing
-from worker.commands.gather.destination import Destination
-from worker.commands.gather.judging import Judge
-from worker.commands.gather.reading import BLOCK_S, GroupReader
-from worker.commands.gather.sources import Sources
-from worker.commands.gather.taken import Batch, Taken
-from worker.engine.plan import binary
-from worker.errors import WrongKeyType
-from worker.keys import GatherKeys
-from worker.log import log, repeats
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.scripts import Scripts
+from marketstate.worker.commands.gather.closing import Closing
+from marketstate.worker.commands.gather.destination import Destination
+from marketstate.worker.commands.gather.judging import Judge
+from marketstate.worker.commands.gather.reading import BLOCK_S, GroupReader
+from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.commands.gather.taken import Batch, Taken
+from marketstate.worker.engine.plan import binary
+from marketstate.worker.errors import WrongKeyType
+from marketstate.worker.keys import GatherKeys
+from marketstate.worker.log import log, repeats
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.scripts import Scripts
 
 
 class Plan(NamedTuple):

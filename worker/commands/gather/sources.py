@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import redis
 
-from schemas.entry_id import parse_entry_id
-from worker.commands.gather.patterns import is_pattern, matches
-from worker.errors import ConfigurationError, WrongKeyType
-from worker.log import log
-from worker.store.connection import Client
+from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.worker.commands.gather.patterns import is_pattern, matches
+from marketstate.worker.errors import ConfigurationError, WrongKeyType
+from marketstate.worker.log import log
+from marketstate.worker.store.connection import Client
 
 LOOK_EVERY_S: Final = 5.0
 # After a look, Redis is left alone for so many times as long as the look took.

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from schemas.candle import Candle, CandleRejected, encode_envelope
-from schemas.entry_id import entry_time_ms
-from schemas.times import EARLIEST_MS, LATEST_MS
-from worker.engine.changes import Entry
-from worker.engine.plan import dead_fields
+from marketstate.schemas.candle import Candle, CandleRejected, encode_envelope
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.schemas.times import EARLIEST_MS, LATEST_MS
+from marketstate.worker.engine.changes import Entry
+from marketstate.worker.engine.plan import dead_fields
 
 # How an entry ends; each ends in one of these ways.
 GATHERED: Final = "gathered"

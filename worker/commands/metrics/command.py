@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from worker.commands.extras import without_extra
-from worker.commands.metrics.reading import read
-from worker.commands.options import add_namespace, textfile
-from worker.engine.all_partitions import AllPartitions
-from worker.settings import settings_from
+from marketstate.worker.commands.extras import without_extra
+from marketstate.worker.commands.metrics.reading import read
+from marketstate.worker.commands.options import add_namespace, textfile
+from marketstate.worker.engine.all_partitions import AllPartitions
+from marketstate.worker.settings import settings_from
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,8 @@ def command(options: argparse.Namespace) -> int:
     """What cannot be read is said by `marketstate_up`, and by the exit code."""
     with without_extra("metrics", "metrics"):
         # Here, so that --help needs no package.
-        from worker.commands.metrics.families import families, text  # noqa: PLC0415
-        from worker.commands.metrics.textfile import replace  # noqa: PLC0415
+        from marketstate.worker.commands.metrics.families import families, text  # noqa: PLC0415
+        from marketstate.worker.commands.metrics.textfile import replace  # noqa: PLC0415
     settings = settings_from(namespace=options.namespace)
     every = AllPartitions(settings)
     try:

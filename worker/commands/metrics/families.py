@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 
-from core import kernel
-from worker.commands.metrics.reading import Found, Reading
-from worker.engine.changes import ENDS
-from worker.engine.status import conditions
+from marketstate.core import kernel
+from marketstate.worker.commands.metrics.reading import Found, Reading
+from marketstate.worker.engine.changes import ENDS
+from marketstate.worker.engine.status import conditions
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]

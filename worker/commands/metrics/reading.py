@@ -5,14 +5,19 @@ from typing import NamedTuple
 
 import redis
 
-from schemas.market_state import MarketStateRecord
-from worker.commands.markets import readable_record
-from worker.engine.all_partitions import AllPartitions, Answer, tagged_parts, unread_partitions
-from worker.engine.invented import by_published
-from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
-from worker.errors import WorkerError
-from worker.settings import Settings
-from worker.store.connection import Client
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.markets import readable_record
+from marketstate.worker.engine.all_partitions import (
+    AllPartitions,
+    Answer,
+    tagged_parts,
+    unread_partitions,
+)
+from marketstate.worker.engine.invented import by_published
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
 
 
 class Found(NamedTuple):

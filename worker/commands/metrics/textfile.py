@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prometheus_client import write_to_textfile
 
-from worker.commands.metrics.families import Families
-from worker.errors import FileUnusable
+from marketstate.worker.commands.metrics.families import Families
+from marketstate.worker.errors import FileUnusable
 
 
 def replace(path: Path, families: Families) -> None:

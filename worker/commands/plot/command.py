@@ -9,27 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from worker.commands.extras import without_extra
-from worker.commands.html_page import save
-from worker.commands.markets import shown
-from worker.commands.options import (
+from marketstate.worker.commands.extras import without_extra
+from marketstate.worker.commands.html_page import save
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.options import (
     add_candle_files,
     add_namespace,
     count,
     refuse_options_of_files,
     said,
 )
-from worker.commands.plot.page import page_bytes
-from worker.commands.plot.series import Series, counted
-from worker.commands.plot.sources import a_state_needs, from_files, from_stream
-from worker.commands.regime_words import what_regimes_are
-from worker.engine.all_partitions import of_all
-from worker.engine.invented import TITLE
-from worker.errors import ConfigurationError
-from worker.files.findings import Findings
-from worker.files.piped import readable_path
-from worker.settings import settings_from
-from worker.store import connection
+from marketstate.worker.commands.plot.page import page_bytes
+from marketstate.worker.commands.plot.series import Series, counted
+from marketstate.worker.commands.plot.sources import a_state_needs, from_files, from_stream
+from marketstate.worker.commands.regime_words import what_regimes_are
+from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.engine.invented import TITLE
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.settings import settings_from
+from marketstate.worker.store import connection
 
 _FORMATS: Final = (".png", ".svg", ".html")
 _MOST_SYMBOLS: Final = 20
@@ -101,7 +101,7 @@ def _writer(out: Path, meaning: str) -> Callable[[Sequence[Series]], bytes]:
     instead = "; an HTML page (--out FILE.html) does without it"
     with without_extra("view", out.suffix[1:].upper(), instead):
         # Here, because a page does without it and it takes a second.
-        from worker.commands.plot.figure import figure_bytes  # noqa: PLC0415
+        from marketstate.worker.commands.plot.figure import figure_bytes  # noqa: PLC0415
     return partial(figure_bytes, kind=out.suffix[1:])
 
 

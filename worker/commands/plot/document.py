@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from worker.commands.markets import shown
-from worker.commands.plot.series import DRAWN, Series, quote_currency
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.plot.series import DRAWN, Series, quote_currency
 
 _DIGITS: Final = {"close": 8, "trend": 4, "mr": 4, "chop": 4}
 _OTHER_DIGITS: Final = 6

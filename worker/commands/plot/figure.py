@@ -18,13 +18,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from worker.commands.markets import shown
-from worker.commands.palette import LACKING, REGIMES
-from worker.commands.plot.letters import fonts_for, shortened, with_letters_of
-from worker.commands.plot.series import Series, quote_currency
-from worker.commands.plot.thinning import rows_to_draw
-from worker.commands.plot.time_axis import label_dates, on_axis
-from worker.engine.invented import TITLE
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.palette import LACKING, REGIMES
+from marketstate.worker.commands.plot.letters import fonts_for, shortened, with_letters_of
+from marketstate.worker.commands.plot.series import Series, quote_currency
+from marketstate.worker.commands.plot.thinning import rows_to_draw
+from marketstate.worker.commands.plot.time_axis import label_dates, on_axis
+from marketstate.worker.engine.invented import TITLE
 
 Numbers = NDArray[np.float64]
 

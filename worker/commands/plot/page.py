@@ -10,12 +10,12 @@ from typing import Final
 
 import msgspec
 
-from worker.commands.html_page import html_page, key_of
-from worker.commands.markets import shown
-from worker.commands.plot.document import drawn
-from worker.commands.plot.series import Series
-from worker.commands.regime_words import REGIMES
-from worker.engine.invented import TITLE
+from marketstate.worker.commands.html_page import html_page, key_of
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.plot.document import drawn
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.engine.invented import TITLE
 
 _HELP: Final = (
     "Point at a plot to read its numbers. Zoom with Ctrl and the wheel, with two fingers, or with "
@@ -42,7 +42,7 @@ def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
         *_index(many),
         *(line for number, series in enumerate(many) for line in _section(number, series)),
     )
-    plots = (files("worker.commands") / "plots.js").read_text()
+    plots = (files("marketstate.worker.commands") / "plots.js").read_text()
     return html_page(f"Market state of {names}", body, plots + _START)
 
 

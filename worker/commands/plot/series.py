@@ -13,16 +13,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.state import NAMES, MarketState
-from core.theta import Theta
-from schemas.candle import Candle
-from schemas.interval import interval_ms
-from schemas.market_state import MarketStateRecord
-from worker.commands.markets import shown
-from worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
-from worker.commands.progress_bar import ProgressBar
-from worker.commands.regime_words import REGIMES, throughout
-from worker.commands.starting_over import StartsOver
+from marketstate.core.state import NAMES, MarketState
+from marketstate.core.theta import Theta
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.markets import shown
+from marketstate.worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
+from marketstate.worker.commands.progress_bar import ProgressBar
+from marketstate.worker.commands.regime_words import REGIMES, throughout
+from marketstate.worker.commands.starting_over import StartsOver
 
 DRAWN: Final = ("close", "sigma", "mu", "ts", *REGIMES)
 FEATURES: Final = ("dp", "vr", "spike_proxy")

@@ -11,26 +11,26 @@ from pathlib import Path
 
 import redis
 
-from core.theta import minimum_length
-from schemas.candle import Candle, CandleRejected, decode_candle
-from schemas.entry_id import entry_time_ms
-from schemas.interval import length_ms
-from schemas.market_state import MarketStateRecord
-from schemas.partitions import partition_of
-from schemas.sequence import Place
-from worker.commands.markets import entries_after, readable
-from worker.commands.plot.series import Series, of_candles, of_records
-from worker.commands.starting_over import StartsOver, gap_in_words, starting_over
-from worker.errors import ConfigurationError
-from worker.files.candles.following import Following, ReadCandle
-from worker.files.candles.names import each_file, is_candle_file
-from worker.files.candles.said import Said
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.files.recordings import read_recording
-from worker.settings import Settings
-from worker.store import connection
-from worker.store.newest import StreamEntry
+from marketstate.core.theta import minimum_length
+from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.schemas.interval import length_ms
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.partitions import partition_of
+from marketstate.schemas.sequence import Place
+from marketstate.worker.commands.markets import entries_after, readable
+from marketstate.worker.commands.plot.series import Series, of_candles, of_records
+from marketstate.worker.commands.starting_over import StartsOver, gap_in_words, starting_over
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.following import Following, ReadCandle
+from marketstate.worker.files.candles.names import each_file, is_candle_file
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.recordings import read_recording
+from marketstate.worker.settings import Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.newest import StreamEntry
 
 
 def from_stream(symbols: Sequence[str], settings: Settings, last: int | None) -> dict[str, Series]:

@@ -9,7 +9,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FixedFormatter, FixedLocator
 from numpy.typing import NDArray
 
-from worker.commands.plot.closed_hours import ClosedHours, Times
+from marketstate.worker.commands.plot.closed_hours import ClosedHours, Times
 
 _DAY_MS: Final = 86_400_000
 _MOST_DATES: Final = 12

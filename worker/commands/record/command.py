@@ -10,19 +10,19 @@ from typing import Any, Final
 
 import redis
 
-from schemas.entry_id import entry_time_ms, parse_entry_id
-from schemas.partitions import partition_key
-from worker.commands.options import add_namespace, moment
-from worker.commands.record.recorder import Part, Recorder
-from worker.engine.utc import utc
-from worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
-from worker.files.piped import STANDARD_OUTPUT, writable_path
-from worker.files.recording_writer import Lasts, RecordingWriter
-from worker.log import configure, log
-from worker.settings import Settings, settings_from, under_journal
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.connection import Client
+from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
+from marketstate.schemas.partitions import partition_key
+from marketstate.worker.commands.options import add_namespace, moment
+from marketstate.worker.commands.record.recorder import Part, Recorder
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
+from marketstate.worker.files.piped import STANDARD_OUTPUT, writable_path
+from marketstate.worker.files.recording_writer import Lasts, RecordingWriter
+from marketstate.worker.log import configure, log
+from marketstate.worker.settings import Settings, settings_from, under_journal
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.connection import Client
 
 _NAMED: Final[Mapping[str, Callable[[Settings], str]]] = {
     "input": lambda settings: settings.keys.input,

@@ -11,16 +11,16 @@ from typing import Final
 
 import redis
 
-from schemas.entry_id import parse_entry_id
-from schemas.recording import RecordedEntry
-from worker.files.recording_writer import RecordingWriter
-from worker.log import log
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store import connection, raw_entries
-from worker.store.connection import Client
-from worker.store.outage import Outage
-from worker.store.refusal import is_transient
+from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.files.recording_writer import RecordingWriter
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection, raw_entries
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.outage import Outage
+from marketstate.worker.store.refusal import is_transient
 
 ENTRIES_AT_ONCE: Final = 500
 BLOCK_S: Final = 5.0

@@ -20,17 +20,17 @@ from typing import Any, Final
 import redis
 from msgspec.structs import replace
 
-from worker.commands.environment_file import environment_file
-from worker.commands.options import count
-from worker.commands.repartition.moving import Part, digest, move
-from worker.engine.all_partitions import of_all
-from worker.engine.broken_commits import TO_COMPLETE, broken_commits
-from worker.engine.group import join, look
-from worker.engine.key_health import check_types, set_aside
-from worker.engine.removal import living
-from worker.engine.status import in_words, unfinished
-from worker.errors import ConfigurationError, RedisUnusable
-from worker.settings import (
+from marketstate.worker.commands.environment_file import environment_file
+from marketstate.worker.commands.options import count
+from marketstate.worker.commands.repartition.moving import Part, digest, move
+from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
+from marketstate.worker.engine.group import join, look
+from marketstate.worker.engine.key_health import check_types, set_aside
+from marketstate.worker.engine.removal import living
+from marketstate.worker.engine.status import in_words, unfinished
+from marketstate.worker.errors import ConfigurationError, RedisUnusable
+from marketstate.worker.settings import (
     MOST_PARTITIONS,
     PREFIX,
     Settings,
@@ -38,8 +38,8 @@ from worker.settings import (
     environment_with,
     settings_from,
 )
-from worker.store import connection
-from worker.store.scripts import Scripts
+from marketstate.worker.store import connection
+from marketstate.worker.store.scripts import Scripts
 
 MOVED: Final = "moved"
 """The field of meta with the digest of what was moved here."""

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from redis.client import Pipeline
 
-from schemas.partitions import partition_of
-from worker.engine.counters import numbers
-from worker.engine.removal import shards_of, symbols_of, unlink
-from worker.settings import Settings
-from worker.store.connection import Client
+from marketstate.schemas.partitions import partition_of
+from marketstate.worker.engine.counters import numbers
+from marketstate.worker.engine.removal import shards_of, symbols_of, unlink
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
 
 SYMBOLS_AT_ONCE: Final = 200
 

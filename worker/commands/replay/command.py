@@ -16,21 +16,27 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from worker.commands.options import add_candle_files, add_namespace, amount, positive, said
-from worker.commands.progress_bar import ProgressBar
-from worker.commands.replay import namespace
-from worker.commands.replay.feeders import Feeders
-from worker.commands.replay.schedule import batches
-from worker.commands.replay.sources import Item, Sources
-from worker.engine.counters import numbers
-from worker.errors import ConfigurationError, WorkerError
-from worker.files.findings import Findings
-from worker.files.piped import readable_path
-from worker.local.workers import LocalWorkers
-from worker.settings import MOST_PARTITIONS, Settings, environment_with, settings_from
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.refusal import refuses_for_now
+from marketstate.worker.commands.options import (
+    add_candle_files,
+    add_namespace,
+    amount,
+    positive,
+    said,
+)
+from marketstate.worker.commands.progress_bar import ProgressBar
+from marketstate.worker.commands.replay import namespace
+from marketstate.worker.commands.replay.feeders import Feeders
+from marketstate.worker.commands.replay.schedule import batches
+from marketstate.worker.commands.replay.sources import Item, Sources
+from marketstate.worker.engine.counters import numbers
+from marketstate.worker.errors import ConfigurationError, WorkerError
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.local.workers import LocalWorkers
+from marketstate.worker.settings import MOST_PARTITIONS, Settings, environment_with, settings_from
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.refusal import refuses_for_now
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_WORKERS: Final = 256

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TypeVar
 
-from worker.commands.replay.feeding import StreamFeeder
-from worker.commands.replay.sources import Item
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store.connection import Client
+from marketstate.worker.commands.replay.feeding import StreamFeeder
+from marketstate.worker.commands.replay.sources import Item
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store.connection import Client
 
 T = TypeVar("T")
 

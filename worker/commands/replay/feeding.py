@@ -12,15 +12,15 @@ from typing import Any, Final, TypeVar
 
 import redis
 
-from worker.commands.replay.sources import Item
-from worker.engine.status import in_words, unfinished
-from worker.errors import ConfigurationError, RedisUnusable
-from worker.settings import Settings
-from worker.stop import Stop
-from worker.store import connection
-from worker.store.connection import Client
-from worker.store.outage import Outage
-from worker.store.scripts import Scripts
+from marketstate.worker.commands.replay.sources import Item
+from marketstate.worker.engine.status import in_words, unfinished
+from marketstate.worker.errors import ConfigurationError, RedisUnusable
+from marketstate.worker.settings import Settings
+from marketstate.worker.stop import Stop
+from marketstate.worker.store import connection
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.outage import Outage
+from marketstate.worker.store.scripts import Scripts
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ is free, and removes the keys of a replay.
 from contextlib import ExitStack
 from typing import Any
 
-from worker.engine.removal import living, shards_of, symbols_of, unlink
-from worker.errors import ConfigurationError, RedisUnusable
-from worker.settings import Settings
-from worker.store import connection
-from worker.store.connection import Client
+from marketstate.worker.engine.removal import living, shards_of, symbols_of, unlink
+from marketstate.worker.errors import ConfigurationError, RedisUnusable
+from marketstate.worker.settings import Settings
+from marketstate.worker.store import connection
+from marketstate.worker.store.connection import Client
 
 
 def refuse_foreign(client: Client, settings: Settings) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from worker.commands.replay.sources import Item
+from marketstate.worker.commands.replay.sources import Item
 
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 

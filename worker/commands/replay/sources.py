@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.candle import Candle, encode_envelope
-from schemas.interval import interval_ms
-from schemas.recording import RecordedEntry
-from worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
-from worker.errors import ConfigurationError
-from worker.files.bad_lines import OnBad
-from worker.files.candles.names import each_file, is_candle_file
-from worker.files.candles.said import NOTHING, Said
-from worker.files.candles.series import CandleFiles
-from worker.files.findings import Findings
-from worker.files.recordings import partitions_of, read_recording
-from worker.settings import PREFIX, Settings
+from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.bad_lines import OnBad
+from marketstate.worker.files.candles.names import each_file, is_candle_file
+from marketstate.worker.files.candles.said import NOTHING, Said
+from marketstate.worker.files.candles.series import CandleFiles
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.recordings import partitions_of, read_recording
+from marketstate.worker.settings import PREFIX, Settings
 
 _LENGTH: Final = struct.Struct("<I")
 

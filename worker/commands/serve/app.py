@@ -13,16 +13,16 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from worker.commands.markets import Market
-from worker.commands.metrics.families import text
-from worker.commands.metrics.reading import Reading
-from worker.commands.plot.document import drawn
-from worker.commands.plot.series import of_records
-from worker.commands.serve.board import Board
-from worker.commands.serve.document import GroupDocument
-from worker.commands.serve.page_files import INDEX, page_files
-from worker.commands.serve.reader import HEALTHY, News
-from worker.settings import Settings
+from marketstate.worker.commands.markets import Market
+from marketstate.worker.commands.metrics.families import text
+from marketstate.worker.commands.metrics.reading import Reading
+from marketstate.worker.commands.plot.document import drawn
+from marketstate.worker.commands.plot.series import of_records
+from marketstate.worker.commands.serve.board import Board
+from marketstate.worker.commands.serve.document import GroupDocument
+from marketstate.worker.commands.serve.page_files import INDEX, page_files
+from marketstate.worker.commands.serve.reader import HEALTHY, News
+from marketstate.worker.settings import Settings
 
 MOST_PAGES: Final = 32
 # A client that does not read has no more than a few of these in its buffers.

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.commands.market_follower import Followed
-from worker.commands.markets import Market, kept_of_each
-from worker.commands.serve.document import (
+from marketstate.worker.commands.market_follower import Followed
+from marketstate.worker.commands.markets import Market, kept_of_each
+from marketstate.worker.commands.serve.document import (
     CLOSES_KEPT,
     SCHEMA,
     GroupDocument,
@@ -23,7 +23,7 @@ from worker.commands.serve.document import (
     of_market,
     of_settings,
 )
-from worker.settings import Settings
+from marketstate.worker.settings import Settings
 
 # Symbols that are gone are remembered, so that pages are told. With more, everything is sent again.
 _MOST_GONE: Final = 1_000

@@ -9,21 +9,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from worker import log
-from worker.commands.extras import without_extra
-from worker.commands.limits import add_limits, limits_of
-from worker.commands.options import add_namespace
-from worker.commands.serve.listening import (
-    DEFAULT,
-    Address,
-    listen_at,
-    listen_in_file,
-    read_address,
-)
-from worker.commands.standard_error import StandardError
-from worker.engine.systemd import SystemdNotifier
-from worker.errors import ConfigurationError, WorkerError
-from worker.settings import service_manager, settings_from, under_journal
+from marketstate.worker import log
+from marketstate.worker.commands.extras import without_extra
+from marketstate.worker.commands.limits import add_limits, limits_of
+from marketstate.worker.commands.options import add_namespace
+from marketstate.worker.commands.serve.listening import DEFAULT, Address, listening_at, read_address
+from marketstate.worker.commands.standard_error import StandardError
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.errors import ConfigurationError, WorkerError
+from marketstate.worker.settings import service_manager, settings_from, under_journal
 
 # As the alarm for the oldest entry, in deploy/prometheus.
 MAX_AGE_S: Final = 60.0
@@ -71,14 +65,13 @@ def command(options: argparse.Namespace) -> int:
     try:
         with without_extra("web", "serve"):
             # Here, so that --help needs no package.
-            from worker.commands.serve.guard import LOCAL_HOSTS  # noqa: PLC0415
-            from worker.commands.serve.server import serve  # noqa: PLC0415
+            from marketstate.worker.commands.serve.guard import LOCAL_HOSTS  # noqa: PLC0415
+            from marketstate.worker.commands.serve.server import serve  # noqa: PLC0415
         settings = settings_from(namespace=options.namespace)
         log.configure(settings.log_level, for_journal=under_journal())
         if not options.unix:
             _refuse_beyond_loopback(options.listen, options)
-        listener = listen_in_file(options.unix) if options.unix else listen_at(options.listen)
-        with listener:
+        with listening_at(options.unix or options.listen) as listener:
             serve(
                 settings,
                 listener,
@@ -92,8 +85,6 @@ def command(options: argparse.Namespace) -> int:
         raise
     finally:
         log.repeats.tell(at_once=True)
-        if options.unix:
-            options.unix.unlink(missing_ok=True)
     return 0
 
 

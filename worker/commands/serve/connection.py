@@ -53,6 +53,11 @@ class BoundedConnection(H11Protocol):
         super().resume_writing()
         self._cancel(self._stalled)
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether a request must come soon."""
+        return self._deadline is not None and not self._deadline.cancelled()
+
     def _expect_request(self) -> None:
         self._cancel(self._deadline)
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)

@@ -9,14 +9,14 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from core.theta import minimum_length
-from schemas.market_state import MarketStateRecord
-from worker.commands.markets import MOST_RECENT, Market
-from worker.commands.metrics.reading import Reading
-from worker.commands.regime_words import REGIMES, what_regimes_are
-from worker.engine.status import conditions, stale_after_s
-from worker.engine.status_of_all import line_of, summed
-from worker.settings import Settings
+from marketstate.core.theta import minimum_length
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.markets import MOST_RECENT, Market
+from marketstate.worker.commands.metrics.reading import Reading
+from marketstate.worker.commands.regime_words import REGIMES, what_regimes_are
+from marketstate.worker.engine.status import conditions, stale_after_s
+from marketstate.worker.engine.status_of_all import line_of, summed
+from marketstate.worker.settings import Settings
 
 SCHEMA: Final = 1
 CLOSES_KEPT: Final = 60

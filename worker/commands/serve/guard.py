@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.commands.serve.connection import MOST_BYTES_OF_REQUEST
+from marketstate.worker.commands.serve.connection import MOST_BYTES_OF_REQUEST
 
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")

@@ -4,11 +4,12 @@ import errno
 import ipaddress
 import socket
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from worker.errors import ConfigurationError
+from marketstate.worker.errors import ConfigurationError
 
 DEFAULT: Final = "127.0.0.1:8043"
 
@@ -31,7 +32,20 @@ def read_address(text: str) -> Address:
     return Address(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host), int(port))
 
 
-def listen_at(address: Address) -> socket.socket:
+@contextmanager
+def listening_at(where: Address | Path) -> Iterator[socket.socket]:
+    """Raises ConfigurationError. A file is removed at the end."""
+    with _in_file(where) if isinstance(where, Path) else _at(where) as listener:
+        try:
+            # From now on, who connects waits.
+            listener.listen()
+            yield listener
+        finally:
+            if isinstance(where, Path):
+                where.unlink(missing_ok=True)
+
+
+def _at(address: Address) -> socket.socket:
     family = socket.AF_INET6 if address.ip.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -46,7 +60,7 @@ def listen_at(address: Address) -> socket.socket:
     return listener
 
 
-def listen_in_file(path: Path) -> socket.socket:
+def _in_file(path: Path) -> socket.socket:
     """Who may connect, says the umask; see deploy/systemd/README.md, The page."""
     _remove_left_over(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

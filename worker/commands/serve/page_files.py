@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from worker.commands.palette import palette_css
+from marketstate.worker.commands.palette import palette_css
 
 INDEX: Final = "index.html"
 _TYPES: Final = {
@@ -34,7 +34,7 @@ def _contents() -> Iterator[tuple[str, bytes]]:
     """Those of the page alone, and what it shares with other pages and pictures."""
     for one in (files(__package__) / "page").iterdir():
         yield one.name, one.read_bytes()
-    yield "plots.js", (files("worker.commands") / "plots.js").read_bytes()
+    yield "plots.js", (files("marketstate.worker.commands") / "plots.js").read_bytes()
     yield "palette.css", palette_css().encode()
 
 

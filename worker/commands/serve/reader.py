@@ -11,16 +11,16 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from worker.commands.limits import Limits, judge
-from worker.commands.market_follower import Followed, MarketFollower, Rate
-from worker.commands.metrics.reading import Reading, read
-from worker.commands.serve.document import GroupDocument, of_group
-from worker.engine.all_partitions import AllPartitions
-from worker.engine.status import MOST_COUNTED_PERIODICALLY, enough_for
-from worker.engine.status_of_all import summed
-from worker.errors import WorkerError
-from worker.log import log
-from worker.settings import Settings
+from marketstate.worker.commands.limits import Limits, judge
+from marketstate.worker.commands.market_follower import Followed, MarketFollower, Rate
+from marketstate.worker.commands.metrics.reading import Reading, read
+from marketstate.worker.commands.serve.document import GroupDocument, of_group
+from marketstate.worker.engine.all_partitions import AllPartitions
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, enough_for
+from marketstate.worker.engine.status_of_all import summed
+from marketstate.worker.errors import WorkerError
+from marketstate.worker.log import log
+from marketstate.worker.settings import Settings
 
 STATES_EVERY_S: Final = 0.4
 GROUP_EVERY_S: Final = 2.0

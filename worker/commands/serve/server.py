@@ -11,14 +11,14 @@ from typing import Final
 
 import uvicorn
 
-from worker.commands.limits import Limits
-from worker.commands.serve.app import Site
-from worker.commands.serve.connection import MOST_BYTES_OF_REQUEST, BoundedConnection
-from worker.commands.serve.guard import Guard
-from worker.commands.serve.reader import HEALTHY, Reader
-from worker.engine.systemd import SystemdNotifier
-from worker.log import log, repeats
-from worker.settings import Settings
+from marketstate.worker.commands.limits import Limits
+from marketstate.worker.commands.serve.app import Site
+from marketstate.worker.commands.serve.connection import MOST_BYTES_OF_REQUEST, BoundedConnection
+from marketstate.worker.commands.serve.guard import Guard
+from marketstate.worker.commands.serve.reader import HEALTHY, Reader
+from marketstate.worker.engine.systemd import SystemdNotifier
+from marketstate.worker.log import log, repeats
+from marketstate.worker.settings import Settings
 
 # Between two looks at the reader. A page hears of us at least that often.
 _LOOK_S: Final = 4.0
@@ -89,7 +89,7 @@ async def _look_after(
             notifier.beat(lambda: f"pages {len(site.pages)}, {site.failing or HEALTHY}")
         repeats.tell()
         site.board.say_again()
-        await asyncio.sleep(_LOOK_S if site.has_read else 0.1)
+        await asyncio.sleep(min(_LOOK_S, notifier.longest_wait_s) if site.has_read else 0.1)
     server.should_exit = True
     site.stop()
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from worker.commands.markets import Market
-from worker.commands.regime_words import REGIMES
-from worker.commands.top.selection import price_in_words
-from worker.engine.utc import utc
+from marketstate.worker.commands.markets import Market
+from marketstate.worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.top.selection import price_in_words
+from marketstate.worker.engine.utc import utc
 
 # Numbers, and the prices and regimes of the chart.
 _LINES_BESIDE_CHART: Final = 7

@@ -14,14 +14,14 @@ from typing import Final
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
-from worker.commands.top.feed import Feed
-from worker.commands.top.keyboard import Keyboard
-from worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
-from worker.commands.top.selection import Look
-from worker.errors import ConfigurationError
-from worker.settings import Settings, on_dumb_terminal, settings_from
-from worker.stop import interrupt_on
-from worker.store import connection
+from marketstate.worker.commands.top.feed import Feed
+from marketstate.worker.commands.top.keyboard import Keyboard
+from marketstate.worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
+from marketstate.worker.commands.top.selection import Look
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.settings import Settings, on_dumb_terminal, settings_from
+from marketstate.worker.stop import interrupt_on
+from marketstate.worker.store import connection
 
 # How soon a resized terminal is noticed, and how often ages are updated.
 _TICK_S: Final = 0.25

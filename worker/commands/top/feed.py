@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 
 import redis
 
-from worker.commands.market_follower import MarketFollower, Rate
-from worker.commands.markets import Market
-from worker.engine.all_partitions import AllPartitions, Answer
-from worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
-from worker.engine.status_of_all import summed
-from worker.errors import ConfigurationMismatch, RedisUnusable, WorkerError
-from worker.settings import Settings
-from worker.store.connection import Client
-from worker.store.refusal import reason
+from marketstate.worker.commands.market_follower import MarketFollower, Rate
+from marketstate.worker.commands.markets import Market
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
+from marketstate.worker.engine.status_of_all import summed
+from marketstate.worker.errors import ConfigurationMismatch, RedisUnusable, WorkerError
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.refusal import reason
 
 REFRESH_S: Final = 1.0
 

@@ -3,8 +3,8 @@
 import argparse
 import importlib
 
-from worker.commands.extras import without_extra
-from worker.commands.options import add_namespace
+from marketstate.worker.commands.extras import without_extra
+from marketstate.worker.commands.options import add_namespace
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     with without_extra("view", "top"):
-        module = importlib.import_module("worker.commands.top.command")
+        module = importlib.import_module("marketstate.worker.commands.top.command")
     exit_code: int = module.command(options)
     return exit_code

@@ -10,16 +10,16 @@ from typing import Final, NamedTuple
 
 from rich.text import Text
 
-from schemas.market_state import RegimeProbs
-from schemas.reader import is_stale
-from worker.commands.markets import Market, shown
-from worker.commands.regime_words import REGIMES, throughout, what_regimes_are
-from worker.commands.top.chart import chart, sparkline
-from worker.commands.top.feed import View
-from worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, Column, Look
-from worker.engine.all_partitions import of_all
-from worker.engine.invented import TITLE
-from worker.settings import Settings
+from marketstate.schemas.market_state import RegimeProbs
+from marketstate.schemas.reader import is_stale
+from marketstate.worker.commands.markets import Market, shown
+from marketstate.worker.commands.regime_words import REGIMES, throughout, what_regimes_are
+from marketstate.worker.commands.top.chart import chart, sparkline
+from marketstate.worker.commands.top.feed import View
+from marketstate.worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, Column, Look
+from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.engine.invented import TITLE
+from marketstate.worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
 _DISPENSABLE: Final = ("recent", "mu", "sigma", "t/mr/c %", "price", "ts", "held")

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from worker.commands.durations import brief_duration
-from worker.commands.markets import Market, shown
-from worker.commands.regime_words import REGIMES
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.commands.markets import Market, shown
+from marketstate.worker.commands.regime_words import REGIMES
 
 T = TypeVar("T")
 

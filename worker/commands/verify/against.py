@@ -19,23 +19,23 @@ from typing import Final, NamedTuple
 import msgspec
 import redis
 
-from schemas.market_state import (
+from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
     UnknownSchema,
     decode_market_state,
     encode_record,
 )
-from schemas.recording import RecordedEntry
-from worker.commands.verify.recompute import leaves
-from worker.engine.all_partitions import of_all
-from worker.engine.preflight import Finding
-from worker.engine.utc import utc
-from worker.errors import CheckFailed, FileUnusable, WorkerError
-from worker.files.recordings import read_recording
-from worker.settings import PREFIX, Settings
-from worker.store import connection, raw_entries
-from worker.store.connection import Client
+from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.commands.verify.recompute import leaves
+from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.errors import CheckFailed, FileUnusable, WorkerError
+from marketstate.worker.files.recordings import read_recording
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store import connection, raw_entries
+from marketstate.worker.store.connection import Client
 
 ENTRIES_AT_ONCE: Final = 1_000
 SUBJECT: Final = "against"

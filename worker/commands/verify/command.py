@@ -12,26 +12,26 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.commands.durations import brief_duration
-from worker.commands.extras import without_extra
-from worker.commands.folding import folded
-from worker.commands.invented_anywhere import invented_anywhere
-from worker.commands.options import add_namespace, amount, textfile
-from worker.commands.verify.against import compare
-from worker.commands.verify.partition_checks import checks_of_partition, has_published
-from worker.commands.verify.recompute import Judge
-from worker.commands.verify.symbol_checks import KEYS, OfSymbols, judge_all, summaries
-from worker.engine.all_partitions import AllPartitions, Answer, of_all
-from worker.engine.broken_commits import TO_COMPLETE
-from worker.engine.group import look
-from worker.engine.preflight import Finding
-from worker.engine.status import Status, enough_for, read_status, stale_after_s
-from worker.engine.status_of_all import free_shards, summed
-from worker.errors import CheckFailed, WorkerError
-from worker.files.piped import readable_path
-from worker.settings import Settings, settings_from
-from worker.store.connection import Client
-from worker.store.scripts import Scripts
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.commands.extras import without_extra
+from marketstate.worker.commands.folding import folded
+from marketstate.worker.commands.invented_anywhere import invented_anywhere
+from marketstate.worker.commands.options import add_namespace, amount, textfile
+from marketstate.worker.commands.verify.against import compare
+from marketstate.worker.commands.verify.partition_checks import checks_of_partition, has_published
+from marketstate.worker.commands.verify.recompute import Judge
+from marketstate.worker.commands.verify.symbol_checks import KEYS, OfSymbols, judge_all, summaries
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer, of_all
+from marketstate.worker.engine.broken_commits import TO_COMPLETE
+from marketstate.worker.engine.group import look
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.status import Status, enough_for, read_status, stale_after_s
+from marketstate.worker.engine.status_of_all import free_shards, summed
+from marketstate.worker.errors import CheckFailed, WorkerError
+from marketstate.worker.files.piped import readable_path
+from marketstate.worker.settings import Settings, settings_from
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
 
 # A single late entry is normal, and the shards of a dead worker wait for one lease time.
 MAX_AGE_IN_LEASES: Final = 2
@@ -111,7 +111,7 @@ def command(options: argparse.Namespace) -> int:
 def _writer() -> Callable[[Path, Sequence[Finding]], None]:
     with without_extra("metrics", "--textfile"):
         # Here, because a run without it needs no package.
-        from worker.commands.verify.outcome import write_outcome  # noqa: PLC0415
+        from marketstate.worker.commands.verify.outcome import write_outcome  # noqa: PLC0415
     return write_outcome
 
 

@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from worker.commands.metrics.families import Families, gauge
-from worker.commands.metrics.textfile import replace
-from worker.engine.preflight import Finding
+from marketstate.worker.commands.metrics.families import Families, gauge
+from marketstate.worker.commands.metrics.textfile import replace
+from marketstate.worker.engine.preflight import Finding
 
 
 def write_outcome(path: Path, findings: Iterable[Finding]) -> None:

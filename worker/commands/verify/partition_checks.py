@@ -5,16 +5,21 @@ from typing import Any, Final
 
 from redis.client import Pipeline
 
-from schemas.entry_id import entry_time_ms
-from worker.commands.durations import brief_duration
-from worker.engine import key_health
-from worker.engine.preflight import Finding
-from worker.engine.published import others_entries, others_hashes, published_of, queue_reads_of
-from worker.engine.status import Status
-from worker.settings import PREFIX, Settings
-from worker.store.clock import clock_ms
-from worker.store.connection import Client
-from worker.store.snapshot import read_together
+from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.engine import key_health
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.published import (
+    others_entries,
+    others_hashes,
+    published_of,
+    queue_reads_of,
+)
+from marketstate.worker.engine.status import Status
+from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.snapshot import read_together
 
 TRIES: Final = 20
 

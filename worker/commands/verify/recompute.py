@@ -11,16 +11,16 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from core.state import MarketState
-from schemas.candle import Candle
-from schemas.market_state import MarketStateRecord, UnknownRecord, encode_record
-from schemas.sequence import missing_within
-from worker.commands.durations import brief_duration
-from worker.engine import window_codec
-from worker.engine.published import Published
-from worker.engine.record import record_of, regime_in
-from worker.engine.utc import utc
-from worker.settings import Settings
+from marketstate.core.state import MarketState
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import MarketStateRecord, UnknownRecord, encode_record
+from marketstate.schemas.sequence import missing_within
+from marketstate.worker.commands.durations import brief_duration
+from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.published import Published
+from marketstate.worker.engine.record import record_of, regime_in
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.settings import Settings
 
 COMPLETE: Final = "complete"
 FRESH: Final = "fresh"

@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 import redis
 from redis.client import Pipeline
 
-from worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
-from worker.engine.mark import parse_mark
-from worker.engine.preflight import Finding
-from worker.engine.published import published_of, queue_reads_of
-from worker.settings import Settings
-from worker.store.clock import clock_ms
-from worker.store.connection import Client
-from worker.store.snapshot import read_together
+from marketstate.worker.commands.verify.recompute import COMPLETE, FRESH, RECOMPUTED, Held, Judge
+from marketstate.worker.engine.mark import parse_mark
+from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.published import published_of, queue_reads_of
+from marketstate.worker.settings import Settings
+from marketstate.worker.store.clock import clock_ms
+from marketstate.worker.store.connection import Client
+from marketstate.worker.store.snapshot import read_together
 
 KEYS: Final = "keys"
 """The check of symbols whose keys are damaged; it has no line that sums it up."""

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from schemas.closed import FLAGS
-from worker.errors import FileUnusable
-from worker.files.candles.said import Said
+from marketstate.schemas.closed import FLAGS
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.candles.said import Said
 
 UNUSED: Final = "-"
 TIME: Final = "time"

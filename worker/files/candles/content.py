@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import median_low
 from typing import Final
 
-from schemas.candle import Candle
-from schemas.interval import interval_ms
-from schemas.sequence import Place, place
-from worker.errors import FileUnusable
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.sequence import Place, place
+from marketstate.worker.errors import FileUnusable
 
 # How far the time between two candles may be from whole intervals: months differ in length.
 _TOLERANCE: Final = 0.12

@@ -6,23 +6,23 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Final
 
-from schemas.candle import Candle, CandleRejected, check_symbol
-from schemas.sequence import Place
-from worker.errors import FileUnusable
-from worker.files.candles.columns import show
-from worker.files.candles.content import (
+from marketstate.schemas.candle import Candle, CandleRejected, check_symbol
+from marketstate.schemas.sequence import Place
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.candles.columns import show
+from marketstate.worker.files.candles.content import (
     broken_rows,
     open_and_close_are_swapped,
     refuse_other_interval,
 )
-from worker.files.candles.following import Following, ReadCandle
-from worker.files.candles.names import identity
-from worker.files.candles.rows import Flags, ReadRow, RowReader
-from worker.files.candles.said import NOTHING, Said
-from worker.files.candles.table import Row, Table, open_table
-from worker.files.candles.timing import timing
-from worker.files.findings import Findings
-from worker.files.opening import CutOff
+from marketstate.worker.files.candles.following import Following, ReadCandle
+from marketstate.worker.files.candles.names import identity
+from marketstate.worker.files.candles.rows import Flags, ReadRow, RowReader
+from marketstate.worker.files.candles.said import NOTHING, Said
+from marketstate.worker.files.candles.table import Row, Table, open_table
+from marketstate.worker.files.candles.timing import timing
+from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.opening import CutOff
 
 ROWS_AT_ONCE: Final = 1_000
 """So many rows are judged together; the first of them show how the file is to be read."""

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from schemas.candle import Candle
-from schemas.interval import interval_ms
-from schemas.sequence import Place, missing_between, place
-from worker.files.findings import Findings
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.sequence import Place, missing_between, place
+from marketstate.worker.files.findings import Findings
 
 
 class ReadCandle(NamedTuple):

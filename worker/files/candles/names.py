@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.interval import read_interval
-from schemas.symbol import plain
-from worker.errors import ConfigurationError, FileUnusable
-from worker.files.candles.said import Said
-from worker.files.opening import CutOff, lines_of, name_inside
-from worker.files.piped import is_nameless
+from marketstate.schemas.interval import read_interval
+from marketstate.schemas.symbol import plain
+from marketstate.worker.errors import ConfigurationError, FileUnusable
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.opening import CutOff, lines_of, name_inside
+from marketstate.worker.files.piped import is_nameless
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".zip")
 

@@ -6,15 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.candle import Candle, CandleRejected
-from schemas.closed import flag_of
-from schemas.interval import close_time_ms, interval_ms, read_interval
-from schemas.symbol import plain
-from schemas.times import time_ms
-from worker.errors import FileUnusable
-from worker.files.candles.columns import FLAG, Columns, shown
-from worker.files.candles.table import Row
-from worker.files.candles.timing import Timing
+from marketstate.schemas.candle import Candle, CandleRejected
+from marketstate.schemas.closed import flag_of
+from marketstate.schemas.interval import close_time_ms, interval_ms, read_interval
+from marketstate.schemas.symbol import plain
+from marketstate.schemas.times import time_ms
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.candles.columns import FLAG, Columns, shown
+from marketstate.worker.files.candles.table import Row
+from marketstate.worker.files.candles.timing import Timing
 
 ReadRow = tuple[Row, Candle | CandleRejected]
 

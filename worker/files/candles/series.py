@@ -4,15 +4,15 @@ import heapq
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from schemas.interval import interval_ms
-from schemas.sequence import Place
-from schemas.symbol import plain
-from worker.errors import ConfigurationError
-from worker.files.candles.file import read_file
-from worker.files.candles.following import Following, ReadCandle
-from worker.files.candles.names import each_file, identity, parsed
-from worker.files.candles.said import NOTHING, Said
-from worker.files.findings import Findings
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.sequence import Place
+from marketstate.schemas.symbol import plain
+from marketstate.worker.errors import ConfigurationError
+from marketstate.worker.files.candles.file import read_file
+from marketstate.worker.files.candles.following import Following, ReadCandle
+from marketstate.worker.files.candles.names import each_file, identity, parsed
+from marketstate.worker.files.candles.said import NOTHING, Said
+from marketstate.worker.files.findings import Findings
 
 
 class CandleFiles:

@@ -6,10 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from worker.errors import FileUnusable
-from worker.files.candles.columns import Columns, is_data, named, role_of, without_names
-from worker.files.candles.said import Said
-from worker.files.opening import CutOff, lines_of
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.candles.columns import Columns, is_data, named, role_of, without_names
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.opening import CutOff, lines_of
 
 _MOST_BANNER_LINES: Final = 5
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.interval import interval_ms
-from schemas.times import are_close_times, time_ms
-from worker.errors import FileUnusable
-from worker.files.candles.columns import TIME, Columns, shown
-from worker.files.candles.said import Said
-from worker.files.candles.table import Row
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.times import are_close_times, time_ms
+from marketstate.worker.errors import FileUnusable
+from marketstate.worker.files.candles.columns import TIME, Columns, shown
+from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.candles.table import Row
 
 _DAY_MS: Final = 86_400_000
 _DATE_ALONE: Final = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")

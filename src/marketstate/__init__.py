@@ -1,0 +1,1 @@
+"""Market states of closed candles: `core` calculates, `schemas` describes, `worker` moves data."""
