@@ -26,6 +26,11 @@ _BUTTONS: Final = (
     '<button type="button" value="+" aria-label="zoom in">+</button>'
     '<button type="button" value="0">all</button>'
 )
+_START: Final = """
+for (const section of document.querySelectorAll("section"))
+  new Plot(section.querySelector("canvas"), section.querySelector(".numbers"),
+    section.querySelectorAll("button"), JSON.parse(section.querySelector("script").textContent));
+"""
 
 
 def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
@@ -37,8 +42,8 @@ def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
         *_index(many),
         *(line for number, series in enumerate(many) for line in _section(number, series)),
     )
-    script = (files(__package__) / "page.js").read_text()
-    return html_page(f"Market state of {names}", body, script)
+    plots = (files("marketstate.worker.commands") / "plots.js").read_text()
+    return html_page(f"Market state of {names}", body, plots + _START)
 
 
 def _index(many: Sequence[Series]) -> Iterator[str]:

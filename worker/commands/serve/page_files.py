@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
+
+from marketstate.worker.commands.palette import palette_css
 
 INDEX: Final = "index.html"
 _TYPES: Final = {
@@ -12,8 +13,6 @@ _TYPES: Final = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
-    "png": "image/png",
-    "woff2": "font/woff2",
 }
 
 
@@ -24,16 +23,21 @@ class PageFile(NamedTuple):
 
 
 def page_files() -> dict[str, PageFile]:
-    return {one.name: _read(one) for one in _served(files(__package__) / "page")}
+    return {
+        name: _file(_TYPES[kind], content)
+        for name, content in _contents()
+        if (kind := name.rpartition(".")[2]) in _TYPES
+    }
 
 
-def _served(folder: Traversable) -> Iterator[Traversable]:
-    for one in folder.iterdir():
-        if one.is_file() and one.name.rpartition(".")[2] in _TYPES:
-            yield one
+def _contents() -> Iterator[tuple[str, bytes]]:
+    """Those of the page alone, and what it shares with other pages and pictures."""
+    for one in (files(__package__) / "page").iterdir():
+        yield one.name, one.read_bytes()
+    yield "plots.js", (files("marketstate.worker.commands") / "plots.js").read_bytes()
+    yield "palette.css", palette_css().encode()
 
 
-def _read(file: Traversable) -> PageFile:
-    content = file.read_bytes()
+def _file(content_type: str, content: bytes) -> PageFile:
     digest = hashlib.sha256(content).hexdigest()[:32]
-    return PageFile(content, _TYPES[file.name.rpartition(".")[2]], f'"{digest}"')
+    return PageFile(content, content_type, f'"{digest}"')
