@@ -15,6 +15,7 @@ from marketstate.schemas.reader import latest_state
 from marketstate.worker.cli import main
 from marketstate.worker.commands.plot.document import drawn
 from marketstate.worker.commands.plot.sources import from_stream
+from marketstate.worker.commands.serve import app
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.exposition import samples
@@ -165,6 +166,24 @@ def test_the_series_of_a_market_is_what_plot_draws(
     assert (got.document["symbol"], got.document["kept"]) == ("AAPL/USD", 1_440)
     assert page_server.ask("/states/AAPL/USD.json").document == got.document
     assert page_server.ask("/states/NONE.json").status == 404
+
+
+def test_the_files_of_the_page_are_served_from_the_package_and_asked_for_again(
+    page_server: PageServer,
+) -> None:
+    folder = Path(app.__file__).parent / "page"
+    served = {f"/assets/{one.name}": one for one in folder.iterdir()} | {"/": folder / "index.html"}
+    kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+    assert {".html", ".css", ".js"} <= {one.suffix for one in served.values()}
+    for path, one in served.items():
+        reply = page_server.ask(path)
+        assert (reply.status, reply.body) == (200, one.read_bytes())
+        assert reply.headers["cache-control"] == "no-cache"
+        kind = kinds.get(one.suffix, "image/")
+        assert reply.headers["content-type"].startswith(kind), path
+        again = page_server.ask(path, If_None_Match=reply.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+        assert page_server.ask(path, If_None_Match='"other"').status == 200
 
 
 def test_health_and_metrics_are_what_status_and_metrics_say(
