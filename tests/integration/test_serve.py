@@ -276,7 +276,13 @@ def test_a_market_whose_states_have_left_the_stream_is_shown_by_its_record(
         assert [one["time_ms"] for one in shown["ETHUSDT"]["states"]] == [last.close_time_ms]
         publish(client, [last, replace(last, close_time_ms=last.close_time_ms + 60_000)])
         (change,) = _changes(page, 1)
+        market = next(
+            one
+            for one in served.ask("/states.json").document["markets"]
+            if one["symbol"] == "ETHUSDT"
+        )
     assert [one["time_ms"] - last.close_time_ms for one in change["states"]] == [60_000]
+    assert market["recent"] == [last.close]
 
 
 def test_the_markets_of_all_partitions_are_shown_also_while_one_is_broken(
