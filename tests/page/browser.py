@@ -31,7 +31,7 @@ class Browser:
         for option in _OPTIONS:
             options.add_argument(option)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self._driver = webdriver.Chrome(options, Service(shutil.which(DRIVER) or DRIVER))
+        self._driver: Any = webdriver.Chrome(options, Service(shutil.which(DRIVER) or DRIVER))
         self._driver.set_script_timeout(PATIENCE_S)
         self.look()
 
@@ -64,7 +64,8 @@ class Browser:
         return self._driver.execute_script(script, *arguments)
 
     def find(self, selector: str) -> WebElement:
-        return self._driver.find_element(By.CSS_SELECTOR, selector)
+        found: WebElement = self._driver.find_element(By.CSS_SELECTOR, selector)
+        return found
 
     def texts(self, selector: str) -> list[str]:
         """Of all that match, also where they are not in view."""

@@ -13,7 +13,13 @@ from tests.page.browser import Browser
 from tests.page.fixtures import MINUTE_MS, Stage, of
 from tests.support.candles import made_candles
 from tests.support.page_server import PageServer
-from tests.support.worker_process import WorkerProcess, feed, wait_until, wait_until_finished
+from tests.support.worker_process import (
+    WorkerProcess,
+    expire_leases,
+    feed,
+    wait_until,
+    wait_until_finished,
+)
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 EACH: Final[Any] = {"publish_interval": 1}
@@ -36,7 +42,7 @@ def warned(browser: Browser) -> list[str]:
 
 
 def until_warned(browser: Browser, *titles: str) -> None:
-    wait_until(lambda: warned(browser) == list(titles), f"{titles} instead of {warned(browser)}")
+    wait_until(lambda: warned(browser) == list(titles), f"it says {titles}")
 
 
 def test_a_close_that_is_fed_to_a_worker_is_on_the_page_and_in_its_plots(
@@ -63,12 +69,12 @@ def test_a_close_that_is_fed_to_a_worker_is_on_the_page_and_in_its_plots(
             wait_until(lambda: plotted(browser) == 46, "they are in the plots")
             assert float(browser.text("#market .price")) == candles[-2].close
             # The worker's death is seen, and its successor.
-            until_warned(browser)
+            assert "NOBODY WORKS" not in warned(browser)
             worker.kill()
-            client.delete(*client.keys("*:lease:*"))
-            until_warned(browser, "NOBODY WORKS", "NOT HEALTHY")
+            expire_leases(client)
+            until(lambda: "NOBODY WORKS" in warned(browser))
             with WorkerProcess(server.port, tmp_path, **settings):
-                until_warned(browser)
+                until(lambda: "NOBODY WORKS" not in warned(browser))
     assert browser.complaints() == []
 
 
@@ -104,11 +110,16 @@ def test_redis_and_the_server_may_go_away_and_the_page_goes_on_by_itself(
     stage.serve(tmp_path, port)
     wait_until(lambda: browser.text("#connection") == "live", "it is connected again")
     arrives(browser, stage)
+    stage.client.flushall()
+    wait_until(lambda: browser.shown() == [], "nothing is there")
+    assert browser.text("#empty") == "No states yet in quantum:stream:marketstate."
+    arrives(browser, stage)
 
 
 def arrives(browser: Browser, stage: Stage) -> None:
     """A new state."""
     (record,) = stage.close(stage.symbols[:1])
+    wait_until(lambda: record.symbol in browser.shown(), "it is there")
     wait_until(
         lambda: float(browser.cell(record.symbol, "price")) == record.close, "a state arrives"
     )

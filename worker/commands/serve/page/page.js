@@ -74,7 +74,8 @@ function hear(name, data) {
     mustArrange = true;
   } else if (name === "markets") {
     for (const symbol of model.advance(data)) changed.add(symbol);
-    mustArrange ||= model.markets.size !== table.rows.size;
+    mustArrange ||= data.gone.length > 0
+      || data.markets.some(({ symbol }) => !table.rows.has(symbol));
   } else {
     const { now_ms, ...group } = data;
     model.tick({ now_ms });

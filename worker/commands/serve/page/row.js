@@ -36,8 +36,10 @@ export class Row {
   }
 
   drawAge() {
-    say(this.texts.get(AGE), AGE.text(this.market, this.model));
-    mark(this.root, "stale", this.model.isStale(this.market));
+    const { market, model } = this;
+    if (!market) return; // it goes with the next frame
+    say(this.texts.get(AGE), AGE.text(market, model));
+    mark(this.root, "stale", model.isStale(market));
   }
 
   #cell(column) {
