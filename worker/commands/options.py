@@ -19,12 +19,17 @@ _COLUMNS: Final = (
 )
 
 
+def number(text: str) -> float:
+    """Not a number if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def amount(text: str) -> float:
     """0 or more: entries or seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
     return value
