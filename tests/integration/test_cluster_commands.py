@@ -10,18 +10,19 @@ import pytest
 import redis
 
 from marketstate.schemas.candle import encode_envelope
-from marketstate.schemas.market_state import encode_record
+from marketstate.schemas.market_state import decode_record, encode_record
 from marketstate.schemas.reader import StateReader, latest_state
 from marketstate.worker.commands.gather.bridge import Bridge
 from marketstate.worker.commands.gather.sources import Sources
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
+from tests.support.page_server import PageServer
 from tests.support.redis_cluster import LocalCluster
 from tests.support.replaying import run
 from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.stepped_partitions import SYMBOLS, partition_workers, work_all_off
-from tests.support.worker_process import INPUT, feed, published
+from tests.support.worker_process import INPUT, feed, published, wait_until
 
 PARTITIONS = 3
 CANDLES = made_candles(SYMBOLS, FILLED + 4)
@@ -92,6 +93,13 @@ def test_from_one_redis_to_a_cluster_through_a_bridge_to_readers(
     assert (code, "48 of 48 held" in said) == (0, True), said
     code, said = run(server, tmp_path, "verify", "--max-state-age", "inf", **options)
     assert (code, "4 of 4 states are byte for byte" in said) == (0, True), said
+    with PageServer(server.port, tmp_path, "--max-age", "inf", **options) as served:
+        wait_until(lambda: served.ask("/healthz").status == 200, "it is healthy")
+        document = served.ask("/states.json").document
+        assert document["group"]["shards_held"] == 48
+        assert {one["symbol"]: one["states"][0]["sigma"] for one in document["markets"]} == {
+            symbol: decode_record(wanted[symbol][-1]).sigma for symbol in wanted
+        }
     owners = [own_cluster.owner(worker.keys.input) for worker in workers]
     owners[1].__exit__(None, None, None)
     away = f"{owners.count(owners[1])} of 3 partitions cannot be read, such as"

@@ -15,6 +15,7 @@ from marketstate.schemas.reader import latest_state
 from marketstate.worker.cli import main
 from marketstate.worker.commands.plot.document import drawn
 from marketstate.worker.commands.plot.sources import from_stream
+from marketstate.worker.commands.serve import app
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.exposition import samples
@@ -167,6 +168,24 @@ def test_the_series_of_a_market_is_what_plot_draws(
     assert page_server.ask("/states/NONE.json").status == 404
 
 
+def test_the_files_of_the_page_are_served_from_the_package_and_asked_for_again(
+    page_server: PageServer,
+) -> None:
+    folder = Path(app.__file__).parent / "page"
+    served = {f"/assets/{one.name}": one for one in folder.iterdir()} | {"/": folder / "index.html"}
+    kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+    assert {".html", ".css", ".js"} <= {one.suffix for one in served.values()}
+    for path, one in served.items():
+        reply = page_server.ask(path)
+        assert (reply.status, reply.body) == (200, one.read_bytes())
+        assert reply.headers["cache-control"] == "no-cache"
+        kind = kinds.get(one.suffix, "image/")
+        assert reply.headers["content-type"].startswith(kind), path
+        again = page_server.ask(path, If_None_Match=reply.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+        assert page_server.ask(path, If_None_Match='"other"').status == 200
+
+
 def test_health_and_metrics_are_what_status_and_metrics_say(
     server: EmbeddedRedis,
     client: redis.Redis,
@@ -238,6 +257,32 @@ def test_what_a_filling_symbol_an_odd_entry_and_synthetic_prices_look_like(
     assert (group["unreadable"], group["synthetic"]) == (1, True)
     (market,) = document["markets"]
     assert (market["symbol"], market["synthetic"]) == ("<script>", True)
+
+
+def test_a_market_whose_states_have_left_the_stream_is_shown_by_its_record(
+    server: EmbeddedRedis, client: redis.Redis, page_server: PageServer
+) -> None:
+    """And once, when its entry comes after all."""
+    worker = SteppedWorker(server, "one", lease_seconds=600)
+    worker.keep()
+    feed(client, candles_until_now(258))
+    worker.finish_all()
+    last = latest_state(client, "ETHUSDT")
+    assert last is not None
+    client.delete(worker.keys.output_stream)
+    with PageServer(server.port, page_server.log_path.parent) as served, Page(served) as page:
+        page.next("all")
+        shown = {one["symbol"]: one for one in _changes(page, 2)}
+        assert [one["time_ms"] for one in shown["ETHUSDT"]["states"]] == [last.close_time_ms]
+        publish(client, [last, replace(last, close_time_ms=last.close_time_ms + 60_000)])
+        (change,) = _changes(page, 1)
+        market = next(
+            one
+            for one in served.ask("/states.json").document["markets"]
+            if one["symbol"] == "ETHUSDT"
+        )
+    assert [one["time_ms"] - last.close_time_ms for one in change["states"]] == [60_000]
+    assert market["recent"] == [last.close]
 
 
 def test_the_markets_of_all_partitions_are_shown_also_while_one_is_broken(

@@ -77,7 +77,7 @@ def test_several_hosts_none_or_one_in_the_target_are_refused(served: PageServer)
         assert served.ask_raw(request).startswith(b"HTTP/1.1 400 ")
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, "/nothing"])
 @pytest.mark.parametrize(
     "method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT"]
 )

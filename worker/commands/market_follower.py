@@ -1,12 +1,14 @@
 """Follows the markets of all partitions: the model that `top` and the page of `serve` show.
 
-The states come from the output streams alone.
+The states come from the output streams. Where a symbol has none there, because it publishes seldom,
+the latest comes from its record.
 """
 
 import math
 import time
 from collections import ChainMap, deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from marketstate.schemas.entry_id import entry_time_ms
@@ -14,10 +16,13 @@ from marketstate.worker.commands.markets import (
     Market,
     entries_after,
     kept_of_each,
+    latest_records,
     moved_on,
     readable,
 )
-from marketstate.worker.engine.all_partitions import AllPartitions, unread_partitions
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
+from marketstate.worker.engine.status import Status
+from marketstate.worker.errors import WorkerError
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.newest import StreamEntry, newest_entries
@@ -91,11 +96,34 @@ class MarketFollower:
             str(unread_partitions(answers) or ""),
         )
 
+    def complete(self, answers: Iterable[Answer[Status]]) -> None:
+        """Once the symbols are known. Those that come later come in the streams."""
+        symbols = {
+            answer.settings.keys.output_stream: [
+                one.symbol for one in answer.found.symbols if one.last_emitted_ms
+            ]
+            for answer in answers
+            if answer.found is not None
+        }
+        lacking = [stream for stream in symbols if not self._streams[stream].is_complete]
+        if not lacking:
+            return
+
+        def complete(client: Client, part: Settings) -> None:
+            stream = part.keys.output_stream
+            if stream in lacking:
+                self._streams[stream].complete(client, part, symbols[stream])
+
+        # Who reads next learns why, if Redis is away.
+        with suppress(WorkerError):
+            self._every.ask(complete)
+
 
 class _StreamFollower:
     """Follows the output stream of one partition."""
 
     def __init__(self) -> None:
+        self.is_complete = False
         self.markets: dict[str, Market] = {}
         self.unreadable = 0
         self._arrivals_ms: deque[int] = deque(maxlen=HISTORY)
@@ -116,9 +144,16 @@ class _StreamFollower:
             self._arrivals_ms.popleft()
         return len(self._arrivals_ms)
 
+    def complete(self, client: Client, settings: Settings, symbols: Iterable[str]) -> None:
+        lacking = [symbol for symbol in symbols if symbol not in self.markets]
+        for symbol, record in latest_records(client, settings, lacking):
+            self.markets[symbol] = moved_on(None, record)
+        self.is_complete = True
+
     def _load(self, entries: Iterable[StreamEntry]) -> None:
         """Everything, also after an outage: Redis may come back with older data."""
         self.markets, self.unreadable, self._last_id = {}, 0, b"0-0"
+        self.is_complete = False
         self._arrivals_ms.clear()
         self._take(entries)
 
@@ -130,5 +165,7 @@ class _StreamFollower:
                 self.unreadable += 1
             else:
                 before = self.markets.get(record.symbol)
+                if before is not None and before.record == record:
+                    continue  # its record was read first
                 kept = kept_of_each(len(self.markets))
                 self.markets[record.symbol] = moved_on(before, record, kept)

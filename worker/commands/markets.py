@@ -1,12 +1,13 @@
 """What is shown of each market: its latest state, and how long its regime has held."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
 from marketstate.schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
 from marketstate.schemas.times import EARLIEST_MS, LATEST_MS
+from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.newest import StreamEntry
 
@@ -80,6 +81,22 @@ def readable_record(fields: Mapping[bytes, bytes]) -> MarketStateRecord | None:
     )
     is_time = EARLIEST_MS <= record.close_time_ms < LATEST_MS
     return record if is_time and all(map(math.isfinite, numbers)) else None
+
+
+def latest_records(
+    client: Client, settings: Settings, symbols: Sequence[str]
+) -> Iterator[tuple[str, MarketStateRecord]]:
+    """Without those that have expired or cannot be read: `verify` judges these."""
+    for start in range(0, len(symbols), _PAGE):
+        some = symbols[start : start + _PAGE]
+        with client.pipeline(transaction=False) as reads:
+            for symbol in some:
+                reads.get(settings.keys.record(symbol))
+            replies = reads.execute(raise_on_error=False)
+        for symbol, reply in zip(some, replies, strict=True):
+            record = readable_record({b"record": reply}) if isinstance(reply, bytes) else None
+            if record is not None:
+                yield symbol, record
 
 
 def shown(name: str) -> str:

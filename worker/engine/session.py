@@ -95,7 +95,8 @@ class Session:
             self.commit.finish()
         published = self._looks_for_overdue and self._publish_overdue()
         retired = not readings and self._retire()
-        return bool(readings) or published or retired
+        loaded = not self.intake.is_full and self.shards.load_some()
+        return bool(readings) or published or retired or loaded
 
     def _process(self, readings: list[Reading], *, ask_ahead: bool = False) -> None:
         try:

@@ -3,10 +3,8 @@
 import time
 from typing import NamedTuple
 
-import redis
-
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.worker.commands.markets import readable_record
+from marketstate.worker.commands.markets import latest_records
 from marketstate.worker.engine.all_partitions import (
     AllPartitions,
     Answer,
@@ -91,16 +89,5 @@ def _length(client: Client, stream: str) -> int:
 def _records(
     client: Client, settings: Settings, status: Status
 ) -> list[tuple[str, MarketStateRecord]]:
-    """Without those that have expired or cannot be read: `verify` judges these."""
-    symbols = [one.symbol for one in status.symbols if one.last_emitted_ms]
-    with client.pipeline(transaction=False) as reads:
-        for symbol in symbols:
-            reads.get(settings.keys.record(symbol))
-        replies = reads.execute(raise_on_error=False)
-    encoded = {
-        symbol: reply
-        for symbol, reply in zip(symbols, replies, strict=True)
-        if reply is not None and not isinstance(reply, redis.RedisError)
-    }
-    records = {symbol: readable_record({b"record": text}) for symbol, text in encoded.items()}
-    return [(symbol, record) for symbol, record in sorted(records.items()) if record is not None]
+    symbols = sorted(one.symbol for one in status.symbols if one.last_emitted_ms)
+    return [*latest_records(client, settings, symbols)]

@@ -60,13 +60,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    sys.stderr = StandardError(sys.stderr.fileno(), before_notice="<4>" if under_journal() else "")
     notifier = SystemdNotifier(*service_manager())
     try:
         with without_extra("web", "serve"):
             # Here, so that --help needs no package.
             from marketstate.worker.commands.serve.guard import LOCAL_HOSTS  # noqa: PLC0415
             from marketstate.worker.commands.serve.server import serve  # noqa: PLC0415
+        before_notice = "<4>" if under_journal() else ""
+        sys.stderr = StandardError(sys.stderr.fileno(), before_notice=before_notice)
         settings = settings_from(namespace=options.namespace)
         log.configure(settings.log_level, for_journal=under_journal())
         if not options.unix:

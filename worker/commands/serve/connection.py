@@ -9,7 +9,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS: Final = 128
+MOST_CONNECTIONS: Final = 256
 MOST_BYTES_OF_REQUEST: Final = 8_192
 """Of the request line and the headers, together."""
 REQUEST_TIMEOUT_S: Final = 10.0

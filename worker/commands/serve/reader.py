@@ -95,6 +95,7 @@ class Reader:
             per_symbol=self._per_symbol,
             most_counted=enough_for(self._limits.max_lag, MOST_COUNTED_PERIODICALLY),
         )
+        self._markets.complete(reading.of_status)
         self._group = self._of(reading, trouble)
         now_s = time.monotonic()
         self._group_due_s = now_s + _pause_s(GROUP_EVERY_S, now_s - started_s)

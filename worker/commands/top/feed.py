@@ -72,7 +72,9 @@ class Feed:
 
     def _read(self) -> None:
         followed = self._markets.read()
-        status, trouble = _status_of_all(self._settings, self._every.ask(_status))
+        found, trouble = _known(self._every.ask(_status))
+        self._markets.complete(found)
+        status = summed(self._settings, found) if found else None
         candles: float | str | None = None
         if status is not None:
             self._candles.add(status.counters.get("applied", 0), time.monotonic())
@@ -90,10 +92,10 @@ class Feed:
         )
 
 
-def _status_of_all(
-    settings: Settings, answers: Sequence[Answer[tuple[Status | None, str]]]
-) -> tuple[Status | None, str]:
-    """Of the partitions that have one; and why another has none."""
+def _known(
+    answers: Sequence[Answer[tuple[Status | None, str]]],
+) -> tuple[list[Answer[Status]], str]:
+    """Of the partitions that have a status; and why another has none."""
     found, troubles = [], []
     for each in answers:
         status, trouble = each.found or (None, "")
@@ -101,7 +103,7 @@ def _status_of_all(
             found.append(Answer(each.settings, each.tag, status, ""))
         elif trouble:
             troubles.append(f"{each.tag} {trouble}".lstrip())
-    return summed(settings, found) if found else None, troubles[0] if troubles else ""
+    return found, troubles[0] if troubles else ""
 
 
 def _status(client: Client, settings: Settings) -> tuple[Status | None, str]:
