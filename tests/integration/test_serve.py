@@ -11,6 +11,7 @@ import redis
 from msgspec.structs import replace
 
 from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.schemas.reader import latest_state
 from marketstate.worker.cli import main
 from marketstate.worker.commands.plot.document import drawn
@@ -47,7 +48,8 @@ def candles_until_now(closes: int) -> list[Candle]:
 
 @pytest.fixture
 def page_server(server: EmbeddedRedis, tmp_path: Path) -> Iterator[PageServer]:
-    with PageServer(server.port, tmp_path, "--max-age", "inf", "--max-lag", "4") as served:
+    options = ("--max-age", "inf", "--max-lag", "4", "--per-symbol")
+    with PageServer(server.port, tmp_path, *options) as served:
         yield served
 
 
@@ -80,6 +82,7 @@ def test_a_close_that_is_fed_to_a_worker_reaches_every_open_page(
                     )
         last = latest_state(client, "BTCUSDT")
         assert last is not None
+        assert_scraped(page_server, last)
         (market,) = (
             each
             for each in page_server.ask("/states.json").document["markets"]
@@ -108,6 +111,18 @@ def test_a_close_that_is_fed_to_a_worker_reaches_every_open_page(
         assert worker.terminate() == 0
     assert page_server.terminate() == 0
     assert "Traceback" not in page_server.log
+
+
+def assert_scraped(served: PageServer, last: MarketStateRecord) -> None:
+    """By the next reading of the group."""
+
+    def number(name: str) -> float | None:
+        return samples(served.ask("/metrics").body).get(f"marketstate_{name}", {}).get(("BTCUSDT",))
+
+    wait_until(
+        lambda: number("last_close_timestamp_seconds") == last.close_time_ms / 1_000, "it is read"
+    )
+    assert (number("sigma"), number("mu"), number("ts")) == (last.sigma, last.mu, last.ts)
 
 
 def _changes(page: Page, markets: int) -> list[Any]:
@@ -228,7 +243,7 @@ def test_health_and_metrics_are_what_status_and_metrics_say(
     assert group["symbols"] == {"fresh": 2, "stale": 0, "filling": 0}
     assert (group["healthy"], group["health"]) == (False, served()[1].strip())
     scraped = page_server.ask("/metrics")
-    main(["metrics"])
+    main(["metrics", "--per-symbol"])
     own = samples(capsys.readouterr().out.encode())
     assert scraped.headers["content-type"].startswith("text/plain; version=0.0.4")
     got = samples(scraped.body)

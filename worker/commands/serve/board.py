@@ -168,6 +168,8 @@ class Board:
 def _moved(before: _Shown | None, market: Market, number: int) -> _Shown:
     if before is None:
         return _Shown(market, number, 0, 0)
+    if market is before.market:
+        return before
     last = before.market.record
     # After an outage, all that is there was read again.
     if market.record is last or market.record == last:

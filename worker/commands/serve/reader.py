@@ -6,13 +6,14 @@ are read less often: reading takes a bounded part of one core.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from marketstate.worker.commands.limits import Limits, judge
 from marketstate.worker.commands.market_follower import Followed, MarketFollower, Rate
+from marketstate.worker.commands.markets import Market
 from marketstate.worker.commands.metrics.reading import Reading, read
 from marketstate.worker.commands.serve.document import GroupDocument, of_group
 from marketstate.worker.engine.all_partitions import AllPartitions
@@ -92,10 +93,12 @@ class Reader:
         reading = read(
             self._every,
             self._settings,
-            per_symbol=self._per_symbol,
+            per_symbol=False,
             most_counted=enough_for(self._limits.max_lag, MOST_COUNTED_PERIODICALLY),
         )
         self._markets.complete(reading.of_status)
+        if self._per_symbol and self._followed is not None:
+            reading = _with_records(reading, self._followed.markets)
         self._group = self._of(reading, trouble)
         now_s = time.monotonic()
         self._group_due_s = now_s + _pause_s(GROUP_EVERY_S, now_s - started_s)
@@ -144,6 +147,25 @@ def failing(reading: Reading, limits: Limits) -> str:
     except WorkerError as error:
         return str(error)
     return ""
+
+
+def _with_records(reading: Reading, markets: Mapping[str, Market]) -> Reading:
+    """The states that `read` would read again."""
+    answers = [
+        answer._replace(
+            found=answer.found._replace(
+                records=[
+                    (one.symbol, markets[one.symbol].record)
+                    for one in sorted(answer.found.status.symbols, key=lambda one: one.symbol)
+                    if one.last_emitted_ms and one.symbol in markets
+                ]
+            )
+        )
+        if answer.found is not None
+        else answer
+        for answer in reading.answers
+    ]
+    return reading._replace(answers=answers)
 
 
 def _applied(reading: Reading) -> int:
