@@ -111,6 +111,9 @@ def test_redis_and_the_server_may_go_away_and_the_page_goes_on_by_itself(
     wait_until(lambda: browser.text("#connection") == "live", "it is connected again")
     arrives(browser, stage)
     stage.client.flushall()
+    stage.client.save()
+    stage.server.kill()
+    stage.server.start()
     wait_until(lambda: browser.shown() == [], "nothing is there")
     assert browser.text("#empty") == "No states yet in quantum:stream:marketstate."
     arrives(browser, stage)

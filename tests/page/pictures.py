@@ -6,13 +6,15 @@ Two of them are in README.md: `python -m tests.page.pictures` makes these.
 import io
 import math
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import redis
 from msgspec.structs import replace
 from PIL import Image
 
@@ -25,7 +27,7 @@ from tests.support.page_server import PageServer
 from tests.support.pictures import CANDLES
 from tests.support.pictures import FOLDER as OF_README
 from tests.support.regime_walks import Floats, random_walk, regime_walk
-from tests.support.worker_process import WorkerProcess, feed, wait_until, wait_until_finished
+from tests.support.worker_process import WorkerProcess, feed, finished, wait_until
 
 NAMES: Final = (
     *("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "AVAX", "LINK", "LTC", "DOT", "TRX"),
@@ -33,6 +35,10 @@ NAMES: Final = (
 )
 PRICES: Final = {"BTCUSDT": 97_000.0, "ETHUSDT": 3_400.0, "SOLUSDT": 240.0, "BNBUSDT": 650.0}
 APART: Final = 211
+# Then rates are those of a minute in which nothing was replayed.
+A_WHILE_S: Final = 90
+STILL_TO_CLOSE: Final = 10
+MANY: Final = 600
 STRETCH: Final = 1_500
 COLOURS: Final = 64
 # With the default weights, nearly all markets are chop.
@@ -55,7 +61,7 @@ SHOTS: Final = (
     Shot("tablet", 60, (768, 1_024)),
     Shot("phone", 60, (390, 844)),
     Shot("phone-market", 60, (390, 844), "SOLUSDT"),
-    Shot("many", 600, (1_920, 1_080)),
+    Shot("many", MANY, (1_920, 1_080)),
 )
 README: Final = Shot("page", 24, (1_440, 820), "SOLUSDT")
 
@@ -74,7 +80,7 @@ def _draw_both(browser: Browser, address: str, shot: Shot, folder: Path) -> None
         browser.look(shot.size, dark=theme == "dark")
         hash_part = f"#market={shot.open}" if shot.open else ""
         browser.open(f"{address}{hash_part}", shot.markets)
-        wait_until(lambda: browser.texts("#warnings p") == [], "all is well")
+        wait_until(lambda: not browser.find("#warnings").is_displayed(), "all is well")
         # The plots are fetched, and the page is drawn once per frame.
         time.sleep(1)
         _save(browser.picture(), folder / f"{shot.name}-{theme}.png")
@@ -88,8 +94,8 @@ def _save(png: bytes, path: Path) -> None:
 
 @contextmanager
 def page_of(markets: int) -> Iterator[str]:
-    """Its address, while a worker is at work."""
-    candles = list(synthetic(markets, CANDLES))
+    """Its address, while a candle of each closes every minute and a worker is at work."""
+    candles = list(synthetic(markets, CANDLES if markets < MANY else 330))
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedRedis() as server,
@@ -98,14 +104,43 @@ def page_of(markets: int) -> Iterator[str]:
         PageServer(server.port, Path(folder), **SETTINGS) as page,
     ):
         worker.wait_for_log("holding 16 of 16 shards")
-        feed(client, candles)
-        wait_until_finished(client, len(candles))
-        yield f"http://127.0.0.1:{page.port}/"
+        upstream = Upstream(client, candles)
+        wait_until(lambda: finished(client) >= upstream.fed, "all are applied")
+        try:
+            yield f"http://127.0.0.1:{page.port}/"
+        finally:
+            upstream.end()
+
+
+class Upstream:
+    """Feeds what has closed at once, and the rest when it closes."""
+
+    def __init__(self, client: redis.Redis, candles: Sequence[Candle]) -> None:
+        self._client = client
+        self._candles = candles
+        self._ended = threading.Event()
+        self.fed = 0
+        self._feed_due()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.5):
+            self._feed_due()
+
+    def _feed_due(self) -> None:
+        now_ms = time.time() * 1_000
+        due = [one for one in self._candles[self.fed :] if one.close_time < now_ms]
+        self.fed += feed(self._client, due)
 
 
 def synthetic(markets: int, closes: int) -> Iterator[Candle]:
-    """The last closes of all are of this minute."""
-    end_ms = int(time.time() * 1_000) // MINUTE_MS * MINUTE_MS
+    """Some are still to close."""
+    end_ms = (int(time.time() * 1_000) // MINUTE_MS + STILL_TO_CLOSE) * MINUTE_MS
     times_ms = range(end_ms - closes * MINUTE_MS, end_ms, MINUTE_MS)
     known = [f"{name}USDT" for name in NAMES]
     symbols = known + [f"COIN{number:03d}USDT" for number in range(markets - len(known))]
@@ -136,4 +171,5 @@ def _returns(seed: int, closes: int) -> Floats:
 
 if __name__ == "__main__":
     with page_of(README.markets) as address, Browser() as browser:
+        time.sleep(A_WHILE_S)
         _draw_both(browser, address, README, OF_README)

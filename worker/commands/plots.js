@@ -278,7 +278,8 @@ export class Plot {
 
   background(top, bottom) {
     const { context } = this;
-    const fills = this.regimes.map(name => REGIMES.includes(name) && hatched(context, name, name === "chop" ? 0.08 : 0.2, 0.45));
+    const fills = this.regimes.map(name =>
+      REGIMES.includes(name) && hatched(context, name, name === "chop" ? 0.08 : 0.2, 0.45));
     this.runs(this.regime, (regime, start, stop) => {
       if (!fills[regime]) return;
       context.fillStyle = fills[regime];

@@ -47,7 +47,7 @@ export class Row {
     const cell = element(isHead ? "th" : "td", {
       role: isHead ? "rowheader" : "cell",
       className: `c-${column.id}${column.isNumber ? " number" : ""}`,
-      "data-label": labelOf(column) });
+      "data-label": labelOf(column) + (column.unit ? ` ${column.unit}` : "") });
     const inside = {
       symbol: () => [this.link], recent: () => [this.sparkline.root], bar: () => [this.bar.root],
       regime: () => [this.chip, this.#text(column)],
