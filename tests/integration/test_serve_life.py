@@ -16,7 +16,7 @@ from tests.support.worker_process import wait_until
 
 pytestmark = pytest.mark.one_redis_version
 
-MANY = 1_000
+MANY = 2_000
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ uvicorn itself waits forever for a request that does not come, and for a client 
 """
 
 import asyncio
+import socket
 from typing import Any, Final
 
 import h11
@@ -13,6 +14,7 @@ MOST_CONNECTIONS: Final = 256
 MOST_BYTES_OF_REQUEST: Final = 8_192
 """Of the request line and the headers, together."""
 REQUEST_TIMEOUT_S: Final = 10.0
+_SEND_BUFFER: Final = 65_536
 STALLED_S: Final = 30.0
 """For how long a client may leave what was sent to it unread."""
 
@@ -25,6 +27,9 @@ class BoundedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Otherwise the kernel would keep megabytes for a client that does not read.
+        own: socket.socket = transport.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
         else:

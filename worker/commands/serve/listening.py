@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from marketstate.worker.errors import ConfigurationError
 
 DEFAULT: Final = "127.0.0.1:8043"
-_SEND_BUFFER: Final = 65_536
 
 
 class Address(NamedTuple):
@@ -38,8 +37,6 @@ def listening_at(where: Address | Path) -> Iterator[socket.socket]:
     """Raises ConfigurationError. A file is removed at the end."""
     with _in_file(where) if isinstance(where, Path) else _at(where) as listener:
         try:
-            # Of connections, too: otherwise the kernel would keep megabytes for who does not read.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             # From now on, who connects waits.
             listener.listen()
             yield listener
