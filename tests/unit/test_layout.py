@@ -36,6 +36,7 @@ NO_REDIS = {
     "marketstate.worker.engine.pipeline",
     "marketstate.worker.settings",
     "marketstate.worker.keys",
+    "marketstate.worker.commands.history.command",
 }
 TALKS_TO_REDIS = {
     "redis",
@@ -175,7 +176,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(NO_REDIS))
-def test_pipeline_settings_and_keys_do_not_import_redis(module: str) -> None:
+def test_pipeline_settings_keys_and_history_do_not_import_redis(module: str) -> None:
     """Neither directly nor through what they import."""
     reached, open_ends = {module}, [module]
     while open_ends:

@@ -164,8 +164,9 @@ def test_without_a_package_one_line_says_where_it_is(
 ) -> None:
     extra, option = from_where
     with_extras = ("metrics", "verify.outcome", "serve")
+    loaded = tuple(f"marketstate.worker.commands.{each}" for each in with_extras)
     for name in [*sys.modules]:
-        if name.startswith(tuple(f"marketstate.worker.commands.{each}" for each in with_extras)):
+        if name.startswith((*loaded, f"{lacking}.")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, lacking, None)
     assert main(command) == 2

@@ -32,6 +32,7 @@ from marketstate.worker.store.scripts import Scripts
 
 # How late a state that is due by the wall clock may be published.
 LOOK_FOR_OVERDUE_S: Final = 0.5
+A_MOMENT_S: Final = 2.0
 
 
 class Session:
@@ -50,6 +51,7 @@ class Session:
         again: bool = False,
     ) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
+        self._client = client
         connection.refuse_writable_replica(client)
         scripts = Scripts(client, settings.keys)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings, again=again))
@@ -232,6 +234,10 @@ class Session:
             self.finish()
         finally:
             self.shards.release()
+
+    def hurry(self) -> None:
+        """Redis did not answer: what is left to do waits no longer for it than for a moment."""
+        self._client.wait_at_most(A_MOMENT_S)
 
     def leave(self) -> None:
         try:

@@ -220,15 +220,11 @@ class Shards:
         """
         now_s = time.monotonic()
         self._count_symbols = True
-        for symbol, change in changes.symbols.items():
-            symbols = self._held[change.shard].symbols
-            change.before.extend(change.close_times_ms, change.closes)
-            mark = change.mark
-            if mark.close_time_ms and not mark.published_ms:
-                mark = mark._replace(published_ms=committed_ms)
+        for shard, symbol, known in changes.memories(committed_ms):
+            symbols = self._held[shard].symbols
             if symbol not in symbols:
                 self._symbols_of_group += 1
-            symbols[symbol] = Memory(change.before, mark, seen_s=now_s)
+            symbols[symbol] = known
         for shard, symbol in changes.passed_over:
             self._held[shard].symbols[symbol].seen_s = now_s
         for shard, names in changes.retired.items():

@@ -5,12 +5,7 @@ from typing import NamedTuple
 
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.commands.markets import latest_records
-from marketstate.worker.engine.all_partitions import (
-    AllPartitions,
-    Answer,
-    tagged_parts,
-    unread_partitions,
-)
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
 from marketstate.worker.engine.invented import by_published
 from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
 from marketstate.worker.errors import WorkerError
@@ -42,7 +37,7 @@ class Reading(NamedTuple):
     @property
     def of_status(self) -> list[Answer[Status]]:
         return [
-            Answer(one.settings, one.tag, one.found.status if one.found else None, one.trouble)
+            Answer(one.settings, one.found.status if one.found else None, one.trouble)
             for one in self.answers
         ]
 
@@ -63,8 +58,7 @@ def read(
             )
         )
     except WorkerError as error:
-        parts = tagged_parts(settings)
-        nothing = [Answer[Found](part, tag, None, str(error)) for part, tag in parts]
+        nothing = [Answer[Found](part, None, str(error)) for part in settings.each_partition()]
         return Reading(settings, read_s, nothing, error)
     return Reading(settings, read_s, answers, unread_partitions(answers))
 

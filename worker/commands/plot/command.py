@@ -23,8 +23,8 @@ from marketstate.worker.commands.plot.page import page_bytes
 from marketstate.worker.commands.plot.series import Series, counted
 from marketstate.worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from marketstate.worker.commands.regime_words import what_regimes_are
-from marketstate.worker.engine.all_partitions import of_all
 from marketstate.worker.engine.invented import TITLE
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.piped import readable_path
@@ -78,7 +78,7 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError("no symbols given; use marketstate plot SYMBOL... --out FILE")
     else:
         found = from_stream(options.symbols, settings, last)
-        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
+        where = f"{keys_of_all(settings).output_stream} at {connection.address(settings)}"
         hint = f"{a_state_needs(settings)}; {_NO_STATE_YET}"
     chosen = _chosen(options.symbols, found, where, hint)
     for series in chosen:

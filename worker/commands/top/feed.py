@@ -100,7 +100,7 @@ def _known(
     for each in answers:
         status, trouble = each.found or (None, "")
         if status is not None:
-            found.append(Answer(each.settings, each.tag, status, ""))
+            found.append(Answer(each.settings, status, ""))
         elif trouble:
             troubles.append(f"{each.tag} {trouble}".lstrip())
     return found, troubles[0] if troubles else ""

@@ -17,8 +17,8 @@ from marketstate.worker.commands.regime_words import REGIMES, throughout, what_r
 from marketstate.worker.commands.top.chart import chart, sparkline
 from marketstate.worker.commands.top.feed import View
 from marketstate.worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, Column, Look
-from marketstate.worker.engine.all_partitions import of_all
 from marketstate.worker.engine.invented import TITLE
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
@@ -184,7 +184,7 @@ class Screen:
     def _why_empty(self, view: View) -> str:
         if view.markets:
             return "no market matches the filter"
-        return f"no states yet in {of_all(self._settings.output_stream, self._settings)}"
+        return f"no states yet in {keys_of_all(self._settings).output_stream}"
 
 
 def _never_changed(market: Market) -> bool:

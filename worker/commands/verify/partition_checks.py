@@ -60,6 +60,8 @@ def _output_stream(
     subject = "output stream"
     if not has_published(status):
         text = "nothing has been published yet; see deploy/README.md, No state yet"
+        if settings.partitions and not status.symbols:
+            text = "no candle has arrived in this partition yet"
         return Finding("skip", subject, text)
     for _ in range(TRIES):
         last: Any = client.xrevrange(settings.keys.output_stream, count=1)
