@@ -7,7 +7,8 @@ parser = argparse.ArgumentParser(
     prog="scripts/test-page",
     description="The tests of the live page, in a real Chromium without a window. What they need "
     "is installed: Debian's chromium and chromium-driver, npm for axe-core, selenium into .venv. "
-    "About three minutes. Exit code 2 if something cannot be had.",
+    "About five minutes. Exit code 2 if something cannot be had; without axe-core alone, all other "
+    "tests run.",
     epilog="What follows -- goes to pytest.",
 )
 parser.add_argument(
