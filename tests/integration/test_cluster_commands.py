@@ -37,6 +37,8 @@ def own_cluster(any_server_binary: Path) -> Iterator[LocalCluster]:
 
 
 @pytest.mark.one_redis_version
+# redis-py 6 warns of what it does itself.
+@pytest.mark.filterwarnings("ignore:.*'cluster_error_retry_attempts':DeprecationWarning")
 def test_from_one_redis_to_a_cluster_through_a_bridge_to_readers(
     server: EmbeddedRedis, client: redis.Redis, own_cluster: LocalCluster, tmp_path: Path
 ) -> None:

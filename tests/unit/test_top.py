@@ -317,8 +317,12 @@ def test_80_columns_have_the_price_and_the_percentages() -> None:
 
 
 def rising(count: int, symbol: str = "AAA") -> list[MarketStateRecord]:
+    """Prices rise, and sigma falls to 0.001."""
     regimes = ("trend", "mr", "chop")
-    return [make_record(symbol, i, regimes[i % 3], close=100.0 + i) for i in range(count)]
+    return [
+        make_record(symbol, i, regimes[i % 3], close=100.0 + i, sigma=0.001 * (count - i))
+        for i in range(count)
+    ]
 
 
 def test_wide_terminals_have_a_sparkline_of_the_last_closes() -> None:
@@ -327,6 +331,9 @@ def test_wide_terminals_have_a_sparkline_of_the_last_closes() -> None:
     assert "  ▁▂▂▃▄▄▅▅▆▇▇█  " in lines[4]
     assert not {*"▁▂▃▄▅▆▇"} & {*lines[5]}
     assert "recent" not in drawn(view, size=(80, 24))[3]
+    wider = drawn(view, size=(160, 24))
+    assert "  recent sigma        recent  " in wider[3]
+    assert "  █▇▇▆▅▅▄▄▃▂▂▁  ▁▂▂▃▄▄▅▅▆▇▇█  " in wider[4]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 14)])
@@ -342,13 +349,16 @@ def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
     assert lines[3].strip() == "AAA"
     assert lines[-1].startswith("q quit  ? keys  Enter back")
     assert lines[4].startswith("price 399  sigma 0.00100000  mu")
-    regimes = lines[size[1] - 3]
+    regimes, sigmas = lines[size[1] - 4 : size[1] - 2]
+    levels = [marks.levels.index(level) for level in sigmas]
+    assert (len(levels), levels) == (size[0], sorted(levels, reverse=True))
+    assert (levels[0], levels[-1]) == (len(marks.levels) - 1, 0)
     assert len(regimes) == size[0]
     assert {*regimes} == {*marks.bar}
     full = marks.levels[-1]
-    heights = [sum(line[i] == full for line in lines[8:-4]) for i in range(size[0])]
+    heights = [sum(line[i] == full for line in lines[8:-5]) for i in range(size[0])]
     assert heights == sorted(heights)
-    assert heights[-1] == len(lines[8:-4])
+    assert heights[-1] == len(lines[8:-5])
     for key, symbol in (("down", "BBB"), ("down", "CCC"), ("down", "CCC"), ("up", "BBB")):
         look.press(key, 10)
         assert drawn(view, look, size, marks)[3].strip() == symbol

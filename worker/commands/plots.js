@@ -3,7 +3,7 @@
 // `places` (on the time axis, without closed hours), `regime` (numbers of `regimes`), and `numbers`.
 
 // The panels from top to bottom: name, unit, factor to the unit, share of the height.
-const PANELS = [["close", "", 1, 3], ["sigma", "% per candle", 100, 1],
+const PANELS = [["close", "", 1, 3], ["sigma", "", 100, 1],
   ["mu", "% per candle", 100, 1], ["ts", "|mu| / sigma", 1, 1], ["probability", "%", 100, 1.5]];
 const REGIMES = ["trend", "mr", "chop"], LEFT = 70, RIGHT = 10, BOTTOM = 24, BETWEEN = 12, TITLE = 24;
 // So few states are marked, each with a dot.
@@ -192,7 +192,8 @@ export class Plot {
     let top = BETWEEN;
     for (const [name, unit, factor, share] of PANELS) {
       const bottom = top + free * share / shares;
-      this.panel(name, unit || this.unit, factor, top, bottom, width - RIGHT);
+      const its = name === "sigma" ? `% per ${this.sigma_per}` : unit || this.unit;
+      this.panel(name, its, factor, top, bottom, width - RIGHT);
       top = bottom + BETWEEN;
     }
     this.dates(height - BOTTOM, width);
@@ -223,6 +224,7 @@ export class Plot {
     context.clip();
     if (isStack) this.stack(y);
     if (name === "close") this.background(top, bottom);
+    this.gaps(top, bottom);
     context.strokeStyle = colour("faint");
     for (const [value] of marks) context.strokeRect(LEFT, Math.round(y(value)) + 0.5, right, 0);
     context.strokeStyle = colour("edge");
@@ -230,6 +232,7 @@ export class Plot {
     context.strokeStyle = colour("ink");
     context.lineWidth = 1.25;
     if (!isStack) this.line(this.numbers[name], value => y(value * factor));
+    if (name === "close") this.changes(top);
     context.restore();
     context.strokeStyle = colour("edge");
     context.strokeRect(LEFT + 0.5, Math.round(bottom) + 0.5, right - LEFT, 0);
@@ -245,6 +248,32 @@ export class Plot {
     context.fillRect(LEFT + 1, top, context.measureText(title).width + 9, 19);
     context.fillStyle = colour("ink");
     context.fillText(title, LEFT + 5, top + 4);
+  }
+
+  // Where candles are missing, from the state before to the one after; a single one is seen, too.
+  gaps(top, bottom) {
+    const { context, numbers: { missing } } = this;
+    context.fillStyle = colour("lacking");
+    context.globalAlpha = 0.3;
+    for (let i = Math.max(1, this.first); i < this.end; i += 1) {
+      if (!this.isGap(i) && !(missing && missing[i] > missing[i - 1])) continue;
+      const start = this.x(this.places[i - 1]);
+      context.fillRect(start, top, Math.max(2, this.x(this.places[i]) - start), bottom - top);
+    }
+    context.globalAlpha = 1;
+  }
+
+  // A mark at the upper edge wherever the regime changes, in the colour of the new one.
+  changes(top) {
+    const { context } = this;
+    for (let i = Math.max(1, this.first); i < this.end; i += 1) {
+      const name = this.regimes[this.regime[i]], x = this.x(this.places[i]);
+      if (this.regime[i] === this.regime[i - 1]) continue;
+      context.fillStyle = colour(REGIMES.includes(name) ? name : "ink");
+      context.beginPath();
+      for (const [across, down] of [[-5, 0], [5, 0], [0, 9]]) context.lineTo(x + across, top + down);
+      context.fill();
+    }
   }
 
   isGap(i) { return this.places[i] - this.places[i - 1] > 2.5 * this.step; }

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from marketstate.schemas.history import COLUMNS, METADATA_KEY, UNIT_KEY, About, Column
+from marketstate.schemas.arrow_tables import schema_of
+from marketstate.schemas.history import COLUMNS, METADATA_KEY, About
 from marketstate.worker.commands.history.job import Job
 from marketstate.worker.commands.history.rows import REASONS
 from marketstate.worker.commands.history.whole import Block
@@ -22,13 +23,6 @@ from marketstate.worker.commands.regime_words import REGIMES
 ROWS_OF_A_GROUP: Final = 131_072
 """Many readers take a group at a time, and pass over those with other symbols or times."""
 _COMPRESSION: Final = "zstd"
-_TYPES: Final[dict[str, Any]] = {
-    "text": pa.dictionary(pa.int32(), pa.string()),
-    "time": pa.timestamp("ms", tz="UTC"),
-    "number": pa.float64(),
-    "count": pa.int64(),
-}
-
 Texts = dict[str, list[str]]
 """All values of each column of text, in the order of their numbers."""
 
@@ -68,13 +62,7 @@ def texts_of(job: Job, symbols: list[str]) -> Texts:
 
 
 def _schema(about: About) -> Any:
-    metadata = {METADATA_KEY: msgspec.json.encode(about)}
-    return pa.schema([_field(column) for column in COLUMNS], metadata=metadata)
-
-
-def _field(column: Column) -> Any:
-    metadata = {UNIT_KEY: column.unit} if column.unit else None
-    return pa.field(column.name, _TYPES[column.kind], nullable=False, metadata=metadata)
+    return schema_of(COLUMNS, {METADATA_KEY: msgspec.json.encode(about)})
 
 
 def _tables(schema: Any, texts: Texts, blocks: Iterable[Block]) -> Iterator[Any]:
@@ -106,5 +94,6 @@ def _batch(schema: Any, dictionaries: dict[str, Any], symbol: int, block: Block)
             indices = pa.array(at.astype(np.int32))
             columns.append(pa.DictionaryArray.from_arrays(indices, dictionaries[name]))
         else:
-            columns.append(pa.array(np.ascontiguousarray(rows[name])).cast(_TYPES[column.kind]))
+            kind = schema.field(name).type
+            columns.append(pa.array(np.ascontiguousarray(rows[name])).cast(kind))
     return pa.record_batch(columns, schema=schema)

@@ -22,6 +22,7 @@ def drawn(series: Series) -> dict[str, Any]:
         numbers["missing"] = series.missing.tolist()
     return {
         "unit": quote_currency(shown(series.symbol)),
+        "sigma_per": series.sigma_per,
         "step": series.step_ms,
         "times": series.times_ms.tolist(),
         "places": series.closed.left_out(series.times_ms).tolist(),

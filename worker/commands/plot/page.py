@@ -13,6 +13,7 @@ import msgspec
 from marketstate.worker.commands.html_page import html_page, key_of
 from marketstate.worker.commands.markets import shown
 from marketstate.worker.commands.plot.document import drawn
+from marketstate.worker.commands.plot.marks import changes
 from marketstate.worker.commands.plot.series import Series
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.engine.invented import TITLE
@@ -76,6 +77,11 @@ def _section(number: int, series: Series) -> Iterator[str]:
 
 def _key(series: Series) -> Iterator[str]:
     yield from map(key_of, REGIMES)
+    if len(changes(series.regime)):
+        yield "<span>▼ the regime changes</span>"
+    if len(series.gaps.candles):
+        yield '<span><i style="background: var(--lacking); opacity: 0.3"></i>'
+        yield "gap: candles are missing</span>"
     if series.missing.any():
         yield '<span><i style="background: var(--lacking)"></i>'
         yield "strip: candles missing in the window</span>"
