@@ -219,6 +219,14 @@ def test_only_connection_imports_tenacity() -> None:
     assert users == {"marketstate.worker.store.connection"}
 
 
+def test_only_the_page_has_a_web_server() -> None:
+    """The workers open no port."""
+    web = {"h11", "http", "socketserver", "starlette", "uvicorn"}
+    users = {module for module in modules() for each in imports(module) if each.top in web}
+    assert users
+    assert {user.rpartition(".")[0] for user in users} == {"marketstate.worker.commands.serve"}
+
+
 def is_environment(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}
 

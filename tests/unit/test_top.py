@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from marketstate.schemas.market_state import MarketStateRecord, encode_record
-from marketstate.worker.commands.markets import Market, moved_on, readable
-from marketstate.worker.commands.top.feed import Rate, View
+from marketstate.worker.commands.market_follower import Rate
+from marketstate.worker.commands.markets import Market, kept_of_each, moved_on, readable
+from marketstate.worker.commands.top.feed import View
 from marketstate.worker.commands.top.keyboard import keys_in
 from marketstate.worker.commands.top.screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
 from marketstate.worker.commands.top.selection import COLUMNS, Look
@@ -269,12 +270,22 @@ def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
     rate = Rate()
     for now_s, total, left in ((0, 0, 60), (30, 300, 30), (59.5, 300, 1)):
         rate.add(total, now_s)
-        assert rate.per_min == f"(in {left} s)"
+        assert (rate.per_min, rate.known_in_s) == (None, left)
     for now_s, total, expected in ((60, 600, 600), (90, 600, 300), (150, 600, 0)):
         rate.add(total, now_s)
-        assert rate.per_min == expected
+        assert (rate.per_min, rate.known_in_s) == (expected, 0)
     rate.add(5, 151)
-    assert rate.per_min == "(in 60 s)"
+    assert (rate.per_min, rate.known_in_s) == (None, 60)
+
+
+def test_of_many_markets_fewer_states_are_kept() -> None:
+    """Otherwise 100,000 symbols would fill the memory."""
+    assert [kept_of_each(n) for n in (0, 3, 600, 10**6)] == [1_440, 1_440, 166, 2]
+    market = None
+    for minute in range(5):
+        market = moved_on(market, make_record("BTCUSDT", minute), 3)
+    assert market is not None
+    assert [each.buffer_size for each in market.recent] == [2, 3, 4]
 
 
 def test_the_first_minute_says_when_candles_are_counted() -> None:
@@ -354,11 +365,6 @@ def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
     assert drawn(view, look, size, marks)[7].startswith("1 state since 2025-05-04 15:40:59, ")
     look.press("escape", 10)
     assert "symbol" in drawn(view, look, size, marks)[3]
-
-
-def test_the_last_240_states_of_a_market_are_kept() -> None:
-    records = rising(300)
-    assert markets_of(*records)["AAA"].recent == (*records[60:],)
 
 
 @pytest.mark.parametrize(("mu", "mark"), [(0.5, "▲"), (-0.5, "▼"), (0.0, " ")])

@@ -9,12 +9,17 @@ from marketstate.worker.errors import ConfigurationError
 PACKAGES: Final = {
     "view": ("matplotlib", "rich"),
     "metrics": ("prometheus_client",),
+    "web": ("starlette", "uvicorn", "prometheus_client"),
     "history": ("pyarrow",),
 }
 
 _DEPLOYED: Final = {
-    extra: f"; for quantum-marketstate, scripts/deploy.sh --with-{extra}"
-    for extra in ("view", "metrics")
+    extra: f"; for quantum-marketstate, scripts/deploy.sh {option}"
+    for extra, option in {
+        "view": "--with-view",
+        "metrics": "--with-metrics",
+        "web": "--with-page",
+    }.items()
 }
 
 
