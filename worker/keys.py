@@ -193,8 +193,13 @@ class BridgeKeys(GatherKeys):
         tag = within if within and closed else self.source
         return f"{super()._prefix}:{{{tag}}}"
 
-    def positions(self, partition: int) -> str:
-        """Hash: `<number of partitions>:<source>` -> the last of its entries that has been brought
-        to the partition.
+    @property
+    def begun(self) -> str:
+        """Hash: `<group>:<number of partitions>:<source>` -> the last entry of the source that had
+        been acknowledged when the first bridge for these workers began.
         """
+        return f"{self._prefix}:begun"
+
+    def positions(self, partition: int) -> str:
+        """Hash: as in `begun` -> the last entry of the source that was brought to the partition."""
         return f"{partition_key(super()._prefix, partition)}:positions"

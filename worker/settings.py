@@ -26,6 +26,7 @@ from marketstate.schemas.partitions import (
     partition_key,
     partition_of,
     partition_prefix,
+    tag,
 )
 from marketstate.schemas.sequence import shortest_gap_ms
 from marketstate.worker.errors import ConfigurationError
@@ -41,7 +42,6 @@ from marketstate.worker.setting_files import (
 
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
-DEFAULT_INPUT_STREAM: Final = INPUT_STREAM
 MOST_PARTITIONS: Final = 256
 _SECRETS: Final = ("redis_password", "redis_url")
 NOT_HANDED_OVER: Final = _SECRETS
@@ -113,7 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             "redis+cluster://",
         ),
     ] = ""
-    input_stream: Name = DEFAULT_INPUT_STREAM
+    input_stream: Name = INPUT_STREAM
     max_ahead: Annotated[int, Meta(ge=0, le=604_800, description="whole seconds, 0 to 604800")] = 60
     group: Name = "marketstate"
     output_prefix: Name = "quantum:marketstate:"
@@ -304,6 +304,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.partitions is None:
             return [self]
         return [self.of_partition(partition) for partition in range(self.partitions)]
+
+    @property
+    def tag(self) -> str:
+        """`{p07}`: what every key of the partition contains; empty if it is not of one."""
+        return "" if self.partition is None else tag(self.partition)
 
     def has(self, symbol: str) -> bool:
         """Whether a symbol belongs to the partition."""

@@ -49,16 +49,23 @@ struct work {
   int16_t integers[MOST_SLOPES + ROOM];
   int32_t places[MOST_SLOPES];
   struct spare spare;
+  double *all; /* space for all slopes of a row that goes the long way, once there was one */
+  int64_t all_n;
 };
 
 struct work *new_work(void) {
   struct work *work = malloc(sizeof *work);
-  if (work != NULL)
-    work->spare = (struct spare){vectors_in_use(), work->integers, work->places, work->numbers};
+  if (work == NULL) return NULL;
+  work->spare = (struct spare){vectors_in_use(), work->integers, work->places, work->numbers};
+  work->all = NULL;
+  work->all_n = 0;
   return work;
 }
 
-void free_work(struct work *work) { free(work); }
+void free_work(struct work *work) {
+  if (work != NULL) free(work->all);
+  free(work);
+}
 
 static int64_t pairs_of(int64_t n) { return n * (n - 1) / 2; }
 
@@ -75,16 +82,26 @@ static double median_of_all(const double *values, int64_t n, double *slopes,
   return median_of_two(middle(slopes, NULL, pairs, spare), pairs) + 0.0;
 }
 
+/* Space for many slopes. It is kept for the next row, since a system hands out so much memory
+   page by page, which takes longer than the calculation. Returns NULL if there is none. */
+static double *space_for(int64_t pairs, struct work *work) {
+  if (pairs > work->all_n) {
+    free(work->all);
+    work->all = malloc((size_t)pairs * (3 * sizeof(double) + sizeof(int32_t) + sizeof(int16_t)) +
+                       ROOM * sizeof(int16_t));
+    work->all_n = work->all == NULL ? 0 : pairs;
+  }
+  return work->all;
+}
+
 /* The same for rows with many slopes. */
 static enum slope the_long_way(const double *values, int64_t n, struct work *work, double *out) {
-  size_t pairs = (size_t)pairs_of(n);
-  double *space = malloc(pairs * (3 * sizeof(double) + sizeof(int32_t) + sizeof(int16_t)) +
-                         ROOM * sizeof(int16_t));
+  int64_t pairs = pairs_of(n);
+  double *space = space_for(pairs, work);
   if (space == NULL) return NO_SLOPE;
   struct spare spare = {work->spare.vectors, NULL, (int32_t *)(space + 3 * pairs), space + pairs};
   spare.integers = (int16_t *)(spare.places + pairs);
   *out = median_of_all(values, n, space, &spare);
-  free(space);
   return CALCULATED;
 }
 

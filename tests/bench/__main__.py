@@ -24,6 +24,7 @@ from tests.bench.comparison import (
 )
 from tests.bench.end_to_end import end_to_end
 from tests.bench.failover import failover
+from tests.bench.history import history
 from tests.bench.idle import idle
 from tests.bench.intervals import intervals
 from tests.bench.latency import latency
@@ -41,6 +42,7 @@ BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "end-to-end": end_to_end,
     "intervals": intervals,
     "peers": peers,
+    "history": history,
     "breakdown": breakdown,
     "latency": latency,
     "symbols": symbols,

@@ -1,5 +1,6 @@
 """Redis is away, full, or not as expected: the worker says so once, waits, and continues."""
 
+import os
 import signal
 import socket
 import threading
@@ -10,8 +11,12 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine import session
+from marketstate.worker.engine.loop import _recover
 from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
+from tests.support.processes import PATIENCE_S
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     INTERNAL_PREFIX,
@@ -186,6 +191,34 @@ def test_a_worker_stops_at_once_while_redis_is_away(
         durable_server.kill()
         worker.wait_for_log("lost Redis at localhost")
         assert worker.terminate() == 0
+
+
+def test_a_stop_does_not_wait_again_for_a_redis_that_did_not_answer(
+    durable_server: EmbeddedRedis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A reply to a command could come for 20 minutes."""
+    monkeypatch.setattr(session, "A_MOMENT_S", 0.1)
+    worker, stop = SteppedWorker(durable_server, "one", lease_seconds=3600), Stop()
+    worker.keep()
+    stop.requested = True
+
+    def end() -> None:
+        worker._client.disconnect()
+        silent = redis.TimeoutError("Timeout reading from socket")
+        assert _recover(silent, worker, worker.settings, stop, "") is worker
+        worker.leave()
+
+    os.kill(durable_server.pid, signal.SIGSTOP)
+    try:
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        ending.join(PATIENCE_S)
+        assert not ending.is_alive()
+    finally:
+        os.kill(durable_server.pid, signal.SIGCONT)
+    assert "the leases could not be released and will expire" in caplog.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

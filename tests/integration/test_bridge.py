@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.gather import bridge as bridge_module
 from marketstate.worker.commands.gather.bridge import Bridge
+from marketstate.worker.commands.gather.bridged_partition import BridgedPartition
 from marketstate.worker.commands.gather.sources import Sources
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.keys import BridgeKeys
 from marketstate.worker.local.redis_server import EmbeddedRedis
-from marketstate.worker.settings import settings_from
+from marketstate.worker.settings import as_variables, settings_from
 from marketstate.worker.stop import Stop
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
-from tests.support.small_workers import FILLED
+from tests.support.small_workers import FILLED, work_off
 from tests.support.stepped_partitions import (
     PARTITIONS,
     SYMBOLS,
@@ -35,6 +37,7 @@ from tests.support.worker_process import (
 
 GROUP = "marketstate-gather"
 KEYS = BridgeKeys(GROUP, INPUT)
+FIELD = f"marketstate:{PARTITIONS}:{INPUT}"
 STREAMS = [f"{INPUT}:{{p{i:02d}}}" for i in range(PARTITIONS)]
 # More than fit into one batch.
 CANDLES = made_candles(SYMBOLS, 200)
@@ -43,10 +46,18 @@ CANDLES = made_candles(SYMBOLS, 200)
 class SteppedBridge:
     """A bridge in this process, one batch at a time."""
 
-    def __init__(self, server: EmbeddedRedis, *, start: str = "0") -> None:
-        self._settings = settings_from(
-            {"MARKETSTATE_REDIS_PORT": str(server.port), "MARKETSTATE_PARTITIONS": str(PARTITIONS)}
-        )
+    def __init__(
+        self,
+        server: EmbeddedRedis,
+        *,
+        start: str = "0",
+        partitions: int = PARTITIONS,
+        group: str = "marketstate",
+        max_backlog: float = 10_000,
+    ) -> None:
+        given = {"redis_port": str(server.port), "partitions": str(partitions), "group": group}
+        self._settings = settings_from(as_variables(**given))
+        self._max_backlog = max_backlog
         self.sources = Sources([INPUT], GROUP, start)
         self.counts: Counter[str] = Counter()
         self._stop = Stop()
@@ -56,7 +67,11 @@ class SteppedBridge:
     def begin(self) -> None:
         """A new session, as after a lost connection."""
         self.bridge = Bridge(
-            self._settings, self.sources, self.counts, max_length=100_000, max_backlog=10_000
+            self._settings,
+            self.sources,
+            self.counts,
+            max_length=100_000,
+            max_backlog=self._max_backlog,
         )
 
     def batch(self) -> None:
@@ -143,17 +158,17 @@ def test_a_bridge_that_breaks_off_in_any_partition_skips_and_reorders_nothing(
 ) -> None:
     """G1, G3: a batch that is partly appended comes again, and is published once."""
     bridge = SteppedBridge(server)
-    append, calls = Bridge._append, 0
+    append, calls = BridgedPartition.append, 0
     failing, at_call, twice = breaking_off
 
-    def broken(self: Bridge, partition: int, *rest: Any) -> None:
+    def broken(self: BridgedPartition, *rest: Any) -> None:
         nonlocal calls
-        calls += partition == failing
-        if partition == failing and calls == at_call:
+        calls += self.settings.partition == failing
+        if self.settings.partition == failing and calls == at_call:
             raise redis.ConnectionError("its node is gone")
-        append(self, partition, *rest)
+        append(self, *rest)
 
-    monkeypatch.setattr(Bridge, "_append", broken)
+    monkeypatch.setattr(BridgedPartition, "append", broken)
     with pytest.raises(redis.ConnectionError):
         bridge.work()
     bridge.begin()
@@ -170,15 +185,15 @@ def test_what_was_before_its_start_is_never_brought(
     last: Any = client.xinfo_stream(INPUT)
     feed(client, CANDLES[8:12])
     bridge = SteppedBridge(server, start=last["last-generated-id"].decode())
-    append = Bridge._append
+    append = BridgedPartition.append
 
-    def broken(self: Bridge, partition: int, *rest: Any) -> None:
-        if partition == 1:
+    def broken(self: BridgedPartition, *rest: Any) -> None:
+        if self.settings.partition == 1:
             raise redis.ConnectionError("its node is gone")
-        append(self, partition, *rest)
+        append(self, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Bridge, "_append", broken)
+        patched.setattr(BridgedPartition, "append", broken)
         with pytest.raises(redis.ConnectionError):
             bridge.work()
     bridge.begin()
@@ -204,9 +219,11 @@ def test_a_bridge_that_was_followed_by_another_stops_and_what_it_had_in_hand_cha
     second.batch()
     assert in_hand
     # As if it had looked just before its successor wrote: otherwise it appends nothing.
-    first.bridge._positions = second.bridge._read_positions()
+    for partition in first.bridge._partitions:
+        partition.look()
     first.bridge._bring(in_hand)
-    first.bridge._acknowledge(in_hand)
+    with pytest.raises(RedisUnusable, match="is no longer ours"):
+        first.bridge._acknowledge(in_hand)
     with pytest.raises(RedisUnusable, match="is no longer ours"):
         first.batch()
     second.work()
@@ -241,6 +258,136 @@ def test_a_partition_that_goes_back_to_older_data_gets_again_what_it_lacks(
     assert {symbol: len(states) for symbol, states in found.items()} == dict.fromkeys(
         SYMBOLS, (200 if noticed else 201) - FILLED + 2
     )
+
+
+def test_what_others_have_finished_is_not_brought_again(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """From 2 partitions to 4 and back, through the same group: each time the workers of before have
+    finished all there is.
+    """
+    brought = 0
+    for number, (partitions, group) in enumerate(((2, "two"), (4, "four"), (2, "two-again"))):
+        some = CANDLES[260 * number : 260 * (number + 1)]
+        feed(client, some)
+        bridge = SteppedBridge(server, partitions=partitions, group=group)
+        bridge.work()
+        bridge.begin()
+        bridge.work()
+        brought += len(some)
+        there = sum(client.xlen(f"{INPUT}:{{p{i:02d}}}") for i in range(4))
+        assert there == brought, group
+
+
+def test_a_partition_that_goes_back_to_nothing_gets_all_since_the_bridge_began(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G5: it has no position then, as one that has never been brought anything."""
+    feed(client, CANDLES[:8])
+    last: Any = client.xinfo_stream(INPUT)
+    feed(client, CANDLES[8:])
+    bridge = SteppedBridge(server, start=last["last-generated-id"].decode())
+    bridge.work()
+    before = client.xlen(STREAMS[1])
+    client.delete(STREAMS[1], KEYS.positions(1))
+    bridge.begin()
+    bridge.work()
+    assert client.xlen(STREAMS[1]) == before > 0
+
+
+def test_what_is_brought_again_waits_for_the_workers_and_for_a_stop(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    feed(client, CANDLES)
+    bridge = SteppedBridge(server, max_backlog=600)
+    bridge.work()
+    brought = client.xlen(STREAMS[1])
+    client.delete(STREAMS[1], KEYS.positions(1))
+    [other, worker] = partition_workers(server, start="replay")
+    work_off(other)
+    bridge.begin()
+    bridge.batch()
+    some = client.xlen(STREAMS[1])
+    assert 0 < some < brought
+    bridge.batch()
+    assert client.xlen(STREAMS[1]) == some
+    work_off(worker)
+    bridge.batch()
+    assert client.xlen(STREAMS[1]) == brought
+
+
+def test_what_a_partition_lacks_and_the_source_has_no_more_is_told_and_counted(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G5: once while nothing is left of it, and once while something is."""
+    caplog.set_level("WARNING")
+    feed(client, CANDLES)
+    bridge = SteppedBridge(server)
+    bridge.work()
+    for left in (300, 0):
+        client.xtrim(INPUT, maxlen=left, approximate=False)
+        client.delete(STREAMS[1], KEYS.positions(1))
+        bridge.begin()
+        bridge.work()
+        entries: Any = client.xrange(INPUT)
+        assert client.xlen(STREAMS[1]) == left // 2
+        before = entries[0][0].decode() if entries else ""
+        told = [line for line in caplog.messages if "may have been trimmed" in line]
+        assert before in told[-1]
+        assert "{p01}" in told[-1]
+        assert "{p00}" not in told[-1]
+    assert len(told) == 2
+    assert client.hget(KEYS.counters, "trimmed") == b"2"
+    bridge.begin()
+    bridge.work()
+    assert client.hget(KEYS.counters, "trimmed") == b"2"
+
+
+def test_a_partition_for_which_nothing_came_lacks_nothing_of_what_was_trimmed(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(bridge_module, "NOTE_ALL_EVERY_S", 0)
+    bridge = SteppedBridge(server)
+    feed(client, CANDLES[:4])
+    bridge.work()
+    monkeypatch.setattr(bridge_module, "NOTE_ALL_EVERY_S", 3600)
+    bridge.begin()
+    bridge.work()
+    feed(client, [each for each in CANDLES[4:] if each.symbol == "BTCUSDT"])
+    bridge.work()
+    end: Any = client.xinfo_stream(INPUT)["last-generated-id"]
+    assert client.hget(KEYS.positions(1), FIELD) != end
+    bridge.bridge._note_all_s = 0.0
+    bridge.batch()
+    assert client.hget(KEYS.positions(1), FIELD) == end
+    client.xtrim(INPUT, maxlen=0, approximate=False)
+    bridge.begin()
+    bridge.work()
+    assert "may have been trimmed" not in caplog.text
+
+
+def test_a_source_that_is_deleted_while_it_is_brought_again_ends_nothing(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed(client, CANDLES)
+    bridge = SteppedBridge(server)
+    bridge.work()
+    client.delete(STREAMS[1], KEYS.positions(1))
+    bridge.begin()
+    bridge.batch()
+    # Redis 6.2 does not say whether there were others before the first.
+    before = int(client.hget(KEYS.counters, "trimmed") or 0)
+    client.delete(INPUT)
+    bridge.batch()
+    bridge.batch()
+    assert f"{INPUT} or its group {GROUP} was deleted" in caplog.text
+    assert client.hget(KEYS.counters, "trimmed") == b"%d" % (before + 1)
+    feed(client, CANDLES[:4])
+    bridge.work()
+    assert client.xlen(STREAMS[0]) == len(CANDLES) // 2 + 2
 
 
 def test_the_user_of_gather_can_bridge(

@@ -13,7 +13,12 @@ from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import longer_interval, resampled
 from marketstate.schemas.market_state import decode_record
 from marketstate.schemas.reader import StateReader, latest_state
-from marketstate.worker.errors import ConfigurationMismatch, LeaseLost, WrongKeyType
+from marketstate.worker.errors import (
+    ConfigurationMismatch,
+    LeaseLost,
+    SymbolsDamaged,
+    WrongKeyType,
+)
 from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
@@ -319,5 +324,12 @@ def test_by_the_wall_clock_an_interval_publishes_its_newest_close(
     assert {(one.symbol, one.interval) for one in changes.records} == {
         (symbol, "5m") for symbol in SYMBOLS
     }
-    worker.apply(changes)
+    damaged = "quantum:marketstate.5m:ETHUSDT"
+    client.delete(damaged)
+    client.set(damaged, "of another program")
+    with pytest.raises(SymbolsDamaged) as raised:
+        worker.apply(changes)
+    worker.shards.set_aside(changes, raised.value.reasons)
+    assert list(aside(client)) == [b"ETHUSDT"]
+    worker.apply(worker.overdue())
     assert worker.overdue().records == []

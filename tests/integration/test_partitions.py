@@ -1,6 +1,8 @@
 """All partitions in one process: a loop for each, one answer, one stop, one error."""
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -96,6 +98,8 @@ def test_the_records_of_each_symbol_are_those_of_one_group(
         feed_by_symbol(client, CANDLES[half:], partitions)
         wait_until_all_finished(client, partitions, len(CANDLES))
         assert (all_published(client, partitions), all_counters(client, partitions)) == one_answer
+        for each in started:
+            each.wait_for_log("holding ")  # before that, it may not even listen for the signal
         assert [worker.terminate() for worker in started] == [0] * len(started)
     assert client.keys("*:lease:*") == []
 
@@ -187,6 +191,25 @@ def test_a_loop_whose_node_is_away_waits_for_it_and_holds_up_no_other(
             assert worker.terminate() == 0
     assert manager.heard.count("READY=1") == 1
     assert manager.heard.count("STOPPING=1") == 1
+
+
+def test_a_stop_waits_no_longer_for_a_node_that_hangs_than_it_must(
+    start: Start, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G6: the shards of the other nodes are released at once. A reply could come for 20 minutes."""
+    with EmbeddedRedis(None) as first:
+        monkeypatch.setenv(PORT_OF_FIRST, str(first.port))
+        with start(WorkerOfTwoNodes, partitions=2, lease_seconds=3600) as worker:
+            worker.wait_for_log("holding 16 of 16 shards", times=2)
+            os.kill(first.pid, signal.SIGSTOP)
+            try:
+                worker.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: client.keys("*:lease:*") == [], "the others are free")
+                assert worker.exit_code() == 0
+            finally:
+                os.kill(first.pid, signal.SIGCONT)
+    assert "p01 stopped; all shards are released" in worker.log
+    assert "stopped, and p00 does not wait for Redis any longer" in worker.log
 
 
 class WorkerOfTwoNodes(WorkerProcess):

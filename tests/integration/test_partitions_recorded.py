@@ -11,9 +11,12 @@ import redis
 from marketstate.schemas.partitions import partition_of
 from marketstate.schemas.recording import RecordedEntry
 from marketstate.worker.commands.record.recorder import Part
+from marketstate.worker.commands.replay.feeders import Feeders
+from marketstate.worker.commands.replay.sources import Item, packed
 from marketstate.worker.files.recordings import read_recording
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from marketstate.worker.settings import replay_names, settings_from
+from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
 from tests.support.replaying import run
@@ -23,6 +26,7 @@ from tests.support.stepped_partitions import (
     SYMBOLS,
     partition_workers,
     published_by,
+    settings_of_all,
     work_all_off,
 )
 from tests.support.worker_process import INPUT, WorkerProcess, feed, published, wait_until
@@ -37,7 +41,7 @@ def recording(server: EmbeddedRedis, client: redis.Redis, tmp_path: Path) -> Pat
     path = tmp_path / "all.jsonl.gz"
     code, log = run(server, tmp_path, "record", path, partitions=PARTITIONS)
     assert code == 0, log
-    assert f"recorded {len(CANDLES)} entries of {INPUT}:{{p00}} and 1 more partitions" in log
+    assert f"recorded {len(CANDLES)} entries of {INPUT}:{{p*}}; the last" in log
     return path
 
 
@@ -176,3 +180,20 @@ def test_workers_of_a_replay_serve_its_partitions(
     assert code == 0, log
     assert f"the group so far: applied {len(CANDLES)}, emitted" in log
     assert not client.keys("quantum:replay:*")
+
+
+def test_a_replay_says_how_much_is_unfinished_in_the_partition_that_it_waits_for(
+    server: EmbeddedRedis,
+) -> None:
+    settings = settings_of_all(partition_workers(server)[0])
+    stop, told = Stop(), list[str]()
+
+    def on_wait(unfinished: str) -> None:
+        told.append(unfinished)
+        stop.requested = True
+
+    feeders = Feeders(settings, stop, on_wait, told.append)
+    # The first partition gets more, but not so much that anybody looks at it.
+    feeders.feed([Item(0, packed([b"*", b"a", b"b"]), int(i < 3)) for i in range(10)], 7)
+    feeders.feed([Item(0, packed([b"*", b"a", b"b"]), 1) for _ in range(5)], 7)
+    assert told == ["3"]

@@ -8,9 +8,10 @@ import pytest
 import redis
 
 from marketstate.worker.cli import main
+from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.plot.sources import from_stream
 from marketstate.worker.commands.status import show_status
-from marketstate.worker.commands.top.feed import MarketFollower
+from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer
 from marketstate.worker.engine.status import read_status
@@ -47,9 +48,11 @@ def workers(server: EmbeddedRedis, client: redis.Redis) -> list[SteppedWorker]:
 def shown(
     settings: Any, capsys: pytest.CaptureFixture[str], *, as_json: bool = False, **options: Any
 ) -> str:
-    given: dict[str, Any] = {"max_lag": float("inf"), "max_age_s": float("inf")}
+    limits = Limits(options.pop("max_lag", float("inf")), float("inf"))
     try:
-        show_status(settings, as_json=as_json, watch=False, with_shards=False, **given | options)
+        show_status(
+            settings, as_json=as_json, watch=False, with_shards=False, limits=limits, **options
+        )
     finally:
         text = capsys.readouterr().out
     return text
@@ -79,8 +82,28 @@ def test_a_sum_is_as_old_and_as_uncertain_as_the_worst_of_its_parts(
         change(status, lag_at_least=at_least, oldest_unfinished_s=age_s)
         for at_least, age_s in ((False, 1.0), (True, 2.0))
     ]
-    found = summed(settings, [Answer(first, "", part, "") for part in parts])
+    found = summed(settings, [Answer(first, part, "") for part in parts])
     assert (found.lag_at_least, found.oldest_unfinished_s) == (True, 2.0)
+
+
+@pytest.mark.parametrize(("asks_again", "times"), [(True, 2), (False, 1)])
+def test_a_node_that_failed_is_waited_for_once_by_who_asks_once(
+    workers: list[SteppedWorker], *, asks_again: bool, times: int
+) -> None:
+    asked = []
+
+    def open_second(part: Settings) -> Client:
+        if part.partition == 1:
+            asked.append(part.tag)
+            raise redis.TimeoutError("silent")
+        return open_client(part, block_s=0)
+
+    every = AllPartitions(settings_of_all(workers[0]), open_second, asks_again=asks_again)
+    answers = [every.ask(lambda client, _: client.ping()) for _ in range(2)]
+    every.close()
+    assert asked == ["{p01}"] * times
+    for [first, second] in answers:
+        assert (first.found, second.found, "silent" in second.trouble) == (True, None, True)
 
 
 def test_status_adds_up_the_partitions(
@@ -158,6 +181,50 @@ def test_verify_names_a_partition_whose_node_is_away_once(
     monkeypatch.setattr(type(settings), "each_partition", lambda _settings: parts)
     found = [str(finding) for finding in verify(settings, **EVERY_STATE_IS_OLD)]
     assert sum("cannot be read" in line for line in found) == 1, found
+    # A symbol of that partition, and one of the other.
+    wanted = msgspec.structs.replace(settings, symbols="ETHUSDT,BTCUSDT,XRPUSDT")
+    assert [wanted.of_partition(0).has(each) for each in ("ETHUSDT", "XRPUSDT")] == [False, True]
+    monkeypatch.setattr(
+        type(settings),
+        "each_partition",
+        lambda _: [msgspec.structs.replace(each, symbols=wanted.symbols) for each in parts],
+    )
+    said = {each.subject: each for each in verify(wanted, **EVERY_STATE_IS_OLD)}
+    assert said["ETHUSDT"].verdict == "skip"
+    assert said["ETHUSDT"].text == "cannot be judged: {p01} cannot be read"
+    assert said["XRPUSDT"].text == "no candle has arrived yet"
+    assert "BTCUSDT" not in said
+
+
+def test_verify_says_that_a_partition_has_no_symbol(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """With few symbols and many partitions, that is no reason to look for an error."""
+    workers = partition_workers(server)
+    feed_by_symbol(client, made_candles(["BTCUSDT"], FILLED), PARTITIONS)
+    work_all_off(workers)
+    found = {
+        each.subject: each for each in verify(settings_of_all(workers[0]), **EVERY_STATE_IS_OLD)
+    }
+    assert found["{p01} output stream"].text == "no candle has arrived in this partition yet"
+
+
+def test_verify_is_silent_of_ignored_symbols(workers: list[SteppedWorker]) -> None:
+    settings = msgspec.structs.replace(settings_of_all(workers[0]), symbols="BTCUSDT,ETHUSDT")
+    found = list(verify(settings, ignored=frozenset({"ETHUSDT"}), **EVERY_STATE_IS_OLD))
+    assert [each for each in found if each.subject == "ETHUSDT"] == []
+
+
+def test_what_is_set_aside_in_two_partitions_under_one_name_is_told_of_both(
+    workers: list[SteppedWorker], client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, worker in enumerate(workers):
+        client.hset(worker.keys.quarantine, r"shard-03 b'\xff'", f"damage {number}")
+    document = json.loads(shown(settings_of_all(workers[0]), capsys, as_json=True))
+    assert document["quarantine"] == {
+        r"{p00} shard-03 b'\xff'": "damage 0",
+        r"{p01} shard-03 b'\xff'": "damage 1",
+    }
 
 
 def test_verify_judges_every_partition(workers: list[SteppedWorker], client: redis.Redis) -> None:
@@ -197,20 +264,20 @@ def test_check_says_once_what_is_the_same_in_all_partitions(
 def test_top_shows_the_markets_of_all_partitions(
     workers: list[SteppedWorker], client: redis.Redis
 ) -> None:
-    follower = MarketFollower(settings_of_all(workers[0]))
-    follower.start()
-    follower.stop()
-    view = follower.view
+    feed = Feed(settings_of_all(workers[0]))
+    feed.start()
+    feed.stop()
+    view = feed.view
     assert set(view.markets) == set(SYMBOLS)
     assert view.status is not None
     assert view.status.counters["applied"] == FILLED * len(SYMBOLS)
     client.delete(workers[1].keys.meta)
     client.xgroup_destroy(workers[1].keys.input, "marketstate")
-    follower = MarketFollower(settings_of_all(workers[0]))
-    follower.start()
-    follower.stop()
-    assert set(follower.view.markets) == set(SYMBOLS)
-    assert follower.view.status_trouble == "{p01} no group yet"
+    feed = Feed(settings_of_all(workers[0]))
+    feed.start()
+    feed.stop()
+    assert set(feed.view.markets) == set(SYMBOLS)
+    assert feed.view.status_trouble == "{p01} no group yet"
 
 
 def test_plot_finds_the_partition_of_a_symbol(workers: list[SteppedWorker]) -> None:

@@ -69,6 +69,7 @@ def test_half_before_and_half_after_give_the_same_states(
     assert everything(client) == before
     code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")
     assert (code, "moved to 2 partitions" in said) == (0, True), said
+    assert "for 10 min 00 s, quantum:marketstate:* has symbols twice" in said
     after = everything(client)
     of_old = {key for key in before if b"{p" not in key}
     assert {key: after[key] for key in of_old} == {key: before[key] for key in of_old}
@@ -267,6 +268,17 @@ def test_it_moves_to_another_redis(
     with EmbeddedRedis(server.binary) as other, other.client() as there:
         variables.write_text(f"MARKETSTATE_REDIS_PORT={other.port}\n")
         words = ("repartition", "--to", 3, "--environment", variables, "--yes")
+        # What fails is told of the Redis in which it failed.
+        there.config_set("maxmemory", 1)
+        code, said = run(server, tmp_path, *words, partitions=2)
+        assert (code, f":{other.port} db 0 is full" in said) == (3, True), said
+        there.config_set("maxmemory", 0)
+        window, key = old[0].keys.window("BTCUSDT"), "kept"
+        client.rename(window, key)
+        client.set(window, "not a window")
+        code, said = run(server, tmp_path, *words, partitions=2)
+        assert (code, f":{server.port} db 0 refuses" in said) == (3, True), said
+        client.rename(key, window)
         code, said = run(server, tmp_path, *words, partitions=2)
         assert (code, "moved to 3 partitions" in said) == (0, True), said
         assert "PARTITIONS=3 and what the file of --environment has, for" in said

@@ -218,6 +218,7 @@ def test_a_replay_survives_a_redis_outage(any_server_binary: Path, tmp_path: Pat
             server.start()
             assert replay.exit_code() == 0, replay.log
             assert "Redis is back after" in replay.log
+            assert replay.log.count("Ctrl-C ends this, and --resume continues from here") == 1
         with server.client() as client:
             assert client.xlen(stream_of("a")) == 12
 

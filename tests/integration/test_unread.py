@@ -82,8 +82,8 @@ def by_a_replay(worker: SteppedWorker, _folder: Path) -> str:
     told: list[str] = []
     stop = Stop()
 
-    def on_wait() -> None:
-        told.append(f"lag {feeder.unfinished_in_words}, ")
+    def on_wait(unfinished: str) -> None:
+        told.append(f"lag {unfinished}, ")
         stop.requested = True
 
     feeder = StreamFeeder(worker.settings, stop, on_wait, told.append)

@@ -18,7 +18,7 @@ from tests.support.demo import symbols_in
 from tests.support.processes import environment
 
 PACKAGES: Final = ("core", "schemas", "worker")
-PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js"}
+PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js", ".html", ".svg"}
 # What `check` prints, and the compiler that gets it; "" is the machine's own compiler.
 COMPILERS: Final = {"compiled": "", "not compiled": "/bin/false"}
 
@@ -121,7 +121,8 @@ def packaged_files() -> set[str]:
         f"marketstate/{path.relative_to(ROOT)}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in PACKAGED
+        # Pictures are for documents.
+        if path.suffix in PACKAGED and path.parent.name != "pictures"
     }
 
 

@@ -32,7 +32,7 @@ def make_wheels(folder: Path) -> None:
     source = folder / "source"
     subprocess.run([ROOT / "scripts/source", source], check=True)
     pip = [str(folder / "venv/bin/pip"), "wheel", "--quiet", "--disable-pip-version-check"]
-    wanted = (f"{source}[view,metrics]", "setuptools")
+    wanted = (f"{source}[view,metrics,web]", "setuptools")
     subprocess.run([*pip, f"--wheel-dir={folder}/wheels", *wanted], check=True)
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from marketstate.schemas.market_state import (
     Features,
     MarketStateRecord,
@@ -66,11 +68,11 @@ def record(symbol: str) -> MarketStateRecord:
 
 def reading(*answers: Found | None, settings: Settings | None = None) -> Reading:
     """With several answers, of that many partitions; None is one that cannot be read."""
-    tags = [f"{{p{i:02d}}}" for i in range(len(answers))] if len(answers) > 1 else [""]
     used = settings or settings_from({})
+    several = replace(used, partitions=len(answers)) if len(answers) > 1 else used
     every = [
-        Answer(used, tag, found, "" if found else "away")
-        for tag, found in zip(tags, answers, strict=True)
+        Answer(part, found, "" if found else "away")
+        for part, found in zip(several.each_partition(), answers, strict=True)
     ]
     return Reading(used, NOW_S, every, None if all(answers) else RedisUnusable("away"))
 

@@ -32,9 +32,13 @@ class SteppedWorker(Session):
         self.batch_size.most = self.settings.batch
 
     def keep(self) -> list[int]:
-        """Renew now, even if the last renewal was recent; returns the shards held."""
+        """Renew now, even if the last renewal was recent, and load everything; returns the shards
+        held.
+        """
         self.shards.drop([])
         self.shards.keep()
+        while self.shards.load_some():
+            pass
         return list(self.shards)
 
     def fetch(self) -> list[Reading]:

@@ -9,9 +9,11 @@ import sys
 from msgspec.structs import replace
 
 from marketstate.worker.cli import main
+from marketstate.worker.engine import partitions
 from marketstate.worker.settings import Settings
 
 PORT_OF_FIRST = "OTHER_PORT"
+STOP_WITHIN_S = 3.0
 of_partition = Settings.of_partition
 
 
@@ -21,5 +23,6 @@ def on_its_node(settings: Settings, partition: int) -> Settings:
 
 
 if __name__ == "__main__":
+    partitions.STOP_WITHIN_S = STOP_WITHIN_S  # type: ignore[misc]
     Settings.of_partition = on_its_node  # type: ignore[assignment,method-assign]
     sys.exit(main(["worker"]))

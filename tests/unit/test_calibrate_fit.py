@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 
 from marketstate.core.regime import regime_probabilities
 from marketstate.core.theta import merged_theta
-from marketstate.worker.commands.calibrate.judged import weights_in, with_weights
 from marketstate.worker.commands.calibrate.likelihood import fitted, log_probabilities, terms
 from marketstate.worker.commands.calibrate.scores import Blocks, log_losses, reliability
+from marketstate.worker.commands.calibrate.weights import weights_in, with_weights
 
 Floats = NDArray[np.float64]
 

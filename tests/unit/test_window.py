@@ -86,6 +86,7 @@ def test_the_closes_are_a_contiguous_read_only_view() -> None:
         closes[0] = 1.0
 
 
+@pytest.mark.parametrize("capacity", [1, 3, 5])
 @pytest.mark.parametrize(
     ("times", "found"),
     [
@@ -96,12 +97,20 @@ def test_the_closes_are_a_contiguous_read_only_view() -> None:
     ],
 )
 def test_close_times_that_do_not_increase_are_refused_and_change_nothing(
-    times: list[int], found: str
+    times: list[int], found: str, capacity: int
 ) -> None:
-    window = filled(5, 3)
+    window = filled(capacity, 3)
     with pytest.raises(ValueError, match=found):
         window.extend(times, [9.0] * len(times))
-    assert (window.closes().tolist(), window.last_close_time_ms) == ([1.0, 2.0, 3.0], 30)
+    assert window.closes().tolist() == [1.0, 2.0, 3.0][-capacity:]
+    assert window.last_close_time_ms == 30
+
+
+@pytest.mark.parametrize("closes_n", [1, 2, 3])
+def test_a_window_of_one_close_refuses_the_same_time(closes_n: int) -> None:
+    window = filled(1, closes_n)
+    with pytest.raises(ValueError, match="must be strictly increasing"):
+        window.extend([10 * closes_n], [9.0])
 
 
 def test_as_many_close_times_as_closes_are_needed() -> None:

@@ -3,11 +3,9 @@
 import argparse
 from collections.abc import Iterator
 
-import redis
-
 from marketstate.worker.commands.folding import folded
 from marketstate.worker.commands.options import add_namespace
-from marketstate.worker.engine.all_partitions import at_once, tagged_parts
+from marketstate.worker.engine.all_partitions import at_once
 from marketstate.worker.engine.input_preview import input_preview
 from marketstate.worker.engine.preflight import Finding, preflight
 from marketstate.worker.errors import WorkerError
@@ -41,9 +39,9 @@ def _check_partitions(settings: Settings) -> int:
     """What is the same in several partitions is said once. The exit code is that of the first
     partition in which a worker could not run.
     """
-    parts = tagged_parts(settings)
-    results = at_once(parts, lambda part, _: _findings_and_exit_code(part))
-    found = [(name, findings) for (_, name), (findings, _) in zip(parts, results, strict=True)]
+    parts = settings.each_partition()
+    results = at_once(parts, _findings_and_exit_code)
+    found = [(part.tag, findings) for part, (findings, _) in zip(parts, results, strict=True)]
     for finding in folded(found, settings.partitions):
         print(finding, flush=True)
     return next((code for _, code in results if code), 0)
@@ -60,9 +58,6 @@ def _findings_and_exit_code(settings: Settings) -> tuple[list[Finding], int]:
 
 
 def _of_input(settings: Settings) -> Iterator[Finding]:
-    try:
-        with connection.open_client(settings, block_s=0) as client:
-            for verdict, text in input_preview(client, settings):
-                yield Finding(verdict, "input", text)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    with connection.reporting(settings), connection.open_client(settings, block_s=0) as client:
+        for verdict, text in input_preview(client, settings):
+            yield Finding(verdict, "input", text)

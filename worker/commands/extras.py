@@ -6,7 +6,21 @@ from typing import Final
 
 from marketstate.worker.errors import ConfigurationError
 
-PACKAGES: Final = {"view": ("matplotlib", "rich"), "metrics": ("prometheus_client",)}
+PACKAGES: Final = {
+    "view": ("matplotlib", "rich"),
+    "metrics": ("prometheus_client",),
+    "web": ("starlette", "uvicorn", "prometheus_client"),
+    "history": ("pyarrow",),
+}
+
+_DEPLOYED: Final = {
+    extra: f"; for quantum-marketstate, scripts/deploy.sh {option}"
+    for extra, option in {
+        "view": "--with-view",
+        "metrics": "--with-metrics",
+        "web": "--with-page",
+    }.items()
+}
 
 
 @contextmanager
@@ -21,6 +35,5 @@ def without_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
         raise ConfigurationError(
             f"{what} needs {missing}, which is not installed: it is in the extra `{extra}`, "
             f"pip install '.[{extra}]' in the checkout, or pip install "
-            f"{' '.join(PACKAGES[extra])}; for quantum-marketstate, scripts/deploy.sh "
-            f"--with-{extra}{instead}"
+            f"{' '.join(PACKAGES[extra])}{_DEPLOYED.get(extra, '')}{instead}"
         ) from None

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from marketstate.worker.engine.all_partitions import ANY_TAG
 from marketstate.worker.engine.preflight import Finding
-from marketstate.worker.engine.status_of_all import tags_in_words
+from marketstate.worker.engine.tags import ANY_TAG, tags_in_words
 
 # More lines than that, of what is well, are one line with an example.
 MOST_WORDINGS: Final = 3

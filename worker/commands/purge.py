@@ -2,14 +2,11 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import redis
 
-from marketstate.schemas.partitions import tag
-from marketstate.worker.engine.all_partitions import ANY_TAG
+from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.group import other_stream
 from marketstate.worker.engine.preflight import others_with_our_outputs
 from marketstate.worker.engine.removal import (
@@ -20,10 +17,10 @@ from marketstate.worker.engine.removal import (
     symbols_of,
     unlink,
 )
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.keys import Keys
 from marketstate.worker.settings import PREFIX, Settings, settings_from
-from marketstate.worker.store import connection
 from marketstate.worker.store.connection import Client
 
 
@@ -42,15 +39,8 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"a replay is removed with: marketstate replay --namespace {name} --clean"
         )
-    with ExitStack() as opened:
-        try:
-            parts = [
-                (opened.enter_context(connection.open_client(part, block_s=0)), part)
-                for part in settings.each_partition()
-            ]
-            purge(parts, outputs=options.outputs, remove=options.yes)
-        except redis.RedisError as error:
-            raise connection.unusable(error, settings) from error
+    with opened(settings) as parts:
+        purge(parts, outputs=options.outputs, remove=options.yes)
     return 0
 
 
@@ -71,12 +61,12 @@ class _Kept(NamedTuple):
     """Workers that must stop first."""
 
 
-def purge(parts: Sequence[tuple[Client, Settings]], *, outputs: bool, remove: bool) -> None:
+def purge(parts: Sequence[Part], *, outputs: bool, remove: bool) -> None:
     """Raises WorkerError if it is not ours, if there is nothing, or while a worker is live."""
     every = [_kept(client, part, outputs=outputs) for client, part in parts]
     internal = sum(existing(each.client, [*each.of_group, *each.windows]) for each in every)
     published = sum(existing(each.client, each.published) for each in every)
-    keys = _shown(parts)
+    keys = keys_of_all(parts[0].settings)
     if not (any(each.group for each in every) or internal or (outputs and published)):
         raise ConfigurationError(
             f"the group {keys.group!r} on {keys.input} has nothing in Redis; see {PREFIX}GROUP and "
@@ -124,19 +114,6 @@ def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
         of_group += map(its.marks, range(shards))
     live = _live(client, keys, outputs=outputs)
     return _Kept(client, keys, group, of_group, len(symbols), intervals, windows, published, live)
-
-
-def _shown(parts: Sequence[tuple[Client, Settings]]) -> Keys:
-    """The keys as they are shown, for all partitions at once."""
-    keys = parts[0][1].keys
-    if keys.partition is None:
-        return keys
-    names: dict[str, Any] = {
-        each.name: value.replace(tag(keys.partition), ANY_TAG)
-        for each in fields(keys)
-        if isinstance(value := getattr(keys, each.name), str)
-    }
-    return replace(keys, **names)
 
 
 def _backlog(groups: Sequence[Mapping[str, Any]]) -> str:

@@ -7,16 +7,16 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from marketstate.worker.commands.durations import brief_duration
 from marketstate.worker.commands.invented_anywhere import invented_anywhere
-from marketstate.worker.commands.options import add_namespace, amount
+from marketstate.worker.commands.limits import Limits, add_limits, judge, limits_of
+from marketstate.worker.commands.options import add_namespace
 from marketstate.worker.commands.status_closes import with_closes
 from marketstate.worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
-from marketstate.worker.commands.terminal_size import terminal_size
+from marketstate.worker.commands.terminal_size import Size, terminal_size
 from marketstate.worker.engine.all_partitions import AllPartitions, unread_partitions
 from marketstate.worker.engine.published import others_in_words
 from marketstate.worker.engine.status import (
@@ -24,11 +24,10 @@ from marketstate.worker.engine.status import (
     MOST_COUNTED_PERIODICALLY,
     Status,
     enough_for,
-    in_words,
     read_status,
 )
 from marketstate.worker.engine.status_of_all import PartitionStatus, line_of, summed
-from marketstate.worker.errors import CheckFailed, RedisUnusable
+from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.settings import Settings, on_dumb_terminal, settings_from
 from marketstate.worker.stop import interrupt_on
 from marketstate.worker.store.connection import Client
@@ -43,20 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="refresh every 2 seconds")
     parser.add_argument("--shards", action="store_true", help="show a line for each shard")
     parser.add_argument("--partitions", action="store_true", help="show a line for each partition")
-    parser.add_argument(
-        "--max-lag",
-        type=amount,
-        default=math.inf,
-        metavar="N",
-        help="exit with 4 if more than N entries are unfinished (lag + pending)",
-    )
-    parser.add_argument(
-        "--max-age",
-        type=amount,
-        default=math.inf,
-        metavar="S",
-        help="exit with 4 if the oldest unfinished entry is more than S seconds old",
-    )
+    add_limits(parser, "exit with 4")
     add_namespace(parser)
 
 
@@ -69,8 +55,7 @@ def command(options: argparse.Namespace) -> int:
         watch=options.watch,
         with_shards=options.shards,
         each_partition=options.partitions,
-        max_lag=options.max_lag,
-        max_age_s=options.max_age,
+        limits=limits_of(options),
     )
     return 0
 
@@ -81,64 +66,83 @@ def show_status(
     as_json: bool,
     watch: bool,
     with_shards: bool,
-    max_lag: float,
-    max_age_s: float,
+    limits: Limits,
     each_partition: bool = False,
 ) -> None:
-    """Raises CheckFailed if the backlog exceeds `max_lag` entries or its oldest entry `max_age_s`,
-    and RedisUnusable if there is nothing to read, or not everything.
+    """Raises CheckFailed if the backlog exceeds the limits, and RedisUnusable if there is nothing
+    to read, or not everything.
     """
-    most_counted = enough_for(max_lag, MOST_COUNTED_PERIODICALLY if watch else MOST_COUNTED)
-    every = AllPartitions(settings)
+    wanted = _Wanted(as_json, watch, with_shards, each_partition, limits)
+    every = AllPartitions(settings, asks_again=watch)
     was_shown = False
     try:
         while True:
             size = terminal_size(sys.stdout)
             clear = _CLEAR if watch and not as_json and size and not on_dumb_terminal() else ""
-            rows = math.inf if as_json else size.lines if size else SYMBOLS_SHOWN + 1
             try:
-                found = invented_anywhere(every, settings)
-                first = [f"{each.subject}: {each.text}" for each in found]
-                if not as_json:
-                    print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
-                answers = every.ask(partial(_read, most_counted=most_counted, rows=rows))
+                _show(every, settings, wanted, size, clear)
+                was_shown = True
             except RedisUnusable as error:
                 if not (was_shown and error.__cause__ and is_transient(error.__cause__)):
                     raise
                 # Who watches a Redis wants to see it come back.
                 print(f"{clear}retrying: {error}", file=sys.stderr, flush=True)
-                time.sleep(WATCH_S)
-                continue
-            was_shown = True
-            status = summed(settings, answers)
-            lines_of = [] if settings.partitions is None else [line_of(each) for each in answers]
-            if as_json:
-                lines = [_json(status, first, lines_of)]
-            else:
-                above = sum(len(wrapped(line, size)) for line in first)
-                lines = tables(
-                    status,
-                    size,
-                    with_shards=with_shards,
-                    above=above,
-                    partitions=lines_of,
-                    each_partition=each_partition,
-                )
-                if clear and size:
-                    lines = fitted(lines, size.lines - above - 1)
-                elif watch:
-                    lines.append("")
-            print("\n".join(lines), flush=True)
-            _judge(status, max_lag, max_age_s)
             if not watch:
-                if unread := unread_partitions(answers):
-                    raise unread
                 return
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
         return
     finally:
         every.close()
+
+
+class _Wanted(NamedTuple):
+    """As the options of the command line."""
+
+    as_json: bool
+    watch: bool
+    with_shards: bool
+    each_partition: bool
+    limits: Limits
+
+
+def _show(
+    every: AllPartitions,
+    settings: Settings,
+    wanted: _Wanted,
+    size: Size | None,
+    clear: str,
+) -> None:
+    """`clear` is what clears the screen, if it is to be filled. Raises as `show_status`."""
+    otherwise = MOST_COUNTED_PERIODICALLY if wanted.watch else MOST_COUNTED
+    rows = math.inf if wanted.as_json else size.lines if size else SYMBOLS_SHOWN + 1
+    first = [f"{each.subject}: {each.text}" for each in invented_anywhere(every, settings)]
+    if not wanted.as_json:
+        print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
+    read = partial(_read, most_counted=enough_for(wanted.limits.max_lag, otherwise), rows=rows)
+    answers = every.ask(read)
+    status = summed(settings, answers)
+    lines_of = [] if settings.partitions is None else [line_of(each) for each in answers]
+    if wanted.as_json:
+        lines = [_json(status, first, lines_of)]
+    else:
+        above = sum(len(wrapped(line, size)) for line in first)
+        lines = tables(
+            status,
+            size,
+            with_shards=wanted.with_shards,
+            above=above,
+            partitions=lines_of,
+            each_partition=wanted.each_partition,
+        )
+        if clear and size:
+            lines = fitted(lines, size.lines - above - 1)
+        elif wanted.watch:
+            lines.append("")
+    print("\n".join(lines), flush=True)
+    judge(status, wanted.limits)
+    if not wanted.watch and (unread := unread_partitions(answers)):
+        raise unread
 
 
 def _read(client: Client, settings: Settings, *, most_counted: int, rows: float) -> Status:
@@ -155,14 +159,3 @@ def _json(status: Status, synthetic: list[str], partitions: Sequence[PartitionSt
     if partitions:
         document["partitions"] = partitions
     return msgspec.json.encode(document).decode()
-
-
-def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
-    if status.backlog > max_lag:
-        backlog = in_words(status.backlog, at_least=status.lag_at_least)
-        raise CheckFailed(f"{backlog} entries are unfinished; allowed: {max_lag:g}")
-    if status.oldest_unfinished_s > max_age_s:
-        raise CheckFailed(
-            f"the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old; "
-            f"allowed: {max_age_s:g}s"
-        )

@@ -1,12 +1,12 @@
 """Asks all partitions at the same time, so that one that fails holds up and hides no other."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import redis
 
-from marketstate.schemas.partitions import tag
 from marketstate.worker.errors import RedisUnusable, WorkerError
 from marketstate.worker.settings import Settings
 from marketstate.worker.store import connection
@@ -22,11 +22,18 @@ class Answer(NamedTuple, Generic[T]):
     """Of one partition."""
 
     settings: Settings
-    tag: str
-    """`{p07}`; empty if the group has no partitions."""
     found: T | None
     trouble: str
     """Why there is no answer; empty if there is one."""
+
+    @property
+    def tag(self) -> str:
+        """`{p07}`; empty if the group has no partitions."""
+        return self.settings.tag
+
+
+def _opened(settings: Settings) -> Client:
+    return connection.open_client(settings, block_s=0)
 
 
 class AllPartitions:
@@ -35,25 +42,30 @@ class AllPartitions:
     def __init__(
         self,
         settings: Settings,
-        open_client: Callable[[Settings], Client] = lambda part: connection.open_client(
-            part, block_s=0
-        ),
+        open_client: Callable[[Settings], Client] = _opened,
+        *,
+        asks_again: bool = True,
     ) -> None:
-        self._parts = tagged_parts(settings)
+        """Without `asks_again`, a partition whose Redis failed is not waited for at the next
+        question: its answer is the same.
+        """
+        self._parts = settings.each_partition()
         self._open = open_client
         self._clients: dict[str, Client] = {}
+        self._asks_again = asks_again
+        self._failed: dict[str, RedisUnusable] = {}
 
     def ask(self, action: Callable[[Client, Settings], T]) -> list[Answer[T]]:
         """In the order of the partitions. Raises the error of the first if all of them fail, so
         that a group without partitions fails as it would alone.
         """
-        answers = at_once(self._parts, lambda part, name: self._attempt(part, name, action))
+        answers = at_once(self._parts, lambda part: self._attempt(part, action))
         errors = [error for _, error in answers if error is not None]
         if errors and len(errors) == len(answers):
             raise errors[0]
         return [
-            Answer(part, name, found, str(error or ""))
-            for (part, name), (found, error) in zip(self._parts, answers, strict=True)
+            Answer(part, found, str(error or ""))
+            for part, (found, error) in zip(self._parts, answers, strict=True)
         ]
 
     def close(self) -> None:
@@ -62,44 +74,52 @@ class AllPartitions:
         self._clients.clear()
 
     def _attempt(
-        self, part: Settings, name: str, action: Callable[[Client, Settings], T]
+        self, part: Settings, action: Callable[[Client, Settings], T]
     ) -> tuple[T | None, WorkerError | None]:
+        if part.tag in self._failed:
+            return None, self._failed[part.tag]
         try:
-            if name not in self._clients:
-                self._clients[name] = self._open(part)
-            return action(self._clients[name], part), None
+            if part.tag not in self._clients:
+                self._clients[part.tag] = self._open(part)
+            return action(self._clients[part.tag], part), None
         except redis.RedisError as error:
-            if client := self._clients.pop(name, None):
+            if client := self._clients.pop(part.tag, None):
                 client.close()
             unusable = connection.unusable(error, part)
             unusable.__cause__ = error
+            if not self._asks_again:
+                self._failed[part.tag] = unusable
             return None, unusable
         except WorkerError as error:
             return None, error
 
 
-def tagged_parts(settings: Settings) -> list[tuple[Settings, str]]:
-    """The settings and the tag of each partition; without partitions, these settings and no tag."""
-    if settings.partitions is None:
-        return [(settings, "")]
-    return [(part, tag(i)) for i, part in enumerate(settings.each_partition())]
+class Part(NamedTuple):
+    """A partition, and a connection to it; without partitions, the group."""
+
+    client: Client
+    settings: Settings
 
 
-ANY_TAG: Final = "{p*}"
-"""Stands for the tag where all partitions are meant."""
+@contextmanager
+def opened(
+    settings: Settings, open_client: Callable[[Settings], Client] = _opened
+) -> Iterator[list[Part]]:
+    """All partitions, for what needs every one of them. Raises RedisUnusable for what Redis
+    refuses.
+    """
+    with connection.reporting(settings), ExitStack() as stack:
+        yield [
+            Part(stack.enter_context(open_client(part)), part) for part in settings.each_partition()
+        ]
 
 
-def of_all(name: str, settings: Settings) -> str:
-    """How the keys of all partitions with this name are shown."""
-    return name if settings.partitions is None else f"{name}:{ANY_TAG}"
-
-
-def at_once(parts: Sequence[tuple[Settings, str]], action: Callable[[Settings, str], T]) -> list[T]:
+def at_once(parts: Sequence[Settings], action: Callable[[Settings], T]) -> list[T]:
     """What `action` returns for each partition."""
     if len(parts) == 1:
-        return [action(*parts[0])]
+        return [action(parts[0])]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
-        return list(threads.map(lambda each: action(*each), parts))
+        return list(threads.map(action, parts))
 
 
 def unread_partitions(answers: Iterable[Answer[T]]) -> RedisUnusable | None:

@@ -3,8 +3,7 @@
 A batch that takes longer than its lease is lost, and so is the next one: with a costly theta, or
 when entries are so large that reading them takes longer than the socket's timeout. So the first
 batch is small, each batch is at most twice as large as the one before, and none is larger than
-what was seen to fit into the time. The same goes for the candles that are loaded at once. When
-nothing is left to read, the next batch is small again.
+what was seen to fit into the time. When nothing is left to read, the next batch is small again.
 """
 
 from typing import Final
@@ -14,10 +13,10 @@ AFTER_A_PAUSE: Final = 100
 
 
 class BatchSize:
-    def __init__(self, batch: int, longest_s: float, first: int = FIRST) -> None:
+    def __init__(self, batch: int, longest_s: float) -> None:
         self._batch = batch
         self._longest_s = longest_s
-        self.most = min(first, batch)
+        self.most = min(FIRST, batch)
 
     def took(self, seconds: float, entries: int) -> None:
         """Learn from a batch, its reading included."""

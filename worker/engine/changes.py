@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -113,7 +113,19 @@ class SymbolChange:
     left: History | None = None
     """As in `Memory`."""
     longer: dict[str, Memory] = field(default_factory=dict)
-    """As in `Memory`, and the same object: what is remembered, not what the batch changes."""
+    """As in `Memory` of the symbol, and the same object: what is remembered, not what the batch
+    changes.
+    """
+
+    def moved(self, committed_ms: int = 0) -> Memory:
+        """What is remembered from now on. `before` becomes the window after the batch; the time is
+        that of the commit by Redis's clock, 0 if it is not known and not needed.
+        """
+        self.before.extend(self.close_times_ms, self.closes)
+        mark = self.mark
+        if mark.close_time_ms and not mark.published_ms:
+            mark = mark._replace(published_ms=committed_ms)
+        return Memory(self.before, mark)
 
     @property
     def length(self) -> int:
@@ -156,6 +168,23 @@ class Changes:
     told_once: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The same, of what is logged only the first time; by what it is about."""
     errors: list[str] = field(default_factory=list)
+
+    def memories(self, committed_ms: int = 0) -> Iterator[tuple[int, str, Memory]]:
+        """Shard, symbol, and what is remembered of it from now on: its window moves. The time is as
+        in `SymbolChange.moved`.
+        """
+        for interval, of_interval in self.longer.items():
+            for change in of_interval.values():
+                change.longer[interval] = change.moved(committed_ms)
+        for symbol, change in self.symbols.items():
+            memory = change.moved(committed_ms)
+            memory.longer = change.longer
+            yield change.shard, symbol, memory
+
+    def shard_of(self, symbol: str) -> int:
+        """Of a symbol that changes in any interval."""
+        every = (self.symbols, *self.longer.values())
+        return next(some[symbol].shard for some in every if symbol in some)
 
     def count(self, counter: str, warning: str | None = None) -> None:
         """`warning` is for the log, once the batch is committed."""

@@ -34,7 +34,7 @@ class Sent(NamedTuple):
     """A commit whose reply is still to be read."""
 
     changes: Changes
-    answer: Reply
+    reply: Reply
 
 
 class Commit:
@@ -79,8 +79,8 @@ class Commit:
         """
         assert self._under_way is None, "at most one"
         commit_id = secrets.token_hex(8)
-        answer = self._client.ask(self._scripts.commit, *self._plan(changes, commit_id))
-        self._under_way = Sent(changes, answer)
+        reply = self._client.ask(self._scripts.commit, *self._plan(changes, commit_id))
+        self._under_way = Sent(changes, reply)
         self._shards.move(changes, commit_id)
 
     def finish(self) -> bool:
@@ -93,7 +93,7 @@ class Commit:
         if sent is None:
             return True
         try:
-            self._check(sent.answer.read(), sent.changes)
+            self._check(sent.reply.read(), sent.changes)
         except NoScriptError:
             self._load_script()
         except (LeaseLost, SymbolsDamaged) as refused:

@@ -19,7 +19,7 @@ from marketstate.worker.store.scripts import Scripts
 class Intake:
     """Fetches the oldest unfinished entries of the shards held, and tells what each one is.
 
-    While a batch is calculated, Redis can already look up the next one. The answer is used at most
+    While a batch is calculated, Redis can already look up the next one. The reply is used at most
     once, by the next `fetch`, and only if we still hold the same shards as then: otherwise another
     worker may have finished the entries, or the commit before them was refused.
     """
@@ -70,7 +70,7 @@ class Intake:
         return self._read(self._router.route(self._shards, most, self._shards.keep), most)
 
     def ask_ahead(self, in_hand: list[Reading], most: int) -> None:
-        """Ask for at most `most` entries that follow `in_hand`, and do not wait for the answer."""
+        """Ask for at most `most` entries that follow `in_hand`, and do not wait for the reply."""
         entries = [reading.entry for reading in in_hand]
         self._asked_under, self._asked_for = self._shards.version, most
         question = self._router.question(self._shards, most, entries)
@@ -111,14 +111,14 @@ class Intake:
         )
 
     def _asked_ahead(self) -> list[Reading]:
-        """The answer to `ask_ahead`; nothing if Redis refused it, or if `fetch` must do something
+        """The reply to `ask_ahead`; nothing if Redis refused it, or if `fetch` must do something
         first.
         """
-        answer, self._ahead = self._ahead, None
-        if answer is None:
+        reply, self._ahead = self._ahead, None
+        if reply is None:
             return []
         try:
-            routed = self._router.understood(answer.read())
+            routed = self._router.understood(reply.read())
         except redis.ResponseError:
             return []
         return self._read(routed, self._asked_for) if routed else []

@@ -6,7 +6,7 @@ returned as damaged, with what was found and how to repair it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,23 +29,29 @@ NAMED_IN_LOG: Final = 5
 CANDLES_PER_REPLY: Final = 30_000
 
 
+class Listed(NamedTuple):
+    """What Redis says of a shard before anything of its symbols is read."""
+
+    symbols: list[str]
+    """Those that have a mark."""
+    damaged: dict[str, Damaged]
+    """What has a mark and cannot be a symbol."""
+    noted: set[str]
+    """What is set aside in the whole group."""
+
+
 @dataclass
 class Loaded:
     """What Redis remembers of some symbols of a shard."""
 
     symbols: dict[str, Memory] = field(default_factory=dict)
     damaged: dict[str, Damaged] = field(default_factory=dict)
-    noted: set[str] = field(default_factory=set)
-    """What is set aside in the whole group, where no symbols were asked for."""
-
-    def add(self, other: "Loaded") -> None:
-        self.symbols |= other.symbols
-        self.damaged |= other.damaged
-        self.noted |= other.noted
 
 
 class Loading:
-    """Redis reads the next windows while we check those that it has returned."""
+    """What it returns is valid only while the caller holds the shard: then no one else can change
+    it. Whether that was so is seen at the next commit, which must still have the same lease.
+    """
 
     def __init__(self, settings: Settings, client: AskingClient, scripts: Scripts) -> None:
         self._keys = settings.keys
@@ -54,48 +60,51 @@ class Loading:
         self._scripts = scripts
         self._window_size = settings.window_size
         self._needed = minimum_length(settings.theta)
+        self.at_once = max(1, CANDLES_PER_REPLY // settings.window_size)
+        """As many symbols as Redis should return at once."""
 
-    def load(self, shard: int, symbols: Sequence[bytes]) -> Loaded:
-        """These symbols. Those that Redis does not know are left out.
+    def listed(self, shard: int) -> Listed:
+        marks, noted = self._scripts.load(*self._question(shard))
+        symbols, damaged = [], {}
+        for name in marks[::2]:
+            symbol = _symbol(name)
+            if symbol is None:
+                nickname, found = self._not_a_symbol(shard, name)
+                damaged[nickname] = found
+            else:
+                symbols.append(symbol)
+        return Listed(symbols, damaged, {name.decode(errors="replace") for name in noted[::2]})
 
-        The result is valid only while the caller holds the shard: then no one else can change it.
+    def load(self, wanted: Mapping[int, Sequence[bytes]]) -> Iterator[tuple[int, Loaded]]:
+        """These symbols of each shard, some at a time. Those that Redis does not know are left out.
+
+        Redis reads the next ones while we check those that it has returned.
         """
-        loaded = Loaded()
-        for some in self.some_at_a_time(shard, symbols):
-            loaded.add(some)
-        return loaded
-
-    def some_at_a_time(self, shard: int, symbols: Sequence[bytes] = ()) -> Iterator[Loaded]:
-        """The same, or all that have a mark, as many at a time as Redis should return at once."""
-        at_once = max(1, CANDLES_PER_REPLY // self._window_size)
-        reply = self._scripts.load(*self._question(shard, at_once, symbols))
-        while True:
-            *found, rest = reply
-            symbols = [*symbols[at_once:], *rest]
-            if not symbols:
-                yield self._loaded(shard, *found)
-                return
-            question = self._question(shard, at_once, symbols)
-            answer = self._client.ask(self._scripts.load, *question)
-            yield self._loaded(shard, *found)
+        questions = [
+            (shard, self._question(shard, names[first : first + self.at_once]))
+            for shard, names in wanted.items()
+            for first in range(0, len(names), self.at_once)
+        ]
+        answers = (self._client.ask(self._scripts.load, *question) for _, question in questions)
+        coming = next(answers, None)
+        for shard, question in questions:
+            answer, coming = coming, next(answers, None)
+            assert answer is not None
             try:
                 reply = answer.read()
             except NoScriptError:
                 reply = self._scripts.load(*question)
+            yield shard, self._loaded(shard, *reply)
 
     def _question(
-        self, shard: int, at_once: int, symbols: Sequence[bytes], keys: Keys | None = None
+        self, shard: int, names: Sequence[bytes] = (), keys: Keys | None = None
     ) -> tuple[list[str], list[Any]]:
         keys = keys or self._keys
         prefixes = (keys.window(""), keys.state(""), keys.record(""))
-        return (
-            [keys.marks(shard), keys.quarantine],
-            [*prefixes, self._window_size, at_once, *symbols[:at_once]],
-        )
+        return [keys.marks(shard), keys.quarantine], [*prefixes, self._window_size, *names]
 
-    def _loaded(self, shard: int, found: list[Any], wrong: list[Any], noted: list[bytes]) -> Loaded:
+    def _loaded(self, shard: int, found: list[Any], wrong: list[Any]) -> Loaded:
         loaded = self._checked(shard, found, wrong, self._keys)
-        loaded.noted = {name.decode(errors="replace") for name in noted[::2]}
         self._tell_of_lost(loaded.symbols)
         for interval, keys in self._longer:
             self._add_longer(shard, interval, keys, loaded)
@@ -106,7 +115,7 @@ class Loading:
         names = [symbol.encode() for symbol in loaded.symbols]
         if not names:
             return
-        found, wrong, *_ = self._scripts.load(*self._question(shard, len(names), names, keys))
+        found, wrong = self._scripts.load(*self._question(shard, names, keys))
         longer = self._checked(shard, found, wrong, keys)
         self._tell_of_lost(longer.symbols, f" of {interval}")
         for symbol, memory in longer.symbols.items():

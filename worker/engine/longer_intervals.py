@@ -118,7 +118,13 @@ class LongerWindows:
             known = change.longer.get(self.name) or Memory(Window(self._settings.window_size))
             # A window that was lost must not let in again what was applied before.
             last_ms = max(known.window.last_close_time_ms, known.mark.close_time_ms)
-            mine = SymbolChange(change.shard, known.window, known.mark, last_close_time_ms=last_ms)
+            mine = SymbolChange(
+                change.shard,
+                known.window,
+                known.mark,
+                last_close_time_ms=last_ms,
+                longer=change.longer,
+            )
         return mine
 
     def begin(
@@ -146,7 +152,7 @@ class LongerWindows:
         if not mine.last_close_time_ms:
             return mine
         window = Window(self._settings.window_size)
-        mine = SymbolChange(mine.shard, window, Mark(), starts_over=True)
+        mine = SymbolChange(mine.shard, window, Mark(), starts_over=True, longer=mine.longer)
         changes.longer.setdefault(self.name, {})[symbol] = mine
         return mine
 

@@ -124,6 +124,9 @@ def _recover(
     outage = Outage(settings, log.warning)
     outage.note(error)
     old.finish()
+    if stop.requested:
+        old.hurry()
+        return old
 
     def begin() -> Session:
         session = Session(settings, incarnation, old.notifier, again=True)
@@ -137,6 +140,7 @@ def _recover(
         )
     except (redis.RedisError, RolledBack):
         if stop.requested:
+            old.hurry()
             return old
         raise
 

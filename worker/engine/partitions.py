@@ -5,6 +5,9 @@ waits for it alone. What ends one loop ends them all, as it would end a worker.
 """
 
 import threading
+import time
+from collections.abc import Iterable
+from typing import Final
 
 import redis
 
@@ -13,11 +16,14 @@ from marketstate.worker.engine.loop import run as run_loop
 from marketstate.worker.engine.shared_notifier import LoopNotifier, SharedNotifier
 from marketstate.worker.engine.systemd import SystemdNotifier
 from marketstate.worker.errors import ConfigurationError
-from marketstate.worker.log import begin_lines_with
+from marketstate.worker.log import begin_lines_with, log
 from marketstate.worker.settings import Settings
 from marketstate.worker.stop import Stop, ThreadStop
 from marketstate.worker.store import connection
 from marketstate.worker.store.refusal import refuses_for_now
+
+# Half of what systemd waits, and many times what a batch takes.
+STOP_WITHIN_S: Final = 10.0
 
 
 def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
@@ -59,10 +65,23 @@ def run(settings: Settings, stop: Stop, notifier: SystemdNotifier) -> None:
     finally:
         for each in stops:
             each.request()
-        for thread in started:
-            thread.join()
+        _wait_for(started)
     if errors:
         raise errors[0]
+
+
+def _wait_for(loops: Iterable[threading.Thread]) -> None:
+    """Until they have ended. One that waits for a node that hangs is left behind: it would only
+    find out that it cannot release its shards.
+    """
+    give_up_s = time.monotonic() + STOP_WITHIN_S
+    for loop in loops:
+        loop.join(max(0.0, give_up_s - time.monotonic()))
+        if loop.is_alive():
+            log.warning(
+                "stopped, and %s does not wait for Redis any longer; the leases there will expire",
+                loop.name,
+            )
 
 
 def _refuse_another_number(first: Settings) -> None:

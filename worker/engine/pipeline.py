@@ -154,7 +154,7 @@ class Pipeline:
                     close=float(window.closes()[-1]),
                     close_time=window.last_close_time_ms,
                 )
-                change = SymbolChange(shard, window, mine.mark, longer=mine.longer)
+                change = SymbolChange(shard, window, mine.mark, longer=known.longer)
                 of_interval = changes.longer.setdefault(name, {}) if name else changes.symbols
                 of_interval[symbol] = change
                 changes.finished.setdefault(shard, [])

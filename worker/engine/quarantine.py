@@ -1,6 +1,6 @@
 """Symbols that are set aside, because what Redis holds of them is damaged (G9).
 
-    detected   when a shard is loaded, or by a commit
+    detected   when the symbol is loaded, or by a commit
     meanwhile  their entries become dead letters with the reason; other symbols are not affected
     repaired   detected at the next renewal of the leases, or with the next entry of the symbol
 
@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from marketstate.worker.engine.changes import Damaged, Memory
-from marketstate.worker.engine.loading import Loaded, Loading
+from marketstate.worker.engine.loading import Listed, Loading
 from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.log import log
 from marketstate.worker.settings import Settings
@@ -37,6 +37,8 @@ class Shard:
     """The id of the last one that we know of; empty if there was none."""
     symbols: dict[str, Memory] = field(default_factory=dict)
     aside: dict[str, Damaged] = field(default_factory=dict)
+    to_load: list[str] = field(default_factory=list)
+    """Symbols of which Redis may have more than we remember."""
     is_noted: bool = True
     """Whether Redis has what is set aside."""
 
@@ -48,16 +50,16 @@ class Quarantine:
         self._scripts = scripts
         self._loading = loading
 
-    def take_over(self, shard: Shard, loaded: Loaded) -> None:
-        """A shard was loaded: set aside what is damaged, and check what its last holder had."""
-        self.set_aside(shard, loaded.damaged)
-        earlier = {
+    def take_over(self, shard: Shard, listed: Listed) -> None:
+        """A shard was taken: set aside what cannot be a symbol. What its last holder had set aside
+        stays so until it is looked at again.
+        """
+        self.set_aside(shard, listed.damaged)
+        shard.aside |= {
             symbol: Damaged(symbol.encode(), "")
-            for symbol in loaded.noted - loaded.damaged.keys()
+            for symbol in listed.noted - listed.damaged.keys()
             if self._is_of(symbol, shard.number)
         }
-        shard.aside |= earlier
-        self.look_again(shard, earlier)
 
     def set_aside(self, shard: Shard, damaged: Mapping[str, Damaged]) -> None:
         for symbol, found in damaged.items():
@@ -80,14 +82,16 @@ class Quarantine:
         }
         if not looked_at:
             return
-        loaded = self._loading.load(shard.number, [each.name for each in looked_at.values()])
-        still = looked_at.keys() & loaded.damaged.keys()
-        shard.aside |= {symbol: loaded.damaged[symbol] for symbol in looked_at if symbol in still}
-        shard.symbols |= loaded.symbols
+        damaged: dict[str, Damaged] = {}
+        for _, loaded in self._loading.load({shard.number: [it.name for it in looked_at.values()]}):
+            damaged |= loaded.damaged
+            shard.symbols |= loaded.symbols
+        still = looked_at.keys() & damaged.keys()
+        shard.aside |= {symbol: damaged[symbol] for symbol in looked_at if symbol in still}
         news = {
-            symbol: loaded.damaged[symbol].reason if symbol in still else ""
+            symbol: damaged[symbol].reason if symbol in still else ""
             for symbol in looked_at
-            if symbol not in still or looked_at[symbol] != loaded.damaged[symbol]
+            if symbol not in still or looked_at[symbol] != damaged[symbol]
         }
         for symbol, reason in news.items():
             if reason:

@@ -32,6 +32,7 @@ from marketstate.worker.store.scripts import Scripts
 
 # How late a state that is due by the wall clock may be published.
 LOOK_FOR_OVERDUE_S: Final = 0.5
+A_MOMENT_S: Final = 2.0
 
 
 class Session:
@@ -50,6 +51,7 @@ class Session:
         again: bool = False,
     ) -> None:
         client = connection.open_client(settings, block_s=settings.lease_seconds / KEEPS_PER_LEASE)
+        self._client = client
         connection.refuse_writable_replica(client)
         scripts = Scripts(client, settings.keys)
         self.pipeline = Pipeline(settings, warm_until=join(scripts, settings, again=again))
@@ -95,7 +97,10 @@ class Session:
             self.commit.finish()
         published = self._looks_for_overdue and self._publish_overdue()
         retired = not readings and self._retire()
-        return bool(readings) or published or retired
+        # By the wall clock, a state is due also while a backlog waits.
+        has_time = self._looks_for_overdue or not self.intake.is_full
+        loaded = has_time and self.shards.load_some()
+        return bool(readings) or published or retired or loaded
 
     def _process(self, readings: list[Reading], *, ask_ahead: bool = False) -> None:
         try:
@@ -231,6 +236,10 @@ class Session:
             self.finish()
         finally:
             self.shards.release()
+
+    def hurry(self) -> None:
+        """Redis did not answer: what is left to do waits no longer for it than for a moment."""
+        self._client.wait_at_most(A_MOMENT_S)
 
     def leave(self) -> None:
         try:

@@ -1,7 +1,8 @@
 """The shards that this worker holds: their leases, and the memory of their symbols.
 
-Memory only ever mirrors Redis: it is loaded when a shard is taken, updated with each commit, and
-dropped as soon as the lease is in doubt or a commit that is already in memory was refused.
+Memory only ever mirrors Redis. That of a symbol is loaded when its next candle comes, or before if
+there is time. It is updated with each commit, and dropped as soon as the lease is in doubt or a
+commit that is already in memory was refused.
 
 A lease is not a lock: a worker can be paused at any point and still believe that it holds a shard
 that it lost long ago. This is what happens then, with a lease of 10 s:
@@ -22,18 +23,16 @@ shard 7 again, a delayed commit with the old token `A:41` is refused.
 """
 
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 from marketstate.schemas.candle import Candle
-from marketstate.worker.engine.batch_size import BatchSize
 from marketstate.worker.engine.broken_commits import complete
 from marketstate.worker.engine.changes import Changes, Damaged, Memory, Reading
 from marketstate.worker.engine.group import meta_gone, settings_differ, shared_settings, two_sources
 from marketstate.worker.engine.key_health import printable
-from marketstate.worker.engine.loading import Loaded, Loading
-from marketstate.worker.engine.mark import Mark
+from marketstate.worker.engine.loading import Loading
 from marketstate.worker.engine.quarantine import Quarantine, Shard
 from marketstate.worker.errors import LeaseLost, WorkerIdInUse
 from marketstate.worker.log import log
@@ -43,10 +42,6 @@ from marketstate.worker.store.scripts import Scripts
 
 KEEPS_PER_LEASE: Final = 3
 EXPIRED_BY_S: Final = 0.02
-# Candles that any worker can load in a third of the shortest lease, and the most it may try.
-FIRST_LOAD: Final = 1_000_000
-LARGEST_LOAD: Final = 10**9
-TAKE_NONE: Final = -1
 
 
 class Shards:
@@ -62,12 +57,9 @@ class Shards:
         self._loading = Loading(settings, client, scripts)
         self._quarantine = Quarantine(settings, scripts, self._loading)
         self._leases: dict[int, str] = {}
-        """Our tokens, also of shards that are still being loaded."""
+        """Our tokens, also of shards that are just being taken."""
         self._held: dict[int, Shard] = {}
         self._starts_over_after_ms = settings.starts_over_after_ms
-        self._candles_per_symbol = settings.window_size * len(settings.each_interval)
-        self._longest_load_s = settings.lease_seconds / KEEPS_PER_LEASE
-        self._load_size = BatchSize(LARGEST_LOAD, self._longest_load_s, FIRST_LOAD)
         self._symbols_of_group = 0
         self._count_symbols = True
         """At the next `keep`: it costs Redis a command for each shard, so not while we are idle."""
@@ -117,30 +109,48 @@ class Shards:
         ]
 
     def look_up(self, unfamiliar: Iterable[Reading], unconfirmed: Container[str] = ()) -> None:
-        """Of these symbols, load what Redis has without a mark, or since it was repaired; of those
-        whose cache is to be confirmed, their window with its times.
+        """Of these symbols, load what Redis has, unless we remember it; also since it was repaired;
+        of those whose cache is to be confirmed, their window with its times.
         """
         symbols: dict[int, dict[str, None]] = {}
         for entry, _, found in unfamiliar:
             if isinstance(found, Candle):
                 symbols.setdefault(entry.shard, {})[found.symbol] = None
+        new = {}
         for number, names in symbols.items():
             shard = self._held[number]
             self._quarantine.look_again(shard, [name for name in names if name in shard.aside])
-            new = [
+            new[number] = [
                 name.encode()
                 for name in names
                 if name not in shard.aside and (name not in shard.symbols or name in unconfirmed)
             ]
-            if new:
-                loaded = self._loading.load(number, new)
-                shard.symbols |= loaded.symbols
-                self._quarantine.set_aside(shard, loaded.damaged)
+        self._load(new)
+
+    def load_some(self) -> bool:
+        """Load some of the symbols that had no candle yet; False if there are none left. To be
+        called when there is time: nobody is waiting for them.
+        """
+        for number, shard in self._held.items():
+            while shard.to_load:
+                some = shard.to_load[-self._loading.at_once :]
+                del shard.to_load[-len(some) :]
+                new = [one for one in some if one not in shard.symbols and one not in shard.aside]
+                if new:
+                    self._load({number: [symbol.encode() for symbol in new]})
+                    return True
+        return False
+
+    def _load(self, wanted: Mapping[int, Sequence[bytes]]) -> None:
+        for number, loaded in self._loading.load(wanted):
+            shard = self._held[number]
+            shard.symbols |= loaded.symbols
+            self._quarantine.set_aside(shard, loaded.damaged)
 
     def set_aside(self, changes: Changes, reasons: Mapping[str, str]) -> None:
         """Symbols that `changes` could not be committed for."""
         for symbol, reason in reasons.items():
-            shard = self._held[changes.symbols[symbol].shard]
+            shard = self._held[changes.shard_of(symbol)]
             self._quarantine.set_aside(shard, {symbol: Damaged(symbol.encode(), reason)})
 
     def set_aside_for_our_mistake(self, number: int, symbol: str, reason: str) -> None:
@@ -162,31 +172,32 @@ class Shards:
                 yield number, symbol, memory
 
     @property
+    def symbols_held(self) -> int:
+        """How many symbols the held shards have, also those that are still to be loaded."""
+        return sum(
+            len((shard.symbols.keys() | shard.to_load) - shard.aside.keys())
+            for shard in self._held.values()
+        )
+
+    @property
     def seconds_to_keep(self) -> float:
         """Seconds until the leases need attention."""
         return max(0.0, self._next_keep_s - time.monotonic())
 
     def keep(self) -> None:
-        """Renew, release and take leases, about three times per lease time.
-
-        No more shards are taken than can be loaded before the leases must be renewed again. The
-        others are taken after the next batch.
-        """
+        """Renew, release and take leases, about three times per lease time."""
         if self.seconds_to_keep > 0:
             return
-        more_are_free = self._renew(self._load_size.most)
+        self._renew()
         taken = [shard for shard in self._leases if shard not in self._held]
         for shard in taken:
             try:
-                self._load(shard)
+                self._take(shard)
             except LeaseLost as lost:
-                log.warning("%s, before it was loaded", lost)
+                log.warning("%s, before it was taken", lost)
         for held in self._held.values():
             self._quarantine.look_at_some(held)
-        if more_are_free:
-            self._next_keep_s = 0.0
-        else:
-            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
         """A rebalance is one line, however many shards come and go."""
@@ -217,18 +228,11 @@ class Shards:
         """
         now_s = time.monotonic()
         self._count_symbols = True
-        for symbol, change in changes.symbols.items():
-            symbols = self._held[change.shard].symbols
-            change.before.extend(change.close_times_ms, change.closes)
-            mark = _published(change.mark, committed_ms)
+        for shard, symbol, known in changes.memories(committed_ms):
+            symbols = self._held[shard].symbols
             if symbol not in symbols:
                 self._symbols_of_group += 1
-            symbols[symbol] = Memory(change.before, mark, seen_s=now_s, longer=change.longer)
-        for interval, of_interval in changes.longer.items():
-            for symbol, change in of_interval.items():
-                change.before.extend(change.close_times_ms, change.closes)
-                memory = Memory(change.before, _published(change.mark, committed_ms))
-                self._held[change.shard].symbols[symbol].longer[interval] = memory
+            symbols[symbol] = known
         for shard, symbol in changes.passed_over:
             self._held[shard].symbols[symbol].seen_s = now_s
         for shard, names in changes.retired.items():
@@ -246,11 +250,8 @@ class Shards:
         )
         self._leases, self._held = {}, {}
 
-    def _renew(self, can_load: int) -> bool:
-        """Renew the leases, and take new ones for shards that hold at most `can_load` candles; with
-        TAKE_NONE only renew. Returns whether more are free.
-        """
-        soonest_s, more_are_free, tokens = self._ask_to_keep(can_load)
+    def _renew(self) -> None:
+        soonest_s, tokens = self._ask_to_keep()
         for shard in [shard for shard in self._held if tokens.get(shard) != self.token(shard)]:
             del self._held[shard]
             self.version += 1
@@ -258,10 +259,9 @@ class Shards:
         # Look again when a lease is about to expire: its holder may have died (G6).
         pause_s = min(self._settings.lease_seconds / KEEPS_PER_LEASE, soonest_s + EXPIRED_BY_S)
         self._next_keep_s = time.monotonic() + pause_s
-        return more_are_free
 
-    def _ask_to_keep(self, can_load: int) -> tuple[float, bool, dict[int, str]]:
-        """Seconds until another worker may be dead; whether more shards are free; our tokens."""
+    def _ask_to_keep(self) -> tuple[float, dict[int, str]]:
+        """Seconds until another worker may be dead; our tokens."""
         every = range(self._settings.shards)
         # Others may have retired symbols while we were idle.
         counts = self._count_symbols or self.room_for_symbols <= 0
@@ -281,8 +281,6 @@ class Shards:
                 self._incarnation,
                 self._settings.lease_ms,
                 self._shared_settings,
-                can_load,
-                self._candles_per_symbol,
                 self._settings.partition or 0,
                 int(counts),
                 *(self._leases.get(shard, "") for shard in every),
@@ -302,39 +300,18 @@ class Shards:
                 raise settings_differ(
                     self._settings, found.decode(errors="replace"), "restart this one"
                 )
-        _, soonest_ms, more, symbols, tokens = reply
+        _, soonest_ms, symbols, tokens = reply
         if counts:
             self._symbols_of_group, self._count_symbols = symbols, False
         ours = {shard: token.decode() for shard, token in enumerate(tokens) if token}
-        return soonest_ms / 1_000, bool(more), ours
+        return soonest_ms / 1_000, ours
 
-    def _load(self, number: int) -> None:
-        """Load marks and windows of a shard just taken; no other worker can change them now. The
-        leases are renewed in between, so that they outlast the loading.
-        """
-        began_s = time.monotonic()
-        token = self._leases.get(number)
-        if token is None:
-            raise LeaseLost([number])
+    def _take(self, number: int) -> None:
+        """A shard that was just leased: no other worker can change anything of it now."""
+        token = self._leases[number]
         last_commit = complete(self._scripts, self._keys, number, token)
-        loaded = Loaded()
-        for some in self._loading.some_at_a_time(number):
-            loaded.add(some)
-            if self.seconds_to_keep == 0:
-                self._renew(TAKE_NONE)
-            if number not in self._leases:
-                raise LeaseLost([number])
+        listed = self._loading.listed(number)
         self.version += 1
-        shard = self._held[number] = Shard(number, token, last_commit, loaded.symbols)
-        self._quarantine.take_over(shard, loaded)
-        took_s = time.monotonic() - began_s
-        # What takes less says little about how long more would take.
-        if took_s > self._longest_load_s / 10:
-            self._load_size.took(took_s, len(loaded.symbols) * self._candles_per_symbol)
-
-
-def _published(mark: Mark, committed_ms: int) -> Mark:
-    """The mark as `commit.lua` writes it: with the time of the commit, if it has none."""
-    if mark.close_time_ms and not mark.published_ms:
-        return mark._replace(published_ms=committed_ms)
-    return mark
+        shard = Shard(number, token, last_commit, to_load=listed.symbols)
+        self._held[number] = shard
+        self._quarantine.take_over(shard, listed)

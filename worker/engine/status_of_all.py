@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from marketstate.schemas.partitions import tag
 from marketstate.worker.engine.all_partitions import Answer
 from marketstate.worker.engine.status import ShardStatus, Status, WorkerStatus
 from marketstate.worker.settings import Settings
@@ -103,7 +102,7 @@ def summed(settings: Settings, answers: Sequence[Answer[Status]]) -> Status:
             (one for status in every for one in status.symbols),
             key=lambda one: (one.last_emitted_ms or 0, one.symbol),
         ),
-        quarantine=dict(sorted(pair for status in every for pair in status.quarantine.items())),
+        quarantine=dict(sorted(pair for name, status in found for pair in _aside(name, status))),
         quarantine_hidden="; ".join(
             status.quarantine_hidden for status in every if status.quarantine_hidden
         ),
@@ -113,16 +112,10 @@ def summed(settings: Settings, answers: Sequence[Answer[Status]]) -> Status:
     )
 
 
-def tags_in_words(tags: Sequence[str], partitions: int | None) -> str:
-    """`{p00}-{p03}, {p07}`."""
-    order = {tag(i): i for i in range(partitions or 0)}
-    runs: list[list[str]] = []
-    for name in sorted(tags, key=order.__getitem__):
-        if runs and order[name] == order[runs[-1][-1]] + 1:
-            runs[-1].append(name)
-        else:
-            runs.append([name])
-    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def _aside(name: str, status: Status) -> Iterator[tuple[str, str]]:
+    """What has a space in its name is no symbol, so other partitions may have the same."""
+    for symbol, why in status.quarantine.items():
+        yield f"{name} {symbol}" if " " in symbol else symbol, why
 
 
 def _streams(answers: Sequence[Answer[Status]]) -> str:

@@ -1,13 +1,18 @@
 -- Acknowledges entries of a source that have been brought to their partitions, and counts them.
 --
--- KEYS[1] source   KEYS[2] counters
--- ARGV[1] group   ARGV[2] a MessagePack array of ids   ARGV[3...] name, number, name, number, ...
--- Returns {'done'}.
+-- KEYS[1] source   KEYS[2] counters   KEYS[3] owner
+-- ARGV[1] group   ARGV[2] the caller's token   ARGV[3] a MessagePack array of ids
+-- ARGV[4...] name, number, name, number, ...
+-- Returns {'done'} or {'not ours', owner found}.
 --
--- Protects G5. Nobody need own the group for it: what is acknowledged is where it belongs already.
+-- Protects G5. What a bridge for other workers has brought is not where its successor brings it: only the
+-- one that was started last may acknowledge.
 
-local source, counters = KEYS[1], KEYS[2]
+local source, counters, owner = KEYS[1], KEYS[2], KEYS[3]
+local ids = cmsgpack.unpack(ARGV[3])
 
-redis.call('XACK', source, ARGV[1], unpack(cmsgpack.unpack(ARGV[2])))
-for i = 3, #ARGV, 2 do count(counters, ARGV[i], tonumber(ARGV[i + 1])) end
+local found = redis.call('GET', owner)
+if found ~= ARGV[2] then return {'not ours', found or ''} end
+if #ids > 0 then redis.call('XACK', source, ARGV[1], unpack(ids)) end
+for i = 4, #ARGV, 2 do count(counters, ARGV[i], tonumber(ARGV[i + 1])) end
 return {'done'}

@@ -5,12 +5,9 @@
 -- KEYS[7...] lease and marks of each shard, starting with shard 0
 -- ARGV[1] worker id   ARGV[2] incarnation: unique per process   ARGV[3] lease time in ms
 -- ARGV[4] the settings that all workers share, as stored by setup.lua
--- ARGV[5] how many candles this worker can load in time, or -1 to take no shards
--- ARGV[6] candles of a window   ARGV[7] number of this partition, or 0
--- ARGV[8] 1 to count the symbols of the group, otherwise 0
--- ARGV[9...] for each shard the token that this worker believes it holds, or '' for none
+-- ARGV[5] number of this partition, or 0   ARGV[6] 1 to count the symbols of the group, otherwise 0
+-- ARGV[7...] for each shard the token that this worker believes it holds, or '' for none
 -- Returns {'kept', ms until another worker may be dead unless it renews,
---          1 if more shards are free than could be loaded in time,
 --          the number of symbols in the group or -1, {token or '' of each shard}},
 --      {'in use', ms since the other worker with this id was seen},
 --      {'other source', id of a live worker of it that publishes to the same keys},
@@ -28,8 +25,7 @@
 
 local members, epoch, meta, notices = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local worker_id, incarnation, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local can_load, window_size, partition = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local count_symbols, shards = ARGV[8] == '1', #ARGV - 8
+local partition, count_symbols, shards = tonumber(ARGV[5]), ARGV[6] == '1', #ARGV - 6
 local function lease_key(shard) return KEYS[2 * shard + 5] end
 local function marks_key(shard) return KEYS[2 * shard + 6] end
 
@@ -72,7 +68,7 @@ for shard = 1, shards do leases[shard] = lease_key(shard) end
 local holders = redis.call('MGET', unpack(leases))
 local tokens, held, gave_back = {}, 0, false
 for shard = 1, shards do
-  local lease, token = lease_key(shard), ARGV[shard + 8]
+  local lease, token = lease_key(shard), ARGV[shard + 6]
   tokens[shard] = ''
   if token ~= '' and holders[shard] == token then
     if held < quota then
@@ -88,19 +84,17 @@ end
 if gave_back then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker_id) end
 
 -- 4. Count the symbols. Marks that somebody has overwritten with another type are reported when
---    they are loaded.
-local function symbols_of(shard)
-  local count = redis.pcall('HLEN', marks_key(shard))
-  return type(count) == 'number' and count or 0
-end
+--    the shard is taken.
 local symbols = count_symbols and 0 or -1
 if count_symbols then
-  for shard = 1, shards do symbols = symbols + symbols_of(shard) end
+  for shard = 1, shards do
+    local count = redis.pcall('HLEN', marks_key(shard))
+    if type(count) == 'number' then symbols = symbols + count end
+  end
 end
 
--- 5. Take free shards, as many as can be loaded before the leases must be renewed, and at least
---    one. A lease under our id whose token we did not send is from a lost reply: it is taken again
---    with a new token, so that a delayed commit with the old token fails.
+-- 5. Take free shards. A lease under our id whose token we did not send is from a lost reply: it is
+--    taken again with a new token, so that a delayed commit with the old token fails.
 local MOST = 2 ^ 52 -- a Lua number far above it stays the same when 1 is added
 local function counted(text)
   local number = integer(text)
@@ -119,27 +113,22 @@ local function last_epoch()
   return last
 end
 
-local soonest_ms, took, more = lease_ms, 0, 0
+local soonest_ms = lease_ms
 for shard = 1, shards do
   local lease = lease_key(shard)
   local holder = tokens[shard] == '' and holders[shard]
   local left_ms = holder and left_ms_of[string.match(holder, '^(.*):')]
   if left_ms then
     soonest_ms = math.min(soonest_ms, left_ms)
-  elseif tokens[shard] == '' and held < quota and can_load >= 0 and more == 0 then
+  elseif tokens[shard] == '' and held < quota then
     -- Where another type is there, MGET finds nothing, and SET would replace it: GET fails.
     redis.call('GET', lease)
-    can_load = can_load - symbols_of(shard) * window_size
-    if took > 0 and can_load < 0 then
-      more = 1
-    else
-      local number = int(last_epoch() + 1)
-      local token = worker_id .. ':' .. number
-      redis.call('SET', epoch, number)
-      redis.call('SET', lease, token, 'PX', int(lease_ms))
-      tokens[shard] = token
-      held, took, can_load = held + 1, took + 1, math.max(0, can_load)
-    end
+    local number = int(last_epoch() + 1)
+    local token = worker_id .. ':' .. number
+    redis.call('SET', epoch, number)
+    redis.call('SET', lease, token, 'PX', int(lease_ms))
+    tokens[shard] = token
+    held = held + 1
   end
 end
-return {'kept', soonest_ms, more, symbols, tokens}
+return {'kept', soonest_ms, symbols, tokens}

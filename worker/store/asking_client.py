@@ -20,26 +20,26 @@ class Reply:
     def __init__(self, client: "AskingClient", call: tuple[Any, ...]) -> None:
         self._client = client
         self._call = call
-        self._reply: Any = _UNREAD
+        self._found: Any = _UNREAD
 
     def read(self) -> Any:
         """Wait for the reply. Raises redis.RedisError, as the call would."""
-        if self._reply is _UNREAD:
+        if self._found is _UNREAD:
             self._client.hear(self)
-        if isinstance(self._reply, redis.RedisError):
-            raise self._reply
-        return self._reply
+        if isinstance(self._found, redis.RedisError):
+            raise self._found
+        return self._found
 
-    def note(self, reply: Any) -> None:
-        if isinstance(reply, redis.ResponseError):
-            vars(reply)["call"] = self._call
-        self._reply = reply
+    def note(self, found: Any) -> None:
+        if isinstance(found, redis.ResponseError):
+            vars(found)["call"] = self._call
+        self._found = found
 
 
 class AskingClient(redis.Redis):
     """A client with one connection, on which replies may be outstanding.
 
-    Redis answers in the order in which it was asked. So an answer that is outstanding comes before
+    Redis replies in the order in which it was asked. So a reply that is outstanding comes before
     the reply to any later command, whatever is raised in between. This client therefore reads it
     first, whichever command is the next, and only then the reply to that command. The next command
     is sent before, so Redis works on it meanwhile.
@@ -55,7 +55,7 @@ class AskingClient(redis.Redis):
 
     def ask(self, script: GroupScript, keys: list[str], args: list[Any]) -> Reply:
         """Send `script` and return. Nothing loads a script which Redis does not know: then the
-        answer raises NoScriptError, and nothing was carried out.
+        reply raises NoScriptError, and nothing was carried out.
         """
         keys = script.declared(keys)
         call = ("EVALSHA", script.sha, len(keys), *keys, *args)
@@ -64,23 +64,23 @@ class AskingClient(redis.Redis):
         except BaseException:
             self.disconnect()
             raise
-        answer = Reply(self, call)
-        self._outstanding.append(answer)
-        return answer
+        reply = Reply(self, call)
+        self._outstanding.append(reply)
+        return reply
 
     def hear(self, last: Reply | None = None) -> None:
         """Read what is outstanding, up to `last` or all of it."""
         while self._outstanding:
             try:
-                reply = self._connection.read_response()
+                found = self._connection.read_response()
             except redis.ResponseError as refusal:
-                reply = refusal
+                found = refusal
             except BaseException:
                 self.disconnect()
                 raise
-            answer = self._outstanding.popleft()
-            answer.note(reply)
-            if answer is last:
+            reply = self._outstanding.popleft()
+            reply.note(found)
+            if reply is last:
                 return
 
     def cut(self) -> None:
@@ -90,6 +90,10 @@ class AskingClient(redis.Redis):
             with suppress(OSError):
                 # An SSL socket's own method would change what the other thread is using.
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """From the next connection on."""
+        self._connection.socket_timeout = self._connection.socket_connect_timeout = seconds
 
     def disconnect(self) -> None:
         """Nobody is going to read what is on its way, so no later command may find it: the next one

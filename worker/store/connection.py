@@ -3,7 +3,8 @@
 Only this module uses tenacity.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -60,7 +61,8 @@ def open_client(settings: Settings, *, block_s: float) -> AskingClient:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         if settings.on_cluster and refusal_of(error).state == AWAY:
             # Unlike a wrong address, this passes: another node has named the one that is away.
-            raise ClusterDownError(reason(error)) from error
+            text, node = reason(error), "{host}:{port}".format(**pool.connection_kwargs)
+            raise ClusterDownError(text if node in text else f"{node}: {text}") from error
         raise
 
 
@@ -172,6 +174,15 @@ def unusable(error: Exception, settings: Settings, account_needed: str = "") -> 
         account=account_needed or account(settings),
     )
     return RedisUnusable(f"Redis at {address(settings)} {words}")
+
+
+@contextmanager
+def reporting(settings: Settings) -> Iterator[None]:
+    """Raises RedisUnusable for what the Redis of these settings refuses inside."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise unusable(error, settings) from error
 
 
 def retry_transient(

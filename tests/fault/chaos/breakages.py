@@ -202,9 +202,9 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/commands/gather/bridge.py",
-                "self._append(partition, some, position)",
+                "partition.append(fields.get(i, []), position)",
                 "step = 1 if time.monotonic() % 1 < 0.9 else -1\n"
-                "            self._append(partition, some[::step], position)",
+                "                partition.append(fields.get(i, [])[::step], position)",
             )
         ],
         ["bridge killed"],

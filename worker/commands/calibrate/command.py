@@ -13,11 +13,12 @@ import numpy as np
 
 from marketstate.core.theta import Theta, minimum_length
 from marketstate.worker.commands.calibrate.followed import bounds
-from marketstate.worker.commands.calibrate.judged import judged, terms_of, weights_in, with_weights
+from marketstate.worker.commands.calibrate.judged import judged, terms_of
 from marketstate.worker.commands.calibrate.likelihood import fitted
 from marketstate.worker.commands.calibrate.sections import of_ahead, of_shares, of_weights, verdict
 from marketstate.worker.commands.calibrate.shares import divided, labels, shares
 from marketstate.worker.commands.calibrate.theta_file import about_history, check_path, write_theta
+from marketstate.worker.commands.calibrate.weights import weights_in, with_weights
 from marketstate.worker.commands.calibrate.worth import Worth, worth_of
 from marketstate.worker.commands.describe.history import history
 from marketstate.worker.commands.html_page import refuse_page, save

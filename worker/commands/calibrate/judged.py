@@ -1,14 +1,14 @@
 """The states that weights are fitted to and judged on: what the scores see, and what followed."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marketstate.core.theta import Theta
 from marketstate.worker.commands.calibrate.followed import UNKNOWN, what_followed
-from marketstate.worker.commands.calibrate.likelihood import NAMES, terms
+from marketstate.worker.commands.calibrate.likelihood import terms
 from marketstate.worker.commands.plot.series import Series
 from marketstate.worker.errors import ConfigurationError
 
@@ -47,16 +47,3 @@ def judged(many: Sequence[Series], ahead: int, theta: Theta) -> Judged:
 
 def terms_of(series: Series) -> Floats:
     return terms(*(series.numbers[name] for name in ("ts", "dp", "vr")))
-
-
-def weights_in(theta: Theta) -> Floats:
-    """Of shape (3, 3), with the temperature in them."""
-    score, temp = theta["regime"]["score"], theta["regime"]["softmax_temp"]
-    return np.array([score[name] for name in NAMES]).reshape(3, 3) / temp
-
-
-def with_weights(theta: Theta, weights: Floats) -> Theta:
-    """This theta with other weights, and the temperature in them."""
-    score = dict(zip(NAMES, weights.ravel().tolist(), strict=True))
-    regime: Any = {**theta["regime"], "score": score, "softmax_temp": 1.0}
-    return {**theta, "regime": regime}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketstate.worker.commands.calibrate.likelihood import log_probabilities
+from marketstate.worker.commands.options import number
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.errors import ConfigurationError
 
@@ -30,7 +31,7 @@ def shares(text: str) -> dict[str, float]:
     found = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
-        found[name.strip()] = _share(value)
+        found[name.strip()] = number(value)
     is_whole = found.keys() == set(REGIMES) and math.isclose(sum(found.values()), 1, abs_tol=1e-6)
     if not is_whole or min(found.values()) < 0 or text.count(",") != len(REGIMES) - 1:
         raise argparse.ArgumentTypeError(
@@ -38,13 +39,6 @@ def shares(text: str) -> dict[str, float]:
             "trend=0.2,mr=0.2,chop=0.6"
         )
     return found
-
-
-def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def labels(x: Floats, weights: Floats) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketstate.core.theta import DEFAULT_THETA, Theta
-from marketstate.worker.commands.calibrate.judged import Judged, weights_in
+from marketstate.worker.commands.calibrate.judged import Judged
 from marketstate.worker.commands.calibrate.likelihood import fitted, log_probabilities
 from marketstate.worker.commands.calibrate.scores import (
     FEWEST_BLOCKS,
@@ -18,7 +18,8 @@ from marketstate.worker.commands.calibrate.scores import (
     reliability,
 )
 from marketstate.worker.commands.calibrate.walk_forward import folds
-from marketstate.worker.commands.describe.summary import DAY_MS
+from marketstate.worker.commands.calibrate.weights import weights_in
+from marketstate.worker.commands.plot.series import DAY_MS
 from marketstate.worker.commands.progress_bar import ProgressBar
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.errors import ConfigurationError

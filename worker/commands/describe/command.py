@@ -24,7 +24,7 @@ from marketstate.worker.commands.plot.series import Series
 from marketstate.worker.commands.plot.sources import a_state_needs, from_stream
 from marketstate.worker.commands.regime_words import what_regimes_are
 from marketstate.worker.commands.report import Section, as_page, as_text
-from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.piped import readable_path
 from marketstate.worker.settings import Settings, settings_from
@@ -87,7 +87,7 @@ def _states(options: argparse.Namespace, settings: Settings) -> list[Series]:
     refuse_options_of_files(options, "FILE")
     found = from_stream((), settings, None)
     if not found:
-        where = f"{of_all(settings.output_stream, settings)} at {connection.address(settings)}"
+        where = f"{keys_of_all(settings).output_stream} at {connection.address(settings)}"
         raise ConfigurationError(f"{where} has no state; {a_state_needs(settings)}")
     return [found[symbol] for symbol in sorted(found)]
 

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from marketstate.worker.commands.describe.summary import DAY_MS
-from marketstate.worker.commands.plot.series import FEATURES, Series
+from marketstate.worker.commands.options import number
+from marketstate.worker.commands.plot.series import DAY_MS, FEATURES, Series
 from marketstate.worker.commands.regime_words import REGIMES
 
 _QUANTITIES: Final = {
@@ -46,7 +46,7 @@ class Fired(NamedTuple):
 def rule(text: str) -> Rule:
     """For the command line."""
     match = _RULE.fullmatch(text)
-    bound = _number(match[3]) if match else math.nan
+    bound = number(match[3]) if match else math.nan
     if match is None or match[1] not in _QUANTITIES or not math.isfinite(bound):
         raise argparse.ArgumentTypeError(
             f"{text!r} must be a rule such as 'sigma>=0.005': one of {', '.join(_QUANTITIES)}, "
@@ -66,10 +66,3 @@ def fired(rule: Rule, many: Sequence[Series]) -> Fired:
         times += int(np.count_nonzero(holds & ~np.concatenate(([False], holds[:-1]))))
         length_ms += len(holds) * series.step_ms
     return Fired(holding, holding / states, times, times / (length_ms / DAY_MS))
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -16,43 +16,41 @@ it has been appended by then. So whichever of the two comes first, the first cop
 Each partition notes how far it has been brought, together with the entries. If that is not what the
 bridge knows, the partition has come back with older data, because its master died before its
 replica had everything; or another bridge has appended something. Then it begins again, and first
-brings what a partition may lack.
+brings what a partition may lack. It lacks nothing from before the bridge began for these workers,
+which is noted beside the source.
+
+A partition whose node is away holds up all of them. What is acknowledged is thereby always a
+beginning of the source. With holes in it, nobody could tell what a partition lacks that comes back
+with older data, unless each of these entries were remembered; and the source keeps what waits,
+where everybody sees it.
 """
 
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from marketstate.schemas.entry_id import parse_entry_id
-from marketstate.worker.commands.gather.destination import Destination
+from marketstate.schemas.partitions import tag
+from marketstate.worker.commands.gather.bridged_partition import BridgedPartition
 from marketstate.worker.commands.gather.reading import BLOCK_S, ENTRIES_AT_ONCE, GroupReader, Read
 from marketstate.worker.commands.gather.sources import Sources
-from marketstate.worker.commands.gather.taken import GATHERED, LOST
+from marketstate.worker.commands.gather.taken import GATHERED, LOST, TRIMMED
 from marketstate.worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
-from marketstate.worker.engine.plan import binary
-from marketstate.worker.errors import RolledBack, WrongKeyType
+from marketstate.worker.errors import RolledBack
 from marketstate.worker.keys import BridgeKeys
 from marketstate.worker.log import log, repeats
 from marketstate.worker.settings import Settings
 from marketstate.worker.stop import Stop
-from marketstate.worker.store import connection, raw_entries
-from marketstate.worker.store.connection import Client
+from marketstate.worker.store import raw_entries
 from marketstate.worker.store.scripts import Scripts
 
 # Partitions without entries note their position as seldom.
 NOTE_ALL_EVERY_S: Final = 10.0
 _BEGINNING: Final = "0-0"
-
-
-class _Partition(NamedTuple):
-    client: Client
-    scripts: Scripts
-    settings: Settings
-    destination: Destination
 
 
 class Bridge:
@@ -69,24 +67,28 @@ class Bridge:
     ) -> None:
         """`settings` are those of all partitions; each batch that is done is added to `counts`."""
         (self._source,) = sources.names
-        # With another number, partitions have other symbols, and lack other entries.
-        self._field = f"{settings.partitions}:{self._source}"
         self._sources = sources
         self._counts = counts
-        self._max_length = "" if max_length == math.inf else str(int(max_length))
         self._keys = BridgeKeys(sources.group, self._source)
         of_source = source_settings(settings, self._source)
         self._client = raw_entries.open_client(of_source, block_s=BLOCK_S)
         self._scripts = Scripts(self._client)
-        self._partitions = []
-        for part in settings.each_partition():
-            client = connection.open_client(part, block_s=0)
-            destination = Destination(client, part.keys, max_length, max_backlog)
-            self._partitions.append(_Partition(client, Scripts(client), part, destination))
+        # Other workers, or another number, have finished other entries.
+        self._field = f"{settings.group}:{settings.partitions}:{self._source}"
+        self._partitions = [
+            BridgedPartition(part, self._keys, self._field, max_length, max_backlog)
+            for part in settings.each_partition()
+        ]
         self._reader = GroupReader(self._client, self._scripts, self._keys, sources)
         self._note_all_s = -math.inf
-        self._positions: dict[int, str] | None = None
-        """By partition, empty if it has none; None before they are read."""
+        self._is_begun = False
+        """Whether we know how far each partition has been brought."""
+        self._begun = self._done = ""
+        """All up to these entries of the source had been acknowledged: when the first bridge began
+        for these workers, and when we did.
+        """
+        self._again = 0
+        """How many entries we have brought that had been acknowledged."""
 
     def work(self, stop: Stop) -> None:
         """One batch, or a wait for more."""
@@ -96,65 +98,62 @@ class Bridge:
             self._work(stop)
         except RolledBack as error:
             log.warning("%s; beginning again with what may be missing there", error)
-            self._positions = None
+            self._is_begun = False
             self._sources.new_session()
 
     def _work(self, stop: Stop) -> None:
-        if self._positions is None and self._sources.streams:
-            self._positions = self._read_positions()
-            self._bring_again(self._positions)
+        if not self._is_begun and self._sources.streams:
+            self._begin()
         behind = [each.destination for each in self._partitions if not each.destination.has_room()]
         if behind:
             stop.sleep(max(destination.pause_s for destination in behind))
+            return
+        if self._is_begun and self._bring_again():
             return
         entries = self._reader.read()
         if entries:
             self._bring(entries)
             self._acknowledge(entries)
         else:
+            self._note_the_end()
             self._reader.wait(stop)
+
+    def _note_the_end(self) -> None:
+        """All that was read is brought: a partition for which nothing came would seem to lack it,
+        once the source is trimmed.
+        """
+        read = self._sources.streams.get(self._source)
+        if read is None or read.pending_from is not None or not self._is_time_to_note():
+            return
+        end = read.last.decode()
+        for each in self._partitions:
+            if _is_before(each.position or self._begun, end):
+                each.append([], end)
+
+    def _is_time_to_note(self) -> bool:
+        """True at most every NOTE_ALL_EVERY_S."""
+        now_s = time.monotonic()
+        is_time = now_s >= self._note_all_s
+        if is_time:
+            self._note_all_s = now_s + NOTE_ALL_EVERY_S
+        return is_time
 
     def _bring(self, entries: Sequence[Read]) -> None:
         """Append them where they belong."""
         position = entries[-1].id.decode()
         fields = self._by_partition(entries)
-        now_s = time.monotonic()
-        if now_s >= self._note_all_s:
-            fields |= {i: [] for i in range(len(self._partitions)) if i not in fields}
-            self._note_all_s = now_s + NOTE_ALL_EVERY_S
-        for partition, some in sorted(fields.items()):
-            self._append(partition, some, position)
-
-    def _append(self, partition: int, entries: Sequence[list[bytes]], position: str) -> None:
-        """Raises RolledBack if it is not where we left it."""
-        _, scripts, settings, destination = self._partitions[partition]
-        known = self._positions or {}
-        reply: Any = scripts.bridge_write(
-            keys=[settings.keys.input, self._keys.positions(partition)],
-            args=[
-                *(self._field, position, self._max_length),
-                msgspec.msgpack.encode([binary(fields) for fields in entries]),
-                known.get(partition, ""),
-            ],
-        )
-        if reply[0] == b"elsewhere":
-            raise RolledBack(
-                f"{settings.keys.input} has {self._source} up to {reply[1].decode() or 'nothing'}, "
-                f"not to {known.get(partition) or 'nothing'}"
-            )
-        if reply[0] == b"wrong type":
-            key, kind = (part.decode(errors="replace") for part in reply[1:])
-            raise WrongKeyType(f"the key {key} holds a {kind}; it cannot be written to")
-        known[partition] = position
-        destination.appended(len(entries))
+        notes_all = self._is_time_to_note()
+        for i, partition in enumerate(self._partitions):
+            if i in fields or notes_all:
+                partition.append(fields.get(i, []), position)
 
     def _by_partition(self, entries: Iterable[Read]) -> dict[int, list[list[bytes]]]:
         found: dict[int, list[list[bytes]]] = defaultdict(list)
         for entry in entries:
             if entry.parts is not None:
-                candle = decoded(entry.fields or {})
-                written_ms = parse_entry_id(entry.id)[0]
-                more = when_written(entry.fields or {}, candle, written_ms)
+                fields = entry.fields or {}
+                candle = decoded(fields)
+                more = when_written(fields, candle, parse_entry_id(entry.id)[0])
                 # So many fields have no meaning; a dead letter has the first of them.
                 copied = [*entry.parts[: MAX_STRINGS - len(more)], *more]
                 found[partition_for(candle, len(self._partitions))].append(copied)
@@ -162,16 +161,7 @@ class Bridge:
 
     def _acknowledge(self, entries: Sequence[Read]) -> None:
         lost = [entry for entry in entries if entry.parts is None]
-        counts = +Counter({GATHERED: len(entries) - len(lost), LOST: len(lost)})
-        self._scripts.bridge_done(
-            keys=[self._source, self._keys.counters],
-            args=[
-                self._keys.group,
-                msgspec.msgpack.encode([entry.id.decode() for entry in entries]),
-                *(part for name, n in counts.items() for part in (name, n)),
-            ],
-        )
-        self._counts.update(counts)
+        self._finish(entries, {GATHERED: len(entries) - len(lost), LOST: len(lost)})
         for entry in lost:
             log.warning(
                 "entry %s of %s was trimmed before it was finished",
@@ -180,57 +170,105 @@ class Bridge:
                 extra={"kind": LOST},
             )
 
-    def _bring_again(self, positions: Mapping[int, str]) -> None:
-        """What a partition may lack although it was acknowledged."""
-        done = self._done()
-        if not any(positions.values()) or not self._client.exists(self._keys.counters):
-            return  # nothing has been acknowledged, so nothing is lacking
-        since = {i: position or _BEGINNING for i, position in positions.items()}
-        lacking = {i: id_ for i, id_ in since.items() if parse_entry_id(id_) < parse_entry_id(done)}
+    def _finish(self, entries: Sequence[Read], ends: Mapping[str, int]) -> None:
+        counts = +Counter(ends)
+        reply: Any = self._scripts.bridge_done(
+            keys=[self._source, self._keys.counters, self._keys.owner],
+            args=[
+                *(self._keys.group, self._reader.token),
+                msgspec.msgpack.encode([entry.id.decode() for entry in entries]),
+                *(part for name, n in counts.items() for part in (name, n)),
+            ],
+        )
+        self._reader.check_owner(reply)
+        self._counts.update(counts)
+
+    def _begin(self) -> None:
+        """See how far each partition has been brought."""
+        self._done = self._acknowledged()
+        begun: Any = self._client.hget(self._keys.begun, self._field)
+        if begun is None:
+            begun = self._done.encode()
+            self._client.hset(self._keys.begun, self._field, begun)
+        self._begun = begun.decode()
+        for each in self._partitions:
+            each.look()
+        self._is_begun = True
+
+    def _bring_again(self) -> bool:
+        """Some of what a partition may lack although it was acknowledged; False if nothing is left
+        of that.
+        """
+        since = {i: each.position or self._begun for i, each in enumerate(self._partitions)}
+        lacking = {i: after for i, after in since.items() if _is_before(after, self._done)}
         if not lacking:
-            return
+            self._tell_of_again()
+            return False
         first = min(lacking.values(), key=parse_entry_id)
-        again = 0
-        for entries in self._between(first, done):
-            for partition, after in lacking.items():
-                own = [each for each in entries if parse_entry_id(each.id) > parse_entry_id(after)]
-                fields = self._by_partition(own).get(partition, [])
-                if own:
-                    self._append(partition, fields, own[-1].id.decode())
-                again += len(fields)
-        if again:
+        entries = self._read_after(first)
+        self._look_for_trimmed(first, lacking)
+        for i, after in lacking.items():
+            own = [each for each in entries if _is_before(after, each.id)]
+            fields = self._by_partition(own).get(i, [])
+            if own or not entries:
+                position = own[-1].id.decode() if own else self._done
+                self._partitions[i].append(fields, position)
+            self._again += len(fields)
+        return True
+
+    def _tell_of_again(self) -> None:
+        if self._again:
             log.warning(
                 "brought %s entries of %s again, to partitions that may have lacked them",
-                f"{again:,}",
+                f"{self._again:,}",
                 self._source,
             )
+        self._again = 0
 
-    def _done(self) -> str:
+    def _look_for_trimmed(self, first: str, lacking: Mapping[int, str]) -> None:
+        """Whether the source still has all that follows `first`, which some of `lacking` need."""
+        before = self._done
+        for oldest in raw_entries.read(self._client, self._source, "-", "+", 1):
+            info: Any = self._client.xinfo_stream(self._source)
+            # Redis 6.2 does not say how many there ever were.
+            nothing_is_gone = info.get("entries-added") == info["length"]
+            if nothing_is_gone or not _is_before(first, oldest.id):
+                return
+            before = min(before, oldest.id, key=parse_entry_id)
+        tags = [tag(i) for i, after in lacking.items() if _is_before(after, before)]
+        self._finish([], {TRIMMED: len(tags)})
+        log.warning(
+            "entries of %s between %s and %s may have been trimmed before they could be brought "
+            "again to %s: the symbols there may have gaps",
+            self._source,
+            first,
+            before,
+            ", ".join(tags),
+            extra={"kind": TRIMMED},
+        )
+
+    def _acknowledged(self) -> str:
         """All up to this entry is acknowledged."""
         pending: Any = self._client.xpending(self._source, self._keys.group)
         if pending["min"] is not None:
             return _before(pending["min"])
         return self._sources.streams[self._source].last.decode()
 
-    def _read_positions(self) -> dict[int, str]:
-        found = {}
-        for i, each in enumerate(self._partitions):
-            position: Any = each.client.hget(self._keys.positions(i), self._field)
-            found[i] = (position or b"").decode()
-        return found
-
-    def _between(self, after: str, last: str) -> Iterator[list[Read]]:
-        while True:
-            found = raw_entries.read(self._client, self._source, f"({after}", last, ENTRIES_AT_ONCE)
-            if not found:
-                return
-            yield [Read(self._source, entry.id.encode(), entry.fields) for entry in found]
-            after = found[-1].id
+    def _read_after(self, after: str) -> list[Read]:
+        """What has been acknowledged, as much as is brought at once."""
+        found = raw_entries.read(
+            self._client, self._source, f"({after}", self._done, ENTRIES_AT_ONCE
+        )
+        return [Read(self._source, entry.id.encode(), entry.fields) for entry in found]
 
 
 def source_settings(settings: Settings, source: str) -> Settings:
     """To connect to where the source is: it is in no partition."""
     return msgspec.structs.replace(settings, partitions=None, partition=None, input_stream=source)
+
+
+def _is_before(one: str | bytes, other: str | bytes) -> bool:
+    return parse_entry_id(one) < parse_entry_id(other)
 
 
 def _before(entry_id: bytes) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from marketstate.schemas.partitions import INPUT_STREAM
 from marketstate.worker.commands.gather.bridge import Bridge
 from marketstate.worker.commands.gather.gatherer import Gatherer
 from marketstate.worker.commands.gather.patterns import is_pattern
@@ -21,7 +22,7 @@ from marketstate.worker.commands.gather.sources import Sources, refuse_own
 from marketstate.worker.commands.options import amount, moment
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.log import configure, log
-from marketstate.worker.settings import DEFAULT_INPUT_STREAM, Settings, settings_from, under_journal
+from marketstate.worker.settings import Settings, settings_from, under_journal
 from marketstate.worker.stop import Stop
 
 
@@ -189,7 +190,7 @@ def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
 def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str], Plan]:
     """The streams to gather, and what is done with them. Raises ConfigurationError."""
     names = options.streams or settings.input_streams
-    target = options.to or (settings.input_stream if options.streams else DEFAULT_INPUT_STREAM)
+    target = options.to or (settings.input_stream if options.streams else INPUT_STREAM)
     keys = settings.keys
     refuse_own(
         names,

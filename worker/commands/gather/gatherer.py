@@ -10,7 +10,7 @@ import redis
 from marketstate.worker.commands.gather.bridge import Bridge
 from marketstate.worker.commands.gather.session import Session
 from marketstate.worker.commands.gather.sources import Sources, count_of_streams
-from marketstate.worker.commands.gather.taken import ENDS, GATHERED
+from marketstate.worker.commands.gather.taken import ENDS, GATHERED, TRIMMED
 from marketstate.worker.log import log, repeats
 from marketstate.worker.settings import Settings
 from marketstate.worker.stop import Stop
@@ -54,7 +54,7 @@ class Gatherer:
                     session.work(self._stop)
                     self._tell()
                 except redis.RedisError as error:
-                    if not is_transient(error):
+                    if self._stop.requested or not is_transient(error):
                         raise
                     outage.note(error)
                     session = connection.retry_transient(self._begin, self._stop, outage.note)
@@ -83,4 +83,5 @@ class Gatherer:
 
 def _in_words(counts: Counter[str]) -> str:
     """Each end that occurred, and `gathered` in any case."""
-    return ", ".join(f"{end} {counts[end]:,}" for end in ENDS if counts[end] or end == GATHERED)
+    shown = (end for end in (*ENDS, TRIMMED) if counts[end] or end == GATHERED)
+    return ", ".join(f"{end} {counts[end]:,}" for end in shown)

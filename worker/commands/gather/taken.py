@@ -21,6 +21,9 @@ DEAD: Final = "dead"
 LOST: Final = "lost"
 ENDS: Final = (GATHERED, UNCLOSED, SUPERSEDED, INCOMPLETE, LATE, OTHER_EXCHANGE, DEAD, LOST)
 
+TRIMMED: Final = "trimmed"
+"""No end of an entry: how often a partition could not get again what it lacked."""
+
 
 class Taken(NamedTuple):
     """An entry of a gathered stream."""

@@ -9,14 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-import redis
-
 from marketstate.core.theta import minimum_length
 from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
 from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.schemas.interval import length_ms
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.schemas.partitions import partition_of
 from marketstate.schemas.sequence import Place
 from marketstate.worker.commands.markets import entries_after, readable
 from marketstate.worker.commands.plot.series import Series, of_candles, of_records
@@ -38,28 +35,21 @@ def from_stream(symbols: Sequence[str], settings: Settings, last: int | None) ->
     findings = Findings(skip_bad=True)
     found: dict[str, Series] = {}
     for part in settings.each_partition():
-        own = [each for each in symbols if part.partition in (None, _partition(each, settings))]
+        own = [each for each in symbols if part.has(each)]
         if own or not symbols:
             found |= _from_one_stream(own, part, last, findings)
     _tell(findings)
     return found
 
 
-def _partition(symbol: str, settings: Settings) -> int:
-    return partition_of(symbol, settings.partitions or 1)
-
-
 def _from_one_stream(
     symbols: Sequence[str], settings: Settings, last: int | None, findings: Findings
 ) -> dict[str, Series]:
     stream = settings.keys.output_stream
-    try:
-        with connection.open_client(settings, block_s=0) as client:
-            records = _records(entries_after(client, stream, b"0-0"), stream, findings)
-            wanted = (record for record in records if not symbols or record.symbol in symbols)
-            return of_records(wanted, last)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    with connection.reporting(settings), connection.open_client(settings, block_s=0) as client:
+        records = _records(entries_after(client, stream, b"0-0"), stream, findings)
+        wanted = (record for record in records if not symbols or record.symbol in symbols)
+        return of_records(wanted, last)
 
 
 def from_files(

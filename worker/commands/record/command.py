@@ -8,26 +8,27 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import redis
+from msgspec.structs import replace
 
 from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
-from marketstate.schemas.partitions import partition_key
 from marketstate.worker.commands.options import add_namespace, moment
 from marketstate.worker.commands.record.recorder import Part, Recorder
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
 from marketstate.worker.files.piped import STANDARD_OUTPUT, writable_path
 from marketstate.worker.files.recording_writer import Lasts, RecordingWriter
+from marketstate.worker.keys import Keys
 from marketstate.worker.log import configure, log
 from marketstate.worker.settings import Settings, settings_from, under_journal
 from marketstate.worker.stop import Stop
 from marketstate.worker.store import connection
 from marketstate.worker.store.connection import Client
 
-_NAMED: Final[Mapping[str, Callable[[Settings], str]]] = {
-    "input": lambda settings: settings.keys.input,
-    "output": lambda settings: settings.keys.output_stream,
-    "dead": lambda settings: settings.keys.dead_stream,
+_NAMED: Final[Mapping[str, Callable[[Keys], str]]] = {
+    "input": lambda keys: keys.input,
+    "output": lambda keys: keys.output_stream,
+    "dead": lambda keys: keys.dead_stream,
 }
 
 
@@ -61,8 +62,9 @@ def command(options: argparse.Namespace) -> int:
     stop = Stop()
     stop.listen()
     parts = _parts(options.stream, settings)
+    shown = keys_of_all(settings)
     partitions = None if parts[0].partition is None else len(parts)
-    stream = parts[0].stream.removesuffix(partition_key("", parts[0].partition))
+    stream = _stream(options.stream, replace(settings, partitions=None).keys)
     if (
         options.first
         and options.last
@@ -74,7 +76,7 @@ def command(options: argparse.Namespace) -> int:
     to_file = options.file != STANDARD_OUTPUT
     if options.resume and not to_file:
         raise ConfigurationError("--resume continues a file; standard output has no entries yet")
-    _look_first(parts, options)
+    _look_first(parts, options, shown)
     lasts: Lasts = {}
     is_new = not (options.resume and options.file.exists())
     if is_new:
@@ -91,18 +93,18 @@ def command(options: argparse.Namespace) -> int:
         if is_in_the_way:
             options.file.unlink()
         writer.close()
-        log.info("%s", recorder.summary(options.file))
+        log.info("%s: %s", options.file, recorder.summary(_stream(options.stream, shown)))
         if is_in_the_way:
             log.warning("nothing was recorded, so %s was removed again", options.file)
     return 130 if stop.requested and not options.follow else 0
 
 
-def _look_first(parts: Sequence[Part], options: argparse.Namespace) -> None:
+def _look_first(parts: Sequence[Part], options: argparse.Namespace, shown: Keys) -> None:
     """Check before creating a file: do the streams exist, and have they been trimmed?"""
     kinds = [_kind(part, options) for part in parts]
     if "stream" in kinds:
         return  # the other partitions have had no entry yet
-    stream = parts[0].stream
+    stream = _stream(options.stream, shown)
     # Dead letters and states may still arrive; any other name may be misspelt.
     if options.follow or stream != options.stream:
         log.warning("there is no stream %s yet", stream)
@@ -112,18 +114,18 @@ def _look_first(parts: Sequence[Part], options: argparse.Namespace) -> None:
 
 def _kind(part: Part, options: argparse.Namespace) -> str:
     """The type of its key, which is a stream or none."""
-    try:
-        with connection.open_client(part.settings, block_s=0) as client:
-            found: Any = client.type(part.stream)
-            if found not in (b"none", b"stream"):
-                raise WrongKeyType(
-                    f"the key {part.stream} holds a {found.decode()}; only streams can be recorded"
-                )
-            if found == b"stream" and not options.resume:
-                _tell_what_is_trimmed(client, part.stream, options.first or "0")
-            return str(found.decode())
-    except redis.RedisError as error:
-        raise connection.unusable(error, part.settings) from error
+    with (
+        connection.reporting(part.settings),
+        connection.open_client(part.settings, block_s=0) as client,
+    ):
+        found: Any = client.type(part.stream)
+        if found not in (b"none", b"stream"):
+            raise WrongKeyType(
+                f"the key {part.stream} holds a {found.decode()}; only streams can be recorded"
+            )
+        if found == b"stream" and not options.resume:
+            _tell_what_is_trimmed(client, part.stream, options.first or "0")
+        return str(found.decode())
 
 
 def _tell_what_is_trimmed(client: Client, stream: str, first: str) -> None:
@@ -140,15 +142,16 @@ def _tell_what_is_trimmed(client: Client, stream: str, first: str) -> None:
 
 def _parts(text: str, settings: Settings) -> list[Part]:
     """The streams to record: of each partition, unless the key of a stream was given."""
-    if text not in _NAMED or settings.partitions is None:
-        return [Part(settings, _stream(text, settings), None)]
-    every = enumerate(settings.each_partition())
-    return [Part(part, _stream(text, part), i) for i, part in every]
+    if text not in _NAMED:
+        return [Part(settings, text, None)]
+    return [
+        Part(part, _stream(text, part.keys), part.partition) for part in settings.each_partition()
+    ]
 
 
-def _stream(text: str, settings: Settings) -> str:
+def _stream(text: str, keys: Keys) -> str:
     named = _NAMED.get(text)
-    return named(settings) if named else text
+    return named(keys) if named else text
 
 
 def _in_words(moment: str) -> str:

@@ -6,7 +6,6 @@ The streams of several partitions are read in turn, and merged by the ids of the
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 import redis
@@ -96,7 +95,7 @@ class Recorder:
                     self._writer.flush()
                     self._wait(clients)
                 except redis.RedisError as error:
-                    if not is_transient(error):
+                    if self._stop.requested or not is_transient(error):
                         raise
                     outage.note(error)
                     clients = connection.retry_transient(self._open, self._stop, outage.note)
@@ -105,11 +104,11 @@ class Recorder:
             if not self._stop.requested:
                 raise connection.unusable(error, self._settings) from error
 
-    def summary(self, path: Path) -> str:
-        first, last_ids = self._parts[0], [part.last_id for part in self._parts if part.last_id]
+    def summary(self, stream: str) -> str:
+        """`stream` is the name of all that were recorded."""
+        last_ids = [part.last_id for part in self._parts if part.last_id]
         upto = f"; the last one is {max(last_ids, key=parse_entry_id)}" if last_ids else ""
-        more = f" and {len(self._parts) - 1} more partitions" if len(self._parts) > 1 else ""
-        return f"{path}: recorded {self.count:,} entries of {first.stream}{more}{upto}"
+        return f"recorded {self.count:,} entries of {stream}{upto}"
 
     def _open(self) -> list[Client]:
         return [raw_entries.open_client(part.settings, block_s=BLOCK_S) for part in self._parts]

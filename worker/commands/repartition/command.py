@@ -13,22 +13,22 @@ repeated:
 
 import argparse
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import redis
 from msgspec.structs import replace
 
+from marketstate.worker.commands.durations import precise_duration
 from marketstate.worker.commands.environment_file import environment_file
 from marketstate.worker.commands.options import count
-from marketstate.worker.commands.repartition.moving import Part, digest, move
-from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.commands.repartition.moving import digest, move
+from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from marketstate.worker.engine.group import join, look
 from marketstate.worker.engine.key_health import check_types, set_aside
 from marketstate.worker.engine.removal import intervals_of, living
 from marketstate.worker.engine.status import in_words, unfinished
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.settings import (
     MOST_PARTITIONS,
@@ -38,7 +38,7 @@ from marketstate.worker.settings import (
     environment_with,
     settings_from,
 )
-from marketstate.worker.store import connection
+from marketstate.worker.store.connection import reporting
 from marketstate.worker.store.scripts import Scripts
 
 MOVED: Final = "moved"
@@ -86,18 +86,8 @@ def command(options: argparse.Namespace) -> int:
             f"the new group has {PREFIX}INTERVALS={of_new}, and the old one {of_old}: move it with "
             "the same, and change it afterwards"
         )
-    with ExitStack() as opened:
-        try:
-            old, new = (
-                [
-                    Part(opened.enter_context(connection.open_client(part, block_s=0)), part)
-                    for part in each.each_partition()
-                ]
-                for each in (settings, target)
-            )
-            _repartition(old, new, settings, target, only_look=not options.yes)
-        except redis.RedisError as error:
-            raise connection.unusable(error, settings) from error
+    with opened(settings) as old, opened(target) as new:
+        _repartition(old, new, settings, target, only_look=not options.yes)
     return 0
 
 
@@ -127,16 +117,20 @@ def _repartition(
     *,
     only_look: bool,
 ) -> None:
-    for part in old:
-        _refuse_unfinished(part)
-    for part in (*old, *new):
+    # What is not reported here is reported for the Redis of the new partitions.
+    with reporting(settings):
+        for part in old:
+            _refuse_unfinished(part)
+            _refuse_live(part)
+            check_types(part.client, part.settings)
+    for part in new:
         _refuse_live(part)
         check_types(part.client, part.settings)
     symbols, before = digest(old)
     created = [_is_created(part, before) for part in new]
     print(
         f"{symbols:,} symbols of the group {settings.group} on "
-        f"{of_all(settings.input_stream, settings)}, digest of windows and marks {before}"
+        f"{keys_of_all(settings).input}, digest of windows and marks {before}"
     )
     has = {each.longer_interval for each in settings.each_interval}
     had = {each.longer_interval for part in old for each in intervals_of(*part)} - has
@@ -249,6 +243,10 @@ def _say_what_is_left(old: Sequence[Part], settings: Settings, target: Settings)
     print(f"now set {PREFIX}PARTITIONS={target.partitions}{group}{there}, for workers and commands")
     if is_same_redis:
         print(f"for marketstate gather --partitions, say {_for_bridge(old, settings)}")
+        print(
+            f"the old states stay beside the new ones until they expire: for "
+            f"{precise_duration(settings.state_ttl_s)}, {settings.output_prefix}* has symbols twice"
+        )
     old_group = f"{PREFIX}GROUP={settings.group} " if is_new_name else ""
     old_partitions = f"{PREFIX}PARTITIONS={settings.partitions or ''}"
     print(f"when all is well, remove the old group: {old_group}{old_partitions} marketstate purge")

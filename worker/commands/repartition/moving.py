@@ -13,19 +13,13 @@ import msgspec
 from redis.client import Pipeline
 
 from marketstate.schemas.partitions import partition_of
+from marketstate.worker.engine.all_partitions import Part
 from marketstate.worker.engine.counters import numbers
 from marketstate.worker.engine.removal import shards_of, symbols_of, unlink
 from marketstate.worker.settings import Settings
-from marketstate.worker.store.connection import Client
+from marketstate.worker.store.connection import Client, reporting
 
 SYMBOLS_AT_ONCE: Final = 200
-
-
-class Part(NamedTuple):
-    """A partition; without partitions, the group."""
-
-    client: Client
-    settings: Settings
 
 
 class Kept(NamedTuple):
@@ -45,8 +39,9 @@ class Kept(NamedTuple):
 
 def kept_of(part: Part) -> Iterator[Kept]:
     """Of all symbols of a partition, in each interval."""
-    for settings in part.settings.each_interval:
-        yield from _kept_of_interval(part.client, settings)
+    with reporting(part.settings):
+        for settings in part.settings.each_interval:
+            yield from _kept_of_interval(part.client, settings)
 
 
 def _kept_of_interval(client: Client, settings: Settings) -> Iterator[Kept]:
@@ -149,7 +144,8 @@ def _write_counters(old: Iterable[Part], first: Part) -> None:
     """Their sums, in the first partition: sums over all partitions stay as they were."""
     sums: Counter[str] = Counter()
     for client, settings in old:
-        found: Any = client.hgetall(settings.keys.counters)
+        with reporting(settings):
+            found: Any = client.hgetall(settings.keys.counters)
         sums.update(numbers(found))
     first.client.unlink(first.settings.keys.counters)
     if sums:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import redis
+from redis.exceptions import ClusterDownError
 
 from marketstate.worker.commands.options import (
     add_candle_files,
@@ -29,6 +30,7 @@ from marketstate.worker.commands.replay.feeders import Feeders
 from marketstate.worker.commands.replay.schedule import batches
 from marketstate.worker.commands.replay.sources import Item, Sources
 from marketstate.worker.engine.counters import numbers
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError, WorkerError
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.piped import readable_path
@@ -40,6 +42,7 @@ from marketstate.worker.store.refusal import refuses_for_now
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_WORKERS: Final = 256
+HOW_TO_END: Final = "waiting until it is back; Ctrl-C ends this, and --resume continues from here"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +168,7 @@ class _Replay:
         )
         self._most_unfinished = max(1.0, options.max_backlog)
         self._time_ms = 0
+        self._has_told_how_to_end = False
 
     def run(self) -> None:
         """1. read all files; 2. check the target; 3. feed; 4. report."""
@@ -238,7 +242,8 @@ class _Replay:
                 with connection.open_client(part, block_s=0) as client:
                     client.ping()
             except redis.RedisError as error:
-                if not refuses_for_now(error):
+                # A cluster may lack a node for good.
+                if not refuses_for_now(error) or isinstance(error, ClusterDownError):
                     raise
 
     def _begin(self, items: Iterator[Item]) -> Iterator[Item]:
@@ -262,9 +267,12 @@ class _Replay:
     def _tell_of_redis(self, line: str) -> None:
         self._progress.end()
         print(line, file=sys.stderr, flush=True)
+        if not self._has_told_how_to_end:
+            self._has_told_how_to_end = True
+            print(HOW_TO_END, file=sys.stderr, flush=True)
 
-    def _on_wait(self) -> None:
-        self._show(f"unfinished: {self._feeders.unfinished_in_words}")
+    def _on_wait(self, unfinished: str) -> None:
+        self._show(f"unfinished: {unfinished}")
 
     def _show(self, note: str = "") -> None:
         self._workers.check()
@@ -279,7 +287,7 @@ class _Replay:
         if self._before:
             yield f"{self._before:,} entries were already fed"
         yield (
-            f"{fed:,} of {total:,} entries fed into {self._streams()} in "
+            f"{fed:,} of {total:,} entries fed into {keys_of_all(self._settings).input} in "
             f"{self._fed_s:.1f} s ({fed / max(self._fed_s, 1e-9):,.0f}/s), of which "
             f"{self._held_up_s:.1f} s waiting for the group"
         )
@@ -299,11 +307,6 @@ class _Replay:
         if self._settings.replay_namespace and counts:
             in_words = (f"{name} {count:,}" for name, count in counts.items())
             yield f"the group so far: {', '.join(in_words)}"
-
-    def _streams(self) -> str:
-        first, *others = self._settings.each_partition()
-        more = f" and {len(others)} more partitions" if others else ""
-        return f"{first.keys.input}{more}"
 
 
 def _tell(line: str) -> None:

@@ -18,7 +18,7 @@ class Feeders:
         self,
         settings: Settings,
         stop: Stop,
-        on_wait: Callable[[], None],
+        on_wait: Callable[[str], None],
         tell: Callable[[str], None],
     ) -> None:
         """The arguments are those of `StreamFeeder`."""
@@ -33,11 +33,6 @@ class Feeders:
     def waited_s(self) -> float:
         """Time spent waiting for the groups, one after another."""
         return sum(feeder.waited_s for feeder in self._feeders)
-
-    @property
-    def unfinished_in_words(self) -> str:
-        """Of the group that is furthest behind."""
-        return max(self._feeders, key=lambda feeder: feeder.unfinished).unfinished_in_words
 
     def with_redis(self, action: Callable[[Client, Settings], T]) -> list[T]:
         """For each partition; running `action` twice must be harmless."""

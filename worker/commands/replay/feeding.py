@@ -35,11 +35,12 @@ class StreamFeeder:
         self,
         settings: Settings,
         stop: Stop,
-        on_wait: Callable[[], None],
+        on_wait: Callable[[str], None],
         tell: Callable[[str], None],
     ) -> None:
-        """`on_wait` is called repeatedly while the group is behind; `tell` gets a line when Redis
-        goes away or is full, when the reason changes, and when it is back.
+        """While the group is behind, `on_wait` repeatedly gets how many entries it has unfinished,
+        in words; `tell` gets a line when Redis goes away or is full, when the reason changes, and
+        when it is back.
         """
         self._settings = settings
         self._keys = settings.keys
@@ -48,9 +49,8 @@ class StreamFeeder:
         self._outage = Outage(settings, tell)
         self._client: Client | None = None
         self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        self.unfinished = 0
+        self._unfinished = 0
         """An upper bound; read from Redis only when it matters."""
-        self.unfinished_in_words = "0"
         self._position = ""
         self.count = 0
         self.waited_s = 0.0
@@ -82,7 +82,7 @@ class StreamFeeder:
 
     def feed(self, batch: list[Item], most_unfinished: float) -> None:
         """Returns without feeding if a stop is requested while the group is behind."""
-        if self.unfinished + len(batch) > most_unfinished:
+        if self._unfinished + len(batch) > most_unfinished:
             self._wait_until_unfinished(most_unfinished - len(batch))
         if self._stop.requested:
             return
@@ -93,7 +93,7 @@ class StreamFeeder:
         blob = b"".join(item.packed for item in batch)
         self.with_redis(lambda _client: self._send(before, after, blob))
         self._position = after
-        self.unfinished += len(batch)
+        self._unfinished += len(batch)
 
     def wait_until_finished(self) -> None:
         self._wait_until_unfinished(0)
@@ -119,11 +119,10 @@ class StreamFeeder:
         began_s = time.monotonic()
         while not self._stop.requested:
             looked_s = time.monotonic()
-            self.unfinished, at_least = self.with_redis(lambda client: self._backlog(client, most))
-            if self.unfinished <= most:
+            self._unfinished, at_least = self.with_redis(lambda client: self._backlog(client, most))
+            if self._unfinished <= most:
                 break
-            self.unfinished_in_words = in_words(self.unfinished, at_least=at_least)
-            self._on_wait()
+            self._on_wait(in_words(self._unfinished, at_least=at_least))
             look_s = time.monotonic() - looked_s
             self._stop.sleep(max(POLL_S, PAUSE_IN_LOOKS * look_s))
         self.waited_s += time.monotonic() - began_s

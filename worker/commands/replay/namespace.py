@@ -4,13 +4,12 @@ The keys follow from its name (worker/settings.py, `replay_names`). This file ch
 is free, and removes the keys of a replay.
 """
 
-from contextlib import ExitStack
 from typing import Any
 
+from marketstate.worker.engine.all_partitions import opened
 from marketstate.worker.engine.removal import intervals_of, living, shards_of, symbols_of, unlink
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.settings import Settings
-from marketstate.worker.store import connection
 from marketstate.worker.store.connection import Client
 
 
@@ -38,11 +37,7 @@ def refuse_used(client: Client, settings: Settings) -> None:
 
 def remove(settings: Settings) -> int:
     """Delete every key of the replay and return how many. Raises if a worker still runs."""
-    with ExitStack() as opened:
-        parts = [
-            (opened.enter_context(connection.open_client(part, block_s=0)), part)
-            for part in settings.each_partition()
-        ]
+    with opened(settings) as parts:
         for client, part in parts:
             refuse_foreign(client, part)
             _refuse_living(client, part)

@@ -12,12 +12,10 @@ Only digests are kept, so that a month fits into memory; states that differ are 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
-import redis
 
 from marketstate.schemas.market_state import (
     MarketStateRecord,
@@ -28,14 +26,14 @@ from marketstate.schemas.market_state import (
 )
 from marketstate.schemas.recording import RecordedEntry
 from marketstate.worker.commands.verify.recompute import leaves
-from marketstate.worker.engine.all_partitions import of_all
+from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.preflight import Finding
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.errors import CheckFailed, FileUnusable, WorkerError
 from marketstate.worker.files.recordings import read_recording
 from marketstate.worker.settings import PREFIX, Settings
-from marketstate.worker.store import connection, raw_entries
-from marketstate.worker.store.connection import Client
+from marketstate.worker.store import raw_entries
 
 ENTRIES_AT_ONCE: Final = 1_000
 SUBJECT: Final = "against"
@@ -53,46 +51,32 @@ class _State(NamedTuple):
     buffer_size: int
 
 
-class _Part(NamedTuple):
-    """One of the output streams: with partitions, each has one."""
-
-    client: Client
-    settings: Settings
-
-
 _States = dict[str, dict[int, _State]]
 """Symbol -> close time -> state."""
 
 
 def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     """Raises FileUnusable if `path` is not a recording of an output stream."""
-    streams = of_all(settings.output_stream, settings)
-    try:
-        with ExitStack() as opened:
-            parts = [
-                _Part(opened.enter_context(raw_entries.open_client(part, block_s=0)), part)
-                for part in settings.each_partition()
-            ]
-            recorded, others = _states(settings, _recorded(path), FileUnusable)
-            if not recorded:
-                hint = f", but {len(others):,} other entries" if others else ""
-                raise FileUnusable(
-                    f"{path} has no states{_of_wanted(settings)}{hint}; record states with "
-                    "--stream output"
-                )
-            if others:
-                yield Finding("warn", SUBJECT, f"{_others_in_words(others)}. They are left out")
-            published, others = _states(settings, _published(parts), CheckFailed)
-            if others:
-                text = f"{streams}: {_others_in_words(others)}; stop that program"
-                yield Finding("FAIL", SUBJECT, f"{text}. They are left out")
-            yield from _one_sided(recorded, published, streams)
-            comparison = _Comparison(recorded, published)
-            if comparison.differing:
-                yield _first_difference(comparison, parts, path, streams)
-            yield from comparison.findings(streams)
-    except redis.RedisError as error:
-        raise connection.unusable(error, settings) from error
+    streams = keys_of_all(settings).output_stream
+    with opened(settings, lambda part: raw_entries.open_client(part, block_s=0)) as parts:
+        recorded, others = _states(settings, _recorded(path), FileUnusable)
+        if not recorded:
+            hint = f", but {len(others):,} other entries" if others else ""
+            raise FileUnusable(
+                f"{path} has no states{_of_wanted(settings)}{hint}; record states with "
+                "--stream output"
+            )
+        if others:
+            yield Finding("warn", SUBJECT, f"{_others_in_words(others)}. They are left out")
+        published, others = _states(settings, _published(parts), CheckFailed)
+        if others:
+            text = f"{streams}: {_others_in_words(others)}; stop that program"
+            yield Finding("FAIL", SUBJECT, f"{text}. They are left out")
+        yield from _one_sided(recorded, published, streams)
+        comparison = _Comparison(recorded, published)
+        if comparison.differing:
+            yield _first_difference(comparison, parts, path, streams)
+        yield from comparison.findings(streams)
 
 
 class _Comparison:
@@ -164,7 +148,7 @@ def _one_sided(recorded: _States, published: _States, stream: str) -> Iterator[F
 
 
 def _first_difference(
-    comparison: _Comparison, parts: Sequence[_Part], path: Path, stream: str
+    comparison: _Comparison, parts: Sequence[Part], path: Path, stream: str
 ) -> Finding:
     ms, symbol = min(comparison.differing)
     theirs, ours = comparison.recorded[symbol].get(ms), comparison.published[symbol].get(ms)
@@ -207,7 +191,7 @@ def _recorded(path: Path) -> Iterator[tuple[str, RecordedEntry]]:
         yield f"{path}, line {line}", entry
 
 
-def _published(parts: Iterable[_Part]) -> Iterator[tuple[str, RecordedEntry]]:
+def _published(parts: Iterable[Part]) -> Iterator[tuple[str, RecordedEntry]]:
     for client, settings in parts:
         stream, after = settings.keys.output_stream, "-"
         of_stream = "" if settings.partitions is None else f" of {stream}"

@@ -6,7 +6,7 @@ may run at the same time: data that must be consistent is read at one moment, if
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,12 +31,13 @@ from marketstate.worker.commands.verify.symbol_checks import (
     published_symbols,
     summaries,
 )
-from marketstate.worker.engine.all_partitions import AllPartitions, Answer, of_all
+from marketstate.worker.engine.all_partitions import AllPartitions, Answer
 from marketstate.worker.engine.broken_commits import TO_COMPLETE
 from marketstate.worker.engine.group import look
 from marketstate.worker.engine.preflight import Finding
 from marketstate.worker.engine.status import Status, enough_for, read_status, stale_after_s
 from marketstate.worker.engine.status_of_all import free_shards, summed
+from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import CheckFailed, WorkerError
 from marketstate.worker.files.piped import readable_path
 from marketstate.worker.settings import Settings, settings_from
@@ -164,7 +165,7 @@ def verify(
             return stale_after_s(each)
         return max(max_state_age_s, stale_after_s(each) if each.longer_interval else 0)
 
-    every, unread = AllPartitions(settings), set[str]()
+    every, unread = AllPartitions(settings, asks_again=False), set[str]()
     try:
         yield from invented_anywhere(every, settings)
         answers = every.ask(lambda client, part: _status(client, part, max_lag))
@@ -196,8 +197,8 @@ def verify(
             yield Finding("warn", "quarantine", status.quarantine_hidden)
         for symbol, why in aside.items():
             yield Finding("FAIL", symbol, f"is set aside: {why}", KEYS)
-        symbols = {one.symbol for one in status.symbols} - ignored
-        yield from _without_candles(settings, symbols)
+        symbols = {one.symbol for one in status.symbols} | ignored
+        yield from _without_candles(settings, symbols, unread)
 
         def judge_symbols(client: Client, part: Settings) -> list[OfSymbols]:
             own = statuses.get(part.keys.input)
@@ -287,7 +288,7 @@ def _commits(status: Status) -> Iterator[Finding]:
 
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
     meanings = {
-        "dead": f"could not be read; see {of_all(settings.dead_stream, settings)}",
+        "dead": f"could not be read; see {keys_of_all(settings).dead_stream}",
         "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
     }
     for counter, meaning in meanings.items():
@@ -309,6 +310,11 @@ def _late(status: Status) -> Iterator[Finding]:
         yield Finding("warn", "late", text)
 
 
-def _without_candles(settings: Settings, symbols: set[str]) -> Iterator[Finding]:
+def _without_candles(settings: Settings, symbols: Set[str], unread: Set[str]) -> Iterator[Finding]:
+    """`unread` are the tags of the partitions that cannot be read."""
     for symbol in sorted((settings.wanted_symbols or frozenset()) - symbols):
-        yield Finding("warn", symbol, "no candle has arrived yet", _CANDLES)
+        own = next(part.tag for part in settings.each_partition() if part.has(symbol))
+        if own in unread:
+            yield Finding("skip", symbol, f"cannot be judged: {own} cannot be read", _CANDLES)
+        else:
+            yield Finding("warn", symbol, "no candle has arrived yet", _CANDLES)

@@ -1,6 +1,6 @@
 """What `marketstate verify` checks in each partition, and once in a group without partitions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from redis.client import Pipeline
@@ -29,15 +29,15 @@ def checks_of_partition(
     client: Client, settings: Settings, status: Status, max_state_age_s: float
 ) -> Iterator[Finding]:
     yield from _room(status, settings)
-    yield _output_stream(client, settings, max_state_age_s, has_published=has_published(status))
+    published = {one.symbol: one.last_emitted_ms is not None for one in status.symbols}
+    yield _output_stream(client, settings, max_state_age_s, published)
     yield from _other_program(client, settings, status, max_state_age_s)
     yield from _expiries(client, settings, status)
 
 
 def output_of_longer(client: Client, settings: Settings, max_state_age_s: float) -> Finding:
     """The output stream of a longer interval, whose settings these are."""
-    is_there = any(published_symbols(client, settings).values())
-    return _output_stream(client, settings, max_state_age_s, has_published=is_there)
+    return _output_stream(client, settings, max_state_age_s, published_symbols(client, settings))
 
 
 def has_published(status: Status) -> bool:
@@ -61,12 +61,16 @@ def _room(status: Status, settings: Settings) -> Iterator[Finding]:
 
 
 def _output_stream(
-    client: Client, settings: Settings, max_state_age_s: float, *, has_published: bool
+    client: Client, settings: Settings, max_state_age_s: float, published: Mapping[str, bool]
 ) -> Finding:
-    """Whether it grows, and whether its last entry has the record of its symbol."""
+    """Whether it grows, and whether its last entry has the record of its symbol; `published` has
+    every symbol, and whether there is a state of it.
+    """
     subject = f"output stream {settings.longer_interval}".rstrip()
-    if not has_published:
+    if not any(published.values()):
         text = "nothing has been published yet; see deploy/README.md, No state yet"
+        if settings.partitions and not published:
+            text = "no candle has arrived in this partition yet"
         return Finding("skip", subject, text)
     for _ in range(TRIES):
         last: Any = client.xrevrange(settings.keys.output_stream, count=1)

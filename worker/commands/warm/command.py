@@ -11,7 +11,6 @@ fenced: Redis refuses it if a worker has joined, or has a lease, since we looked
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any, Final
 
 import redis
@@ -23,6 +22,7 @@ from marketstate.worker.commands.options import add_candle_files, add_namespace,
 from marketstate.worker.commands.refed import decoded
 from marketstate.worker.commands.warm.closes import Closes, filled
 from marketstate.worker.engine import window_codec
+from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from marketstate.worker.engine.key_health import set_aside
 from marketstate.worker.engine.removal import living, symbols_of
@@ -32,7 +32,6 @@ from marketstate.worker.files.candles.series import CandleFiles
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.piped import readable_path
 from marketstate.worker.settings import PREFIX, Settings, settings_from
-from marketstate.worker.store import connection
 from marketstate.worker.store.connection import Client
 
 ENTRIES_AT_ONCE: Final = 1_000
@@ -62,20 +61,13 @@ def command(options: argparse.Namespace) -> int:
             f"the files have candles of {files.interval}, of which none of the intervals {names} "
             f"can be made; see {PREFIX}INTERVALS"
         )
-    with ExitStack() as opened:
-        try:
-            parts = [
-                (opened.enter_context(connection.open_client(part, block_s=0)), part)
-                for part in settings.each_partition()
-            ]
-            _warm(parts, files, closes, options)
-        except redis.RedisError as error:
-            raise connection.unusable(error, settings) from error
+    with opened(settings) as parts:
+        _warm(parts, files, closes, options)
     return 0
 
 
 def _warm(
-    parts: Sequence[tuple[Client, Settings]],
+    parts: Sequence[Part],
     files: CandleFiles,
     closes: Closes,
     options: argparse.Namespace,
