@@ -13,8 +13,10 @@
 #                  releases have them as well, until --without-view
 #   --with-metrics write metrics and what verify finds into files for node_exporter, every 30 s and
 #                  every 15 min, by timers; later releases do so too, until --without-metrics
-#   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
-#                  python3 -m pip wheel --wheel-dir DIR . setuptools   (for all options: '.[view,metrics]')
+#   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it, on a machine
+#                  with the same Python:
+#                  python3 -m pip download --dest DIR -r deploy/locked/build.txt -r deploy/locked/base.txt
+#                  (with view.txt and metrics.txt too for these options)
 #   --synthetic    do not ask before workers start that publish invented prices; without a terminal
 #                  to ask on, such workers start only with this option
 #   --dry-run      show what would be done, and change nothing
@@ -38,6 +40,7 @@ readonly timed=(quantum-marketstate-metrics quantum-marketstate-verify) # each a
 readonly program=/usr/local/sbin/quantum-marketstate
 readonly textfiles=/var/lib/prometheus/node-exporter # those that node_exporter reads
 readonly releases_kept=3
+readonly quiet=(--quiet --disable-pip-version-check)
 
 action=deploy
 workers=
@@ -174,7 +177,7 @@ release_of_checkout() {
         [ "$metrics" != yes ] || echo metrics
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
-            find pyproject.toml setup.py src core schemas worker deploy/systemd -type f \
+            find pyproject.toml setup.py src core schemas worker deploy/systemd deploy/locked -type f \
                 -not -name '*.pyc' -not -name '*.so' -print0
             documents
         } | LC_ALL=C sort -zu | xargs -0 sha256sum
@@ -196,31 +199,29 @@ build() {
     run mkdir -p "$release/wheel"
     run "$checkout/scripts/source" "$release/source"
     run "$python" -m venv "$release/venv"
-    run "$release/venv/bin/pip" wheel --quiet --disable-pip-version-check "${index[@]}" \
-        --no-deps --wheel-dir "$release/wheel" "$release/source"
+    install_locked "$release" "${index[@]}"
+    run "$release/venv/bin/pip" wheel "${quiet[@]}" --no-index --no-deps --no-build-isolation \
+        --wheel-dir "$release/wheel" "$release/source"
     run rm -rf "$release/source"
-    run_pip_install "$release" "${index[@]}"
-    run cp -R "$checkout/deploy/systemd" "$release/"
+    run "$release/venv/bin/pip" install "${quiet[@]}" --no-index --no-deps \
+        --find-links "$release/wheel" marketstate-worker
+    run "$release/venv/bin/pip" uninstall "${quiet[@]}" --yes setuptools
+    run cp -R "$checkout/deploy/systemd" "$checkout/deploy/locked" "$release/"
     copy_documents "$release/documents"
     run touch "$release/complete"
     unfinished=
 }
 
-run_pip_install() {
-    local release=$1 wheel extra extras=() list
+# Exactly the files whose hashes the checkout has: what the release needs, and what builds its wheel.
+install_locked() {
+    local release=$1 locked=$checkout/deploy/locked files=()
     shift
-    [ "$view" != yes ] || extras+=(view)
-    [ "$metrics" != yes ] || extras+=(metrics)
-    list=$(IFS=, && echo "${extras[*]}")
-    if [ -n "$dry_run" ]; then
-        echo "would: install the wheel and its dependencies${list:+, and those of its extras $list}"
-        return
-    fi
-    wheel=$(echo "$release"/wheel/*.whl)
-    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel${list:+[$list]}"
-    for extra in "${extras[@]}"; do
-        touch "$release/with-$extra"
-    done
+    files=(--requirement "$locked/build.txt" --requirement "$locked/base.txt")
+    [ "$view" != yes ] || files+=(--requirement "$locked/view.txt")
+    [ "$metrics" != yes ] || files+=(--requirement "$locked/metrics.txt")
+    run "$release/venv/bin/pip" install "${quiet[@]}" "$@" --require-hashes "${files[@]}"
+    [ "$view" != yes ] || run touch "$release/with-view"
+    [ "$metrics" != yes ] || run touch "$release/with-metrics"
 }
 
 # Keeps the folder structure of the checkout, so that links between documents work. Links to other

@@ -1,5 +1,7 @@
 """scripts/deploy.sh on a clean system, and the files that it installs."""
 
+import shutil
+
 import pytest
 
 from marketstate.schemas.reader import latest_state
@@ -171,17 +173,23 @@ def test_the_service_is_not_root_and_listens_on_no_port(
     assert ports == {"6379"}, "Redis alone"
 
 
-def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deployment) -> None:
+def test_files_that_are_not_those_locked_are_refused_and_the_running_version_keeps_running(
+    deployed: Deployment,
+) -> None:
     other = "/srv/other"
     checkout = deployed.copy_checkout(other)
     (checkout / "README.md").write_text("another release")
     before = deployed.machine.show(FIRST, "InvocationID"), deployed.current()
     releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout
-    empty = deployed.machine.path("/srv/empty")
-    empty.mkdir(exist_ok=True)
-    (empty / "nothing-1.0-py3-none-any.whl").touch()
-    done = deployed.machine.run(f"{other}/scripts/deploy.sh", "--wheels", "/srv/empty", check=False)
-    assert done.returncode != 0
+    altered = deployed.machine.path("/srv/altered")
+    shutil.copytree(deployed.machine.path(WHEELS), altered)
+    (wheel,) = altered.glob("tenacity-*.whl")
+    wheel.write_bytes(wheel.read_bytes() + b"another file")
+    done = deployed.machine.run(
+        f"{other}/scripts/deploy.sh", "--wheels", "/srv/altered", check=False
+    )
+    assert done.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in done.stdout
     assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
     left = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout
     assert left == releases, "no incomplete release is left"
