@@ -40,6 +40,15 @@ readonly timed=(quantum-marketstate-metrics quantum-marketstate-verify) # each a
 readonly program=/usr/local/sbin/quantum-marketstate
 readonly textfiles=/var/lib/prometheus/node-exporter # those that node_exporter reads
 readonly releases_kept=3
+# Where shells and man look, by the names in a release.
+readonly share=/usr/local/share
+declare -rA for_shells=(
+    [bash]=$share/bash-completion/completions/quantum-marketstate
+    [zsh]=$share/zsh/site-functions/_quantum-marketstate
+    [fish]=$share/fish/vendor_completions.d/quantum-marketstate.fish
+    [marketstate.1]=$share/man/man1/marketstate.1
+    [quantum-marketstate.1]=$share/man/man1/quantum-marketstate.1
+)
 readonly quiet=(--quiet --disable-pip-version-check)
 
 action=deploy
@@ -114,6 +123,7 @@ uninstall() {
     run systemctl daemon-reload
     run systemctl reset-failed 'quantum-marketstate*' || true
     run rm -rf "$home" "$program"
+    run rm -f "${for_shells[@]}"
     run rmdir --ignore-fail-on-non-empty /opt/quantum || true
     if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate.password too?"; then
         run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name marketstate.password \) -delete
@@ -177,7 +187,8 @@ release_of_checkout() {
         [ "$metrics" != yes ] || echo metrics
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
-            find pyproject.toml setup.py src core schemas worker deploy/systemd deploy/locked -type f \
+            find pyproject.toml setup.py src core schemas worker \
+                deploy/{systemd,locked,man} -type f \
                 -not -name '*.pyc' -not -name '*.so' -print0
             documents
         } | LC_ALL=C sort -zu | xargs -0 sha256sum
@@ -205,7 +216,8 @@ build() {
     run rm -rf "$release/source"
     run "$release/venv/bin/pip" install "${quiet[@]}" --no-index --no-deps \
         --find-links "$release/wheel" marketstate-worker
-    run "$release/venv/bin/pip" uninstall "${quiet[@]}" --yes setuptools
+    write_for_shells "$release"
+    run "$release/venv/bin/pip" uninstall "${quiet[@]}" --yes setuptools shtab
     run cp -R "$checkout/deploy/systemd" "$checkout/deploy/locked" "$release/"
     copy_documents "$release/documents"
     run touch "$release/complete"
@@ -222,6 +234,22 @@ install_locked() {
     run "$release/venv/bin/pip" install "${quiet[@]}" "$@" --require-hashes "${files[@]}"
     [ "$view" != yes ] || run touch "$release/with-view"
     [ "$metrics" != yes ] || run touch "$release/with-metrics"
+}
+
+# The scripts with which shells complete commands and options, and the man page for both names.
+write_for_shells() {
+    local release=$1 shell
+    if [ -n "$dry_run" ]; then
+        echo "would: write completion and man page into $release/shells"
+        return
+    fi
+    mkdir "$release/shells"
+    for shell in bash zsh fish; do
+        "$release/venv/bin/marketstate" completion "$shell" --program quantum-marketstate \
+            >"$release/shells/$shell"
+    done
+    cp "$checkout/deploy/man/marketstate.1" "$release/shells/"
+    echo ".so man1/marketstate.1" >"$release/shells/quantum-marketstate.1"
 }
 
 # Keeps the folder structure of the checkout, so that links between documents work. Links to other
@@ -327,6 +355,19 @@ install_units() {
         run rm -f "$units/$first.d/20-common.conf" "$units/quantum-marketstate@.service.d/20-common.conf"
     fi
     run systemctl daemon-reload
+    install_for_shells "${from%/systemd}/shells"
+}
+
+# A release of an older version has none, and a dry run has not made any.
+install_for_shells() {
+    local file
+    for file in "${!for_shells[@]}"; do
+        if [ -e "$1/$file" ]; then
+            put "$1/$file" "${for_shells[$file]}" 644
+        elif [ -z "$dry_run" ]; then
+            rm -f "${for_shells[$file]}"
+        fi
+    done
 }
 
 # Lets another unit have a drop-in of the first worker.

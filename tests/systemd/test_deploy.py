@@ -47,6 +47,21 @@ def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment
     assert f"recomputed: {len(rows)} of {len(rows)} states" in states.stdout
 
 
+def test_shells_and_man_know_the_command(deployed: Deployment) -> None:
+    share = deployed.machine.path("/usr/local/share")
+    for place in (
+        "bash-completion/completions/quantum-marketstate",
+        "zsh/site-functions/_quantum-marketstate",
+        "fish/vendor_completions.d/quantum-marketstate.fish",
+    ):
+        text = (share / place).read_text()
+        assert "quantum-marketstate" in text, place
+        assert "repartition" in text, place
+    page = share / "man/man1/quantum-marketstate.1"
+    included = page.read_text().removeprefix(".so ").strip()
+    assert ".TH MARKETSTATE" in (share / "man" / included).read_text()
+
+
 def test_deploying_the_same_again_restarts_nothing(deployed: Deployment) -> None:
     before = deployed.machine.show(FIRST, "MainPID", "InvocationID")
     said = deployed.deploy("--", "--max-state-age=inf").stdout

@@ -17,11 +17,11 @@ from tests.support.checkout import ROOT
 LOCKED: Final = ROOT / "deploy/locked"
 PROJECT: Final[Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BUILD: Final = "build"
+EXTRAS: Final = PROJECT["project"]["optional-dependencies"]
 WANTED: Final[dict[str, list[str]]] = {
-    BUILD: PROJECT["build-system"]["requires"],
+    BUILD: PROJECT["build-system"]["requires"] + EXTRAS["completion"],
     "base": PROJECT["project"]["dependencies"],
 }
-EXTRAS: Final = PROJECT["project"]["optional-dependencies"]
 
 
 def offered() -> set[str]:
