@@ -18,9 +18,9 @@ import pytest
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.checkout import ROOT, copy_checkout
 from tests.support.demo import symbols_in
+from tests.support.other_packages import PACKAGES, put_others_beside
 from tests.support.processes import environment
 
-PACKAGES: Final = ("core", "schemas", "worker")
 PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js"}
 VERSION: Final = version("marketstate-worker")
 KERNEL: Final = "marketstate/core/_kernel.so"
@@ -53,15 +53,6 @@ def pip(python: Path, *arguments: object, compiler: str = "") -> None:
     variables = {"CC": compiler} if compiler else {}
     quiet = ("--python", python, "--disable-pip-version-check")
     run(sys.executable, "-m", "pip", *quiet, *arguments, variables=variables)
-
-
-def put_others_beside(python: Path) -> None:
-    """Packages of the names that our folders have, which nobody may take for ours."""
-    folder = Path(
-        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    )
-    for name in PACKAGES:
-        (folder / f"{name}.py").write_text(f"raise RuntimeError('the {name} of others')")
 
 
 @pytest.fixture(scope="module")
