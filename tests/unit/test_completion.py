@@ -1,9 +1,11 @@
 """What shells complete, and the man page: all that the parser has, by its names."""
 
 import argparse
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -21,11 +23,9 @@ EVERY_COMMAND: Final = pytest.mark.parametrize("name", COMMANDS)
 
 @cache
 def script(shell: str, program: str = "marketstate") -> str:
-    command = (sys.executable, "-m", "marketstate.worker", "completion", shell)
-    done = subprocess.run(
-        [*command, "--program", program], capture_output=True, text=True, check=True
-    )
-    return done.stdout
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(["completion", shell, "--program", program]) == 0
+    return printed.getvalue()
 
 
 @cache
