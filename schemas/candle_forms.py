@@ -114,6 +114,18 @@ def found_in(fields: Mapping[bytes, bytes]) -> Any:
     return _decode_flat(_in_our_names(fields))
 
 
+def symbol_at_first_sight(fields: Mapping[bytes, bytes]) -> bytes | None:
+    """The symbol of an entry in the form of the upstream publisher, or of flat fields, where it is
+    seen without parsing; None where it is not. No other symbol can be found in such an entry, but
+    the rest of it may be no candle.
+    """
+    raw = fields.get(b"payload", fields.get(b"data"))
+    if raw is None:
+        return fields.get(b"symbol") or None
+    leading = _LEADING_SYMBOL.match(raw)
+    return leading[1] if leading else None
+
+
 def flags_of(found: Any) -> tuple[Any, ...]:
     """In the order of FLAGS; UNSET for those that it does not have."""
     return astuple(found)[_FLAGS_AT]

@@ -1,12 +1,11 @@
 """Reads published states downstream: the latest of a symbol, all as they arrive, and freshness.
 
     state = latest_state(client, "BTCUSDT")
-
-    passing = (redis.ConnectionError, redis.TimeoutError)  # retried
-    for state in StateReader(client, group="sizing", consumer="host-1", passing=passing):
+    for state in StateReader(client, group="sizing", consumer="host-1"):
         ...
 
-Both take `partitions=16`, if the workers have so many, and find those of a symbol or read all.
+All take `partitions=16`, if the workers have so many, and find those of a symbol or read all.
+`schemas/aio.py` has the same for asyncio.
 
 You bring the redis client, for a Redis Cluster a `redis.RedisCluster`: with or without
 `decode_responses`, RESP2 or RESP3. One that decodes should have `encoding_errors="replace"`, or it
@@ -14,26 +13,23 @@ fails on bytes of another program that are not text.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
-from marketstate.schemas.group_streams import GroupStreams, StreamClient, text_of
+from marketstate.schemas.delivery import OUTPUT_STREAM, Delivery
 from marketstate.schemas.interval import interval_ms, state_step_ms
-from marketstate.schemas.market_state import (
-    MarketStateRecord,
-    UnknownRecord,
-    UnknownSchema,
-    decode_market_state,
-    decode_record,
-    own_record,
-    record_key,
-)
-from marketstate.schemas.partitions import partition_key, partition_of, partition_prefix
+from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.steps import Command, Wait
 
-OUTPUT_PREFIX: Final = "quantum:marketstate:"
-OUTPUT_STREAM: Final = "quantum:stream:marketstate"
-
-RETRY_S: Final = 0.5
+__all__ = [
+    "OUTPUT_PREFIX",
+    "OUTPUT_STREAM",
+    "StateReader",
+    "is_stale",
+    "latest_state",
+    "latest_states",
+]
 
 
 class HashClient(Protocol):
@@ -51,27 +47,25 @@ def latest_state(
     key, if the hash of the symbol has no record or none that can be read, and UnknownSchema for a
     record of another version.
     """
-    prefix = partition_prefix(
-        prefix, None if partitions is None else partition_of(symbol, partitions)
-    )
-    of_hash, of_record = f"{prefix}{symbol}", record_key(prefix, symbol)
-    with client.pipeline(transaction=True) as reads:
-        reads.hgetall(of_hash)
-        reads.get(of_record)
-        fields, encoded = reads.execute()
-    key, own = of_record, own_record(fields)
-    if own is not None:
-        key, encoded = of_hash, own
-    if encoded is not None:
-        try:
-            return decode_record(encoded)
-        except UnknownRecord as error:
-            raise type(error)(f"{key}: {error}") from error
-    if fields:
-        raise UnknownRecord(
-            f"{of_hash} has no record at {of_record}: another program wrote it; stop that program"
-        )
-    return None
+    return latest_states(client, [symbol], prefix, partitions=partitions)[symbol]
+
+
+def latest_states(
+    client: HashClient,
+    symbols: Iterable[str],
+    prefix: str = OUTPUT_PREFIX,
+    *,
+    partitions: int | None = None,
+    on_unknown: OnUnknown = "raise",
+) -> dict[str, MarketStateRecord | None]:
+    """As `latest_state`, of many symbols in one round trip, in a cluster one to each node.
+
+    With `on_unknown="skip"`, a symbol whose state cannot be read has None, and costs no other.
+    """
+    wanted = Latest(symbols, prefix, partitions)
+    with client.pipeline(transaction=False) as reads:
+        wanted.put_to(reads)
+        return wanted.states(reads.execute(raise_on_error=False), on_unknown)
 
 
 def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int = 60_000) -> bool:
@@ -84,114 +78,27 @@ def is_stale(record: MarketStateRecord, now_ms: float, publish_interval_ms: int 
     return abs(now_ms - record.close_time_ms) > 2 * step_ms
 
 
-class StateReader:
-    """Iterates over the output stream as one consumer of a group, endlessly.
-
-    With `partitions`, it reads the output streams of all of them as one: the states of a symbol
-    keep their order.
-
-    An entry is acknowledged when the loop body asks for the next one. If the body raises or
-    breaks, or the process dies, the entry is delivered first next time; so a state may be delivered
-    twice (compare `close_time_ms`), but none is skipped. Therefore `consumer` must stay the same
-    across restarts, and two running readers of a group must not share one. The consumers of a
-    group split its states between them: to read all states, use your own group.
-
-    If the group does not exist, it is created at the end of the stream, or at its beginning with
-    `start="0"`. If the group is lost later, it is created again at this reader's position.
-
-    Errors in `passing` are retried; others are raised, and you may iterate again.
-
-    An entry without a record that can be read comes from another program. It is counted in
-    `unknown`, acknowledged, and skipped; with `on_unknown="raise"`, UnknownRecord names its id.
-    A record of another schema version raises UnknownSchema and stays pending: it is a state, and
-    the version of schemas that matches the worker can read it.
-    """
-
-    def __init__(
-        self,
-        client: StreamClient,
-        *,
-        group: str,
-        consumer: str,
-        stream: str = OUTPUT_STREAM,
-        partitions: int | None = None,
-        start: str = "$",
-        passing: tuple[type[Exception], ...] = (),
-        on_unknown: Literal["skip", "raise"] = "skip",
-        count: int = 100,
-        block_ms: int = 1_000,
-    ) -> None:
-        """`passing` are transient errors: `(redis.ConnectionError, redis.TimeoutError)`. `count`
-        is how many entries of a stream are taken at once. `block_ms` is how long a read waits; it
-        must be below the client's socket timeout. `stream` is its name without a tag.
-        """
-        every = [None] if partitions is None else range(partitions)
-        self._streams = GroupStreams(
-            client,
-            [partition_key(stream, partition) for partition in every],
-            group=group,
-            consumer=consumer,
-            start=start,
-            passing=passing,
-            count=count,
-            block_ms=block_ms,
-        )
-        self._passing = passing
-        self._raises_unknown = on_unknown == "raise"
-        self._stopped = False
-        self.trimmed = 0
-        """Entries that were trimmed from the stream after this consumer had taken them."""
-        self.unknown = 0
-        """Entries without a record that can be read: another program wrote them."""
-        self.last_unknown_id = ""
-
-    def stop(self) -> None:
-        """End the iteration for good: after the current body, which is acknowledged, or the wait.
-
-        You may call it from a signal handler or another thread.
-        """
-        self._stopped = True
+class StateReader(Delivery):
+    __doc__ = Delivery.__doc__
 
     def __iter__(self) -> Iterator[MarketStateRecord]:
-        while not self._stopped:
-            try:
-                entries = self._streams.fetch()
-            except self._passing:
-                time.sleep(RETRY_S)
-                continue
-            for stream, entry_id, fields in entries:
-                if not fields:
-                    self.trimmed += 1
-                elif (record := self._record(stream, entry_id, fields)) is not None:
-                    yield record
-                self._acknowledge(stream, entry_id)
-                if self._stopped:
-                    return
-
-    def _record(
-        self, stream: str, entry_id: Any, fields: Mapping[Any, Any]
-    ) -> MarketStateRecord | None:
-        """None for an entry to skip."""
-        try:
-            return decode_market_state(fields)
-        except UnknownRecord as error:
-            text = f"entry {text_of(entry_id)} of {stream}: {error}"
-            if isinstance(error, UnknownSchema):
-                raise UnknownSchema(text) from error
-            self.unknown += 1
-            self.last_unknown_id = text_of(entry_id)
-            if not self._raises_unknown:
-                return None
-            self._acknowledge(stream, entry_id)  # or it would come first after every restart
-            raise UnknownRecord(text) from error
-
-    def _acknowledge(self, stream: str, entry_id: Any) -> None:
-        """Retries as often as needed: acknowledging an entry twice is harmless."""
+        steps = self._steps()
+        reply, error = None, None
         while True:
             try:
-                self._streams.acknowledge(stream, entry_id)
+                step = steps.throw(error) if error else steps.send(reply)
+            except StopIteration:
                 return
-            except self._passing:
-                if self._stopped:
-                    return
-                time.sleep(RETRY_S)
+            reply, error = None, None
+            if isinstance(step, MarketStateRecord):
+                yield step
+            elif isinstance(step, Wait):
+                time.sleep(step.seconds)
+            else:
+                reply, error = self._carry_out(step)
+
+    def _carry_out(self, step: Command) -> tuple[Any, Exception | None]:
+        try:
+            return step.of(self._client), None
+        except Exception as error:
+            return None, error

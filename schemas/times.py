@@ -15,6 +15,7 @@ LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
 # Of a unit in ms, as a fraction: s, ms, us, ns.
 _UNITS: Final = ((1_000, 1), (1, 1), (1, 1_000), (1, 1_000_000))
 _NUMBER: Final = re.compile(r"[0-9]{1,19}(\.[0-9]{0,9})?")
+_DIGITS_OF_MS: Final = 13
 _MAX_CHARACTERS: Final = 40
 _MINUTE_MS: Final = 60_000
 
@@ -25,6 +26,11 @@ def time_ms(text: str) -> int:
     Raises ValueError if the text is not a time between the years 2000 and 2100, or could be read in
     two ways, like 02/03/2025.
     """
+    # Most times are of this kind, and files have millions.
+    if len(text) == _DIGITS_OF_MS and text.isdecimal() and text.isascii():
+        exact = int(text)
+        if EARLIEST_MS <= exact <= LATEST_MS:
+            return exact
     shown = repr(text[:_MAX_CHARACTERS])
     if _NUMBER.fullmatch(text):
         whole = text.partition(".")[0]

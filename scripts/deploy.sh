@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Deploys the worker of this checkout under systemd, as root. You can run it again at any time.
 #
-#   scripts/deploy.sh [--workers N] [--rolling] [--with-view] [--with-metrics] [--wheels DIR]
-#                     [--synthetic] [--dry-run] [-- OPTIONS OF verify.sh]
+#   scripts/deploy.sh [--workers N] [--rolling] [--with-view] [--with-metrics] [--with-page]
+#                     [--wheels DIR] [--synthetic] [--dry-run] [-- OPTIONS OF verify.sh]
 #   scripts/deploy.sh --rollback            to the previous release; again: back to the newer one
 #   scripts/deploy.sh --uninstall [--yes]   --yes: do not ask, and remove the configuration too
 #
@@ -13,10 +13,12 @@
 #                  releases have them as well, until --without-view
 #   --with-metrics write metrics and what verify finds into files for node_exporter, every 30 s and
 #                  every 15 min, by timers; later releases do so too, until --without-metrics
+#   --with-page    serve metrics and a live page of all markets on 127.0.0.1:8043; later releases do so
+#                  too, until --without-page
 #   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it, on a machine
 #                  with the same Python:
 #                  python3 -m pip download --dest DIR -r deploy/locked/build.txt -r deploy/locked/base.txt
-#                  (with view.txt and metrics.txt too for these options)
+#                  (with view.txt, metrics.txt and web.txt too for these options)
 #   --synthetic    do not ask before workers start that publish invented prices; without a terminal
 #                  to ask on, such workers start only with this option
 #   --dry-run      show what would be done, and change nothing
@@ -26,7 +28,7 @@
 # check`. If the new release does not become ready, the previous one is started again.
 #
 # Exit codes: 0 done, 1 a step failed (the previous release still runs), 2 invalid options or missing
-# prerequisites, 4 deployed, but verify.sh found a problem.
+# prerequisites, 4 deployed, but verify.sh found a problem, or the page does not run.
 set -euo pipefail
 umask 022
 
@@ -37,6 +39,7 @@ readonly configuration=/etc/quantum
 readonly units=/etc/systemd/system
 readonly first=quantum-marketstate.service
 readonly timed=(quantum-marketstate-metrics quantum-marketstate-verify) # each a service and a timer
+readonly page=quantum-marketstate-page.service
 readonly program=/usr/local/sbin/quantum-marketstate
 readonly textfiles=/var/lib/prometheus/node-exporter # those that node_exporter reads
 readonly releases_kept=3
@@ -57,6 +60,7 @@ wheels=
 rolling=
 view=    # yes, no, or as before
 metrics= # the same
+web=     # the same: the page
 assume_yes=
 dry_run=
 may_invent= # workers that publish synthetic prices may start ...
@@ -85,6 +89,7 @@ deploy() {
     ask_about_synthetic_prices
     [ -n "$view" ] || [ ! -e "$old/with-view" ] || view=yes
     [ -n "$metrics" ] || [ ! -e "$old/with-metrics" ] || metrics=yes
+    [ -n "$web" ] || [ ! -e "$old/with-web" ] || web=yes
     release=$(release_of_checkout)
     build "$release"
     write_environment
@@ -93,6 +98,7 @@ deploy() {
     choose_workers
     start_workers || go_back
     choose_timers "$release"
+    choose_page "$release"
     remove_old_releases
     show_result
 }
@@ -105,6 +111,7 @@ rollback() {
     choose_workers
     start_workers || go_back
     choose_timers "$older"
+    choose_page "$older"
     show_result
 }
 
@@ -115,6 +122,7 @@ uninstall() {
         run systemctl --quiet disable --now "$unit" || true
     done
     [ ! -e "$units/${timed[0]}.timer" ] || remove_timers
+    [ ! -e "$units/$page" ] || remove_page
     run rm -rf "$units/$first" "$units/quantum-marketstate@.service" \
         "$units/$first.d"/{10-worker,20-common}.conf \
         "$units/quantum-marketstate@.service.d"/{10-worker,20-common}.conf
@@ -125,8 +133,8 @@ uninstall() {
     run rm -rf "$home" "$program"
     run rm -f "${for_shells[@]}"
     run rmdir --ignore-fail-on-non-empty /opt/quantum || true
-    if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate.password too?"; then
-        run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name marketstate.password \) -delete
+    if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate*.password too?"; then
+        run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name 'marketstate*.password' \) -delete
         run rmdir --ignore-fail-on-non-empty "$configuration" || true
     else
         echo "The configuration in $configuration is kept."
@@ -185,6 +193,7 @@ release_of_checkout() {
         echo "$python"
         [ "$view" != yes ] || echo view
         [ "$metrics" != yes ] || echo metrics
+        [ "$web" != yes ] || echo web
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
             find pyproject.toml setup.py src core schemas worker \
@@ -231,9 +240,11 @@ install_locked() {
     files=(--requirement "$locked/build.txt" --requirement "$locked/base.txt")
     [ "$view" != yes ] || files+=(--requirement "$locked/view.txt")
     [ "$metrics" != yes ] || files+=(--requirement "$locked/metrics.txt")
+    [ "$web" != yes ] || files+=(--requirement "$locked/web.txt")
     run "$release/venv/bin/pip" install "${quiet[@]}" "$@" --require-hashes "${files[@]}"
     [ "$view" != yes ] || run touch "$release/with-view"
     [ "$metrics" != yes ] || run touch "$release/with-metrics"
+    [ "$web" != yes ] || run touch "$release/with-web"
 }
 
 # The scripts with which shells complete commands and options, and the man page for both names.
@@ -410,6 +421,34 @@ remove_timers() {
     run systemctl daemon-reload
 }
 
+# The unit that serves the page, if the release has what it needs.
+choose_page() {
+    local from=$1/systemd
+    if [ ! -e "$1/with-web" ] && { [ -z "$dry_run" ] || [ "$web" != yes ]; }; then
+        [ ! -e "$units/$page" ] || remove_page
+        return
+    fi
+    step "Serving the page"
+    [ -d "$from" ] || from=$checkout/deploy/systemd # in a dry run
+    put "$from/$page" "$units/$page" 644
+    share 20-common.conf "$page"
+    run systemctl daemon-reload
+    run systemctl --quiet enable "$page"
+    # Whether it runs is said at the end: the workers do.
+    if is_older_than_what_it_reads "$page"; then
+        run systemctl restart "$page" || true
+    else
+        run systemctl start "$page" || true
+    fi
+}
+
+remove_page() {
+    run systemctl --quiet disable --now "$page" || true
+    run rm -f "$units/$page" "$units/$page.d/20-common.conf"
+    run rmdir --ignore-fail-on-non-empty "$units/$page.d" || true
+    run systemctl daemon-reload
+}
+
 # Enables the workers that should run, and stops those that should not.
 choose_workers() {
     local unit i
@@ -462,6 +501,7 @@ go_back() {
     install_units "$old/systemd"
     start_workers || fail "release $(basename "$old") does not become ready either"
     choose_timers "$old"
+    choose_page "$old"
     fail "release $(basename "$failed") did not become ready; $(basename "$old") runs again"
 }
 
@@ -503,6 +543,11 @@ show_result() {
         echo "deploy.sh: the workers run, but verify.sh found a problem (see above)." >&2
         exit 4
     }
+    [ ! -e "$units/$page" ] || systemctl --quiet is-active "$page" || {
+        journalctl --no-pager --quiet --lines=10 --unit="$page" >&2 || true
+        echo "deploy.sh: the workers run, but $page does not (see above)." >&2
+        exit 4
+    }
     step "Release $(basename "$(linked current)") runs with ${#wanted[@]} worker(s)"
     [ -z "$invents" ] || step "SYNTHETIC PRICES: what these workers publish is invented"
 }
@@ -521,11 +566,11 @@ is_older_than_what_it_reads() {
     local unit=$1 since newer instance
     systemctl --quiet is-active "$unit" || return 1
     since=$(systemctl show --timestamp=us+utc --property=ExecMainStartTimestamp --value "$unit")
-    instance=$(sed -n 's/^quantum-marketstate@\(.*\)\.service$/@\1/p' <<<"$unit")
-    newer=$(find "$home/current" "$units/$first" "$units/$first.d" \
+    instance=$(sed -n 's/^quantum-marketstate\([@-].*\)\.service$/\1/p' <<<"$unit")
+    newer=$(find "$home/current" "$units/$first" "$units/$first.d" "$units/$unit" "$units/$unit.d" \
         "$units/quantum-marketstate@.service" "$units/quantum-marketstate@.service.d" \
         "$configuration/marketstate.env" "$configuration/marketstate.password" \
-        "$configuration/marketstate$instance.env" \
+        "$configuration/marketstate$instance.env" "$configuration/marketstate$instance.password" \
         -newermt "$since" 2>/dev/null) || true
     [ -n "$newer" ]
 }
@@ -594,6 +639,8 @@ read_options() {
         --without-view) view=no ;;
         --with-metrics) metrics=yes ;;
         --without-metrics) metrics=no ;;
+        --with-page) web=yes ;;
+        --without-page) web=no ;;
         --rollback) action=rollback ;;
         --uninstall) action=uninstall ;;
         --yes) assume_yes=yes ;;

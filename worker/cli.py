@@ -29,9 +29,14 @@ COMMANDS: Final = {
         "metrics.command",
         "print metrics for Prometheus, or write them to a file",
     ),
+    "serve": ("serve.command", "serve metrics and a live page of all markets over HTTP"),
     "top": ("top.options", "watch all markets live in the terminal"),
     "plot": ("plot.command", "plot price, regime and metrics of symbols to a file"),
     "state": ("state", "calculate and explain the state of a price file; needs no Redis"),
+    "history": (
+        "history.command",
+        "write the states of files to a file, such as Parquet; no Redis",
+    ),
     "describe": ("describe.command", "describe the states of files, and how often rules fire"),
     "calibrate": (
         "calibrate.command",

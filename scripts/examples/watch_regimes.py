@@ -64,7 +64,6 @@ def watch(client: redis.Redis, options: argparse.Namespace) -> None:
         consumer=options.consumer,
         partitions=options.partitions,
         start="0" if options.from_start else "$",
-        passing=(redis.ConnectionError, redis.TimeoutError),
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reader.stop())

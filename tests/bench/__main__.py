@@ -24,6 +24,7 @@ from tests.bench.comparison import (
 )
 from tests.bench.end_to_end import end_to_end
 from tests.bench.failover import failover
+from tests.bench.history import history
 from tests.bench.idle import idle
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -39,6 +40,7 @@ BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "calculation": calculation,
     "end-to-end": end_to_end,
     "peers": peers,
+    "history": history,
     "breakdown": breakdown,
     "latency": latency,
     "symbols": symbols,

@@ -14,9 +14,13 @@ from marketstate.schemas.candle import Candle
 from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.schemas.market_state import decode_market_state
 from marketstate.worker.errors import ConfigurationMismatch
+from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import NEEDED, RING, candle, made_candles
+from tests.support.feeding import SMALL_THETA
 from tests.support.oracle import oracle_state
+from tests.support.small_workers import FILLED, WINDOW_SIZE, candles_of, work_off, worked
+from tests.support.small_workers import SYMBOLS as PAIR
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     INPUT,
@@ -152,6 +156,31 @@ def test_the_wall_clock_continues_after_a_takeover(
     assert client.xlen(OUTPUT) == 3 * 2
     two.apply(two.overdue())
     assert client.xlen(OUTPUT) == 3 * 2, "nothing newer to publish"
+
+
+def test_by_the_wall_clock_what_is_due_is_published_while_a_backlog_waits(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Of symbols that have no candle in it, too."""
+    by_the_wall: dict[str, Any] = {"rate_clock": "wall", "publish_interval": 3_600}
+    first = worked(server, client, **by_the_wall)
+    feed(client, candles_of(PAIR, FILLED, FILLED))
+    work_off(first)
+    first.release()
+    assert len(published(client)["ETHUSDT"]) == 1
+    marks = first.keys.marks(shard_of("ETHUSDT", 16))
+    mark: Any = client.hget(marks, "ETHUSDT")
+    close_time, regime, published_ms = mark.decode().split(":")
+    an_hour_ago_ms = int(published_ms) - 3_600_000
+    client.hset(marks, "ETHUSDT", f"{close_time}:{regime}:{an_hour_ago_ms}")
+    worker = SteppedWorker(
+        server, "next", theta=SMALL_THETA, window_size=WINDOW_SIZE, batch=1, **by_the_wall
+    )
+    feed(client, candles_of(("BTCUSDT",), FILLED + 1, FILLED + 20))
+    while len(published(client)["ETHUSDT"]) == 1:
+        worker._next_look_s = 0.0
+        worker.work_on_a_batch()
+        assert worker.intake.is_full, "the backlog still waits"
 
 
 def test_candles_that_only_warm_the_windows_are_not_published_later_either(

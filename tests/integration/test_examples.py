@@ -18,9 +18,10 @@ from marketstate.schemas.market_state import encode_record, hash_fields, stream_
 from marketstate.schemas.reader import OUTPUT_STREAM
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
-from tests.support.candles import candle
+from tests.support.candles import candle, made_candles
 from tests.support.processes import PATIENCE_S, environment, piped
 from tests.support.records import make_record, publish
+from tests.support.replaying import SYMBOLS, run, stream_of, write_csv
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import values, wait_until
 
@@ -67,10 +68,12 @@ def test_sizes_are_proposed_from_the_hash_and_nothing_is_written(
     assert everything(client) == before
 
 
-def is_through(client: redis.Redis, example: "subprocess.Popen[str]") -> bool:
+def is_through(
+    client: redis.Redis, example: "subprocess.Popen[str]", stream: str = OUTPUT_STREAM
+) -> bool:
     assert example.poll() is None, example.communicate()
-    groups: Any = client.xinfo_groups(OUTPUT_STREAM)
-    end: Any = client.xinfo_stream(OUTPUT_STREAM)
+    groups: Any = client.xinfo_groups(stream)
+    end: Any = client.xinfo_stream(stream)
     return bool(groups) and (0, end["last-generated-id"]) == (
         groups[0]["pending"],
         groups[0]["last-delivered-id"],
@@ -189,26 +192,71 @@ def test_a_redis_that_cannot_be_used_is_one_clear_line(name: str, url: str) -> N
     assert complaint.startswith(f"cannot {does} Redis, see REDIS_URL: ")
 
 
+USED: dict[str, set[str]] = {
+    PRODUCER: {"json", "redis.backoff", "redis.retry", "marketstate.schemas.partitions", "typing"},
+    "sigma_by_hour.py": {"matplotlib.pyplot", "marketstate.schemas.frames"},
+    "model_from_history.py": {"numpy", "typing", "marketstate.schemas.frames"},
+}
+
+
 def test_the_examples_import_redis_and_schemas_and_nothing_that_could_send() -> None:
     """G7"""
-    allowed = {"argparse", "collections.abc", "datetime", "os", "redis", "signal", "sys", "time"}
+    usual = {"argparse", "collections.abc", "datetime", "os", "redis", "signal", "sys", "time"}
+    usual |= {"marketstate.schemas.reader", "marketstate.schemas.market_state"}
     for path in EXAMPLES.glob("*.py"):
-        if path.name == PRODUCER:
-            allowed |= {
-                "json",
-                "redis.backoff",
-                "redis.retry",
-                "marketstate.schemas.partitions",
-                "typing",
-            }
+        allowed = usual | USED.get(path.name, set())
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 assert {alias.name for alias in node.names} <= allowed, path
             elif isinstance(node, ast.ImportFrom):
-                assert node.module in allowed | {
-                    "marketstate.schemas.reader",
-                    "marketstate.schemas.market_state",
-                }, path
+                assert node.module in allowed, path
+
+
+@pytest.fixture(scope="module")
+def history(shared_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 40 candles, and in the streams of a replay `live` the same states and newer ones."""
+    folder = tmp_path_factory.mktemp("history")
+    first, all_of_them = folder / "first", folder / "all"
+    candles = made_candles(SYMBOLS, 60)
+    for some, count in ((first, 40), (all_of_them, 60)):
+        some.mkdir()
+        for symbol in SYMBOLS:
+            write_csv(some, symbol, candles[: count * len(SYMBOLS)])
+    path = folder / "states.parquet"
+    words: Any
+    for words in (
+        ("history", first, "--every-close", "--processes", 1, "--out", path),
+        ("replay", all_of_them, "--namespace", "live", "--workers", 1),
+    ):
+        code, log = run(shared_server, folder, *words, publish_interval=1)
+        assert code == 0, log
+    return path
+
+
+def test_a_model_of_a_history_gives_the_same_forecasts_of_live_states(
+    shared_server: EmbeddedRedis, history: Path
+) -> None:
+    stream = stream_of("live", output=True)
+    url = f"redis://127.0.0.1:{shared_server.port}"
+    example = start("model_from_history.py", url, str(history), "--stream", stream, "--from-start")
+    with shared_server.client() as client:
+        wait_until(lambda: is_through(client, example, stream), "the example has read all")
+    example.send_signal(signal.SIGTERM)
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (example.returncode, errors) == (0, "")
+    model, *lines, end = output.splitlines()
+    assert model.startswith("next sigma = ")
+    assert len(lines) == 3 * 52
+    assert end == f"156 live states, {3 * 32} of them in the file: {3 * 32} forecasts are the same"
+
+
+def test_sigma_by_hour_is_drawn_from_a_history(history: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "sigma.png"
+    example = start("sigma_by_hour.py", "", str(history), str(picture))
+    output, errors = example.communicate(timeout=PATIENCE_S)
+    assert (example.returncode, errors) == (0, "")
+    assert output.splitlines()[-1] == f"wrote {picture}: 3 symbols, {3 * 32} states"
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.one_redis_version

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from marketstate.worker.commands.worker import COLLECT_AFTER, spare_the_collector
+from marketstate.worker.engine.collector import COLLECT_AFTER, spare_the_collector
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, work_off, worked
 from tests.support.worker_process import feed, published

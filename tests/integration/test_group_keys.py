@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.status import show_status
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.preflight import preflight
@@ -63,8 +64,7 @@ def test_a_quarantine_that_somebody_has_overwritten_stops_no_worker_and_is_writt
         as_json=False,
         watch=False,
         with_shards=True,
-        max_lag=1e9,
-        max_age_s=1e9,
+        limits=Limits(1e9, 1e9),
     )
     assert hidden in capsys.readouterr().out
     for findings in (preflight(worker.settings), verify(worker.settings)):

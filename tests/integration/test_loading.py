@@ -2,6 +2,7 @@
 there is time.
 """
 
+import time
 from typing import Any
 
 import pytest
@@ -75,6 +76,21 @@ def test_a_worker_takes_its_share_at_once_and_loads_what_its_candles_need(
     assert windows(worker) == EXPECTED | {symbol: [*EXPECTED[symbol], 1.0] for symbol in MANY[:7]}
 
 
+def test_the_status_counts_the_symbols_that_are_still_to_be_loaded(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worked(server, client).release()
+    damaged = f"{INTERNAL_PREFIX}:window:ETHUSDT"
+    in_place_of(damaged, "SET", damaged, "x")(client)
+    worker = next_small_worker(server)
+    assert worker.heartbeat._status().symbols == 2
+    feed(client, candles_of(("BTCUSDT",), FILLED, FILLED))
+    worker.finish_all()
+    assert worker.heartbeat._status().symbols == 2
+    work_off(worker)
+    assert worker.heartbeat._status().symbols == 1, "the other is set aside"
+
+
 def test_while_a_backlog_waits_nothing_is_loaded_that_it_does_not_need(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
@@ -112,6 +128,34 @@ def test_leases_outlast_a_loading_that_takes_longer(
     assert windows(worker) == EXPECTED
     assert len(replies) == len(MANY)
     assert int(client.get(f"{INTERNAL_PREFIX}:epoch") or 0) == taken_before + shards
+
+
+def test_a_batch_whose_windows_take_longer_than_a_lease_is_made_smaller(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G4 must not stop progress: each reply takes a tenth of the lease time."""
+    group_with_symbols(server, client, shards=1)
+    worker = next_worker(server, shards=1)
+    feed(client, [candle(symbol, 3, 1.0) for symbol in MANY])
+    loaded: Any = worker.shards._loading._loaded
+    since: Any = time.monotonic
+    lease = worker.keys.lease(0)
+    passed_s = 0.0
+
+    def and_time_passes(*given: Any) -> Any:
+        nonlocal passed_s
+        passed_s += worker.settings.lease_seconds / 10
+        left_ms: Any = client.pttl(lease)
+        client.pexpire(lease, left_ms - worker.settings.lease_ms // 10)
+        return loaded(*given)
+
+    monkeypatch.setattr(time, "monotonic", lambda: since() + passed_s)
+    worker.shards._loading._loaded = and_time_passes  # type: ignore[assignment,method-assign]
+    worker.work_on_a_batch()
+    assert list(worker.shards) == [], "its lease has run out"
+    while worker.work_on_a_batch():
+        assert passed_s < 20 * worker.settings.lease_seconds
+    assert windows(worker) == {symbol: [*closes, 1.0] for symbol, closes in EXPECTED.items()}
 
 
 def give_away(worker: SteppedWorker, client: redis.Redis) -> None:

@@ -8,9 +8,10 @@ import pytest
 import redis
 
 from marketstate.worker.cli import main
+from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.plot.sources import from_stream
 from marketstate.worker.commands.status import show_status
-from marketstate.worker.commands.top.feed import MarketFollower
+from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer
 from marketstate.worker.engine.status import read_status
@@ -47,9 +48,11 @@ def workers(server: EmbeddedRedis, client: redis.Redis) -> list[SteppedWorker]:
 def shown(
     settings: Any, capsys: pytest.CaptureFixture[str], *, as_json: bool = False, **options: Any
 ) -> str:
-    given: dict[str, Any] = {"max_lag": float("inf"), "max_age_s": float("inf")}
+    limits = Limits(options.pop("max_lag", float("inf")), float("inf"))
     try:
-        show_status(settings, as_json=as_json, watch=False, with_shards=False, **given | options)
+        show_status(
+            settings, as_json=as_json, watch=False, with_shards=False, limits=limits, **options
+        )
     finally:
         text = capsys.readouterr().out
     return text
@@ -261,20 +264,20 @@ def test_check_says_once_what_is_the_same_in_all_partitions(
 def test_top_shows_the_markets_of_all_partitions(
     workers: list[SteppedWorker], client: redis.Redis
 ) -> None:
-    follower = MarketFollower(settings_of_all(workers[0]))
-    follower.start()
-    follower.stop()
-    view = follower.view
+    feed = Feed(settings_of_all(workers[0]))
+    feed.start()
+    feed.stop()
+    view = feed.view
     assert set(view.markets) == set(SYMBOLS)
     assert view.status is not None
     assert view.status.counters["applied"] == FILLED * len(SYMBOLS)
     client.delete(workers[1].keys.meta)
     client.xgroup_destroy(workers[1].keys.input, "marketstate")
-    follower = MarketFollower(settings_of_all(workers[0]))
-    follower.start()
-    follower.stop()
-    assert set(follower.view.markets) == set(SYMBOLS)
-    assert follower.view.status_trouble == "{p01} no group yet"
+    feed = Feed(settings_of_all(workers[0]))
+    feed.start()
+    feed.stop()
+    assert set(feed.view.markets) == set(SYMBOLS)
+    assert feed.view.status_trouble == "{p01} no group yet"
 
 
 def test_plot_finds_the_partition_of_a_symbol(workers: list[SteppedWorker]) -> None:

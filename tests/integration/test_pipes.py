@@ -66,6 +66,19 @@ def test_state_reads_prices_and_candles_of_every_kind_from_a_pipe(csv: Path) -> 
     assert fed(prices, "state", "-").stdout.startswith(b"stdin: 300 prices, the last 399\n")
 
 
+def test_history_reads_a_pipe_in_one_process_however_many_there_may_be(
+    csv: Path, tmp_path: Path
+) -> None:
+    names = ("--symbol", "AAAUSDT", "--candle-interval", "1m")
+    for name, source in {"file": csv, "pipe": "-"}.items():
+        out = ("--out", tmp_path / f"{name}.jsonl.gz")
+        found = fed(csv.read_bytes(), "history", source, *names, *out, "--processes", 2)
+        assert found.returncode == 0, found.stderr
+    file, pipe = (tmp_path / f"{name}.jsonl.gz" for name in ("file", "pipe"))
+    assert file.read_bytes() == pipe.read_bytes()
+    assert len(gzip.decompress(file.read_bytes()).splitlines()) == 44
+
+
 def test_a_pipe_with_another_name_is_read_too(csv: Path, tmp_path: Path) -> None:
     """Such as that of `<(zcat a.gz)`, or one that mkfifo made."""
     expected = fed(b"", "state", csv).stdout

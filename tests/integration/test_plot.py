@@ -135,6 +135,80 @@ def test_states_of_synthetic_prices_are_the_first_that_is_said(
     assert text.count("1 of 41 states are of synthetic prices") == 1
 
 
+def texts_in(svg: Path) -> list[str]:
+    return [(element.text or "").strip() for element in ET.fromstring(svg.read_bytes()).iter()]
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("suffix", ["svg", "html"])
+def test_changes_of_the_regime_and_gaps_are_marked(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_csv(tmp_path, "AAAUSDT", 340, lost=range(300, 310))
+    marks = {"svg": "the regime changes", "html": "▼ the regime changes"}[suffix]
+    gap = "gap: candles are missing"
+    out = tmp_path / f"out.{suffix}"
+    assert main(["plot", "--from", str(path), "--out", str(out)]) == 0
+    assert "; 1 gap of 10 candles; chop throughout" in capsys.readouterr().out
+    assert gap in out.read_text()
+    assert f">{marks}<" not in out.read_text()
+    assert main(["plot", "BTCUSDT", "--out", str(out)]) == 0
+    assert "BTCUSDT: 40 states; the regime changes 5 times\n" in capsys.readouterr().out
+    assert f">{marks}<" in out.read_text()
+    assert gap not in out.read_text()
+
+
+@pytest.mark.usefixtures("published")
+def test_sigma_is_shown_per_candle_hour_or_day(tmp_path: Path) -> None:
+    sigma = make_record("BTCUSDT", 0).sigma
+    for period, candles in (("candle", 1), ("hour", 60), ("day", 1_440)):
+        out = tmp_path / "out.html"
+        options = ("--sigma-per", period) if period != "candle" else ()
+        assert main(["plot", "BTCUSDT", *options, "--out", str(out)]) == 0
+        (data,) = re.findall(r'<script type="application/json">(.*?)</script>', out.read_text())
+        found = json.loads(data)
+        assert found["sigma_per"] == period
+        assert found["numbers"]["sigma"] == pytest.approx([sigma * candles**0.5] * 40, rel=1e-5)
+        svg = tmp_path / "out.svg"
+        assert main(["plot", "BTCUSDT", *options, "--out", str(svg)]) == 0
+        texts = texts_in(svg)
+        assert texts[texts.index("sigma") + 1] == f"[% per {period}]"
+        assert texts[texts.index("mu") + 1] == "[% per candle]"
+
+
+@pytest.mark.usefixtures("published")
+def test_small_multiples_have_price_and_sigma_of_each_symbol_and_one_legend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "small.svg"
+    assert main(["plot", "BTCUSDT", "ETHUSDT", EVIL, "--small", "--out", str(out)]) == 0
+    texts = texts_in(out)
+    for text, count in {"price": 3, "sigma": 3, "mu": 0, "probability": 0, "chop": 1}.items():
+        assert texts.count(text) == count, text
+    assert {"BTCUSDT", "ETHUSDT", "the regime changes"} <= {*texts}
+    assert any(text.startswith(EVIL[:8]) for text in texts)
+    page = str(tmp_path / "a.html")
+    assert "--small draws a PNG or an SVG" in refused(capsys, "BTCUSDT", "--small", "--out", page)
+
+
+def test_small_multiples_are_more_and_smaller(
+    published: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    symbols = [f"SYM{i}" for i in range(101)]
+    publish(published, (make_record(symbol, i) for symbol in symbols for i in range(2)))
+    out = tmp_path / "a.png"
+    assert refused(capsys, *symbols[:21], "--out", str(out)).endswith(
+        "21 symbols are too many for one file; name up to 20, or with --small up to 100"
+    )
+    assert refused(capsys, *symbols, "--small", "--out", str(out)).endswith("name up to 100")
+    sizes = []
+    for options in (["--small"], []):
+        assert main(["plot", *symbols[:4], *options, "--out", str(out)]) == 0
+        content = out.read_bytes()
+        sizes.append(int.from_bytes(content[16:20]) * int.from_bytes(content[20:24]))
+    assert 5 * sizes[0] < sizes[1]
+
+
 def test_candle_files_are_calculated_and_plotted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

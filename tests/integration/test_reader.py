@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from redis import asyncio as aio
 
 from marketstate.schemas.market_state import (
     MarketStateRecord,
@@ -90,25 +91,6 @@ def write_hash(client: redis.Redis, state: MarketStateRecord, **more: str) -> No
     """Without a record: as the publisher before us does."""
     fields: Any = msgspec.structs.asdict(hash_fields(state)) | more
     client.hset(STATE, mapping=fields)
-
-
-def test_the_latest_state_is_read_in_one_round_trip(
-    server: EmbeddedRedis, client: redis.Redis
-) -> None:
-    publish(client, [make_record("BTCUSDT", 3)])
-    sent = []
-
-    class Watched(redis.Connection):
-        def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-            sent.append(command)
-            super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
-
-    pool = redis.ConnectionPool(connection_class=Watched, host="127.0.0.1", port=server.port)
-    with redis.Redis.from_pool(pool) as watched:
-        latest_state(watched, "BTCUSDT")
-        sent.clear()
-        assert latest_state(watched, "BTCUSDT") == make_record("BTCUSDT", 3)
-    assert len(sent) == 1
 
 
 def test_the_latest_state_of_a_0_1_worker_is_in_its_hash(
@@ -211,6 +193,33 @@ def test_a_reader_waits_for_a_missing_stream_and_stops_when_told(
     assert list(reader) == []
 
 
+class NotesBlock:
+    """Has the pool of a client, and notes how long a read would wait."""
+
+    def __init__(self, client: Any) -> None:
+        self.connection_pool = client.connection_pool
+
+    def xreadgroup(self, *_: Any, block: int | None, **__: Any) -> Any:
+        if block:
+            raise StopAsyncIteration(block)
+        return []
+
+
+@pytest.mark.parametrize("options", [{}, {"socket_timeout": 0.3}, {"socket_timeout": None}])
+@pytest.mark.parametrize("module", [redis, aio])
+@pytest.mark.parametrize("by_url", [False, True])
+def test_no_read_waits_longer_than_half_the_socket_time_out_of_its_client(
+    options: Any, module: Any, by_url: bool
+) -> None:
+    """Also where that is the default of the client's version."""
+    client = module.Redis.from_url("redis://", **options) if by_url else module.Redis(**options)
+    time_out_s = client.connection_pool.make_connection().socket_timeout
+    for block_ms in (100, 60_000):
+        with pytest.raises(StopAsyncIteration) as waits:
+            next(iter(reader_of(NotesBlock(client), block_ms=block_ms)))
+        assert waits.value.args[0] == (min(block_ms, time_out_s * 500) if time_out_s else block_ms)
+
+
 class Breaking(redis.Redis):
     """A client that loses the reply to every third command, which is still executed."""
 
@@ -227,7 +236,7 @@ class Breaking(redis.Redis):
 def test_lost_replies_lose_no_state_and_change_no_order(
     server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marketstate.schemas.reader.RETRY_S", 0.001)
+    monkeypatch.setattr("marketstate.schemas.group_streams.RETRY_S", 0.001)
     publish_numbers(client, 50)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
         found = numbers(reader_of(breaking, passing=PASSING, count=7), 50)
@@ -274,7 +283,7 @@ def test_other_errors_are_raised_and_the_caller_may_iterate_again(
 ) -> None:
     publish_numbers(client, 3)
     with Breaking(host="127.0.0.1", port=server.port) as breaking:
-        reader = reader_of(breaking)
+        reader = reader_of(breaking, passing=())
         found: list[int] = []
         while len(found) < 3:
             try:
@@ -446,17 +455,16 @@ def test_all_partitions_are_read_as_one_and_nothing_is_skipped(
     second: list[MarketStateRecord] = []
     for state in reader:
         second.append(state)
-        if [each.buffer_size for each in second].count(4) == 2:
+        if state.buffer_size == 4:
             reader.stop()
         elif [each.buffer_size for each in second].count(3) == 2:
-            # A group that is lost begins again where this reader was, in each stream.
-            for partition, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
-                client.xgroup_destroy(partition_key(OUTPUT_STREAM, partition), "sizing")
-                publish_into(client, partition, symbol, 4)
+            # A group that is lost begins again where this reader was.
+            client.xgroup_destroy(partition_key(OUTPUT_STREAM, 0), "sizing")
+            publish_into(client, 0, "BTCUSDT", 4)
     assert second[0] == first[3], "the fourth was not acknowledged"
-    for symbol in ("BTCUSDT", "ETHUSDT"):
+    for symbol, expected in {"BTCUSDT": [0, 1, 2, 3, 4], "ETHUSDT": [0, 1, 2, 3]}.items():
         read = [each.buffer_size for each in (*first, *second[1:]) if each.symbol == symbol]
-        assert read == [0, 1, 2, 3, 4]
+        assert read == expected
 
 
 def test_a_node_that_is_away_does_not_hold_up_the_states_of_others(client: redis.Redis) -> None:

@@ -21,7 +21,7 @@ from tests.support.demo import symbols_in
 from tests.support.other_packages import PACKAGES, put_others_beside
 from tests.support.processes import environment
 
-PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js"}
+PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js", ".html", ".svg"}
 VERSION: Final = version("marketstate-worker")
 KERNEL: Final = "marketstate/core/_kernel.so"
 # What `check` prints, and the compiler that gets it; "" is the machine's own compiler.
@@ -117,7 +117,8 @@ def packaged_files() -> set[str]:
         f"marketstate/{path.relative_to(ROOT)}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in PACKAGED
+        # Pictures are for documents.
+        if path.suffix in PACKAGED and path.parent.name != "pictures"
     }
 
 

@@ -94,7 +94,15 @@ class ScriptsMachine(RuleBasedStateMachine):
         """Not during a batch: the loop finishes a batch before it renews again."""
         worker = self.any_worker(data)
         if worker.settings.worker_id not in self.in_hand:
-            worker.keep()
+            worker.shards.drop([])
+            worker.shards.keep()
+
+    @rule(data=st.data())
+    def a_worker_has_time_to_load(self, data: st.DataObject) -> None:
+        """Whether it still holds its leases or not."""
+        worker = self.any_worker(data)
+        if worker.settings.worker_id not in self.in_hand:
+            worker.shards.load_some()
 
     @rule(data=st.data(), ask_ahead=st.booleans())
     def a_worker_starts_a_batch(self, data: st.DataObject, ask_ahead: bool) -> None:
@@ -192,7 +200,7 @@ class ScriptsMachine(RuleBasedStateMachine):
         self.workers, self.in_hand = {}, {}
         self.start_a_worker()
         (last,) = self.workers.values()
-        last.keep()
+        last.shards.keep()
         last.finish_all()
         self.of_each_symbol_a_prefix_is_applied_once_and_in_order()
         assert finished(self.client) == self.entries

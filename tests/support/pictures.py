@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from marketstate.schemas.candle import Candle
-from marketstate.worker.commands.top.feed import MarketFollower
+from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.top.screen import UNICODE, Screen
 from marketstate.worker.commands.top.selection import Look
 from marketstate.worker.engine.synthetic import SYMBOLS, synthetic_candle
@@ -90,15 +90,15 @@ def run(*words: str, port: int) -> None:
 
 def _picture_of_top(port: int) -> None:
     settings = settings_from({"MARKETSTATE_REDIS_PORT": str(port)})
-    follower = MarketFollower(settings)
-    follower.start()
+    feed = Feed(settings)
+    feed.start()
     # As in a market in which a candle of each symbol closes every minute.
     rate = len(SYMBOLS)
-    markets = {name: market for name, market in follower.view.markets.items() if name in SYMBOLS}
-    view = follower.view._replace(
+    markets = {name: market for name, market in feed.view.markets.items() if name in SYMBOLS}
+    view = feed.view._replace(
         markets=markets, candles_per_min=rate, states_per_min=rate, trouble=""
     )
-    follower.stop()
+    feed.stop()
     screen = Screen(settings, UNICODE, "Redis at localhost:6379 db 0")
     drawn = screen.draw(view, Look(), SIZE, LAST_CLOSE_MS + 2_000)
     with Path("/dev/null").open("w") as nowhere:

@@ -56,10 +56,12 @@ def make_record(
 
 def publish(client: redis.Redis, records: Iterable[MarketStateRecord]) -> None:
     """Publish to hash, record and stream, as a worker does."""
-    for record in records:
-        encoded = encode_record(record)
-        for_hash: Any = msgspec.structs.asdict(hash_fields(record))
-        client.hset(f"{OUTPUT_PREFIX}{record.symbol}", mapping=for_hash)
-        client.set(record_key(OUTPUT_PREFIX, record.symbol), encoded)
-        for_stream: Any = msgspec.structs.asdict(stream_fields(record, encoded))
-        client.xadd(OUTPUT_STREAM, for_stream)
+    with client.pipeline(transaction=False) as writes:
+        for record in records:
+            encoded = encode_record(record)
+            for_hash: Any = msgspec.structs.asdict(hash_fields(record))
+            writes.hset(f"{OUTPUT_PREFIX}{record.symbol}", mapping=for_hash)
+            writes.set(record_key(OUTPUT_PREFIX, record.symbol), encoded)
+            for_stream: Any = msgspec.structs.asdict(stream_fields(record, encoded))
+            writes.xadd(OUTPUT_STREAM, for_stream)
+        writes.execute()

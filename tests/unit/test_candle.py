@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,8 +18,9 @@ from marketstate.schemas.candle import (
     decode_candle,
     encode_envelope,
 )
-from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
+from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES, symbol_at_first_sight
 from marketstate.schemas.closed import FLAGS
+from tests.fault.fuzz.entries import odd_entry
 from tests.support.candles import as_cryptofeed
 
 T = 1_700_000_040_000 - 1
@@ -325,3 +327,19 @@ def test_the_envelope_has_the_fields_of_the_upstream_publisher() -> None:
     assert set(payload) == set(wanted.split())
     assert next(iter(payload)) == "symbol", "route.lua's fast pattern looks for it there"
     assert envelope["timestamp"] == "2023-11-14T22:13:59.999000+00:00"
+
+
+def test_the_symbol_that_is_seen_at_first_sight_is_that_of_the_candle() -> None:
+    """The shares of `marketstate history` go by it."""
+    rng, seen = Random(5), 0
+    for number in range(4_000):
+        strings = odd_entry(rng, number % 30)
+        fields = dict(zip(strings[::2], strings[1::2], strict=True))
+        try:
+            found = decode_candle(fields, 0)
+        except CandleRejected:
+            continue
+        symbol = symbol_at_first_sight(fields)
+        assert symbol in (None, found.symbol.encode())
+        seen += symbol is not None
+    assert seen > 500

@@ -136,7 +136,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_pictures_of_the_readme_are_small_and_load_nothing() -> None:
-    """To make them again: `python -m tests.support.pictures`."""
+    """To make them again: `python -m tests.support.pictures`, and `tests.page.pictures`."""
     readme = (ROOT / "README.md").read_text()
     for path in (ROOT / "worker/commands/pictures").iterdir():
         assert name_of(path) in readme

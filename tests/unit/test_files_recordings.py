@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from marketstate.schemas import recording_lines
 from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
 from marketstate.worker.errors import FileUnusable
-from marketstate.worker.files import recordings
 from marketstate.worker.files.bad_lines import Skipped
 from marketstate.worker.files.recording_writer import RecordingWriter
 from marketstate.worker.files.recordings import read_recording
@@ -79,7 +79,7 @@ def test_a_cut_off_end_is_reported_with_file_and_line(tmp_path: Path) -> None:
 def test_broken_lines_are_refused_or_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(recording_lines, "MAX_LINE_BYTES", 100)
     broken = {
         2: (b"text\n", "not an entry"),
         5: (LINES[2], "entry 2-0 comes after 3-0"),

@@ -36,6 +36,7 @@ NO_REDIS = {
     "marketstate.worker.engine.pipeline",
     "marketstate.worker.settings",
     "marketstate.worker.keys",
+    "marketstate.worker.commands.history.command",
 }
 TALKS_TO_REDIS = {
     "redis",
@@ -175,7 +176,7 @@ def test_core_has_no_clock_environment_randomness_or_logging() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(NO_REDIS))
-def test_pipeline_settings_and_keys_do_not_import_redis(module: str) -> None:
+def test_pipeline_settings_keys_and_history_do_not_import_redis(module: str) -> None:
     """Neither directly nor through what they import."""
     reached, open_ends = {module}, [module]
     while open_ends:
@@ -216,6 +217,14 @@ def test_a_wing_imports_only_the_wings_below_it(name: str) -> None:
 def test_only_connection_imports_tenacity() -> None:
     users = {module for module in modules() for each in imports(module) if each.top == "tenacity"}
     assert users == {"marketstate.worker.store.connection"}
+
+
+def test_only_the_page_has_a_web_server() -> None:
+    """The workers open no port."""
+    web = {"h11", "http", "socketserver", "starlette", "uvicorn"}
+    users = {module for module in modules() for each in imports(module) if each.top in web}
+    assert users
+    assert {user.rpartition(".")[0] for user in users} == {"marketstate.worker.commands.serve"}
 
 
 def is_environment(node: ast.AST) -> bool:

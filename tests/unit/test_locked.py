@@ -46,7 +46,7 @@ def pinned(file: Path) -> dict[tuple[str, str], int]:
 
 
 def test_there_is_a_file_for_each_extra_that_deploy_offers() -> None:
-    assert offered() == {"view", "metrics"}
+    assert offered() == {"view", "metrics", "web"}
     files = {f"{name}.txt" for name in {*WANTED, *offered()}}
     assert {path.name for path in LOCKED.iterdir()} == {*files, "sbom.json"}
 

@@ -146,21 +146,34 @@ def test_each_check_of_verify_succeeds_or_fails_whatever_symbols_are_called() ->
     assert got["marketstate_verify_last_run_timestamp_seconds"] == {(): NOW_S}
 
 
-@pytest.mark.parametrize("command", [["metrics"], ["verify", "--textfile", "out.prom"]])
-def test_without_the_package_one_line_says_where_it_is(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "lacking", "from_where"),
+    [
+        (["metrics"], "prometheus_client", ("metrics", "--with-metrics")),
+        (["verify", "--textfile", "out.prom"], "prometheus_client", ("metrics", "--with-metrics")),
+        (["serve"], "uvicorn", ("web", "--with-page")),
+        (["serve"], "starlette", ("web", "--with-page")),
+    ],
+)
+def test_without_a_package_one_line_says_where_it_is(
+    command: list[str],
+    lacking: str,
+    from_where: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    extra, option = from_where
+    with_extras = ("metrics", "verify.outcome", "serve")
+    loaded = tuple(f"marketstate.worker.commands.{each}" for each in with_extras)
     for name in [*sys.modules]:
-        if name.startswith(
-            ("marketstate.worker.commands.metrics", "marketstate.worker.commands.verify.outcome")
-        ):
+        if name.startswith((*loaded, f"{lacking}.")):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.setitem(sys.modules, lacking, None)
     assert main(command) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "needs prometheus_client, which is not installed: it is in the extra `metrics`" in said
-    assert "scripts/deploy.sh --with-metrics" in said
+    assert f"needs {lacking}, which is not installed: it is in the extra `{extra}`" in said
+    assert f"scripts/deploy.sh {option}" in said
 
 
 @pytest.mark.parametrize("command", ["metrics", "verify"])

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marketstate.worker.commands.palette import FURTHER, LACKING, ON_DARK, REGIMES
+from marketstate.worker.commands.palette import (
+    DARK_PAGE,
+    FURTHER,
+    LACKING,
+    LIGHT_PAGE,
+    ON_DARK,
+    REGIMES,
+    palette_css,
+)
 from tests.support.documents import ROOT
 
 # What somebody sees who lacks the cones for red (protan) or for green (deutan), from linear RGB:
@@ -24,9 +32,13 @@ WHITE = np.array([0.9505, 1.0, 1.089])
 CLEARLY_APART = 20
 
 
-def lab(colour: str, eye: str) -> Any:
+def linear_rgb(colour: str) -> Any:
     srgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(colour: str, eye: str) -> Any:
+    linear = linear_rgb(colour)
     xyz = np.array(TO_XYZ) @ np.clip(np.array(SEEN[eye]) @ linear, 0, 1) / WHITE
     x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
@@ -39,20 +51,32 @@ def test_regimes_are_apart_for_every_eye(colours: dict[str, str], eye: str) -> N
         assert np.linalg.norm(lab(one, eye) - lab(other, eye)) > CLEARLY_APART, (one, other)
 
 
-def test_the_page_of_a_plot_has_these_colours() -> None:
-    css = (ROOT / "worker/commands/page.css").read_text().upper()
-    light, dark = (dict(re.findall(r"--(\w+): (#\w+)", part)) for part in css.split("@MEDIA")[:2])
-    full = {
-        name: f"#{value[1:] * 2}" if len(value) == 4 else value for name, value in light.items()
-    }
-    assert {name.lower(): full[name] for name in ("TREND", "MR")} == {
-        name: REGIMES[name] for name in ("trend", "mr")
-    }
-    assert full["LACKING"] == LACKING
-    assert (full["CHOP"], dark["CHOP"]) == (REGIMES["chop"], ON_DARK["chop"])
-    assert {name.lower(): dark[name] for name in ("TREND", "MR")} == {
-        name: ON_DARK[name] for name in ("trend", "mr")
-    }
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2 has it: 1 to 21, and 4.5 or more for text."""
+    lighter, darker = sorted((relative_luminance(one), relative_luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def relative_luminance(colour: str) -> float:
+    return float(linear_rgb(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("page", [LIGHT_PAGE, DARK_PAGE])
+def test_texts_and_edges_are_clear_on_what_they_stand_on(page: dict[str, str]) -> None:
+    texts = [(text, on) for text in ("ink", "soft") for on in ("paper", "bar", "hover", "chosen")]
+    texts += [(f"on-{name}", name) for name in (*REGIMES, "lacking")]
+    assert {pair for pair in texts if contrast(*(page[name] for name in pair)) < 4.5} == set()
+    edges = [(edge, on) for edge in ("edge", "focus") for on in ("paper", "bar")]
+    assert {pair for pair in edges if contrast(*(page[name] for name in pair)) < 3} == set()
+
+
+def test_pages_take_their_colours_from_here_alone() -> None:
+    for path in (ROOT / "worker").rglob("*.css"):
+        assert re.findall(r"#[0-9a-fA-F]{3,8}\b|rgba?\(", path.read_text()) == [], path
+    for path in (ROOT / "worker").rglob("*.js"):
+        assert re.findall(r"#[0-9a-fA-F]{6}\b|rgba?\(", path.read_text()) == [], path
+    assert f"--trend: {REGIMES['trend']};" in palette_css()
+    assert f"--trend: {ON_DARK['trend']};" in palette_css()
 
 
 def test_the_dashboard_has_these_colours() -> None:

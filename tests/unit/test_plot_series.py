@@ -1,5 +1,6 @@
 """The states to plot: published ones, and those calculated from closes."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -47,15 +48,44 @@ def test_records_that_were_published_again_count_once() -> None:
     assert (np.diff(series.times_ms) == 60_000).all()
 
 
-def test_a_regime_that_never_changed_is_told() -> None:
-    many = {"AAA": ("chop", "chop"), "BBB": ("chop", "mr"), "CCC": ("mr",)}
+def test_how_often_a_regime_changed_is_told() -> None:
+    many = {
+        "AAA": ("chop", "chop"),
+        "BBB": ("chop", "mr"),
+        "CCC": ("mr",),
+        "DDD": ("mr", "trend", "mr"),
+    }
     records = (
         make_record(symbol, i, regime)
         for symbol, regimes in many.items()
         for i, regime in enumerate(regimes)
     )
     found = of_records(records, last=None)
-    assert [list(found[symbol].remarks()) for symbol in many] == [[THROUGHOUT], [], []]
+    changed = [["the regime changes once"], [], ["the regime changes 2 times"]]
+    assert [list(found[symbol].remarks()) for symbol in many] == [[THROUGHOUT], *changed]
+
+
+@pytest.mark.parametrize(
+    ("interval", "period", "factor"),
+    [
+        ("1m", "candle", 1.0),
+        ("1m", "hour", math.sqrt(60)),
+        ("1m", "day", math.sqrt(1_440)),
+        ("1h", "hour", 1.0),
+        ("1d", "hour", math.sqrt(1 / 24)),
+    ],
+)
+def test_sigma_for_another_time_grows_with_its_root(
+    interval: str, period: str, factor: float
+) -> None:
+    records = [msgspec.structs.replace(make_record("AAA", i), interval=interval) for i in range(3)]
+    series = of_records(records, last=None)["AAA"]
+    scaled = series.with_sigma_per(period)
+    assert scaled.sigma_per == period
+    assert scaled.numbers["sigma"] == pytest.approx(series.numbers["sigma"] * factor, rel=1e-15)
+    for name in NUMBERS:
+        if name != "sigma":
+            assert (scaled.numbers[name] == series.numbers[name]).all()
 
 
 def test_states_of_synthetic_prices_are_counted() -> None:
@@ -139,6 +169,7 @@ def test_what_published_states_count_as_missing_is_told() -> None:
     assert found.missing.tolist() == [1, 2, 3]
     assert list(found.remarks()) == [
         "candles are missing in the windows of all states (up to 3)",
+        "2 gaps of 2 candles",
         THROUGHOUT,
     ]
 
@@ -156,6 +187,7 @@ def test_closed_hours_are_left_out_and_not_called_missing() -> None:
     found = of_candles(lost, THETA, last=999, starts_over=never)["AAA"]
     assert list(found.remarks()) == [
         "candles are missing in the windows of 15 of 42 states (up to 2)",
+        "1 gap of 2 candles",
         "closed hours left out",
         THROUGHOUT,
     ]

@@ -38,6 +38,7 @@ def run(script: str, folder: Path, *options: str) -> subprocess.CompletedProcess
         ("bench", "--json FILE"),
         ("bits", "--cc COMMAND"),
         ("test-servers", "--clients"),
+        ("test-page", "--pictures FOLDER"),
     ],
 )
 def test_a_script_shows_its_options_without_an_environment(

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from marketstate.schemas.market_state import MarketStateRecord, encode_record
-from marketstate.worker.commands.markets import Market, moved_on, readable
-from marketstate.worker.commands.top.feed import Rate, View
+from marketstate.worker.commands.market_follower import Rate
+from marketstate.worker.commands.markets import Market, kept_of_each, moved_on, readable
+from marketstate.worker.commands.top.feed import View
 from marketstate.worker.commands.top.keyboard import keys_in
 from marketstate.worker.commands.top.screen import ASCII, UNICODE, Marks, Screen, marks_for, rows_on
 from marketstate.worker.commands.top.selection import COLUMNS, Look
@@ -269,12 +270,22 @@ def test_a_rate_is_known_after_a_minute_and_forgets_what_is_older() -> None:
     rate = Rate()
     for now_s, total, left in ((0, 0, 60), (30, 300, 30), (59.5, 300, 1)):
         rate.add(total, now_s)
-        assert rate.per_min == f"(in {left} s)"
+        assert (rate.per_min, rate.known_in_s) == (None, left)
     for now_s, total, expected in ((60, 600, 600), (90, 600, 300), (150, 600, 0)):
         rate.add(total, now_s)
-        assert rate.per_min == expected
+        assert (rate.per_min, rate.known_in_s) == (expected, 0)
     rate.add(5, 151)
-    assert rate.per_min == "(in 60 s)"
+    assert (rate.per_min, rate.known_in_s) == (None, 60)
+
+
+def test_of_many_markets_fewer_states_are_kept() -> None:
+    """Otherwise 100,000 symbols would fill the memory."""
+    assert [kept_of_each(n) for n in (0, 3, 600, 10**6)] == [1_440, 1_440, 166, 2]
+    market = None
+    for minute in range(5):
+        market = moved_on(market, make_record("BTCUSDT", minute), 3)
+    assert market is not None
+    assert [each.buffer_size for each in market.recent] == [2, 3, 4]
 
 
 def test_the_first_minute_says_when_candles_are_counted() -> None:
@@ -306,8 +317,12 @@ def test_80_columns_have_the_price_and_the_percentages() -> None:
 
 
 def rising(count: int, symbol: str = "AAA") -> list[MarketStateRecord]:
+    """Prices rise, and sigma falls to 0.001."""
     regimes = ("trend", "mr", "chop")
-    return [make_record(symbol, i, regimes[i % 3], close=100.0 + i) for i in range(count)]
+    return [
+        make_record(symbol, i, regimes[i % 3], close=100.0 + i, sigma=0.001 * (count - i))
+        for i in range(count)
+    ]
 
 
 def test_wide_terminals_have_a_sparkline_of_the_last_closes() -> None:
@@ -316,6 +331,9 @@ def test_wide_terminals_have_a_sparkline_of_the_last_closes() -> None:
     assert "  ▁▂▂▃▄▄▅▅▆▇▇█  " in lines[4]
     assert not {*"▁▂▃▄▅▆▇"} & {*lines[5]}
     assert "recent" not in drawn(view, size=(80, 24))[3]
+    wider = drawn(view, size=(160, 24))
+    assert "  recent sigma        recent  " in wider[3]
+    assert "  █▇▇▆▅▅▄▄▃▂▂▁  ▁▂▂▃▄▄▅▅▆▇▇█  " in wider[4]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 14)])
@@ -331,24 +349,22 @@ def test_enter_shows_a_symbol_with_its_last_states_as_a_chart(
     assert lines[3].strip() == "AAA"
     assert lines[-1].startswith("q quit  ? keys  Enter back")
     assert lines[4].startswith("price 399  sigma 0.00100000  mu")
-    regimes = lines[size[1] - 3]
+    regimes, sigmas = lines[size[1] - 4 : size[1] - 2]
+    levels = [marks.levels.index(level) for level in sigmas]
+    assert (len(levels), levels) == (size[0], sorted(levels, reverse=True))
+    assert (levels[0], levels[-1]) == (len(marks.levels) - 1, 0)
     assert len(regimes) == size[0]
     assert {*regimes} == {*marks.bar}
     full = marks.levels[-1]
-    heights = [sum(line[i] == full for line in lines[8:-4]) for i in range(size[0])]
+    heights = [sum(line[i] == full for line in lines[8:-5]) for i in range(size[0])]
     assert heights == sorted(heights)
-    assert heights[-1] == len(lines[8:-4])
+    assert heights[-1] == len(lines[8:-5])
     for key, symbol in (("down", "BBB"), ("down", "CCC"), ("down", "CCC"), ("up", "BBB")):
         look.press(key, 10)
         assert drawn(view, look, size, marks)[3].strip() == symbol
     assert drawn(view, look, size, marks)[7].startswith("1 state since 2025-05-04 15:40:59, ")
     look.press("escape", 10)
     assert "symbol" in drawn(view, look, size, marks)[3]
-
-
-def test_the_last_240_states_of_a_market_are_kept() -> None:
-    records = rising(300)
-    assert markets_of(*records)["AAA"].recent == (*records[60:],)
 
 
 @pytest.mark.parametrize(("mu", "mark"), [(0.5, "▲"), (-0.5, "▼"), (0.0, " ")])

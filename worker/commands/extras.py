@@ -10,9 +10,18 @@ PACKAGES: Final = {
     "view": ("matplotlib", "rich"),
     "metrics": ("prometheus_client",),
     "completion": ("shtab",),
+    "web": ("starlette", "uvicorn", "prometheus_client"),
+    "history": ("pyarrow",),
 }
-# Where it is not an option of deploy.sh.
-DEPLOYED: Final = {"completion": "scripts/deploy.sh has installed what it prints"}
+
+_DEPLOYED: Final = {
+    extra: f"; for quantum-marketstate, scripts/deploy.sh {option}"
+    for extra, option in {
+        "view": "--with-view",
+        "metrics": "--with-metrics",
+        "web": "--with-page",
+    }.items()
+} | {"completion": "; for quantum-marketstate, scripts/deploy.sh has installed what it prints"}
 
 
 @contextmanager
@@ -24,9 +33,8 @@ def without_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
         missing = (error.name or "").partition(".")[0]
         if missing not in PACKAGES[extra]:
             raise
-        deployed = DEPLOYED.get(extra, f"scripts/deploy.sh --with-{extra}")
         raise ConfigurationError(
             f"{what} needs {missing}, which is not installed: it is in the extra `{extra}`, "
             f"pip install '.[{extra}]' in the checkout, or pip install "
-            f"{' '.join(PACKAGES[extra])}; for quantum-marketstate, {deployed}{instead}"
+            f"{' '.join(PACKAGES[extra])}{_DEPLOYED.get(extra, '')}{instead}"
         ) from None

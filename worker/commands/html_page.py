@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from marketstate.worker.commands.palette import palette_css
 from marketstate.worker.errors import ConfigurationError
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -19,18 +20,22 @@ _HEAD: Final = (
 
 
 def html_page(title: str, body: Iterable[str], script: str = "") -> bytes:
-    """`title` is text and becomes the heading; `body` is HTML."""
+    """`title` is text and becomes the heading; `body` is HTML, `script` a module."""
     escaped = html.escape(title)
-    style = (files(__package__) / "page.css").read_text()
+    style = palette_css() + (files(__package__) / "page.css").read_text()
     parts = (
         "<!DOCTYPE html>",
         f'<html lang="en"><head>{_HEAD}',
         f"<title>{escaped}</title><style>{style}</style></head><body>",
         f"<h1>{escaped}</h1>",
         *body,
-        f"{script and f'<script>{script}</script>'}</body></html>\n",
+        f"{_module(script) if script else ''}</body></html>\n",
     )
     return "\n".join(parts).encode()
+
+
+def _module(script: str) -> str:
+    return f'<script type="module">{script}</script>'
 
 
 def key_of(regime: str) -> str:

@@ -1,16 +1,19 @@
 """What is shown of each market: its latest state, and how long its regime has held."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
 from marketstate.schemas.market_state import MarketStateRecord, UnknownRecord, decode_market_state
 from marketstate.schemas.times import EARLIEST_MS, LATEST_MS
+from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.newest import StreamEntry
 
-RECENT: Final = 240
+# As many as `plot` shows, of a few markets; of many, they would take too much memory.
+MOST_RECENT: Final = 1_440
+_STATES_IN_MEMORY: Final = 100_000
 _PAGE: Final = 1_000
 
 
@@ -22,18 +25,23 @@ class Market(NamedTuple):
     """False if the regime already held at the first known state, so that it has held longer."""
 
     recent: tuple[MarketStateRecord, ...] = ()
-    """The last states, at most RECENT, oldest first."""
+    """The last states, oldest first; how many, says `kept_of_each`."""
 
     @property
     def held_ms(self) -> int:
         return self.record.close_time_ms - self.since_ms
 
 
-def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
-    """The market after one more state."""
+def kept_of_each(markets: int) -> int:
+    """How many of its last states are kept of each of so many markets."""
+    return max(2, min(MOST_RECENT, _STATES_IN_MEMORY // max(1, markets)))
+
+
+def moved_on(before: Market | None, record: MarketStateRecord, kept: int = MOST_RECENT) -> Market:
+    """The market after one more state; `kept` of them, from 2 on, stay in `recent`."""
     if before is None:
         return Market(record, record.close_time_ms, since_known=False, recent=(record,))
-    recent = (*before.recent[1 - RECENT :], record)
+    recent = (*before.recent[1 - kept :], record)
     if before.record.regime == record.regime:
         return before._replace(record=record, recent=recent)
     return Market(record, record.close_time_ms, since_known=True, recent=recent)
@@ -42,8 +50,7 @@ def moved_on(before: Market | None, record: MarketStateRecord) -> Market:
 def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:
     """The entries after `last_id`, oldest first."""
     while True:
-        reply: Any = client.xread({stream: last_id}, count=_PAGE)
-        page = reply[0][1] if reply else []
+        page: Any = client.xrange(stream, min=b"(" + last_id, count=_PAGE)
         yield from page
         if len(page) < _PAGE:
             return
@@ -74,6 +81,22 @@ def readable_record(fields: Mapping[bytes, bytes]) -> MarketStateRecord | None:
     )
     is_time = EARLIEST_MS <= record.close_time_ms < LATEST_MS
     return record if is_time and all(map(math.isfinite, numbers)) else None
+
+
+def latest_records(
+    client: Client, settings: Settings, symbols: Sequence[str]
+) -> Iterator[tuple[str, MarketStateRecord]]:
+    """Without those that have expired or cannot be read: `verify` judges these."""
+    for start in range(0, len(symbols), _PAGE):
+        some = symbols[start : start + _PAGE]
+        with client.pipeline(transaction=False) as reads:
+            for symbol in some:
+                reads.get(settings.keys.record(symbol))
+            replies = reads.execute(raise_on_error=False)
+        for symbol, reply in zip(some, replies, strict=True):
+            record = readable_record({b"record": reply}) if isinstance(reply, bytes) else None
+            if record is not None:
+                yield symbol, record
 
 
 def shown(name: str) -> str:

@@ -81,12 +81,16 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_candle_files(parser: argparse.ArgumentParser) -> None:
+def add_candle_files(parser: argparse.ArgumentParser, interval: str = "--interval") -> None:
     """What candle files cannot say themselves; `said` reads it."""
     group = parser.add_argument_group("candle files", "for what their names and columns do not say")
     group.add_argument("--symbol", type=_symbol, metavar="NAME", help="the symbol of all files")
     group.add_argument(
-        "--interval", type=_interval, metavar="I", help="the time between two candles, such as 1h"
+        interval,
+        dest="interval",
+        type=an_interval,
+        metavar="I",
+        help="the time between two candles, such as 1h",
     )
     group.add_argument(
         "--columns",
@@ -127,7 +131,7 @@ def _symbol(text: str) -> str:
     return text
 
 
-def _interval(text: str) -> str:
+def an_interval(text: str) -> str:
     found = read_interval(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} must be an interval such as 1m, 4h or 1d")

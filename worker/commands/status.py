@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from marketstate.worker.commands.durations import brief_duration
 from marketstate.worker.commands.invented_anywhere import invented_anywhere
-from marketstate.worker.commands.options import add_namespace, amount
+from marketstate.worker.commands.limits import Limits, add_limits, judge, limits_of
+from marketstate.worker.commands.options import add_namespace
 from marketstate.worker.commands.status_closes import with_closes
 from marketstate.worker.commands.status_tables import SYMBOLS_SHOWN, fitted, tables, wrapped
 from marketstate.worker.commands.terminal_size import Size, terminal_size
@@ -24,11 +24,10 @@ from marketstate.worker.engine.status import (
     MOST_COUNTED_PERIODICALLY,
     Status,
     enough_for,
-    in_words,
     read_status,
 )
 from marketstate.worker.engine.status_of_all import PartitionStatus, line_of, summed
-from marketstate.worker.errors import CheckFailed, RedisUnusable
+from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.settings import Settings, on_dumb_terminal, settings_from
 from marketstate.worker.stop import interrupt_on
 from marketstate.worker.store.connection import Client
@@ -43,20 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="refresh every 2 seconds")
     parser.add_argument("--shards", action="store_true", help="show a line for each shard")
     parser.add_argument("--partitions", action="store_true", help="show a line for each partition")
-    parser.add_argument(
-        "--max-lag",
-        type=amount,
-        default=math.inf,
-        metavar="N",
-        help="exit with 4 if more than N entries are unfinished (lag + pending)",
-    )
-    parser.add_argument(
-        "--max-age",
-        type=amount,
-        default=math.inf,
-        metavar="S",
-        help="exit with 4 if the oldest unfinished entry is more than S seconds old",
-    )
+    add_limits(parser, "exit with 4")
     add_namespace(parser)
 
 
@@ -69,8 +55,7 @@ def command(options: argparse.Namespace) -> int:
         watch=options.watch,
         with_shards=options.shards,
         each_partition=options.partitions,
-        max_lag=options.max_lag,
-        max_age_s=options.max_age,
+        limits=limits_of(options),
     )
     return 0
 
@@ -81,14 +66,13 @@ def show_status(
     as_json: bool,
     watch: bool,
     with_shards: bool,
-    max_lag: float,
-    max_age_s: float,
+    limits: Limits,
     each_partition: bool = False,
 ) -> None:
-    """Raises CheckFailed if the backlog exceeds `max_lag` entries or its oldest entry `max_age_s`,
-    and RedisUnusable if there is nothing to read, or not everything.
+    """Raises CheckFailed if the backlog exceeds the limits, and RedisUnusable if there is nothing
+    to read, or not everything.
     """
-    wanted = _Wanted(as_json, watch, with_shards, each_partition, max_lag, max_age_s)
+    wanted = _Wanted(as_json, watch, with_shards, each_partition, limits)
     every = AllPartitions(settings, asks_again=watch)
     was_shown = False
     try:
@@ -119,8 +103,7 @@ class _Wanted(NamedTuple):
     watch: bool
     with_shards: bool
     each_partition: bool
-    max_lag: float
-    max_age_s: float
+    limits: Limits
 
 
 def _show(
@@ -136,7 +119,7 @@ def _show(
     first = [f"{each.subject}: {each.text}" for each in invented_anywhere(every, settings)]
     if not wanted.as_json:
         print("".join((clear, *(f"{line}\n" for line in first))), end="", flush=True)
-    read = partial(_read, most_counted=enough_for(wanted.max_lag, otherwise), rows=rows)
+    read = partial(_read, most_counted=enough_for(wanted.limits.max_lag, otherwise), rows=rows)
     answers = every.ask(read)
     status = summed(settings, answers)
     lines_of = [] if settings.partitions is None else [line_of(each) for each in answers]
@@ -157,7 +140,7 @@ def _show(
         elif wanted.watch:
             lines.append("")
     print("\n".join(lines), flush=True)
-    _judge(status, wanted.max_lag, wanted.max_age_s)
+    judge(status, wanted.limits)
     if not wanted.watch and (unread := unread_partitions(answers)):
         raise unread
 
@@ -176,14 +159,3 @@ def _json(status: Status, synthetic: list[str], partitions: Sequence[PartitionSt
     if partitions:
         document["partitions"] = partitions
     return msgspec.json.encode(document).decode()
-
-
-def _judge(status: Status, max_lag: float, max_age_s: float) -> None:
-    if status.backlog > max_lag:
-        backlog = in_words(status.backlog, at_least=status.lag_at_least)
-        raise CheckFailed(f"{backlog} entries are unfinished; allowed: {max_lag:g}")
-    if status.oldest_unfinished_s > max_age_s:
-        raise CheckFailed(
-            f"the oldest unfinished entry is {brief_duration(status.oldest_unfinished_s)} old; "
-            f"allowed: {max_age_s:g}s"
-        )

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -111,6 +111,16 @@ class SymbolChange:
     left: History | None = None
     """As in `Memory`."""
 
+    def moved(self, committed_ms: int = 0) -> Memory:
+        """What is remembered from now on. `before` becomes the window after the batch; the time is
+        that of the commit by Redis's clock, 0 if it is not known and not needed.
+        """
+        self.before.extend(self.close_times_ms, self.closes)
+        mark = self.mark
+        if mark.close_time_ms and not mark.published_ms:
+            mark = mark._replace(published_ms=committed_ms)
+        return Memory(self.before, mark)
+
     @property
     def length(self) -> int:
         return len(self.before) + len(self.closes)
@@ -150,6 +160,13 @@ class Changes:
     told_once: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The same, of what is logged only the first time; by what it is about."""
     errors: list[str] = field(default_factory=list)
+
+    def memories(self, committed_ms: int = 0) -> Iterator[tuple[int, str, Memory]]:
+        """Shard, symbol, and what is remembered of it from now on: its window moves. The time is as
+        in `SymbolChange.moved`.
+        """
+        for symbol, change in self.symbols.items():
+            yield change.shard, symbol, change.moved(committed_ms)
 
     def count(self, counter: str, warning: str | None = None) -> None:
         """`warning` is for the log, once the batch is committed."""

@@ -64,7 +64,7 @@ class Heartbeat:
             is_synthetic=self._settings.source == "synthetic",
             held=len(list(self._shards)),
             shards=self._settings.shards,
-            symbols=len(marks),
+            symbols=self._shards.symbols_held,
             lag=self._lag(),
             last_emission=max(marks, default=(0, "")),
         )

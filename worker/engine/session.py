@@ -97,7 +97,9 @@ class Session:
             self.commit.finish()
         published = self._looks_for_overdue and self._publish_overdue()
         retired = not readings and self._retire()
-        loaded = not self.intake.is_full and self.shards.load_some()
+        # By the wall clock, a state is due also while a backlog waits.
+        has_time = self._looks_for_overdue or not self.intake.is_full
+        loaded = has_time and self.shards.load_some()
         return bool(readings) or published or retired or loaded
 
     def _process(self, readings: list[Reading], *, ask_ahead: bool = False) -> None:

@@ -172,6 +172,14 @@ class Shards:
                 yield number, symbol, memory
 
     @property
+    def symbols_held(self) -> int:
+        """How many symbols the held shards have, also those that are still to be loaded."""
+        return sum(
+            len((shard.symbols.keys() | shard.to_load) - shard.aside.keys())
+            for shard in self._held.values()
+        )
+
+    @property
     def seconds_to_keep(self) -> float:
         """Seconds until the leases need attention."""
         return max(0.0, self._next_keep_s - time.monotonic())
@@ -220,15 +228,11 @@ class Shards:
         """
         now_s = time.monotonic()
         self._count_symbols = True
-        for symbol, change in changes.symbols.items():
-            symbols = self._held[change.shard].symbols
-            change.before.extend(change.close_times_ms, change.closes)
-            mark = change.mark
-            if mark.close_time_ms and not mark.published_ms:
-                mark = mark._replace(published_ms=committed_ms)
+        for shard, symbol, known in changes.memories(committed_ms):
+            symbols = self._held[shard].symbols
             if symbol not in symbols:
                 self._symbols_of_group += 1
-            symbols[symbol] = Memory(change.before, mark, seen_s=now_s)
+            symbols[symbol] = known
         for shard, symbol in changes.passed_over:
             self._held[shard].symbols[symbol].seen_s = now_s
         for shard, names in changes.retired.items():

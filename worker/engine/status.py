@@ -4,7 +4,7 @@ It only reads, all at one moment if Redis allows it, so that its numbers are con
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -54,8 +54,12 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tag -> the shards that it holds there; only in a sum over partitions."""
 
     @property
+    def shards_held(self) -> int:
+        return len(self.shards) + sum(map(len, self.in_partitions.values()))
+
+    @property
     def holds_shards(self) -> bool:
-        return bool(self.shards) or any(self.in_partitions.values())
+        return self.shards_held > 0
 
 
 class SymbolStatus(msgspec.Struct, frozen=True):
@@ -118,6 +122,16 @@ def stale_after_s(settings: Settings) -> float:
     if settings.replay_namespace:
         return math.inf
     return MAX_STATE_AGE_IN_STEPS * settings.state_step_ms / 1_000
+
+
+def conditions(symbols: Iterable[SymbolStatus], settings: Settings) -> dict[str, int]:
+    """How many are `fresh`, `stale`, or `filling`, that is without a state."""
+    bound_s = stale_after_s(settings)
+    counts = dict.fromkeys(("fresh", "stale", "filling"), 0)
+    for one in symbols:
+        age_s = one.age_s
+        counts["filling" if age_s is None else "stale" if age_s > bound_s else "fresh"] += 1
+    return counts
 
 
 class Unread(NamedTuple):

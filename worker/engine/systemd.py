@@ -82,8 +82,8 @@ class SystemdNotifier:
         except WorkerError as error:
             log.warning("marketstate reload gets no answer: %s", error)
 
-    def stopping(self) -> None:
-        self._send("STOPPING=1", _status("releasing all shards"))
+    def stopping(self, status: str = "releasing all shards") -> None:
+        self._send("STOPPING=1", _status(status))
 
     def failed(self, error: object) -> None:
         """`systemctl status` shows this after the worker has ended, until the next start."""

@@ -1,6 +1,6 @@
 """What happens to a bad line of a file: an error, or it is skipped, counted and reported."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from marketstate.worker.errors import FileUnusable
@@ -20,16 +20,21 @@ class Skipped:
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[str] = []
+        self.first: list[str] = []
 
     def __call__(self, where: str, what: str) -> None:
         self.count += 1
-        if len(self._first) < SHOWN:
-            self._first.append(f"{where}: {what}")
+        if len(self.first) < SHOWN:
+            self.first.append(f"{where}: {what}")
+
+    def add(self, count: int, first: Iterable[str]) -> None:
+        """As many more, of which these are the first few."""
+        self.count += count
+        self.first = [*self.first, *first][:SHOWN]
 
     def report(self, what: str = "lines skipped, or after a gap") -> Iterator[str]:
         if self.count:
             yield f"{what}: {self.count:,}"
-            yield from (f"  {line}" for line in self._first)
+            yield from (f"  {line}" for line in self.first)
             if self.count > SHOWN:
                 yield f"  ... and {self.count - SHOWN:,} more"

@@ -4,9 +4,23 @@ Bad lines and gaps may be refused. Candles that came twice, or had not closed, d
 """
 
 from collections.abc import Iterator
+from typing import Final
+
+import msgspec
 
 from marketstate.worker.errors import FileUnusable
 from marketstate.worker.files.bad_lines import Skipped
+
+_KINDS: Final = ("skipped", "gaps", "duplicates", "revised", "unclosed")
+
+
+class Plain(msgspec.Struct):
+    """Findings as they go into a file or to another process."""
+
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    first: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    missing: int = 0
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
 class Findings:
@@ -40,6 +54,22 @@ class Findings:
             raise FileUnusable(f"{where}: {what}{hint}")
         self.gaps(where, what)
         self.missing += missing
+
+    def plain(self) -> Plain:
+        kinds: dict[str, Skipped] = {kind: getattr(self, kind) for kind in _KINDS}
+        return Plain(
+            {kind: found.count for kind, found in kinds.items()},
+            {kind: found.first for kind, found in kinds.items()},
+            self.missing,
+            self.notes,
+        )
+
+    def add(self, plain: Plain) -> None:
+        """What others have found, after what was found so far."""
+        for kind, count in plain.counts.items():
+            getattr(self, kind).add(count, plain.first[kind])
+        self.missing += plain.missing
+        self.notes += plain.notes
 
     def report(self) -> Iterator[str]:
         yield from self.notes

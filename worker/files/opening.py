@@ -14,6 +14,7 @@ from marketstate.worker.files.piped import has_zip_inside, is_nameless, reopenab
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_UNZIPPED_BYTES: Final = 2 * 1024**3
+_AT_ONCE: Final = 1024 * 1024
 
 # Bytes that are not UTF-8 become escapes, so that their own line is shown and refused.
 _TEXT: Final[dict[str, Any]] = {
@@ -42,6 +43,23 @@ def lines_of(path: Path) -> Iterator[str]:
         raise CutOff(str(error)) from None
     except OSError as error:
         raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def count_lines(path: Path) -> int:
+    """How many lines there are, up to where the rest cannot be read. Far quicker than to read them.
+
+    Raises FileUnusable if the file cannot be opened.
+    """
+    count = 0
+    try:
+        with _opened(path) as file:
+            while block := file.buffer.read(_AT_ONCE):  # type: ignore[attr-defined]
+                count += block.count(b"\n")
+    except (EOFError, zlib.error, zipfile.BadZipFile):
+        pass
+    except OSError as error:
+        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+    return count
 
 
 def name_inside(path: Path) -> str | None:

@@ -19,10 +19,11 @@ from marketstate.schemas.recording import (
     encode_entry,
     encode_header,
 )
+from marketstate.schemas.recording_lines import TORN
 from marketstate.worker.errors import FileUnusable
 from marketstate.worker.files.bad_lines import refuse
 from marketstate.worker.files.piped import STANDARD_OUTPUT
-from marketstate.worker.files.recordings import TORN, opened, read_header, read_recording
+from marketstate.worker.files.recordings import opened, read_header, read_recording
 
 GZIP_SUFFIX: Final = ".gz"
 # Higher levels take several times longer and save little, because entries are so similar.

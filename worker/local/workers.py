@@ -41,7 +41,7 @@ class LocalWorker:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in a terminal goes to the whole process group, but we stop it ourselves.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509, one thread calls one function of C
+                preexec_fn=end_with_parent,  # noqa: PLW1509, one thread calls one function of C
             )
         return self
 
@@ -95,6 +95,6 @@ class LocalWorkers:
         self._folder.cleanup()
 
 
-def _end_with_parent() -> None:
-    """Make Linux send us SIGTERM when our parent is gone, even if it was killed."""
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Make Linux send us this signal when our parent is gone, even if it was killed."""
+    _PRCTL(_PR_SET_PDEATHSIG, number)

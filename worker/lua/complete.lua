@@ -1,4 +1,4 @@
--- Completes the last commit of a shard if it broke off, before the shard is loaded.
+-- Completes the last commit of a shard if it broke off, before the shard is served.
 --
 -- KEYS[1] commits   KEYS[2] lease of the shard   KEYS[3] finished ids
 -- ARGV[1] token of the lease   ARGV[2] consumer of the shard
@@ -8,7 +8,7 @@
 --
 -- Protects G3 and G4. A commit concerns several shards, and several workers may take them. The
 -- first of them completes it for all. No worker uses one of these shards before that: each calls this
--- script before it loads a shard. The keys of the commands are not declared, as in load.lua.
+-- script before it serves a shard. The keys of the commands are not declared, as in load.lua.
 
 local commits, lease, finished_ids = KEYS[1], KEYS[2], KEYS[3]
 local token, consumer = ARGV[1], ARGV[2]
@@ -43,7 +43,7 @@ end
 if not rest then return {'not noted'} end
 
 -- 2. If a key of one symbol was damaged in the meantime, only that symbol is affected: what is there
---    stays, and loading the shard finds it.
+--    stays, and loading the symbol finds it.
 local WANTED = {RPUSH = 'list', LTRIM = 'list', HSET = 'hash', SET = 'string'}
 local damaged_keys, is_damaged = {}, {}
 for _, command in ipairs(rest) do

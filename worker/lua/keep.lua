@@ -84,7 +84,7 @@ end
 if gave_back then redis.call('XADD', notices, 'MAXLEN', '1', '*', 'from', worker_id) end
 
 -- 4. Count the symbols. Marks that somebody has overwritten with another type are reported when
---    they are loaded.
+--    the shard is taken.
 local symbols = count_symbols and 0 or -1
 if count_symbols then
   for shard = 1, shards do

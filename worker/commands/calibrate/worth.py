@@ -19,7 +19,7 @@ from marketstate.worker.commands.calibrate.scores import (
 )
 from marketstate.worker.commands.calibrate.walk_forward import folds
 from marketstate.worker.commands.calibrate.weights import weights_in
-from marketstate.worker.commands.describe.summary import DAY_MS
+from marketstate.worker.commands.plot.series import DAY_MS
 from marketstate.worker.commands.progress_bar import ProgressBar
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.errors import ConfigurationError

@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from marketstate.worker.commands.describe.summary import DAY_MS
 from marketstate.worker.commands.options import number
-from marketstate.worker.commands.plot.series import FEATURES, Series
+from marketstate.worker.commands.plot.series import DAY_MS, FEATURES, Series
 from marketstate.worker.commands.regime_words import REGIMES
 
 _QUANTITIES: Final = {

@@ -6,15 +6,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.plot.series import DAY_MS, HOUR_MS, Series
 from marketstate.worker.commands.regime_words import REGIMES
 
 Floats = NDArray[np.float64]
 
 LEVELS: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * _HOUR_MS
-_UNITS: Final = {"sigma per hour": _HOUR_MS, "sigma per day": DAY_MS}
+_UNITS: Final = {"sigma per hour": HOUR_MS, "sigma per day": DAY_MS}
 
 
 class Runs(NamedTuple):
@@ -71,8 +69,7 @@ def quantities_of(series: Series) -> Iterator[tuple[str, Floats]]:
     numbers = series.numbers
     yield "sigma", numbers["sigma"]
     for name, unit_ms in _UNITS.items():
-        # As if moves were independent of each other: variances add up.
-        yield name, numbers["sigma"] * (unit_ms / series.candle_ms) ** 0.5
+        yield name, series.sigma_for(unit_ms)
     for name in ("mu", "ts", "dp", "vr", "spike_proxy"):
         yield name, numbers[name]
     for regime in REGIMES:

@@ -4,7 +4,6 @@ With partitions, what each of them has is labelled with its tag, so that the num
 stay whole while one cannot be read. Sums are for PromQL.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Final, NamedTuple
@@ -15,7 +14,7 @@ from prometheus_client.core import Metric
 from marketstate.core import kernel
 from marketstate.worker.commands.metrics.reading import Found, Reading
 from marketstate.worker.engine.changes import ENDS
-from marketstate.worker.engine.status import stale_after_s
+from marketstate.worker.engine.status import conditions
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]
@@ -192,16 +191,11 @@ def _workers(every: list[_Part]) -> Iterator[Metric]:
 
 
 def _symbols(reading: Reading, every: list[_Part]) -> Iterator[Metric]:
-    bound_s = stale_after_s(reading.settings)
-    kinds = []
-    for part in every:
-        counts = Counter(
-            "filling" if one.age_s is None else "stale" if one.age_s > bound_s else "fresh"
-            for one in part.found.status.symbols
-        )
-        kinds += [
-            (part.labels | {"status": kind}, counts[kind]) for kind in ("fresh", "stale", "filling")
-        ]
+    kinds = [
+        (part.labels | {"status": condition}, count)
+        for part in every
+        for condition, count in conditions(part.found.status.symbols, reading.settings).items()
+    ]
     yield gauge(
         "symbols",
         "Symbols whose last state is fresh, or stale since more than one is overdue; or whose "

@@ -3,10 +3,8 @@
 import time
 from typing import NamedTuple
 
-import redis
-
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.worker.commands.markets import readable_record
+from marketstate.worker.commands.markets import latest_records
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer, unread_partitions
 from marketstate.worker.engine.invented import by_published
 from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
@@ -36,20 +34,37 @@ class Reading(NamedTuple):
     failure: WorkerError | None
     """Why some partitions, or all, could not be read."""
 
+    @property
+    def of_status(self) -> list[Answer[Status]]:
+        return [
+            Answer(one.settings, one.found.status if one.found else None, one.trouble)
+            for one in self.answers
+        ]
 
-def read(every: AllPartitions, settings: Settings, *, per_symbol: bool) -> Reading:
+
+def read(
+    every: AllPartitions,
+    settings: Settings,
+    *,
+    per_symbol: bool,
+    most_counted: int = MOST_COUNTED_PERIODICALLY,
+) -> Reading:
     """`every` may be kept from one reading to the next. Whatever cannot be read is in `failure`."""
     read_s = time.time()
     try:
-        answers = every.ask(lambda client, part: _found(client, part, per_symbol=per_symbol))
+        answers = every.ask(
+            lambda client, part: _found(
+                client, part, per_symbol=per_symbol, most_counted=most_counted
+            )
+        )
     except WorkerError as error:
         nothing = [Answer[Found](part, None, str(error)) for part in settings.each_partition()]
         return Reading(settings, read_s, nothing, error)
     return Reading(settings, read_s, answers, unread_partitions(answers))
 
 
-def _found(client: Client, settings: Settings, *, per_symbol: bool) -> Found:
-    status = read_status(client, settings, MOST_COUNTED_PERIODICALLY)
+def _found(client: Client, settings: Settings, *, per_symbol: bool, most_counted: int) -> Found:
+    status = read_status(client, settings, most_counted)
     server = client.info("server")
     return Found(
         status,
@@ -68,16 +83,5 @@ def _length(client: Client, stream: str) -> int:
 def _records(
     client: Client, settings: Settings, status: Status
 ) -> list[tuple[str, MarketStateRecord]]:
-    """Without those that have expired or cannot be read: `verify` judges these."""
-    symbols = [one.symbol for one in status.symbols if one.last_emitted_ms]
-    with client.pipeline(transaction=False) as reads:
-        for symbol in symbols:
-            reads.get(settings.keys.record(symbol))
-        replies = reads.execute(raise_on_error=False)
-    encoded = {
-        symbol: reply
-        for symbol, reply in zip(symbols, replies, strict=True)
-        if reply is not None and not isinstance(reply, redis.RedisError)
-    }
-    records = {symbol: readable_record({b"record": text}) for symbol, text in encoded.items()}
-    return [(symbol, record) for symbol, record in sorted(records.items()) if record is not None]
+    symbols = sorted(one.symbol for one in status.symbols if one.last_emitted_ms)
+    return [*latest_records(client, settings, symbols)]

@@ -20,7 +20,7 @@ from marketstate.worker.commands.options import (
     said,
 )
 from marketstate.worker.commands.plot.page import page_bytes
-from marketstate.worker.commands.plot.series import Series, counted
+from marketstate.worker.commands.plot.series import PERIODS, Series, counted
 from marketstate.worker.commands.plot.sources import a_state_needs, from_files, from_stream
 from marketstate.worker.commands.regime_words import what_regimes_are
 from marketstate.worker.engine.invented import TITLE
@@ -33,6 +33,7 @@ from marketstate.worker.store import connection
 
 _FORMATS: Final = (".png", ".svg", ".html")
 _MOST_SYMBOLS: Final = 20
+_MOST_SMALL: Final = 100
 _NO_STATE_YET: Final = (
     "marketstate status lists them; a symbol's first state comes with a new candle; for older "
     "candles: marketstate record FILE, then plot --from FILE"
@@ -59,6 +60,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"file to write; its suffix sets the format: {', '.join(_FORMATS)}",
     )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="small multiples: of each symbol price and sigma alone, and more symbols in a picture",
+    )
+    parser.add_argument(
+        "--sigma-per",
+        choices=PERIODS,
+        default="candle",
+        help="what sigma is shown for: it grows with the square root of time; default: candle",
+    )
     add_namespace(parser)
     add_candle_files(parser)
 
@@ -68,7 +80,7 @@ def command(options: argparse.Namespace) -> int:
     if not options.files:
         refuse_options_of_files(options, "--from")
     meaning = what_regimes_are(settings.theta)
-    write = _writer(options.out, meaning)
+    write = _writer(options.out, meaning, small=options.small)
     if options.files:
         findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
         found = from_files(options.files, said(options), findings, settings, last)
@@ -80,7 +92,11 @@ def command(options: argparse.Namespace) -> int:
         found = from_stream(options.symbols, settings, last)
         where = f"{keys_of_all(settings).output_stream} at {connection.address(settings)}"
         hint = f"{a_state_needs(settings)}; {_NO_STATE_YET}"
-    chosen = _chosen(options.symbols, found, where, hint)
+    most = _MOST_SMALL if options.small else _MOST_SYMBOLS
+    chosen = [
+        series.with_sigma_per(options.sigma_per)
+        for series in _chosen(options.symbols, found, most, where, hint)
+    ]
     for series in chosen:
         if series.synthetic:
             of = f"{series.synthetic} of {len(series.times_ms)} states"
@@ -93,20 +109,24 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _writer(out: Path, meaning: str) -> Callable[[Sequence[Series]], bytes]:
+def _writer(out: Path, meaning: str, *, small: bool) -> Callable[[Sequence[Series]], bytes]:
     if out.suffix not in _FORMATS:
         raise ConfigurationError(f"--out {out} must end in one of {', '.join(_FORMATS)}")
     if out.suffix == ".html":
+        if small:
+            raise ConfigurationError(
+                "--small draws a PNG or an SVG; a page has one symbol below the other"
+            )
         return partial(page_bytes, meaning=meaning)
     instead = "; an HTML page (--out FILE.html) does without it"
     with without_extra("view", out.suffix[1:].upper(), instead):
         # Here, because a page does without it and it takes a second.
         from marketstate.worker.commands.plot.figure import figure_bytes  # noqa: PLC0415
-    return partial(figure_bytes, kind=out.suffix[1:])
+    return partial(figure_bytes, kind=out.suffix[1:], small=small)
 
 
 def _chosen(
-    symbols: Sequence[str], found: Mapping[str, Series], where: str, hint: str
+    symbols: Sequence[str], found: Mapping[str, Series], most: int, where: str, hint: str
 ) -> list[Series]:
     """Raises ConfigurationError with `hint` if a state is missing."""
     wanted = list(dict.fromkeys(symbols)) or sorted(found)
@@ -116,8 +136,9 @@ def _chosen(
         )
     if not wanted:
         raise ConfigurationError(f"{where} has no state; {hint}")
-    if len(wanted) > _MOST_SYMBOLS:
+    if len(wanted) > most:
+        more = f", or with --small up to {_MOST_SMALL}" if most < _MOST_SMALL else ""
         raise ConfigurationError(
-            f"{len(wanted)} symbols are too many for one file; name up to {_MOST_SYMBOLS}"
+            f"{len(wanted)} symbols are too many for one file; name up to {most}{more}"
         )
     return [found[symbol] for symbol in wanted]

@@ -6,13 +6,15 @@ It is a single file with the numbers, and a script that draws them.
 import html
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from marketstate.worker.commands.html_page import html_page, key_of
 from marketstate.worker.commands.markets import shown
-from marketstate.worker.commands.plot.series import DRAWN, Series, quote_currency
+from marketstate.worker.commands.plot.document import drawn
+from marketstate.worker.commands.plot.marks import changes
+from marketstate.worker.commands.plot.series import Series
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.engine.invented import TITLE
 
@@ -25,8 +27,11 @@ _BUTTONS: Final = (
     '<button type="button" value="+" aria-label="zoom in">+</button>'
     '<button type="button" value="0">all</button>'
 )
-_DIGITS: Final = {"close": 8, "trend": 4, "mr": 4, "chop": 4}
-_OTHER_DIGITS: Final = 6
+_START: Final = """
+for (const section of document.querySelectorAll("section"))
+  new Plot(section.querySelector("canvas"), section.querySelector(".numbers"),
+    section.querySelectorAll("button"), JSON.parse(section.querySelector("script").textContent));
+"""
 
 
 def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
@@ -38,8 +43,8 @@ def page_bytes(many: Sequence[Series], meaning: str) -> bytes:
         *_index(many),
         *(line for number, series in enumerate(many) for line in _section(number, series)),
     )
-    script = (files(__package__) / "page.js").read_text()
-    return html_page(f"Market state of {names}", body, script)
+    plots = (files("marketstate.worker.commands") / "plots.js").read_text()
+    return html_page(f"Market state of {names}", body, plots + _START)
 
 
 def _index(many: Sequence[Series]) -> Iterator[str]:
@@ -72,32 +77,16 @@ def _section(number: int, series: Series) -> Iterator[str]:
 
 def _key(series: Series) -> Iterator[str]:
     yield from map(key_of, REGIMES)
+    if len(changes(series.regime)):
+        yield "<span>▼ the regime changes</span>"
+    if len(series.gaps.candles):
+        yield '<span><i style="background: var(--lacking); opacity: 0.3"></i>'
+        yield "gap: candles are missing</span>"
     if series.missing.any():
         yield '<span><i style="background: var(--lacking)"></i>'
         yield "strip: candles missing in the window</span>"
 
 
 def _data(series: Series) -> str:
-    regimes = list(dict.fromkeys(series.regime.tolist()))
-    number_of = {regime: number for number, regime in enumerate(regimes)}
-    numbers: dict[str, list[float] | list[int]] = {
-        name: _rounded(series.numbers[name].tolist(), _DIGITS.get(name, _OTHER_DIGITS))
-        for name in DRAWN
-    }
-    if series.missing.any():
-        numbers["missing"] = series.missing.tolist()
-    document: dict[str, Any] = {
-        "unit": quote_currency(shown(series.symbol)),
-        "step": series.step_ms,
-        "times": series.times_ms.tolist(),
-        "places": series.closed.left_out(series.times_ms).tolist(),
-        "regimes": [shown(regime) for regime in regimes],
-        "regime": [number_of[regime] for regime in series.regime.tolist()],
-        "numbers": numbers,
-    }
     # Only `<` could end the script element.
-    return msgspec.json.encode(document).decode().replace("<", "\\u003c")
-
-
-def _rounded(values: Sequence[float], digits: int) -> list[float]:
-    return [float(f"{value:.{digits}g}") for value in values]
+    return msgspec.json.encode(drawn(series)).decode().replace("<", "\\u003c")

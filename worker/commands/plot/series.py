@@ -20,6 +20,7 @@ from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.commands.markets import shown
 from marketstate.worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
+from marketstate.worker.commands.plot.marks import Gaps, breaks, changes, gaps
 from marketstate.worker.commands.progress_bar import ProgressBar
 from marketstate.worker.commands.regime_words import REGIMES, throughout
 from marketstate.worker.commands.starting_over import StartsOver
@@ -30,8 +31,11 @@ NUMBERS: Final = (*DRAWN, *FEATURES)
 
 _QUOTED: Final = re.compile(r"[/_:-]([A-Z]{3,5})\Z|[A-Z0-9]{2}(USDT|USDC|FDUSD|BUSD|TUSD)\Z")
 
-# A step that is longer than this many usual steps is a gap.
-_GAP_IN_STEPS: Final = 2.5
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+PERIODS: Final = {"candle": None, "hour": HOUR_MS, "day": DAY_MS}
+"""What sigma may be for."""
+
 # Windows that are calculated at a time: 8 MB of prices.
 _AT_A_TIME: Final = 4_096
 
@@ -52,6 +56,7 @@ class Series(NamedTuple):
     """How many of the states are of synthetic prices."""
     is_published: bool = False
     """False if the states were calculated here."""
+    sigma_per: str = "candle"
 
     @property
     def step_ms(self) -> int:
@@ -63,10 +68,19 @@ class Series(NamedTuple):
         """The time between two candles."""
         return interval_ms(self.interval) or usual_step_ms(self.times_ms)
 
+    def sigma_for(self, ms: int) -> NDArray[np.float64]:
+        """As if moves were independent of each other: variances add up."""
+        scaled: NDArray[np.float64] = self.numbers["sigma"] * (ms / self.candle_ms) ** 0.5
+        return scaled
+
+    def with_sigma_per(self, period: str) -> "Series":
+        """With sigma for a `candle`, `hour` or `day`."""
+        sigma = self.sigma_for(PERIODS[period] or self.candle_ms)
+        return self._replace(numbers=self.numbers | {"sigma": sigma}, sigma_per=period)
+
     def with_gaps(self) -> "Series":
         """With an empty row in each gap, where lines break."""
-        steps = np.diff(self.closed.left_out(self.times_ms))
-        (before,) = np.nonzero(steps > _GAP_IN_STEPS * self.step_ms)
+        (before,) = np.nonzero(breaks(self.closed.left_out(self.times_ms)))
         after = before + 1
         return self._replace(
             times_ms=np.insert(self.times_ms, after, self.times_ms[before] + self.step_ms),
@@ -76,6 +90,11 @@ class Series(NamedTuple):
             },
             missing=np.insert(self.missing, after, 0),
         )
+
+    @property
+    def gaps(self) -> Gaps:
+        open_ms = self.closed.left_out(self.times_ms)
+        return gaps(self.times_ms, open_ms, self.missing, self.candle_ms)
 
     def described(self) -> str:
         first, last = (
@@ -95,14 +114,22 @@ class Series(NamedTuple):
             share = "all" if affected == count else f"{affected:,} of {count:,}"
             most = int(self.missing.max())
             yield f"candles are missing in the windows of {share} states (up to {most:,})"
+        if len(lost := self.gaps.candles):
+            yield f"{_plural(len(lost), 'gap')} of {_plural(int(lost.sum()), 'candle')}"
         if len(self.closed.starts_ms):
             yield "closed hours left out"
         if count > 1 and (self.regime == self.regime[0]).all():
             yield throughout(shown(str(self.regime[0])))
+        elif changed := len(changes(self.regime)):
+            yield f"the regime changes {'once' if changed == 1 else f'{changed:,} times'}"
 
 
 def counted(states: int) -> str:
-    return f"{states:,} state{'' if states == 1 else 's'}"
+    return _plural(states, "state")
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def quote_currency(symbol: str) -> str:

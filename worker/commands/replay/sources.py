@@ -1,12 +1,12 @@
 """What a replay feeds: recordings or candle files, as one sequence of entries by time."""
 
-import heapq
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.schemas.candle import encode_envelope
 from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.recording import RecordedEntry
 from marketstate.worker.commands.refed import MAX_STRINGS, decoded, partition_for, when_written
@@ -16,6 +16,7 @@ from marketstate.worker.files.candles.names import each_file, is_candle_file
 from marketstate.worker.files.candles.said import NOTHING, Said
 from marketstate.worker.files.candles.series import CandleFiles
 from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.merging import merged
 from marketstate.worker.files.recordings import partitions_of, read_recording
 from marketstate.worker.settings import PREFIX, Settings
 
@@ -31,6 +32,17 @@ class Item(NamedTuple):
     """The format is that of worker/lua/feed.lua."""
     partition: int = 0
     """Where it is fed; 0 without partitions, and for an entry that has no symbol."""
+
+
+class Recorded(NamedTuple):
+    """One entry of a recording."""
+
+    where: str
+    """File and line."""
+    entry: RecordedEntry
+    fields: dict[bytes, bytes]
+    partition: int | None
+    """Where it was, if as many partitions were recorded as there are; else its symbol tells."""
 
 
 # Fields of an output entry, also of one that another program wrote; no candle has both.
@@ -74,6 +86,16 @@ class Sources:
             return _candles(self._candle_files, findings, self._partitions)
         return self._entries(findings.bad)
 
+    @property
+    def candle_files(self) -> CandleFiles | None:
+        """None for recordings."""
+        return self._candle_files
+
+    @property
+    def paths(self) -> list[Path]:
+        """Each file."""
+        return self._paths
+
     def _refuse_ids_of_other_partitions(self) -> None:
         for path in self._paths:
             found = partitions_of(path)
@@ -83,23 +105,31 @@ class Sources:
                     f"ids; --keep-ids needs as many here: --partitions {found}"
                 )
 
-    def _entries(self, on_bad: OnBad) -> Iterator[Item]:
-        files = [_with_places(path, on_bad) for path in self._paths]
-        last_of: dict[int, tuple[int, int]] = {}
-        for where, entry, recorded in heapq.merge(*files, key=lambda each: each[1].order):
+    def recorded(self, on_bad: OnBad) -> Iterator[Recorded]:
+        """The entries of the recordings by time, as they were recorded."""
+        files = [partial(_with_places, path, on_bad) for path in self._paths]
+        unnoted = Findings(skip_bad=True).bad
+        looks = [partial(_with_places, path, unnoted) for path in self._paths]
+        for where, entry, recorded in merged(files, looks, key=lambda each: each[1].order):
             if {*entry.fields[::2]} >= OF_A_STATE:
                 raise ConfigurationError(
-                    f"{where} is a published state, not a candle: replay needs recordings of the "
-                    "input stream; to compare states, use marketstate verify --against"
+                    f"{where} is a published state, not a candle: name recordings of the input "
+                    "stream; to compare states, use marketstate verify --against"
                 )
-            fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
-            candle = decoded(fields)
-            partition = self._partition_of(entry, candle, recorded)
-            if self._keep_ids and entry.order <= last_of.get(partition, (-1, -1)):
-                on_bad(where, f"the entry {entry.id} is in two files; an id can only be kept once")
-                continue
             if len(entry.fields) >= MAX_STRINGS:
                 on_bad(where, f"{len(entry.fields) // 2:,} fields; {MAX_STRINGS // 2:,} at most")
+                continue
+            fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
+            partition = entry.partition if recorded == self._partitions else None
+            yield Recorded(where, entry, fields, partition)
+
+    def _entries(self, on_bad: OnBad) -> Iterator[Item]:
+        last_of: dict[int, tuple[int, int]] = {}
+        for where, entry, fields, recorded in self.recorded(on_bad):
+            candle = decoded(fields)
+            partition = partition_for(candle, self._partitions) if recorded is None else recorded
+            if self._keep_ids and entry.order <= last_of.get(partition, (-1, -1)):
+                on_bad(where, f"the entry {entry.id} is in two files; an id can only be kept once")
                 continue
             last_of[partition] = entry.order
             if self._keep_ids:
@@ -107,13 +137,6 @@ class Sources:
             else:
                 strings = [b"*", *entry.fields, *when_written(fields, candle, entry.order[0])]
             yield Item(entry.order[0], packed(strings), partition)
-
-    def _partition_of(
-        self, entry: RecordedEntry, candle: Candle | None, recorded: int | None
-    ) -> int:
-        if entry.partition is not None and recorded == self._partitions:
-            return entry.partition
-        return partition_for(candle, self._partitions)
 
 
 def _candles(files: CandleFiles, findings: Findings, partitions: int | None) -> Iterator[Item]:

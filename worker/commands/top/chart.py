@@ -1,4 +1,4 @@
-"""The last closes of a symbol as text: a sparkline of one line, and a chart of several."""
+"""The last states of a symbol as text: a sparkline of one line, and a chart of several."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -8,8 +8,8 @@ from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.commands.top.selection import price_in_words
 from marketstate.worker.engine.utc import utc
 
-# Numbers, and the prices and regimes of the chart.
-_LINES_BESIDE_CHART: Final = 7
+# Numbers, and the regimes and sigma of the chart.
+_LINES_BESIDE_CHART: Final = 8
 
 
 def sparkline(values: Sequence[float], levels: str) -> str:
@@ -28,7 +28,7 @@ def chart(market: Market, size: tuple[int, int], levels: str, marks: Sequence[st
     states = market.recent[-width:]
     last = market.record
     probs = last.regime_probs
-    closes = [state.close for state in states]
+    closes, sigmas = [state.close for state in states], [state.sigma for state in states]
     return [
         f"price {price_in_words(last.close)}  sigma {last.sigma:.8f}  mu {last.mu:+.8f}  "
         f"ts {last.ts:.4f}",
@@ -43,7 +43,9 @@ def chart(market: Market, size: tuple[int, int], levels: str, marks: Sequence[st
             marks[REGIMES.index(state.regime)] if state.regime in REGIMES else "?"
             for state in states
         ),
-        f"until {utc(last.close_time_ms)} UTC; below the prices are the regimes",
+        sparkline(sigmas, levels),
+        f"until {utc(last.close_time_ms)} UTC; below the prices are the regimes, and sigma, "
+        f"{min(sigmas):.8f} to {max(sigmas):.8f}",
     ]
 
 

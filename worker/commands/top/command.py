@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
-from marketstate.worker.commands.top.feed import MarketFollower
+from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.top.keyboard import Keyboard
 from marketstate.worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
 from marketstate.worker.commands.top.selection import Look
@@ -49,13 +49,13 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _watch(settings: Settings, marks: Marks) -> None:
-    follower = MarketFollower(settings)
+    feed = Feed(settings)
     screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
-    follower.start()
+    feed.start()
     try:
         look = Look()
         while not look.done:
-            _display(follower, screen, look, Console(highlight=False))
+            _display(feed, screen, look, Console(highlight=False))
             if look.suspended:
                 # The terminal is as it was before, until the shell continues us.
                 os.killpg(0, signal.SIGTSTP)
@@ -63,18 +63,18 @@ def _watch(settings: Settings, marks: Marks) -> None:
     except EOFError:
         return  # the terminal is gone
     finally:
-        follower.stop()
+        feed.stop()
 
 
-def _display(follower: MarketFollower, screen: Screen, look: Look, console: Console) -> None:
+def _display(feed: Feed, screen: Screen, look: Look, console: Console) -> None:
     """Until the user quits or suspends."""
     keys = list[str]()
     drawn_s, drawn_size, drawn_view = 0.0, (0, 0), None
     with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
         while not (look.done or look.suspended):
-            if follower.failure is not None:
-                raise follower.failure
-            size, view, now_s = _size_of_terminal(), follower.view, time.monotonic()
+            if feed.failure is not None:
+                raise feed.failure
+            size, view, now_s = _size_of_terminal(), feed.view, time.monotonic()
             for key in keys:
                 look.press(key, rows_on(size[1]))
             is_old = now_s - drawn_s >= _REDRAW_S

@@ -16,13 +16,15 @@ from marketstate.worker.commands.markets import Market, shown
 from marketstate.worker.commands.regime_words import REGIMES, throughout, what_regimes_are
 from marketstate.worker.commands.top.chart import chart, sparkline
 from marketstate.worker.commands.top.feed import View
-from marketstate.worker.commands.top.selection import CLOSES_SHOWN, COLUMNS, Column, Look
+from marketstate.worker.commands.top.selection import COLUMNS, STATES_SHOWN, Column, Look
 from marketstate.worker.engine.invented import TITLE
 from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.settings import Settings
 
 # Columns to drop, in this order, if the terminal is too narrow.
-_DISPENSABLE: Final = ("recent", "mu", "sigma", "t/mr/c %", "price", "ts", "held")
+_DISPENSABLE: Final = ("recent sigma", "mu", "recent", "sigma", "t/mr/c %", "price", "ts", "held")
+# The columns that are drawn, and what of a state they show.
+_SPARKLINES: Final = {"recent": "close", "recent sigma": "sigma"}
 _BAR: Final = "trend/mr/chop"
 _SHORT_BAR: Final = "t/mr/chop"
 _WIDEST_BAR: Final = 40
@@ -41,7 +43,7 @@ _KEYS: Final = (
     "",
     "t/mr/c  probabilities of trend, mr (vr far from 1) and chop",
     "ts      strength of the trend, with its direction, which is that of mu",
-    "recent  the last 12 prices, on wide terminals",
+    "recent  the last 12 prices, on wide terminals; recent sigma: of sigma, on wider ones",
     "held    how long the regime has lasted; > where it began earlier than is known",
     "age     time since the close; ! if more than one state is overdue",
     "lag     entries that no worker has taken; red if the oldest waits for over 10 s",
@@ -161,9 +163,10 @@ class Screen:
                 line.append(_bar(record.regime_probs, bar, self._marks))
                 line.append("  " if bar else "")
                 style = _STYLES.get(record.regime, "")
-            elif column.name == "recent":
-                closes = [state.close for state in market.recent[-CLOSES_SHOWN:]]
-                text = sparkline(closes, self._marks.levels)
+            elif column.name in _SPARKLINES:
+                shown_of = _SPARKLINES[column.name]
+                values = [getattr(state, shown_of) for state in market.recent[-STATES_SHOWN:]]
+                text = sparkline(values, self._marks.levels)
             elif column.name == "ts":
                 text = self._direction(record.mu) + text
             elif column.name == "age" and self._is_stale(market, now_ms):

@@ -17,7 +17,8 @@ T = TypeVar("T")
 SUSPEND: Final = "\x1a"
 """Ctrl-Z"""
 _LONGEST_FILTER: Final = 40
-CLOSES_SHOWN: Final = 12
+STATES_SHOWN: Final = 12
+"""In a sparkline."""
 _FAR: Final = 10**9
 # (rows, pages); `chosen` limits the position to the rows that exist.
 _MOVES: Final = {
@@ -59,8 +60,14 @@ COLUMNS: Final = (
     Column("mu", 11, lambda m, _: f"{m.record.mu:+.8f}", lambda m: m.record.mu),
     Column("ts", 8, lambda m, _: f"{m.record.ts:.4f}", lambda m: m.record.ts),
     Column(
+        "recent sigma",
+        STATES_SHOWN,
+        lambda _m, _: "",
+        lambda m: m.record.sigma / m.recent[0].sigma if m.recent and m.recent[0].sigma else 1.0,
+    ),
+    Column(
         "recent",
-        CLOSES_SHOWN,
+        STATES_SHOWN,
         lambda _m, _: "",
         lambda m: m.record.close / m.recent[0].close if m.recent else 1.0,
     ),

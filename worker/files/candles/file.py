@@ -17,6 +17,7 @@ from marketstate.worker.files.candles.content import (
 )
 from marketstate.worker.files.candles.following import Following, ReadCandle
 from marketstate.worker.files.candles.names import identity
+from marketstate.worker.files.candles.newest_first import oldest_first
 from marketstate.worker.files.candles.rows import Flags, ReadRow, RowReader
 from marketstate.worker.files.candles.said import NOTHING, Said
 from marketstate.worker.files.candles.table import Row, Table, open_table
@@ -53,9 +54,9 @@ def read_file(
     when = timing(path, columns, first, interval, said)
     reader = RowReader(path, symbol or named, interval, columns, when)
     if _are_newest_first([one for _, one in reader.read(first) if isinstance(one, Candle)]):
-        in_order: Iterator[Row] = reversed([*first, *rows])
+        in_order = oldest_first(chain(first, rows))
     else:
-        in_order = chain(first, rows)
+        in_order = iter(chain(first, rows))
     following = Following(interval, file.findings)
     while some := list(reader.read(islice(in_order, ROWS_AT_ONCE))):
         file.refuse_another_content(some, interval)
@@ -65,13 +66,14 @@ def read_file(
 class _File:
     def __init__(self, path: Path, table: Table, findings: Findings) -> None:
         self.path = path
+        self._name = str(path)
         self.table = table
         self.findings = findings
         self.count = 0
         self._now_ms = time.time() * 1_000
 
     def where(self, line: int) -> str:
-        return f"{self.path}, line {line}"
+        return f"{self._name}, line {line}"
 
     def closed_rows(self) -> Iterator[Row]:
         """The rows with the right number of cells whose candles have closed."""

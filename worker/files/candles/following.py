@@ -30,6 +30,10 @@ class Following:
         if last is None:
             self._last[read.candle.symbol] = read
             return Place.NEXT
+        # The usual case: this is asked for every candle.
+        if read.candle.close_time - last.candle.close_time == self._interval_ms:
+            self._last[read.candle.symbol] = read
+            return Place.NEXT
         found = place(last.candle.close_time, read.candle.close_time, self._interval_ms)
         if found is Place.NEXT:
             self._last[read.candle.symbol] = read
@@ -49,7 +53,7 @@ class Following:
     def tell_gap(self, read: ReadCandle) -> None:
         """Call it before `place_of`, with each candle."""
         last = self._last.get(read.candle.symbol)
-        if last is None:
+        if last is None or (read.candle.close_time - last.candle.close_time == self._interval_ms):
             return
         missing = missing_between(last.candle.close_time, read.candle.close_time, self._interval_ms)
         if missing:

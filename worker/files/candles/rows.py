@@ -61,6 +61,7 @@ class RowReader:
         self._shown = columns.shown
         self._symbols = columns.first("symbol")
         self._intervals = columns.first("interval")
+        self._names_its_series = self._symbols is not None or self._intervals is not None
 
     def time_as_written(self, row: Row) -> str:
         return f"{self._when.name} {shown(row.cells[self._when.column])}"
@@ -75,13 +76,18 @@ class RowReader:
 
     def _candle(self, row: Row) -> Candle:
         cells, when = row.cells, self._when
-        self._refuse_another_series(row)
+        if self._names_its_series:
+            self._refuse_another_series(row)
         time = self._time(cells, when.column)
         opened = time if when.is_open else None
         if when.open_column is not None and cells[when.open_column]:
             opened = self._time(cells, when.open_column)
-        others = [(name, self._number(cells, i)) for name, i in self._others]
-        usable: Any = {name: value for name, value in others if _is_usable(name, value)}
+        usable: Any = {}
+        for name, i in self._others:
+            value = self._number(cells, i)
+            # Only the close is needed: others that cannot be right are left out.
+            if value is not None and (0.0 < value < math.inf or (name == "volume" and value == 0)):
+                usable[name] = value
         close = self._number(cells, self._close)
         if close is None or not 0.0 < close < math.inf:
             raise CandleRejected(
@@ -129,11 +135,6 @@ class RowReader:
                     f"{where}: {self._shown[self._intervals]} is {shown(cell)}, but the name or "
                     f"--interval says {self._interval}"
                 )
-
-
-def _is_usable(name: str, value: float | None) -> bool:
-    """Only the close is needed: others that cannot be right are left out."""
-    return value is not None and (0.0 < value < math.inf or (name == "volume" and value == 0.0))
 
 
 @lru_cache(maxsize=1_024)

@@ -1,7 +1,7 @@
 """The candle files of one command: they have one interval, and are read as one sequence by time."""
 
-import heapq
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from marketstate.schemas.interval import interval_ms
@@ -13,6 +13,7 @@ from marketstate.worker.files.candles.following import Following, ReadCandle
 from marketstate.worker.files.candles.names import each_file, identity, parsed
 from marketstate.worker.files.candles.said import NOTHING, Said
 from marketstate.worker.files.findings import Findings
+from marketstate.worker.files.merging import merged
 
 
 class CandleFiles:
@@ -37,15 +38,20 @@ class CandleFiles:
     def symbols(self) -> list[str]:
         return list(self._spelled.values())
 
-    def read(self, findings: Findings) -> Iterator[ReadCandle]:
-        """The candles of all files by close time, each once, as in a stream."""
-        findings.notes += self.notes
-        files = [
-            read_file(path, findings, self._said, symbol)
+    def read(self, findings: Findings, only: str | None = None) -> Iterator[ReadCandle]:
+        """The candles of all files, or of one symbol, by close time, each once, as in a stream."""
+        if only is None:
+            findings.notes += self.notes
+        ours = [
+            (path, symbol)
             for path, symbol in zip(self._paths, self._symbols, strict=True)
+            if only in (None, symbol)
         ]
         following = Following(self.interval, findings)
-        for read in heapq.merge(*files, key=lambda read: read.candle.close_time):
+        files = [partial(read_file, path, findings, self._said, symbol) for path, symbol in ours]
+        unnoted = Findings(skip_bad=True, allow_gaps=True)
+        looks = [partial(read_file, path, unnoted, self._said, symbol) for path, symbol in ours]
+        for read in merged(files, looks, key=lambda read: read.candle.close_time):
             following.tell_gap(read)
             if following.place_of(read) is Place.NEXT:
                 yield read

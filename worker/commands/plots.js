@@ -1,8 +1,11 @@
-"use strict";
+// Draws series of states on a canvas: price with its regimes, sigma, mu, ts, and the probabilities.
+// The page of `marketstate plot` and the live page have it. A series has arrays over time: `times`,
+// `places` (on the time axis, without closed hours), `regime` (numbers of `regimes`), and `numbers`.
+
 // The panels from top to bottom: name, unit, factor to the unit, share of the height.
-const PANELS = [["close", "", 1, 3], ["sigma", "% per candle", 100, 1],
+const PANELS = [["close", "", 1, 3], ["sigma", "", 100, 1],
   ["mu", "% per candle", 100, 1], ["ts", "|mu| / sigma", 1, 1], ["probability", "%", 100, 1.5]];
-const REGIMES = ["trend", "mr", "chop"], LEFT = 78, RIGHT = 8, BOTTOM = 24, BETWEEN = 13;
+const REGIMES = ["trend", "mr", "chop"], LEFT = 70, RIGHT = 10, BOTTOM = 24, BETWEEN = 12, TITLE = 24;
 // So few states are marked, each with a dot.
 const FEW = 60, MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const UNITS = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY,
@@ -10,15 +13,24 @@ const UNITS = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * H
 
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name);
 const utc = ms => new Date(ms).toISOString();
+const inFull = ms => utc(ms).slice(0, 19).replace("T", " ") + " UTC";
 
-// Regimes differ in hatching, too.
-function hatched(context, regime) {
+// With its unit, as it is read out.
+function inWords(name, value) {
+  if (name === "close" || name === "missing") return String(value);
+  if (name === "ts") return value.toFixed(4);
+  const digits = REGIMES.includes(name) ? 1 : 5;
+  return `${(100 * value).toFixed(digits)} %`;
+}
+
+// Regimes differ in hatching, too. `plain` and `marked` are how strong the colours are.
+function hatched(context, regime, plain, marked) {
   const tile = document.createElement("canvas"), size = tile.width = tile.height = 8;
   const pen = tile.getContext("2d");
   pen.fillStyle = pen.strokeStyle = colour(regime);
-  pen.globalAlpha = 0.25;
+  pen.globalAlpha = plain;
   pen.fillRect(0, 0, size, size);
-  pen.globalAlpha = 0.6;
+  pen.globalAlpha = marked;
   pen.beginPath();
   if (regime === "trend") { pen.moveTo(0, size); pen.lineTo(size, 0); }
   pen.stroke();
@@ -48,11 +60,10 @@ function nearest(sorted, wanted) {
   return low > 0 && wanted - sorted[low - 1] < sorted[low] - wanted ? low - 1 : low;
 }
 
-class Plot {
-  constructor(section) {
-    Object.assign(this, JSON.parse(section.querySelector("script").textContent));
-    this.canvas = section.querySelector("canvas");
-    this.output = section.querySelector(".numbers");
+export class Plot {
+  // `output` shows the numbers of one state; `buttons` have the keys that they stand for as values.
+  constructor(canvas, output, buttons, series) {
+    Object.assign(this, { canvas, output });
     this.touches = new Map();
     this.at = null;
     const all = () => this.show(this.places[0], this.places[this.places.length - 1]);
@@ -62,14 +73,15 @@ class Plot {
       const fixed = place ?? middle;
       this.show(fixed - (fixed - from) * factor, fixed + (to - fixed) * factor);
     };
-    const move = by => this.point(
-      this.places[Math.min(this.places.length - 1, Math.max(0, (this.at ?? 0) + by))]);
+    const step = by => this.pointAt((this.at ?? this.places.length - 1) + by);
     const keys = { "+": () => zoom(0.5), "-": () => zoom(2), "0": all,
-      ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
-    for (const button of section.querySelectorAll("button"))
-      button.addEventListener("click", keys[button.value]);
+      ArrowLeft: () => step(-1), ArrowRight: () => step(1),
+      PageDown: () => step(-60), PageUp: () => step(60), Home: () => step(-Infinity),
+      End: () => step(Infinity) };
+    for (const button of buttons) button.addEventListener("click", keys[button.value]);
+    canvas.setAttribute("role", "slider");
     this.canvas.addEventListener("keydown", event => {
-      const action = keys[event.key];
+      const action = !event.ctrlKey && !event.metaKey && !event.altKey && keys[event.key];
       if (action) { action(); event.preventDefault(); }
     });
     this.canvas.addEventListener("wheel", event => {
@@ -82,10 +94,28 @@ class Plot {
       this.touches.set(event.pointerId, event);
       this.point(this.place(event));
     });
+    canvas.addEventListener("pointerleave", () => this.pointAt(null));
     for (const end of ["pointerup", "pointercancel", "pointerleave"])
       this.canvas.addEventListener(end, event => this.touches.delete(event.pointerId));
     this.canvas.addEventListener("pointermove", event => this.moved(event, zoom));
+    const redraw = () => this.draw();
+    new ResizeObserver(redraw).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    Object.assign(this, series);
     all();
+    this.tell();
+  }
+
+  // The same series with more states. If the newest was in view, it stays so.
+  extend(series) {
+    const [from, to] = this.view, first = this.places[0], last = this.places[this.places.length - 1];
+    const pointed = this.at === null ? null : this.places[this.at];
+    Object.assign(this, series);
+    const end = this.places[this.places.length - 1];
+    if (to >= last) this.show(from <= first ? this.places[0] : from + end - last, end);
+    else this.show(from, to);
+    this.at = pointed === null ? null : nearest(this.places, pointed);
+    this.tell();
   }
 
   // A pointer that is pressed drags, two fingers zoom, anything else points.
@@ -116,17 +146,29 @@ class Plot {
     this.draw();
   }
 
-  point(place) {
-    const i = this.at = nearest(this.places, place);
-    const texts = [utc(this.times[i]).slice(0, 19).replace("T", " ") + " UTC",
-      this.regimes[this.regime[i]],
-      ...Object.entries(this.numbers).map(([name, values]) => name + " " + values[i])];
-    this.output.replaceChildren(...texts.map(text => {
-      const item = document.createElement("span");
-      item.textContent = text;
-      return item;
-    }));
+  point(place) { this.pointAt(nearest(this.places, place)); }
+
+  // Null: at none, and the numbers are those of the newest.
+  pointAt(i) {
+    this.at = i === null ? null : Math.max(0, Math.min(this.places.length - 1, i));
+    this.tell();
     this.draw();
+  }
+
+  tell() {
+    const last = this.places.length - 1, i = this.at ?? last;
+    const texts = [inFull(this.times[i]), this.regimes[this.regime[i]],
+      ...Object.entries(this.numbers).map(([name, values]) => `${name} ${inWords(name, values[i])}`)];
+    while (this.output.children.length > texts.length) this.output.lastChild.remove();
+    texts.forEach((text, k) => {
+      const item = this.output.children[k]
+        ?? this.output.appendChild(document.createElement("span"));
+      if (item.textContent !== text) item.textContent = text;
+    });
+    const values = { valuemin: 0, valuemax: last, valuenow: i, valuetext: texts.join(", ") };
+    for (const [name, value] of Object.entries(values)) {
+      this.canvas.setAttribute(`aria-${name}`, value);
+    }
   }
 
   draw() {
@@ -140,7 +182,7 @@ class Plot {
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     context.scale(ratio, ratio);
-    context.font = "12px sans-serif";
+    context.font = `12px ${getComputedStyle(canvas).fontFamily}`;
     this.context = context;
     this.x = place => LEFT + (place - from) / (to - from) * (width - LEFT - RIGHT);
     this.first = Math.max(0, nearest(places, from) - 1);
@@ -150,7 +192,8 @@ class Plot {
     let top = BETWEEN;
     for (const [name, unit, factor, share] of PANELS) {
       const bottom = top + free * share / shares;
-      this.panel(name, unit || this.unit, factor, top, bottom, width - RIGHT);
+      const its = name === "sigma" ? `% per ${this.sigma_per}` : unit || this.unit;
+      this.panel(name, its, factor, top, bottom, width - RIGHT);
       top = bottom + BETWEEN;
     }
     this.dates(height - BOTTOM, width);
@@ -168,9 +211,11 @@ class Plot {
     let low = Infinity, high = -Infinity;
     for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
     if (name === "sigma" || name === "ts") low = 0;
-    // Above the line there is a place for the name of the panel.
     const room = isStack ? 0 : 0.08 * (high - low) || 0.05 * Math.abs(high) || 1;
-    [low, high] = [(low - (low === 0 ? 0 : room)) * factor, (high + 4 * room) * factor];
+    if (low !== 0) low -= room;
+    // Above the line there is a place for the name of the panel.
+    if (!isStack) high += (high - low) * TITLE / Math.max(TITLE, bottom - top - TITLE);
+    [low, high] = [low * factor, high * factor];
     const marks = ticks(low, high, Math.max(2, (bottom - top) / 28));
     const y = value => bottom - (value - low) / (high - low) * (bottom - top);
     context.save();
@@ -179,20 +224,56 @@ class Plot {
     context.clip();
     if (isStack) this.stack(y);
     if (name === "close") this.background(top, bottom);
+    this.gaps(top, bottom);
     context.strokeStyle = colour("faint");
-    for (const [value] of marks) context.strokeRect(LEFT, y(value), right, 0);
+    for (const [value] of marks) context.strokeRect(LEFT, Math.round(y(value)) + 0.5, right, 0);
+    context.strokeStyle = colour("edge");
+    if (name === "mu") context.strokeRect(LEFT, Math.round(y(0)) + 0.5, right, 0);
     context.strokeStyle = colour("ink");
-    if (name === "mu") context.strokeRect(LEFT, y(0), right, 0);
+    context.lineWidth = 1.25;
     if (!isStack) this.line(this.numbers[name], value => y(value * factor));
+    if (name === "close") this.changes(top);
     context.restore();
-    context.strokeStyle = context.fillStyle = colour("ink");
-    context.strokeRect(LEFT, top, right - LEFT, bottom - top);
+    context.strokeStyle = colour("edge");
+    context.strokeRect(LEFT + 0.5, Math.round(bottom) + 0.5, right - LEFT, 0);
+    context.fillStyle = colour("soft");
     context.textAlign = "right";
     context.textBaseline = "middle";
     for (const [value, text] of marks) context.fillText(text, LEFT - 5, y(value));
     context.textAlign = "left";
     context.textBaseline = "top";
-    context.fillText(`${name === "close" ? "price" : name} [${unit}]`, LEFT + 5, top + 4);
+    const title = `${name === "close" ? "price" : name} [${unit}]`;
+    // Readable on whatever is below it.
+    context.fillStyle = colour("paper");
+    context.fillRect(LEFT + 1, top, context.measureText(title).width + 9, 19);
+    context.fillStyle = colour("ink");
+    context.fillText(title, LEFT + 5, top + 4);
+  }
+
+  // Where candles are missing, from the state before to the one after; a single one is seen, too.
+  gaps(top, bottom) {
+    const { context, numbers: { missing } } = this;
+    context.fillStyle = colour("lacking");
+    context.globalAlpha = 0.3;
+    for (let i = Math.max(1, this.first); i < this.end; i += 1) {
+      if (!this.isGap(i) && !(missing && missing[i] > missing[i - 1])) continue;
+      const start = this.x(this.places[i - 1]);
+      context.fillRect(start, top, Math.max(2, this.x(this.places[i]) - start), bottom - top);
+    }
+    context.globalAlpha = 1;
+  }
+
+  // A mark at the upper edge wherever the regime changes, in the colour of the new one.
+  changes(top) {
+    const { context } = this;
+    for (let i = Math.max(1, this.first); i < this.end; i += 1) {
+      const name = this.regimes[this.regime[i]], x = this.x(this.places[i]);
+      if (this.regime[i] === this.regime[i - 1]) continue;
+      context.fillStyle = colour(REGIMES.includes(name) ? name : "ink");
+      context.beginPath();
+      for (const [across, down] of [[-5, 0], [5, 0], [0, 9]]) context.lineTo(x + across, top + down);
+      context.fill();
+    }
   }
 
   isGap(i) { return this.places[i] - this.places[i - 1] > 2.5 * this.step; }
@@ -226,7 +307,8 @@ class Plot {
 
   background(top, bottom) {
     const { context } = this;
-    const fills = this.regimes.map(name => REGIMES.includes(name) && hatched(context, name));
+    const fills = this.regimes.map(name =>
+      REGIMES.includes(name) && hatched(context, name, name === "chop" ? 0.08 : 0.2, 0.45));
     this.runs(this.regime, (regime, start, stop) => {
       if (!fills[regime]) return;
       context.fillStyle = fills[regime];
@@ -243,7 +325,7 @@ class Plot {
     const { context } = this, below = new Array(this.places.length).fill(0);
     for (const regime of REGIMES) {
       const above = below.map((value, i) => value + this.numbers[regime][i]);
-      context.fillStyle = hatched(context, regime);
+      context.fillStyle = hatched(context, regime, 0.5, 0.95);
       for (let start = this.first, i = start + 1; i <= this.end; i += 1) {
         if (i < this.end && !this.isGap(i)) continue;
         context.beginPath();
@@ -266,6 +348,7 @@ class Plot {
     let free = -Infinity;
     context.textAlign = "center";
     context.textBaseline = "top";
+    context.fillStyle = colour("soft");
     for (let i = Math.max(1, this.first); i < this.end; i += 1) {
       const since = size => Math.floor(times[i] / size) !== Math.floor(times[i - 1] / size);
       const x = this.x(this.places[i]);
@@ -276,8 +359,3 @@ class Plot {
     }
   }
 }
-
-const plots = [...document.querySelectorAll("section")].map(section => new Plot(section));
-const redraw = () => plots.forEach(plot => plot.draw());
-addEventListener("resize", redraw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

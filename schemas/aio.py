@@ -1,0 +1,73 @@
+"""`schemas/reader.py` for asyncio: the same functions and promises, with a `redis.asyncio` client.
+
+    state = await latest_state(client, "BTCUSDT")
+    async for state in StateReader(client, group="sizing", consumer="host-1"):
+        ...
+
+For a Redis Cluster, the client is a `redis.asyncio.RedisCluster`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from marketstate.schemas.delivery import Delivery
+from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.reader import HashClient
+from marketstate.schemas.steps import Command, Wait
+
+
+async def latest_state(
+    client: HashClient, symbol: str, prefix: str = OUTPUT_PREFIX, *, partitions: int | None = None
+) -> MarketStateRecord | None:
+    """See `latest_state` in `schemas/reader.py`."""
+    return (await latest_states(client, [symbol], prefix, partitions=partitions))[symbol]
+
+
+async def latest_states(
+    client: HashClient,
+    symbols: Iterable[str],
+    prefix: str = OUTPUT_PREFIX,
+    *,
+    partitions: int | None = None,
+    on_unknown: OnUnknown = "raise",
+) -> dict[str, MarketStateRecord | None]:
+    """See `latest_states` in `schemas/reader.py`."""
+    wanted = Latest(symbols, prefix, partitions)
+    async with client.pipeline(transaction=False) as reads:
+        wanted.put_to(reads)
+        return wanted.states(await reads.execute(raise_on_error=False), on_unknown)
+
+
+class StateReader(Delivery):
+    __doc__ = Delivery.__doc__
+
+    async def __aiter__(self) -> AsyncIterator[MarketStateRecord]:
+        steps = self._steps()
+        reply, error = None, None
+        while True:
+            try:
+                step = steps.throw(error) if error else steps.send(reply)
+            except StopIteration:
+                return
+            reply, error = None, None
+            if isinstance(step, MarketStateRecord):
+                yield step
+            elif isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+            else:
+                reply, error = await self._carry_out(step)
+
+    async def _carry_out(self, step: Command) -> tuple[Any, Exception | None]:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        reply, error = None, None
+        try:
+            reply = await step.of(self._client)
+        except Exception as raised:
+            error = raised
+        if task and task.cancelling() > before:
+            # While it connects, redis-py 8 may lose that its caller was cancelled.
+            raise asyncio.CancelledError
+        return reply, error

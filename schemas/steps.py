@@ -1,0 +1,34 @@
+"""The steps of a reader: what it asks Redis, and how long it waits.
+
+A reader's rules are generators that yield these steps, and are sent the reply or thrown the error.
+So they are written once, for `schemas/reader.py` and `schemas/aio.py`, which carry the steps out.
+"""
+
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Command(NamedTuple):
+    """To Redis: a method of a redis-py client."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+    def of(self, client: Any) -> Any:
+        """The reply, or of an asynchronous client what can be awaited for it."""
+        return getattr(client, self.name)(*self.arguments, **self.options)
+
+
+class Wait(NamedTuple):
+    seconds: float
+
+
+Steps = Generator[Command | Wait, Any, T]
+
+
+def command(name: str, *arguments: Any, **options: Any) -> Steps[Any]:
+    """Its reply."""
+    return (yield Command(name, arguments, options))

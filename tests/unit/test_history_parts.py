@@ -1,0 +1,129 @@
+"""The parts of a history: a unit may end anywhere and goes on, and how rows are sorted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from marketstate.worker.commands.history import unit
+from marketstate.worker.commands.history.grouping import grouped
+from marketstate.worker.commands.history.job import Job, Run
+from marketstate.worker.commands.history.parts import Group, Part
+from marketstate.worker.commands.history.rows import ROW
+from marketstate.worker.commands.history.unit import work
+from marketstate.worker.files.candles.said import NOTHING
+from tests.support.feeding import small_settings
+from tests.support.histories import messy_entries, write_recording
+
+SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
+ENTRIES = messy_entries(SYMBOLS, 50)
+
+
+class Killed(Exception):
+    """As if by SIGKILL: nothing is written after it."""
+
+
+@pytest.fixture
+def batches_of_seven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after each."""
+    monkeypatch.setattr(unit, "BATCH", 7)
+    monkeypatch.setattr(unit, "CHECKPOINT_S", 0.0)
+
+
+def a_job(folder: Path, name: str) -> Job:
+    """With two runs; all in one unit."""
+    path = folder / "a.jsonl.gz"
+    if not path.exists():
+        write_recording(path, ENTRIES)
+    parts = folder / name
+    parts.mkdir()
+    settings = small_settings(
+        publish_interval=180, emit_on_regime_change=True, shards=1, candle_interval="1m"
+    )
+    every = small_settings(publish_interval=1, shards=1)
+    return Job(
+        paths=(path,),
+        said=NOTHING,
+        skip_bad=False,
+        allow_gaps=False,
+        runs=(Run("some", settings), Run("every", every)),
+        intervals=("1m",),
+        from_ms=0,
+        to_ms=2**60,
+        symbols=(),
+        shares=1,
+        folder=parts,
+    )
+
+
+def what_is_there(job: Job) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in job.folder.iterdir()}
+
+
+def after(batches: int, do: Callable[[], bool]) -> Callable[[int], bool]:
+    seen = iter(range(batches))
+    return lambda _: True if next(seen, None) is not None else do()
+
+
+def kill() -> bool:
+    raise Killed
+
+
+@pytest.mark.usefixtures("batches_of_seven")
+@pytest.mark.parametrize("end", [kill, lambda: False], ids=["killed", "stopped"])
+def test_a_unit_that_ends_after_any_batch_goes_on_to_the_same_rows_and_counts(
+    end: Callable[[], bool], tmp_path: Path
+) -> None:
+    """G2: also when it ends again and again."""
+    whole = a_job(tmp_path, "whole")
+    assert work(whole, whole.units[0], lambda _: True)
+    assert Part(whole.folder, 0, 2).checkpoint.rows[0] > 20
+    for batches in range(0, len(ENTRIES) // 7, 6):
+        job = a_job(tmp_path, f"after {batches}")
+        done = False
+        times = 0
+        while not done:
+            try:
+                # Each time it gets further: what is there is read again in whole batches.
+                done = work(job, job.units[0], after(batches + times * 5, end))
+            except Killed:
+                done = False
+            times += 1
+        assert times > 1 or batches > len(ENTRIES) // 7 - 7
+        assert what_is_there(job) == what_is_there(whole)
+
+
+@pytest.mark.usefixtures("batches_of_seven")
+def test_rows_that_came_after_the_last_checkpoint_are_cut_off(tmp_path: Path) -> None:
+    whole, job = a_job(tmp_path, "whole"), a_job(tmp_path, "job")
+    assert work(whole, whole.units[0], lambda _: True)
+    assert not work(job, job.units[0], after(10, lambda: False))
+    for path in Part(job.folder, 0, 2).paths:
+        with path.open("ab") as file:
+            file.write(b"half a ro")
+    assert work(job, job.units[0], lambda _: True)
+    assert what_is_there(job) == what_is_there(whole)
+
+
+def test_rows_are_sorted_on_disk_by_interval_and_symbol_and_stay_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marketstate.worker.commands.history.grouping.ROWS_AT_ONCE", 64)
+    rng = np.random.RandomState(7)
+    rows = np.zeros(1_000, ROW)
+    rows["symbol"], rows["interval"] = rng.randint(0, 9, 1_000), rng.randint(0, 3, 1_000)
+    rows["close_time"] = np.arange(1_000)
+    path = tmp_path / "0-0.rows"
+    rows.tofile(path)
+    groups = grouped(path, 10)
+    order = np.lexsort((rows["close_time"], rows["symbol"], rows["interval"]))
+    assert path.read_bytes() == rows[order].tobytes()
+    assert [(one.interval, one.symbol) for one in groups] == sorted(
+        {(int(row["interval"]), int(row["symbol"])) for row in rows}
+    )
+    assert sum(one.rows for one in groups) == 1_000
+    again: list[Any] = grouped(path, 10)
+    assert again == groups
+    assert groups[0] == Group(0, 0, int(((rows["interval"] == 0) & (rows["symbol"] == 0)).sum()))

@@ -1,0 +1,1 @@
+"""`marketstate history`: the states of recordings and candle files, without Redis, as a file."""
