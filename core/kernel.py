@@ -6,7 +6,6 @@ only in speed.
 
 import ctypes
 import math
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import numpy as np
@@ -78,16 +77,12 @@ def parameters(theta: Theta) -> Parameters:
 
 
 def _load() -> ctypes.CDLL | None:
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_kernel{suffix}")
-        if path.exists():
-            try:
-                library = _declared(ctypes.CDLL(str(path)))
-            except (OSError, AttributeError):
-                # Built for another machine, or from another version of the source.
-                return None
-            return library if library.size_of_theta() == ctypes.sizeof(Parameters) else None
-    return None
+    try:
+        library = _declared(ctypes.CDLL(str(Path(__file__).with_name("_kernel.so"))))
+    except (OSError, AttributeError):
+        # There was no compiler, or it was built for another machine or from another source.
+        return None
+    return library if library.size_of_theta() == ctypes.sizeof(Parameters) else None
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -15,8 +15,10 @@
 #                  every 15 min, by timers; later releases do so too, until --without-metrics
 #   --with-page    serve metrics and a live page of all markets on 127.0.0.1:8043; later releases do so
 #                  too, until --without-page
-#   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it:
-#                  python3 -m pip wheel --wheel-dir DIR . setuptools   (for all options: '.[view,metrics,web]')
+#   --wheels DIR   install only from the wheels in DIR, without a package index. To fill it, on a machine
+#                  with the same Python:
+#                  python3 -m pip download --dest DIR -r deploy/locked/build.txt -r deploy/locked/base.txt
+#                  (with view.txt, metrics.txt and web.txt too for these options)
 #   --synthetic    do not ask before workers start that publish invented prices; without a terminal
 #                  to ask on, such workers start only with this option
 #   --dry-run      show what would be done, and change nothing
@@ -41,6 +43,16 @@ readonly page=quantum-marketstate-page.service
 readonly program=/usr/local/sbin/quantum-marketstate
 readonly textfiles=/var/lib/prometheus/node-exporter # those that node_exporter reads
 readonly releases_kept=3
+# Where shells and man look, by the names in a release.
+readonly share=/usr/local/share
+declare -rA for_shells=(
+    [bash]=$share/bash-completion/completions/quantum-marketstate
+    [zsh]=$share/zsh/site-functions/_quantum-marketstate
+    [fish]=$share/fish/vendor_completions.d/quantum-marketstate.fish
+    [marketstate.1]=$share/man/man1/marketstate.1
+    [quantum-marketstate.1]=$share/man/man1/quantum-marketstate.1
+)
+readonly quiet=(--quiet --disable-pip-version-check)
 
 action=deploy
 workers=
@@ -119,6 +131,7 @@ uninstall() {
     run systemctl daemon-reload
     run systemctl reset-failed 'quantum-marketstate*' || true
     run rm -rf "$home" "$program"
+    run rm -f "${for_shells[@]}"
     run rmdir --ignore-fail-on-non-empty /opt/quantum || true
     if is_yes "Remove the configuration $configuration/marketstate*.env and marketstate*.password too?"; then
         run find "$configuration" -maxdepth 1 \( -name 'marketstate*.env' -o -name 'marketstate*.password' \) -delete
@@ -183,7 +196,8 @@ release_of_checkout() {
         [ "$web" != yes ] || echo web
         [ -z "$wheels" ] || (cd "$wheels" && echo ./*.whl)
         {
-            find pyproject.toml setup.py src core schemas worker deploy/systemd -type f \
+            find pyproject.toml setup.py src core schemas worker \
+                deploy/{systemd,locked,man} -type f \
                 -not -name '*.pyc' -not -name '*.so' -print0
             documents
         } | LC_ALL=C sort -zu | xargs -0 sha256sum
@@ -205,32 +219,48 @@ build() {
     run mkdir -p "$release/wheel"
     run "$checkout/scripts/source" "$release/source"
     run "$python" -m venv "$release/venv"
-    run "$release/venv/bin/pip" wheel --quiet --disable-pip-version-check "${index[@]}" \
-        --no-deps --wheel-dir "$release/wheel" "$release/source"
+    install_locked "$release" "${index[@]}"
+    run "$release/venv/bin/pip" wheel "${quiet[@]}" --no-index --no-deps --no-build-isolation \
+        --wheel-dir "$release/wheel" "$release/source"
     run rm -rf "$release/source"
-    run_pip_install "$release" "${index[@]}"
-    run cp -R "$checkout/deploy/systemd" "$release/"
+    run "$release/venv/bin/pip" install "${quiet[@]}" --no-index --no-deps \
+        --find-links "$release/wheel" marketstate-worker
+    write_for_shells "$release"
+    run "$release/venv/bin/pip" uninstall "${quiet[@]}" --yes setuptools shtab
+    run cp -R "$checkout/deploy/systemd" "$checkout/deploy/locked" "$release/"
     copy_documents "$release/documents"
     run touch "$release/complete"
     unfinished=
 }
 
-run_pip_install() {
-    local release=$1 wheel extra extras=() list
+# Exactly the files whose hashes the checkout has: what the release needs, and what builds its wheel.
+install_locked() {
+    local release=$1 locked=$checkout/deploy/locked files=()
     shift
-    [ "$view" != yes ] || extras+=(view)
-    [ "$metrics" != yes ] || extras+=(metrics)
-    [ "$web" != yes ] || extras+=(web)
-    list=$(IFS=, && echo "${extras[*]}")
+    files=(--requirement "$locked/build.txt" --requirement "$locked/base.txt")
+    [ "$view" != yes ] || files+=(--requirement "$locked/view.txt")
+    [ "$metrics" != yes ] || files+=(--requirement "$locked/metrics.txt")
+    [ "$web" != yes ] || files+=(--requirement "$locked/web.txt")
+    run "$release/venv/bin/pip" install "${quiet[@]}" "$@" --require-hashes "${files[@]}"
+    [ "$view" != yes ] || run touch "$release/with-view"
+    [ "$metrics" != yes ] || run touch "$release/with-metrics"
+    [ "$web" != yes ] || run touch "$release/with-web"
+}
+
+# The scripts with which shells complete commands and options, and the man page for both names.
+write_for_shells() {
+    local release=$1 shell
     if [ -n "$dry_run" ]; then
-        echo "would: install the wheel and its dependencies${list:+, and those of its extras $list}"
+        echo "would: write completion and man page into $release/shells"
         return
     fi
-    wheel=$(echo "$release"/wheel/*.whl)
-    "$release/venv/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel${list:+[$list]}"
-    for extra in "${extras[@]}"; do
-        touch "$release/with-$extra"
+    mkdir "$release/shells"
+    for shell in bash zsh fish; do
+        "$release/venv/bin/marketstate" completion "$shell" --program quantum-marketstate \
+            >"$release/shells/$shell"
     done
+    cp "$checkout/deploy/man/marketstate.1" "$release/shells/"
+    echo ".so man1/marketstate.1" >"$release/shells/quantum-marketstate.1"
 }
 
 # Keeps the folder structure of the checkout, so that links between documents work. Links to other
@@ -336,6 +366,19 @@ install_units() {
         run rm -f "$units/$first.d/20-common.conf" "$units/quantum-marketstate@.service.d/20-common.conf"
     fi
     run systemctl daemon-reload
+    install_for_shells "${from%/systemd}/shells"
+}
+
+# A release of an older version has none, and a dry run has not made any.
+install_for_shells() {
+    local file
+    for file in "${!for_shells[@]}"; do
+        if [ -e "$1/$file" ]; then
+            put "$1/$file" "${for_shells[$file]}" 644
+        elif [ -z "$dry_run" ]; then
+            rm -f "${for_shells[$file]}"
+        fi
+    done
 }
 
 # Lets another unit have a drop-in of the first worker.

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Collection
 from importlib.metadata import version
 from typing import Final
 
@@ -54,6 +55,7 @@ COMMANDS: Final = {
         "repartition.command",
         "move what a group keeps of its symbols to other partitions",
     ),
+    "completion": ("completion", "print with what bash, zsh or fish completes this program"),
     "demo": ("demo", "see it work: starts a Redis and a worker, and shows a table of states"),
 }
 
@@ -98,8 +100,16 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
     command = next((word for word in given if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         raise ConfigurationError(_unknown(command))
+    # The others only need a help line.
+    return parser_of([] if command is None else [command])
+
+
+def parser_of(
+    described: Collection[str] = COMMANDS.keys(), program: str = "marketstate"
+) -> argparse.ArgumentParser:
+    """All commands, and the options of those to be `described`, whose modules it imports."""
     parser = argparse.ArgumentParser(
-        prog="marketstate",
+        prog=program,
         description="Market states from a Redis stream of closed candles. Settings are "
         "MARKETSTATE_* environment variables; see deploy/README.md, Settings.",
     )
@@ -109,8 +119,7 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
         command_parser = commands.add_parser(
             name, help=text, description=f"{text[0].upper()}{text[1:]}."
         )
-        # The others only need a help line.
-        if name == command:
+        if name in described:
             module = importlib.import_module(f"marketstate.worker.commands.{module_name}")
             module.add_options(command_parser)
             # A mistake is answered with the usage of the command, not with that of all.

@@ -37,7 +37,9 @@ def theta_from(variable: str, path: str) -> Theta:
         return merged_theta({"null": None} if overrides is None else overrides)
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{variable}: {path} is not valid JSON: {error}") from None
-    except (ThetaError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigurationError(f"{variable}: {path} is nested too deeply") from None
+    except ThetaError as error:
         raise ConfigurationError(f"{variable}: {path}: {error}") from None
 
 

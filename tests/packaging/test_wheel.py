@@ -3,10 +3,13 @@
 Both wheels are built from the sdist, so the sdist must be complete too.
 """
 
+import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +18,12 @@ import pytest
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.checkout import ROOT, copy_checkout
 from tests.support.demo import symbols_in
+from tests.support.other_packages import PACKAGES, put_others_beside
 from tests.support.processes import environment
 
-PACKAGES: Final = ("core", "schemas", "worker")
 PACKAGED: Final = {".py", ".lua", ".json", ".typed", ".css", ".js", ".html", ".svg"}
+VERSION: Final = version("marketstate-worker")
+KERNEL: Final = "marketstate/core/_kernel.so"
 # What `check` prints, and the compiler that gets it; "" is the machine's own compiler.
 COMPILERS: Final = {"compiled": "", "not compiled": "/bin/false"}
 
@@ -48,15 +53,6 @@ def pip(python: Path, *arguments: object, compiler: str = "") -> None:
     variables = {"CC": compiler} if compiler else {}
     quiet = ("--python", python, "--disable-pip-version-check")
     run(sys.executable, "-m", "pip", *quiet, *arguments, variables=variables)
-
-
-def put_others_beside(python: Path) -> None:
-    """Packages of the names that our folders have, which nobody may take for ours."""
-    folder = Path(
-        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    )
-    for name in PACKAGES:
-        (folder / f"{name}.py").write_text(f"raise RuntimeError('the {name} of others')")
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +122,20 @@ def packaged_files() -> set[str]:
     }
 
 
+@pytest.mark.parametrize("way", ["compiled"], indirect=True)
+def test_a_wheel_fits_every_python_and_the_systems_of_the_last_ten_years(wheel: Path) -> None:
+    platform = sysconfig.get_platform().replace("-", "_")
+    assert wheel.name == f"marketstate_worker-{VERSION}-py3-none-{platform}.whl"
+    said = run(sys.executable, "-m", "auditwheel", "show", wheel)
+    assert f'"manylinux_2_17_{os.uname().machine}"' in said
+
+
 def test_a_wheel_has_all_that_it_takes_away_from_its_source(
     way: str, wheel: Path, any_server_binary: Path, tmp_path: Path
 ) -> None:
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    kernels = {name for name in found if name.startswith("marketstate/core/_kernel.")}
-    assert found - kernels == packaged_files()
-    assert len(kernels) == (1 if way == "compiled" else 0)
+    assert found - {KERNEL} == packaged_files()
+    assert (KERNEL in found) == (way == "compiled")
 
     python = new_environment(tmp_path / "fresh")
     pip(python, "install", "--no-compile", wheel)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from xml.etree import ElementTree
 
 from tests.bench.report import Row, table
 from tests.servers.clients import environment_with, versions_in
+from tests.servers.counts import counts
 from tests.servers.debian import NotHad
 from tests.servers.fetched import FOLDER, Server, fetched, listed, name_and_version
 from tests.servers.options import parser
@@ -80,23 +80,6 @@ def row(name: str, make_ready: Callable[[], Ready], given: list[str]) -> Row:
         [ready.python, "-m", "pytest", *quiet, "--redis-server", ready.server, *given], check=False
     )
     return {"name": name, "says": ready.says} | counts(report)
-
-
-def counts(report: Path) -> Row:
-    """A run that wrote no report, or ran no test, has failed."""
-    suite = ElementTree.parse(report).find("testsuite") if report.exists() else None
-    if suite is None or suite.get("tests") == "0":
-        return {"failed": 1}
-    tests, failures, errors, skipped = (
-        int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")
-    )
-    failed = failures + errors
-    return {
-        "passed": tests - failed - skipped,
-        "failed": failed,
-        "skipped": skipped,
-        "seconds": round(float(suite.get("time", "0"))),
-    }
 
 
 if __name__ == "__main__":

@@ -28,12 +28,9 @@ def make_wheels(folder: Path) -> None:
         [ROOT / "scripts/python", "--for-services"], capture_output=True, text=True, check=True
     ).stdout.strip()
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
-    # Other tests copy the checkout meanwhile, so nothing is built in it.
-    source = folder / "source"
-    subprocess.run([ROOT / "scripts/source", source], check=True)
-    pip = [str(folder / "venv/bin/pip"), "wheel", "--quiet", "--disable-pip-version-check"]
-    wanted = (f"{source}[view,metrics,web]", "setuptools")
-    subprocess.run([*pip, f"--wheel-dir={folder}/wheels", *wanted], check=True)
+    pip = [str(folder / "venv/bin/pip"), "download", "--quiet", "--disable-pip-version-check"]
+    wanted = (f"--requirement={file}" for file in sorted((ROOT / "deploy/locked").glob("*.txt")))
+    subprocess.run([*pip, f"--dest={folder}/wheels", *wanted], check=True)
 
 
 class Deployment:

@@ -1,5 +1,7 @@
 """scripts/deploy.sh on a clean system, and the files that it installs."""
 
+import shutil
+
 import pytest
 
 from marketstate.schemas.reader import latest_state
@@ -43,6 +45,21 @@ def test_from_a_clean_system_to_published_states_of_candles(deployed: Deployment
             assert state.close_time_ms == last_ms
     states = deployed.machine.run(f"{deployed.checkout}/scripts/verify.sh", "--max-state-age=inf")
     assert f"recomputed: {len(rows)} of {len(rows)} states" in states.stdout
+
+
+def test_shells_and_man_know_the_command(deployed: Deployment) -> None:
+    share = deployed.machine.path("/usr/local/share")
+    for place in (
+        "bash-completion/completions/quantum-marketstate",
+        "zsh/site-functions/_quantum-marketstate",
+        "fish/vendor_completions.d/quantum-marketstate.fish",
+    ):
+        text = (share / place).read_text()
+        assert "quantum-marketstate" in text, place
+        assert "repartition" in text, place
+    page = share / "man/man1/quantum-marketstate.1"
+    included = page.read_text().removeprefix(".so ").strip()
+    assert ".TH MARKETSTATE" in (share / "man" / included).read_text()
 
 
 def test_deploying_the_same_again_restarts_nothing(deployed: Deployment) -> None:
@@ -171,17 +188,23 @@ def test_the_service_is_not_root_and_listens_on_no_port(
     assert ports == {"6379"}, "Redis alone"
 
 
-def test_a_build_that_fails_leaves_the_running_version_running(deployed: Deployment) -> None:
+def test_files_that_are_not_those_locked_are_refused_and_the_running_version_keeps_running(
+    deployed: Deployment,
+) -> None:
     other = "/srv/other"
     checkout = deployed.copy_checkout(other)
     (checkout / "README.md").write_text("another release")
     before = deployed.machine.show(FIRST, "InvocationID"), deployed.current()
     releases = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout
-    empty = deployed.machine.path("/srv/empty")
-    empty.mkdir(exist_ok=True)
-    (empty / "nothing-1.0-py3-none-any.whl").touch()
-    done = deployed.machine.run(f"{other}/scripts/deploy.sh", "--wheels", "/srv/empty", check=False)
-    assert done.returncode != 0
+    altered = deployed.machine.path("/srv/altered")
+    shutil.copytree(deployed.machine.path(WHEELS), altered)
+    (wheel,) = altered.glob("tenacity-*.whl")
+    wheel.write_bytes(wheel.read_bytes() + b"another file")
+    done = deployed.machine.run(
+        f"{other}/scripts/deploy.sh", "--wheels", "/srv/altered", check=False
+    )
+    assert done.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in done.stdout
     assert (deployed.machine.show(FIRST, "InvocationID"), deployed.current()) == before
     left = deployed.machine.run("ls", "/opt/quantum/marketstate/releases").stdout
     assert left == releases, "no incomplete release is left"

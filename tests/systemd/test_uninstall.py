@@ -26,5 +26,5 @@ def test_uninstall_keeps_the_configuration_unless_told_otherwise(
 
     deployed.deploy("--uninstall", "--yes")
     assert not machine.path("/etc/quantum").exists()
-    names = ("find", "/etc", "/opt", "/usr/local", "-name", "*quantum-marketstate*")
+    names = ("find", "/etc", "/opt", "/usr/local", "-name", "*marketstate*")
     assert machine.run(*names).stdout == ""

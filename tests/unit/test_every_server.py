@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.__main__ import Ready, counts, main, row
+from tests.servers.__main__ import Ready, main, row
+from tests.servers.counts import counts
 from tests.servers.debian import NotHad, call
 from tests.servers.fetched import listed
 

@@ -138,7 +138,7 @@ def test_a_theta_file_is_merged_with_the_defaults(tmp_path: Path) -> None:
         (b'{"vol": {"window": true}}', "theta: vol.window: found True; allowed: an integer"),
         (b'{"trend": {"weights": [1]}}', "theta: trend.weights: found [1.0]; allowed: a list"),
         (b'{"eps": 1e400}', "is not valid JSON: Number out of range"),
-        (b"[" * 60_000, "recursion"),
+        (b"[" * 60_000, "is nested too deeply"),
         (b" " * (MAX_BYTES + 1), "has more than 65,536 bytes"),
     ],
 )

@@ -9,6 +9,7 @@ from marketstate.worker.errors import ConfigurationError
 PACKAGES: Final = {
     "view": ("matplotlib", "rich"),
     "metrics": ("prometheus_client",),
+    "completion": ("shtab",),
     "web": ("starlette", "uvicorn", "prometheus_client"),
     "history": ("pyarrow",),
 }
@@ -20,7 +21,7 @@ _DEPLOYED: Final = {
         "metrics": "--with-metrics",
         "web": "--with-page",
     }.items()
-}
+} | {"completion": "; for quantum-marketstate, scripts/deploy.sh has installed what it prints"}
 
 
 @contextmanager
