@@ -21,7 +21,7 @@ Lines are untrusted: limit them to MAX_LINE_BYTES before you decode them.
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -121,10 +121,11 @@ def decode_entry(line: bytes) -> RecordedEntry:
         raise RecordingError(CUT_OFF)
     try:
         found = _LINE_DECODER.decode(line)
-        entry = RecordedEntry(found.id, list(_flat(found.fields)), found.partition)
+        entry = RecordedEntry(found.id, _flat(found.fields), found.partition)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise RecordingError(f"not an entry: {error}") from None
-    is_id = _ID.fullmatch(entry.id) and max(entry.order) <= _GREATEST and entry.id != "0-0"
+    numbers = _ID.fullmatch(entry.id)
+    is_id = numbers and max(map(int, numbers.groups())) <= _GREATEST and entry.id != "0-0"
     if not is_id:
         raise RecordingError(
             f"not an entry: no stream can have the id {entry.id[:60]!r}; it must be two numbers "
@@ -140,10 +141,9 @@ def _from_bytes(raw: bytes) -> str | Binary:
         return Binary(b64encode(raw).decode())
 
 
-def _flat(pairs: Iterable[tuple[str | Binary, str | Binary]]) -> Iterator[bytes]:
-    for pair in pairs:
-        for part in pair:
-            if isinstance(part, str):
-                yield part.encode()
-            else:
-                yield b64decode(part.base64, validate=True)
+def _flat(pairs: Iterable[tuple[str | Binary, str | Binary]]) -> list[bytes]:
+    return [
+        part.encode() if isinstance(part, str) else b64decode(part.base64, validate=True)
+        for pair in pairs
+        for part in pair
+    ]

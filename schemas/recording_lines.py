@@ -48,23 +48,23 @@ def read_entries(
     """
     last_of: dict[int | None, tuple[int, int]] = {}
     for number, line in _lines(file, name, on_bad):
-        where = f"{name}, line {number}"
         try:
             entry = decode_entry(line)
         except RecordingError as error:
-            on_bad(where, str(error))
+            on_bad(f"{name}, line {number}", str(error))
             continue
         if (entry.partition is None) != (partitions is None) or (
             entry.partition is not None and entry.partition >= (partitions or 0)
         ):
-            on_bad(where, f"partition {entry.partition}, in a recording of {partitions}")
+            what = f"partition {entry.partition}, in a recording of {partitions}"
+            on_bad(f"{name}, line {number}", what)
             continue
-        last = last_of.get(entry.partition, (-1, -1))
-        if entry.order <= last:
-            comes = "twice" if entry.order == last else f"after {last[0]}-{last[1]}"
-            on_bad(where, f"entry {entry.id} comes {comes}")
+        order, last = entry.order, last_of.get(entry.partition, (-1, -1))
+        if order <= last:
+            comes = "twice" if order == last else f"after {last[0]}-{last[1]}"
+            on_bad(f"{name}, line {number}", f"entry {entry.id} comes {comes}")
             continue
-        last_of[entry.partition] = entry.order
+        last_of[entry.partition] = order
         yield ReadEntry(entry, number)
 
 

@@ -226,7 +226,7 @@ class _Work:
             return None
 
     def _is_ours(self, symbol: str) -> bool:
-        return self._job.share_of(symbol) == self._unit.number
+        return self._job.shares == 1 or self._job.share_of(symbol) == self._unit.number
 
 
 _NO_FIELDS: Final[dict[bytes, bytes]] = {}

@@ -137,10 +137,11 @@ def _candles(
     entries: Iterable[StreamEntry], path: str, settings: Settings, findings: Findings
 ) -> Iterator[Candle]:
     """The candles that a worker with these settings would apply."""
-    following = Following(settings.candle_interval, findings)
+    following = Following(settings.candle_interval, findings, tell_gaps=True)
     ours = settings.candle_interval_ms
     for entry_id, fields in entries:
-        where = f"{path}, entry {entry_id.decode()}"
+        place = f"entry {entry_id.decode()}"
+        where = f"{path}, {place}"
         try:
             candle = decode_candle(fields, entry_time_ms(entry_id), settings.max_ahead_ms, ours)
         except CandleRejected as error:
@@ -148,11 +149,10 @@ def _candles(
             continue
         if candle.interval is not None and length_ms(candle.interval) != ours:
             continue
-        read = ReadCandle(candle, where, f"close_time {candle.close_time}")
+        read = ReadCandle(candle, path, place, "close_time", str(candle.close_time))
         if not candle.is_closed:
             findings.unclosed(where, f"{candle.symbol}, {read.written}")
             continue
-        following.tell_gap(read)
         found = following.place_of(read)
         if found is Place.NEXT:
             yield candle

@@ -111,7 +111,8 @@ class Sources:
         unnoted = Findings(skip_bad=True).bad
         looks = [partial(_with_places, path, unnoted) for path in self._paths]
         for where, entry, recorded in merged(files, looks, key=lambda each: each[1].order):
-            if {*entry.fields[::2]} >= OF_A_STATE:
+            fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
+            if fields.keys() >= OF_A_STATE:
                 raise ConfigurationError(
                     f"{where} is a published state, not a candle: name recordings of the input "
                     "stream; to compare states, use marketstate verify --against"
@@ -119,7 +120,6 @@ class Sources:
             if len(entry.fields) >= MAX_STRINGS:
                 on_bad(where, f"{len(entry.fields) // 2:,} fields; {MAX_STRINGS // 2:,} at most")
                 continue
-            fields = dict(zip(entry.fields[::2], entry.fields[1::2], strict=True))
             partition = entry.partition if recorded == self._partitions else None
             yield Recorded(where, entry, fields, partition)
 
@@ -160,6 +160,6 @@ def packed(strings: Sequence[bytes]) -> bytes:
 
 def _with_places(path: Path, on_bad: OnBad) -> Iterator[tuple[str, RecordedEntry, int | None]]:
     """Each with its place, and the number of partitions that were recorded."""
-    recorded = partitions_of(path)
+    recorded, name = partitions_of(path), str(path)
     for entry, line in read_recording(path, on_bad):
-        yield f"{path}, line {line}", entry, recorded
+        yield f"{name}, line {line}", entry, recorded

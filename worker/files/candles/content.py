@@ -35,6 +35,8 @@ def refuse_other_interval(path: Path, interval: str, candles: Sequence[Candle]) 
             f"or --interval says {interval}"
         )
     times_ms = sorted({one.close_time for one in candles})
+    if all(later - earlier == length_ms for earlier, later in pairwise(times_ms)):
+        return
     steps_ms = [
         later - earlier for earlier, later in pairwise(_without_doubles(times_ms, length_ms))
     ]

@@ -9,7 +9,7 @@ from typing import Final
 from marketstate.schemas.candle import Candle, CandleRejected, check_symbol
 from marketstate.schemas.sequence import Place
 from marketstate.worker.errors import FileUnusable
-from marketstate.worker.files.candles.columns import show
+from marketstate.worker.files.candles.columns import FLAG, show
 from marketstate.worker.files.candles.content import (
     broken_rows,
     open_and_close_are_swapped,
@@ -57,8 +57,8 @@ def read_file(
         in_order = oldest_first(chain(first, rows))
     else:
         in_order = iter(chain(first, rows))
-    following = Following(interval, file.findings)
-    while some := list(reader.read(islice(in_order, ROWS_AT_ONCE))):
+    following = Following(interval, file.findings, tell_gaps=False)
+    while some := reader.read(list(islice(in_order, ROWS_AT_ONCE))):
         file.refuse_another_content(some, interval)
         yield from file.following(some, reader, following)
 
@@ -77,12 +77,17 @@ class _File:
 
     def closed_rows(self) -> Iterator[Row]:
         """The rows with the right number of cells whose candles have closed."""
-        columns, flags, line = self.table.columns, Flags(self.table.columns), 0
+        columns, line = self.table.columns, 0
+        flags = Flags(columns) if any(columns.every(FLAG)) else None
         expected = len(columns.roles)
         try:
             for row in self.table.rows:
                 line, cells = row
                 self.count += 1
+                # The usual case.
+                if flags is None and len(cells) == expected:
+                    yield row
+                    continue
                 if len(cells) > expected and not any(cells[expected:]):
                     del cells[expected:]
                 if len(cells) != expected:
@@ -90,7 +95,7 @@ class _File:
                     self.findings.bad(self.where(line), what)
                     continue
                 try:
-                    open_flag = flags.that_it_is_open(row)
+                    open_flag = flags and flags.that_it_is_open(row)
                 except CandleRejected as error:
                     self.findings.bad(self.where(line), str(error))
                     continue
@@ -124,26 +129,21 @@ class _File:
         self, rows: Iterable[ReadRow], reader: RowReader, following: Following
     ) -> Iterator[ReadCandle]:
         """The candles that count."""
-        for row, candle in rows:
-            where = self.where(row.line)
+        column, name = reader.time_column
+        for (line, cells), candle in rows:
             if isinstance(candle, CandleRejected):
-                self.findings.bad(where, str(candle))
+                self.findings.bad(self.where(line), str(candle))
                 continue
-            read = ReadCandle(candle, where, reader.time_as_written(row))
-            if self._is_in_future(read):
+            read = ReadCandle(candle, self._name, line, name, cells[column])
+            # No candle of the future can have closed.
+            if candle.close_time > self._now_ms:
+                self.findings.unclosed(read.where, f"{read.written} closes in the future")
                 continue
             found = following.place_of(read)
             if found is Place.NEXT:
                 yield read
             elif found is Place.BEFORE:
-                self.findings.bad(where, following.out_of_order(read))
-
-    def _is_in_future(self, read: ReadCandle) -> bool:
-        """No candle of the future can have closed."""
-        if read.candle.close_time <= self._now_ms:
-            return False
-        self.findings.unclosed(read.where, f"{read.written} closes in the future")
-        return True
+                self.findings.bad(read.where, following.out_of_order(read))
 
 
 def _are_newest_first(candles: Sequence[Candle]) -> bool:

@@ -5,38 +5,55 @@ from typing import NamedTuple
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.sequence import Place, missing_between, place
+from marketstate.worker.files.candles.columns import shown
 from marketstate.worker.files.findings import Findings
 
 
 class ReadCandle(NamedTuple):
+    """Its texts are made when somebody asks: hardly any candle has something to tell."""
+
     candle: Candle
-    where: str
-    """File and line."""
-    written: str
-    """Its time as the file has it, with the name of the column."""
+    file: str
+    place: str | int
+    """In the file: the line, or what else there is, such as `entry 5-0`."""
+    column: str
+    cell: str
+    """Its time as the file has it, in that column."""
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        line = f"line {self.place}" if isinstance(self.place, int) else self.place
+        return f"{self.file}, {line}"
+
+    @property
+    def written(self) -> str:
+        """Its time as the file has it, with the name of the column."""
+        return f"{self.column} {shown(self.cell)}"
 
 
 class Following:
     """Remembers the last candle of each symbol."""
 
-    def __init__(self, interval: str, findings: Findings) -> None:
+    def __init__(self, interval: str, findings: Findings, *, tell_gaps: bool) -> None:
         self._interval_ms = interval_ms(interval) or 1
         self._findings = findings
+        self._tell_gaps = tell_gaps
         self._last: dict[str, ReadCandle] = {}
 
     def place_of(self, read: ReadCandle) -> Place:
-        """Where a candle belongs; only those that are NEXT count. A double is told."""
-        last = self._last.get(read.candle.symbol)
-        if last is None:
-            self._last[read.candle.symbol] = read
-            return Place.NEXT
+        """Where a candle belongs; only those that are NEXT count. A double is told, and a gap."""
+        candle = read.candle
+        last = self._last.get(candle.symbol)
         # The usual case: this is asked for every candle.
-        if read.candle.close_time - last.candle.close_time == self._interval_ms:
-            self._last[read.candle.symbol] = read
+        if last is None or candle.close_time - last.candle.close_time == self._interval_ms:
+            self._last[candle.symbol] = read
             return Place.NEXT
-        found = place(last.candle.close_time, read.candle.close_time, self._interval_ms)
+        if self._tell_gaps:
+            self._tell_gap(last, read)
+        found = place(last.candle.close_time, candle.close_time, self._interval_ms)
         if found is Place.NEXT:
-            self._last[read.candle.symbol] = read
+            self._last[candle.symbol] = read
         elif found is Place.SAME:
             what = f"{read.written} is the candle of {last.where}, {last.written}"
             if read.candle.close == last.candle.close:
@@ -50,11 +67,7 @@ class Following:
         last = self._last[read.candle.symbol]
         return f"{read.written} is earlier than {last.written} of {last.where}"
 
-    def tell_gap(self, read: ReadCandle) -> None:
-        """Call it before `place_of`, with each candle."""
-        last = self._last.get(read.candle.symbol)
-        if last is None or (read.candle.close_time - last.candle.close_time == self._interval_ms):
-            return
+    def _tell_gap(self, last: ReadCandle, read: ReadCandle) -> None:
         missing = missing_between(last.candle.close_time, read.candle.close_time, self._interval_ms)
         if missing:
             what = (

@@ -1,8 +1,9 @@
 """One row of a candle file becomes a candle."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,16 +64,71 @@ class RowReader:
         self._intervals = columns.first("interval")
         self._names_its_series = self._symbols is not None or self._intervals is not None
 
-    def time_as_written(self, row: Row) -> str:
-        return f"{self._when.name} {shown(row.cells[self._when.column])}"
+    @property
+    def time_column(self) -> tuple[int, str]:
+        """Of the time: its index and its name."""
+        return self._when.column, self._when.name
 
-    def read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
+    def read(self, rows: Sequence[Row]) -> list[ReadRow]:
         """Raises FileUnusable if a row belongs to another series."""
-        for row in rows:
-            try:
-                yield row, self._candle(row)
-            except CandleRejected as error:
-                yield row, error
+        if (candles := self._by_columns(rows)) is not None:
+            return list(zip(rows, candles, strict=True))
+        return [(row, self._candle_or_error(row)) for row in rows]
+
+    def _by_columns(self, rows: Sequence[Row]) -> list[Candle] | None:
+        """What `_candle` makes of each, in half the time; None if any of them has something odd."""
+        when, nothing = self._when, repeat(None)
+        columns = list(zip(*(row.cells for row in rows), strict=True))
+        if not columns or not self._all_are_of_this_series(columns):
+            return None
+        try:
+            closes = _usual_numbers(columns[self._close])
+            others = {name: _usual_numbers(columns[i], name) for name, i in self._others}
+            times = [time_ms(cell) for cell in columns[when.column]]
+            opened: Iterable[int | None] = times if when.is_open else nothing
+            if when.open_column is not None:
+                opened = [time_ms(cell) for cell in columns[when.open_column]]
+        except ValueError:
+            return None
+        if when.is_open:
+            times = [close_time_ms(time, self._interval) for time in times]
+        prices = (others.get(name, nothing) for name in ("open", "high", "low", "volume"))
+        return [
+            Candle(
+                symbol=self._symbol,
+                interval=self._interval,
+                close=close,
+                close_time=time,
+                open=first,
+                high=high,
+                low=low,
+                volume=volume,
+                open_time=open_time,
+            )
+            for close, time, open_time, first, high, low, volume in zip(
+                closes, times, opened, *prices, strict=False
+            )
+        ]
+
+    def _all_are_of_this_series(self, columns: Sequence[Sequence[str]]) -> bool:
+        return (
+            self._symbols is None
+            or all(
+                not cell or _same_symbol(cell, self._symbol) for cell in {*columns[self._symbols]}
+            )
+        ) and (
+            self._intervals is None
+            or all(
+                not cell or _same_interval(cell, self._interval)
+                for cell in {*columns[self._intervals]}
+            )
+        )
+
+    def _candle_or_error(self, row: Row) -> Candle | CandleRejected:
+        try:
+            return self._candle(row)
+        except CandleRejected as error:
+            return error
 
     def _candle(self, row: Row) -> Candle:
         cells, when = row.cells, self._when
@@ -135,6 +191,16 @@ class RowReader:
                     f"{where}: {self._shown[self._intervals]} is {shown(cell)}, but the name or "
                     f"--interval says {self._interval}"
                 )
+
+
+def _usual_numbers(cells: Sequence[str], name: str = "") -> list[float]:
+    """Raises ValueError if any of them is no number, or one that needs a closer look."""
+    values = [float(cell) for cell in cells]
+    is_right = min(values) > 0.0 or (name == "volume" and min(values) == 0.0)
+    # The sum is not finite if one of them is not.
+    if not is_right or not math.isfinite(sum(values)) or "_" in "".join(cells):
+        raise ValueError(f"not all of {name} are usual")
+    return values
 
 
 @lru_cache(maxsize=1_024)

@@ -47,12 +47,11 @@ class CandleFiles:
             for path, symbol in zip(self._paths, self._symbols, strict=True)
             if only in (None, symbol)
         ]
-        following = Following(self.interval, findings)
+        following = Following(self.interval, findings, tell_gaps=True)
         files = [partial(read_file, path, findings, self._said, symbol) for path, symbol in ours]
         unnoted = Findings(skip_bad=True, allow_gaps=True)
         looks = [partial(read_file, path, unnoted, self._said, symbol) for path, symbol in ours]
         for read in merged(files, looks, key=lambda read: read.candle.close_time):
-            following.tell_gap(read)
             if following.place_of(read) is Place.NEXT:
                 yield read
 

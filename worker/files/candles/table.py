@@ -66,7 +66,7 @@ def _rows(lines: Iterable[str], separator: str, before: int) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
         for cells in reader:
-            stripped = [cell.strip() for cell in cells]
+            stripped = list(map(str.strip, cells))
             if any(stripped):
                 yield Row(before + reader.line_num, stripped)
     except csv.Error as error:
