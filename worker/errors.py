@@ -17,6 +17,10 @@ class FileUnusable(ConfigurationError):
     """A candle file or recording cannot be read or written."""
 
 
+class FileUnreadable(FileUnusable):
+    """The system cannot read it now, as on a network drive: its content is not to blame."""
+
+
 class ConfigurationMismatch(ConfigurationError):
     """This worker's settings differ from those of its group."""
 

@@ -141,10 +141,26 @@ def test_without_any_state_the_file_has_its_columns_and_no_rows(
         out = tmp_path / f"a{kind}"
         code, said = history(capsys, folder, "--out", out, "--to", early_ms)
         assert (code, "0 states of 0 symbols" in said) == (0, True), said
+        assert f"no states of {', '.join(SYMBOLS)}: each needs 9 closes before --to" in said
         if kind in (".parquet", ".arrow"):
             table: Any = read_table(out)
             assert (table.num_rows, table.num_columns) == (0, 20)
     assert gzip.decompress((tmp_path / "a.jsonl.gz").read_bytes()) == b""
+
+
+def test_symbols_and_intervals_that_come_to_nothing_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = f"{SYMBOLS[0]},{SYMBOLS[0].lower()}"
+    code, said = history(capsys, folder, "--out", tmp_path / "a.parquet", "--symbols", names)
+    assert (code, f"no states of {SYMBOLS[0].lower()}: " in said) == (0, True), said
+    assert " of 1 symbol in " in said
+    recording = write_recording(tmp_path / "a.jsonl.gz", messy_entries(SYMBOLS, COUNT))
+    code, said = history(capsys, recording, "--out", tmp_path / "b.parquet")
+    assert code == 0, said
+    what = "candles of 5m are ignored: this group has MARKETSTATE_CANDLE_INTERVAL=1m"
+    assert f"  {what}\n" in said
+    assert said.count(what) == 1
 
 
 def test_more_symbols_than_a_group_would_have_are_refused(

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from marketstate.worker.commands.history import unit
+from marketstate.worker.commands.history.folder import Folder, Plan
 from marketstate.worker.commands.history.grouping import grouped
 from marketstate.worker.commands.history.job import Job, Run
 from marketstate.worker.commands.history.parts import Group, Part
 from marketstate.worker.commands.history.rows import ROW
 from marketstate.worker.commands.history.unit import work
+from marketstate.worker.errors import FileUnreadable, FileUnusable, WorkerError
 from marketstate.worker.files.candles.said import NOTHING
 from tests.support.feeding import small_settings
 from tests.support.histories import messy_entries, write_recording
@@ -93,6 +95,25 @@ def test_a_unit_that_ends_after_any_batch_goes_on_to_the_same_rows_and_counts(
             times += 1
         assert times > 1 or batches > len(ENTRIES) // 7 - 7
         assert what_is_there(job) == what_is_there(whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (FileUnusable("a.csv, line 3: it is bad"), False),
+        (FileUnreadable("cannot read a.csv: Input/output error"), True),
+        (WorkerError("cannot write"), True),
+    ],
+)
+def test_parts_stay_for_what_may_go_better_next_time(
+    error: WorkerError, stays: bool, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(type(error)),
+        Folder(tmp_path / "a.parquet", Plan(1, {}), resume=False) as folder,
+    ):
+        raise error
+    assert folder.path.exists() == stays
 
 
 @pytest.mark.usefixtures("batches_of_seven")

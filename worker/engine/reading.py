@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Final
 
-from marketstate.schemas.candle import Candle, CandleRejected, Update, check_candle, decode_candle
+from marketstate.schemas.candle import Candle, CandleRejected, Update, decode_candle
 from marketstate.schemas.closed import FLAGS
 from marketstate.schemas.interval import length_ms, read_interval
 from marketstate.schemas.partitions import partition_of
@@ -56,14 +56,6 @@ class Reader:
             # Nobody knows what it is, so it costs this entry and nothing else (G9).
             text = f"{type(error).__name__}: {str(error)[:200]!r}"
             return Unforeseen(f"internal error: {text}; please report it")
-
-    def candle_of_a_file(self, candle: Candle) -> Candle | Ignored | CandleRejected:
-        """The same of the entry that `encode_envelope` would make of a candle that has closed."""
-        try:
-            check_candle(candle, candle.close_time, self._max_ahead_ms)
-        except CandleRejected as error:
-            return error
-        return candle if self.is_wanted(candle.symbol) else _IGNORED
 
     def _read(self, entry: Entry, entry_ms: int) -> Candle | Ignored:
         candle = decode_candle(entry.fields, entry_ms, self._max_ahead_ms, self._interval_ms)

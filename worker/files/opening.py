@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from marketstate.worker.errors import FileUnusable
+from marketstate.worker.errors import FileUnreadable, FileUnusable
 from marketstate.worker.files.piped import has_zip_inside, is_nameless, reopenable
 
 MAX_LINE_CHARACTERS: Final = 65_536
@@ -42,7 +42,7 @@ def lines_of(path: Path) -> Iterator[str]:
     except (EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CutOff(str(error)) from None
     except OSError as error:
-        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+        raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def count_lines(path: Path) -> int:

@@ -8,7 +8,7 @@ from typing import IO
 from marketstate.schemas import recording_lines
 from marketstate.schemas.recording import Header, RecordingError
 from marketstate.schemas.recording_lines import ReadEntry, read_entries, unpacked
-from marketstate.worker.errors import FileUnusable
+from marketstate.worker.errors import FileUnreadable, FileUnusable
 from marketstate.worker.files.bad_lines import OnBad, refuse
 from marketstate.worker.files.candles.names import SUFFIXES, is_candle_file
 from marketstate.worker.files.piped import reopenable
@@ -43,4 +43,4 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         with reopenable(path).open("rb") as raw:
             yield unpacked(raw)
     except OSError as error:
-        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+        raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None

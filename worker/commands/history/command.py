@@ -8,7 +8,6 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,7 @@ from marketstate.worker.commands.history.folder import Folder, folder_of, plan_o
 from marketstate.worker.commands.history.job import Job
 from marketstate.worker.commands.history.planning import planned
 from marketstate.worker.commands.history.processes import work_on
-from marketstate.worker.commands.history.told import Told
+from marketstate.worker.commands.history.report import counted, files_in_words, report
 from marketstate.worker.commands.history.whole import Block, Whole
 from marketstate.worker.commands.history.writing import FORMATS, writer_for
 from marketstate.worker.commands.options import add_candle_files, an_interval, count
@@ -29,7 +28,6 @@ from marketstate.worker.files.opening import count_lines
 from marketstate.worker.files.piped import is_nameless, readable_path
 from marketstate.worker.stop import Stop
 
-_LISTED: Final = 10
 MOST_PROCESSES: Final = 256
 
 
@@ -122,7 +120,7 @@ def command(options: argparse.Namespace) -> int:
     began_s = time.monotonic()
     with Folder(out, plan_of(job), resume=options.resume) as folder:
         job = job._replace(shares=folder.shares)
-        for line in _files_in_words(job):
+        for line in files_in_words(job):
             _tell(line)
         if not _calculate(job, _possible(options.processes, job), stop):
             return _stopped()
@@ -137,10 +135,11 @@ def command(options: argparse.Namespace) -> int:
                 f"cannot write {new}: {error.strerror}; --resume continues from here"
             ) from None
         folder.finish(new)
-    for line in _report(job, whole):
+    for line in report(job, whole):
         _tell(line)
     took = precise_duration(time.monotonic() - began_s)
-    _tell(f"{whole.rows:,} states of {len(whole.symbols):,} symbols in {out}, after {took}")
+    of_what = counted(len(whole.symbols), "symbol")
+    _tell(f"{counted(whole.rows, 'state')} of {of_what} in {out}, after {took}")
     return 0
 
 
@@ -189,33 +188,6 @@ def _shown(whole: Whole, stop: Stop) -> Iterator[Block]:
         done += len(block.rows)
         progress.show(done)
     progress.end()
-
-
-def _files_in_words(job: Job) -> Iterator[str]:
-    """Which files are read, in which order."""
-    what = f"candle files of {len(job.symbols):,} symbols" if job.symbols else "recordings"
-    yield f"{len(job.paths):,} {what}; the candles of a symbol are taken by time:"
-    yield from (f"  {path}" for path in job.paths[:_LISTED])
-    if len(job.paths) > _LISTED:
-        yield f"  ... and {len(job.paths) - _LISTED:,} more"
-
-
-def _report(job: Job, whole: Whole) -> Iterator[str]:
-    """What was found in the files, and what became of their candles."""
-    findings, told = job.findings(), Told()
-    if (candle_files := job.sources().candle_files) is not None:
-        findings.notes += candle_files.notes
-    counters: list[Counter[str]] = [Counter() for _ in job.runs]
-    for part in whole.parts:
-        findings.add(part.checkpoint.findings)
-        told.add(part.checkpoint.told)
-        for sums, found in zip(counters, part.checkpoint.counters, strict=True):
-            sums.update(found)
-    yield from findings.report()
-    yield from told.report(counters[0])
-    for run, sums in zip(job.runs, counters, strict=True):
-        in_words = ", ".join(f"{name} {count:,}" for name, count in sorted(sums.items()) if count)
-        yield f"theta {run.theta}: {in_words or 'no candles'}"
 
 
 def _tell(line: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from marketstate.worker.commands.history.job import Job
-from marketstate.worker.errors import ConfigurationError, FileUnusable
+from marketstate.worker.errors import ConfigurationError, FileUnreadable, FileUnusable
 
 SUFFIX: Final = ".parts"
 _PLAN: Final = "plan.json"
@@ -68,8 +68,8 @@ class Folder:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._lock)
-        # Such files or settings are not resumed with.
-        if isinstance(error, ConfigurationError):
+        # With such files or settings, nobody resumes; but what cannot be read may be again.
+        if isinstance(error, ConfigurationError) and not isinstance(error, FileUnreadable):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def finish(self, new: Path) -> None:

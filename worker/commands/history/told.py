@@ -9,6 +9,8 @@ from marketstate.worker.engine.pipeline import TOO_CLOSE
 SHOWN: Final = 5
 _KINDS: Final = {
     "dead": "dead letters: they are no candles that a worker can apply",
+    "ignored": "candles that do not count here",
+    "unclosed": "candles that had not closed",
     "late": "candles that came too late",
     "gap": "gaps",
     "restarted": "windows that started over after a gap",
@@ -61,7 +63,8 @@ class Told:
     def _note(self, kind: str, text: str) -> bool:
         """Whether it is among the first few."""
         some = self._first.get(kind)
-        if some is None or len(some) >= SHOWN:
+        # What is told once comes from each unit.
+        if some is None or text in some or len(some) >= SHOWN:
             return False
         some.append(text)
         return True

@@ -27,7 +27,8 @@ from marketstate.worker.files.candles.series import CandleFiles
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.settings import PREFIX
 
-BATCH: Final = 1_000
+# Of many symbols, each has some closes in it.
+BATCH: Final = 4_000
 CHECKPOINT_S: Final = 5.0
 # What a reading has for the pipeline instead of the id of an entry.
 _WARM: Final = (0, 0)
@@ -177,7 +178,7 @@ class _Work:
         return self._of_recordings(sources.recorded(findings.bad))
 
     def _of_candles(self, files: CandleFiles) -> Iterator[Reading]:
-        reader = Reader(self._job.runs[0].settings)
+        """What is read of candle files, a worker applies: it is checked, and of a wanted symbol."""
         from_ms, to_ms = self._job.from_ms, self._job.to_ms
         for read in files.read(self._findings, self._unit.symbol):
             self._read += 1
@@ -187,7 +188,7 @@ class _Work:
             is_due = close_time_ms >= from_ms and self._read > self._done_before
             entry = _Line(0, read.where.encode(), _NO_FIELDS)
             order = _DUE if is_due else _WARM
-            yield Reading(entry, order, reader.candle_of_a_file(read.candle))
+            yield Reading(entry, order, read.candle)
 
     def _of_recordings(self, recorded: Iterator[Recorded]) -> Iterator[Reading]:
         settings = self._job.runs[0].settings
