@@ -8,7 +8,8 @@ For a Redis Cluster, the client is a `redis.asyncio.RedisCluster`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from marketstate.schemas.delivery import Delivery
@@ -42,9 +43,11 @@ async def latest_states(
 ) -> dict[str, MarketStateRecord | None]:
     """See `latest_states` in `schemas/reader.py`."""
     wanted = Latest(symbols, prefix, partitions, interval)
-    async with client.pipeline(transaction=False) as reads:
-        wanted.put_to(reads)
-        return wanted.states(await reads.execute(raise_on_error=False), on_unknown)
+    with _cancellable():
+        async with client.pipeline(transaction=False) as reads:
+            wanted.put_to(reads)
+            replies = await reads.execute(raise_on_error=False)
+    return wanted.states(replies, on_unknown)
 
 
 class StateReader(Delivery):
@@ -67,14 +70,23 @@ class StateReader(Delivery):
                 reply, error = await self._carry_out(step)
 
     async def _carry_out(self, step: Command) -> tuple[Any, Exception | None]:
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        reply, error = None, None
         try:
-            reply = await step.of(self._client)
-        except Exception as raised:
-            error = raised
-        if task and task.cancelling() > before:
-            # While it connects, redis-py 8 may lose that its caller was cancelled.
-            raise asyncio.CancelledError
-        return reply, error
+            with _cancellable():
+                return await step.of(self._client), None
+        except Exception as error:
+            return None, error
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """While it connects, redis-py 8 may lose that its caller was cancelled."""
+    task, error = asyncio.current_task(), None
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError from error
+    if error:
+        raise error

@@ -150,3 +150,19 @@ def test_of_partitions_each_symbol_is_found_in_its_own_also_on_a_cluster(
         found = latest(kind, port, wanted, partitions=PARTITIONS, client=name)
         assert found == states | {"NONE": None}
         assert latest(kind, port, "SYM7", partitions=PARTITIONS, client=name) == states["SYM7"]
+
+
+def test_a_task_that_is_cancelled_while_its_client_connects_ends(server: EmbeddedRedis) -> None:
+    async def cancelled_after(delay_s: float) -> None:
+        async with aio.Redis(host="127.0.0.1", port=server.port) as there:
+            task = asyncio.create_task(readers_of_asyncio.latest_states(there, ["BTCUSDT"]))
+            await asyncio.sleep(delay_s)
+            if task.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+    async def cancel() -> None:
+        for number in range(100):
+            await cancelled_after(number % 20 / 4_000)
+
+    asyncio.run(cancel())
