@@ -9,9 +9,9 @@ libraries are those of the extra `frames`, imported when they are used; ExtraMis
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol, get_args
 
 from marketstate.schemas.arrow_tables import (
     ExtraMissing,
@@ -97,9 +97,11 @@ def of_recording(
             (f"{path}, line {read.line}", read.entry.id, _as_mapping(read.entry.fields))
             for read in read_entries(file, str(path), partitions, bad)
         )
+        if on_unknown == "skip":
+            fields = dropwhile(_is_foreign, fields)
         first = list(islice(fields, 1))
         fields = chain(first, fields)
-        if first and b"regime" in first[0][2]:
+        if first and _is_state(first[0]):
             return _frame(table_of_states(_states(fields, on_unknown)), library)
         return _frame(table_of_candles(_candles(fields, on_unknown)), library)
 
@@ -142,6 +144,8 @@ def of_states(records: Iterable[MarketStateRecord], library: Library = "pandas")
 
 
 def _frame(table: Any, library: Library) -> Any:
+    if library not in get_args(Library):
+        raise ValueError(f"library {library!r} is none of {', '.join(get_args(Library))}")
     if library == "polars":
         return needed("polars").from_arrow(table)
     needed("pandas")
@@ -216,6 +220,22 @@ def _candles(entries: Iterable[_Entry], on_unknown: OnUnknown) -> Iterator[Candl
             continue
         if candle.is_closed:
             yield candle
+
+
+def _is_state(entry: _Entry) -> bool:
+    return b"regime" in entry[2]
+
+
+def _is_foreign(entry: _Entry) -> bool:
+    """Neither a state nor a candle: it does not say which of them the others are."""
+    _, entry_id, fields = entry
+    if _is_state(entry):
+        return False
+    try:
+        decode_candle(fields, entry_time_ms(entry_id))
+    except CandleRejected:
+        return True
+    return False
 
 
 def _newest(client: RangeClient, stream: str, last: int) -> Iterator[tuple[Any, Any]]:

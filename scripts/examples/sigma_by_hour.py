@@ -6,14 +6,19 @@ by cell in a notebook. It needs pip install '.[frames,history,view]'.
 """
 
 # %% The states of a file. Only the columns that are needed are read.
+import argparse
 import sys
 
 import matplotlib.pyplot as plt
 
 from marketstate.schemas.frames import of_history
 
-history, picture = sys.argv[1:] or ("states.parquet", "sigma.png")
-states = of_history(history, columns=["symbol", "sigma"])
+parser = argparse.ArgumentParser(description="Draw sigma by hour of the day.")
+parser.add_argument("history", metavar="FILE", nargs="?", default="states.parquet")
+parser.add_argument("picture", metavar="PICTURE", nargs="?", default="sigma.png")
+# The arguments of a notebook are those of its kernel.
+options = parser.parse_args([] if hasattr(sys, "ps1") else None)
+states = of_history(options.history, columns=["symbol", "sigma"])
 
 # %% For each symbol and hour, the median and the middle half. sigma is that of a window of returns,
 # so an hour is still in the sigma of the candles after it.
@@ -36,5 +41,5 @@ for symbol, panel in zip(symbols, panels.flat, strict=True):
     panel.grid(alpha=0.3)
 panels[-1, 0].set_xticks(range(0, 24, 3))
 panels[-1, 0].set_xlabel("hour of the day (UTC)")
-figure.savefig(picture, dpi=110)
-print(f"wrote {picture}: {len(symbols)} symbols, {len(states):,} states")
+figure.savefig(options.picture, dpi=110)
+print(f"wrote {options.picture}: {len(symbols)} symbols, {len(states):,} states")

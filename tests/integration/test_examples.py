@@ -259,6 +259,17 @@ def test_sigma_by_hour_is_drawn_from_a_history(history: Path, tmp_path: Path) ->
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_sigma_by_hour_draws_in_a_notebook_too(history: Path, tmp_path: Path) -> None:
+    (tmp_path / "states.parquet").symlink_to(history)
+    # As a kernel runs a cell: it is interactive, and has arguments of its own.
+    cell = (
+        f"import sys; sys.ps1 = 'In: '; exec(open({str(EXAMPLES / 'sigma_by_hour.py')!r}).read())"
+    )
+    kernel = [sys.executable, "-c", cell, "-f", "kernel.json"]
+    subprocess.run(kernel, cwd=tmp_path, env=environment(), check=True)
+    assert (tmp_path / "sigma.png").exists()
+
+
 @pytest.mark.one_redis_version
 def test_the_examples_find_the_partition_of_a_symbol(
     server: EmbeddedRedis, client: redis.Redis

@@ -168,6 +168,12 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         frames.of_recording(path)
 
 
+def test_another_library_is_refused() -> None:
+    other: Any = "numpy"
+    with pytest.raises(ValueError, match="library 'numpy' is none of pandas, polars"):
+        frames.of_states(STATES, other)
+
+
 def write_recording(
     path: Path, entries: list[Any], partitions: int | None = None, cut_off: int = 0
 ) -> Path:
@@ -202,6 +208,8 @@ def test_a_recording_of_states_becomes_a_frame(library: Any, tmp_path: Path) -> 
     foreign = write_recording(path, [*entries[:2], {"symbol": "BTCUSDT"}, *entries[2:]])
     with pytest.raises(UnknownRecord, match=rf"{foreign}, line 4: it has no field 'record'"):
         frames.of_recording(foreign, library)
+    assert len(frames.of_recording(foreign, library, on_unknown="skip")) == len(STATES)
+    foreign = write_recording(path, [{"symbol": "BTCUSDT"}, *entries])
     assert len(frames.of_recording(foreign, library, on_unknown="skip")) == len(STATES)
     with pytest.raises(RecordingError, match=r"line .*: the file is cut off"):
         frames.of_recording(write_recording(path, entries, cut_off=4), library)
