@@ -90,6 +90,8 @@ class Delivery:
         workers, instead of that of the candles.
         """
         stream = interval_stream(stream, interval) if interval else stream
+        if block_ms < 1:
+            raise ValueError(f"block_ms is {block_ms}, but a read waits at least 1 ms")
         every = [None] if partitions is None else range(partitions)
         self._client = client
         self._streams = GroupStreams(

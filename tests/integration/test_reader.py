@@ -220,6 +220,13 @@ def test_no_read_waits_longer_than_half_the_socket_time_out_of_its_client(
         assert waits.value.args[0] == (min(block_ms, time_out_s * 500) if time_out_s else block_ms)
 
 
+@pytest.mark.one_redis_version
+def test_a_wait_without_an_end_is_refused(client: redis.Redis) -> None:
+    """No stop would reach it. In a cluster, it would be none at all."""
+    with pytest.raises(ValueError, match="block_ms is 0, but a read waits at least 1 ms"):
+        reader_of(client, block_ms=0)
+
+
 class Breaking(redis.Redis):
     """A client that loses the reply to every third command, which is still executed."""
 

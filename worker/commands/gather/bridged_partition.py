@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from marketstate.worker.commands.gather.destination import Destination
+from marketstate.worker.commands.gather.destination import Destination, check_types
 from marketstate.worker.engine.plan import binary
-from marketstate.worker.errors import RolledBack, WrongKeyType
+from marketstate.worker.errors import RolledBack
 from marketstate.worker.keys import BridgeKeys
 from marketstate.worker.settings import Settings
 from marketstate.worker.store import connection
@@ -57,9 +57,7 @@ class BridgedPartition:
                 f"{stream} has {self._keys.source} up to {reply[1].decode() or 'nothing'}, not to "
                 f"{self.position or 'nothing'}"
             )
-        if reply[0] == b"wrong type":
-            key, kind = (part.decode(errors="replace") for part in reply[1:])
-            raise WrongKeyType(f"the key {key} holds a {kind}; it cannot be written to")
+        check_types(reply)
         self.position = position
         self.destination.appended(len(entries))
 

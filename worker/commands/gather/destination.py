@@ -64,3 +64,10 @@ class Destination:
                 f"{stream} has {length:,} entries, and would be trimmed to about {limit:,.0f}: "
                 "give --max-length"
             )
+
+
+def check_types(reply: list[Any]) -> None:
+    """Raises WrongKeyType if the reply is that of a script that therefore did not write."""
+    if reply[0] == b"wrong type":
+        key, kind = (part.decode(errors="replace") for part in reply[1:])
+        raise WrongKeyType(f"the key {key} holds a {kind}; it cannot be written to")

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from marketstate.worker.commands.gather.closing import Closing
-from marketstate.worker.commands.gather.destination import Destination
+from marketstate.worker.commands.gather.destination import Destination, check_types
 from marketstate.worker.commands.gather.judging import Judge
 from marketstate.worker.commands.gather.reading import BLOCK_S, GroupReader
 from marketstate.worker.commands.gather.sources import Sources
 from marketstate.worker.commands.gather.taken import Batch, Taken
 from marketstate.worker.engine.plan import binary
-from marketstate.worker.errors import WrongKeyType
 from marketstate.worker.keys import GatherKeys
 from marketstate.worker.log import log, repeats
 from marketstate.worker.settings import Settings
@@ -98,9 +97,7 @@ class Session:
             ],
         )
         self._reader.check_owner(reply)
-        if reply[0] == b"wrong type":
-            key, kind = (part.decode(errors="replace") for part in reply[1:])
-            raise WrongKeyType(f"the key {key} holds a {kind}; it cannot be written to")
+        check_types(reply)
         self._target.appended(len(batch.candles))
         self._counts.update(batch.counts)
         for end, warning in batch.warnings:
