@@ -11,7 +11,7 @@ from marketstate.worker.commands.gather import bridge as bridge_module
 from marketstate.worker.commands.gather.bridge import Bridge
 from marketstate.worker.commands.gather.bridged_partition import BridgedPartition
 from marketstate.worker.commands.gather.sources import Sources
-from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.errors import RedisUnusable, WrongKeyType
 from marketstate.worker.keys import BridgeKeys
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from marketstate.worker.settings import as_variables, settings_from
@@ -419,3 +419,20 @@ def test_what_the_bridge_cannot_do_is_said_at_once(server: EmbeddedRedis, tmp_pa
         ) as bridge:
             assert bridge.exit_code() == 2
         assert said in bridge.log
+
+
+@pytest.mark.one_redis_version
+@pytest.mark.parametrize("key", [STREAMS[1], KEYS.positions(1)])
+def test_a_key_that_cannot_be_written_to_ends_the_bridge_and_is_named(
+    server: EmbeddedRedis, client: redis.Redis, key: str
+) -> None:
+    """Nothing is acknowledged that was not brought."""
+    feed(client, CANDLES[:8])
+    bridge = SteppedBridge(server)
+    bridge.batch()  # looks for what is pending
+    client.delete(key)
+    client.set(key, "of another program")
+    with pytest.raises(WrongKeyType, match="holds a string; it cannot be written to") as refused:
+        bridge.work()
+    assert key in str(refused.value)
+    assert bridge.counts == {}
