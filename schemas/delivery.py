@@ -85,9 +85,9 @@ class Delivery:
     ) -> None:
         """`passing` are the errors after which to try again; default: lost connections, time-outs,
         and what else a Redis says that is away for a while. `count` is how many entries of a stream
-        are taken at once. `block_ms` is how long a read waits, at most half the client's socket
-        time-out. `stream` is its name without a tag and interval; `interval` is a longer one of the
-        workers, instead of that of the candles.
+        are taken at once. `block_ms` is how long a read waits: from 1 up, and at most half the
+        client's socket time-out. `stream` is its name without a tag and interval; `interval` is a
+        longer one of the workers, instead of that of the candles.
         """
         stream = interval_stream(stream, interval) if interval else stream
         if block_ms < 1:
