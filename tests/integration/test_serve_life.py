@@ -61,6 +61,28 @@ def test_it_outlives_redis_and_pages_are_told(one_server: EmbeddedRedis, tmp_pat
         assert "unhealthy: Redis at localhost" in served.log
 
 
+def test_what_redis_has_lost_while_it_runs_is_no_longer_shown(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """No connection is lost meanwhile. What is trimmed from the stream stays."""
+    worked(server, client)
+    with PageServer(server.port, tmp_path) as served:
+
+        def shown() -> set[str]:
+            return {one["symbol"] for one in served.ask("/states.json").document["markets"]}
+
+        wait_until(lambda: shown() == {"BTCUSDT", "ETHUSDT"}, "states")
+        client.flushall()
+        wait_until(lambda: shown() == set(), "all are gone")
+        publish(client, [make_record("OLDUSDT", 0)])
+        wait_until(lambda: shown() == {"OLDUSDT"}, "a new one")
+        with client.pipeline() as steps:
+            publish(steps, [make_record("NEWUSDT", 0)])
+            steps.xtrim("quantum:stream:marketstate", maxlen=1, approximate=False)
+            steps.execute()
+        wait_until(lambda: shown() == {"OLDUSDT", "NEWUSDT"}, "both")
+
+
 def test_a_page_that_reads_slowly_gets_all_it_missed_at_once_and_costs_no_memory(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:

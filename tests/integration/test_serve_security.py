@@ -69,6 +69,14 @@ def test_the_known_hosts_are_served_with_any_port_and_in_any_case(served: PageSe
         assert served.ask("/states.json", Host=host).status == 200, host
 
 
+def test_the_address_it_listens_on_is_a_host_that_it_knows(
+    shared_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    with PageServer(shared_server.port, tmp_path, "--listen", "127.0.0.2:0") as served:
+        assert served.ask("/", Host=f"127.0.0.2:{served.port}").status == 200
+        assert served.ask("/", Host="127.0.0.3").status == 400
+
+
 def test_several_hosts_none_or_one_in_the_target_are_refused(served: PageServer) -> None:
     two = b"GET /states.json HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n"
     none = b"GET /states.json HTTP/1.0\r\n\r\n"
@@ -119,6 +127,13 @@ def test_overlong_requests_are_refused(served: PageServer) -> None:
     # More than it ever keeps of a request that does not end.
     endless = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1_000_000
     assert served.ask_raw(endless)[:13] in (b"", b"HTTP/1.1 400 ")
+
+
+def test_what_is_no_request_cannot_fill_the_log(served: PageServer) -> None:
+    before = served.log
+    assert served.ask_raw(b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert served.ask("/healthz", Connection="Upgrade", Upgrade="websocket").status in (200, 503)
+    assert served.log == before
 
 
 @pytest.mark.parametrize(
@@ -245,6 +260,17 @@ def test_a_unix_socket_is_for_those_whom_the_umask_lets_in(
     assert path.read_text() == "mine"
 
 
+def test_a_socket_that_another_one_has_taken_over_is_left_to_it(
+    shared_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.sock"
+    with PageServer(shared_server.port, tmp_path, unix=path) as first:
+        path.unlink()
+        with PageServer(shared_server.port, tmp_path, unix=path) as second:
+            assert first.terminate() == 0
+            assert second.ask("/").status == 200
+
+
 def refused(*options: str) -> str:
     """What a command line is refused with, as a mistake of its user."""
     done = subprocess.run(
@@ -267,4 +293,6 @@ def test_nobody_beyond_this_machine_is_let_in_by_accident(served: PageServer) ->
     assert "must be the name of a host" in refused(*everywhere, "--host", "*")
     assert "must be an address and a port" in refused("--listen", "8043")
     in_use = refused("--listen", f"127.0.0.1:{served.port}")
-    assert "Address already in use; is another one running?" in in_use
+    assert (
+        "Address already in use; choose another with --listen, or stop what listens there" in in_use
+    )

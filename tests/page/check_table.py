@@ -151,6 +151,13 @@ def test_on_a_narrow_screen_each_market_is_a_card(
     assert not browser.find("#rows .c-mu").is_displayed()
     for column in ("symbol", "price", "recent", "sigma", "ts", "bar", "regime", "age"):
         assert browser.find(f"#rows tbody .c-{column}").is_displayed(), column
+    for column in ("sigma", "ts", "regime", "age"):
+        wide, room = browser.run(
+            "const at = document.querySelector(`#rows tbody .c-${arguments[0]}`);"
+            "return [at.scrollWidth, at.clientWidth]",
+            column,
+        )
+        assert wide <= room, f"{column} is cut off"
     browser.run(
         "const by = document.querySelector('#sorting'); by.value = 'price';"
         "by.dispatchEvent(new Event('change'))"

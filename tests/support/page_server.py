@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from tests.support.processes import PATIENCE_S
 from tests.support.worker_process import WorkerProcess
 
-_ADDRESS = re.compile(r"serving at http://127\.0\.0\.1:(\d+)/")
+_ADDRESS = re.compile(r"serving at http://(127[\d.]+):(\d+)/")
 
 
 class Reply(NamedTuple):
@@ -41,14 +41,15 @@ class PageServer(WorkerProcess):
         super().__init__(port, folder, "serve", *where, *options, **settings)
         self.wait_for_log("serving at ")
         found = _ADDRESS.search(self.log)
-        self.port = int(found[1]) if found else 0
+        self.host = found[1] if found else ""
+        self.port = int(found[2]) if found else 0
 
     def connect(self) -> socket.socket:
         if self.unix:
             connection = socket.socket(socket.AF_UNIX)
             connection.connect(str(self.unix))
         else:
-            connection = socket.create_connection(("127.0.0.1", self.port))
+            connection = socket.create_connection((self.host, self.port))
         connection.settimeout(PATIENCE_S)
         return connection
 

@@ -7,14 +7,15 @@ the latest comes from its record.
 import math
 import time
 from collections import ChainMap, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Final, NamedTuple
 
 from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.worker.commands.markets import (
     Market,
-    entries_after,
+    entries_from,
     kept_of_each,
     latest_records,
     moved_on,
@@ -30,6 +31,8 @@ from marketstate.worker.store.newest import StreamEntry, newest_entries
 # What the output stream keeps by default; this limits how far back a regime's age is known.
 HISTORY: Final = 10_000
 _MINUTE_S: Final = 60.0
+# The id of the last entry, while there is none.
+_NONE: Final = b"0-0"
 
 
 class Followed(NamedTuple):
@@ -127,16 +130,27 @@ class _StreamFollower:
         self.markets: dict[str, Market] = {}
         self.unreadable = 0
         self._arrivals_ms: deque[int] = deque(maxlen=HISTORY)
-        self._last_id = b"0-0"
+        self._last_id = _NONE
         self._client: Client | None = None
 
     def read(self, client: Client, settings: Settings) -> None:
         stream = settings.keys.output_stream
-        if client is self._client:
-            self._take(entries_after(client, stream, self._last_id))
-        else:
+        found = self._new(client, stream) if client is self._client else None
+        if found is None:
             self._load(newest_entries(client, stream, HISTORY))
             self._client = client
+        else:
+            self._take(found)
+
+    def _new(self, client: Client, stream: str) -> Iterator[StreamEntry] | None:
+        """None if Redis has lost the stream, or has older data: trimming never takes all of it."""
+        found = entries_from(client, stream, self._last_id)
+        if self._last_id == _NONE:
+            return found
+        first = next(found, None)
+        if first is None:
+            return None
+        return found if first[0] == self._last_id else chain((first,), found)
 
     def states_since(self, since_ms: float) -> int:
         """Counted from the times in the ids, so that it is available immediately."""
@@ -151,8 +165,8 @@ class _StreamFollower:
         self.is_complete = True
 
     def _load(self, entries: Iterable[StreamEntry]) -> None:
-        """Everything, also after an outage: Redis may come back with older data."""
-        self.markets, self.unreadable, self._last_id = {}, 0, b"0-0"
+        """Everything, also after an outage: Redis may come back with older data, or with none."""
+        self.markets, self.unreadable, self._last_id = {}, 0, _NONE
         self.is_complete = False
         self._arrivals_ms.clear()
         self._take(entries)

@@ -47,14 +47,14 @@ def moved_on(before: Market | None, record: MarketStateRecord, kept: int = MOST_
     return Market(record, record.close_time_ms, since_known=True, recent=recent)
 
 
-def entries_after(client: Client, stream: str, last_id: bytes) -> Iterator[StreamEntry]:
-    """The entries after `last_id`, oldest first."""
+def entries_from(client: Client, stream: str, first_id: bytes) -> Iterator[StreamEntry]:
+    """The entries from this id on, oldest first."""
     while True:
-        page: Any = client.xrange(stream, min=b"(" + last_id, count=_PAGE)
+        page: Any = client.xrange(stream, min=first_id, count=_PAGE)
         yield from page
         if len(page) < _PAGE:
             return
-        last_id = page[-1][0]
+        first_id = b"(" + page[-1][0]
 
 
 def readable(entries: Iterable[StreamEntry]) -> Iterator[tuple[bytes, MarketStateRecord | None]]:

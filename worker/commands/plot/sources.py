@@ -15,7 +15,7 @@ from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.schemas.interval import length_ms
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.schemas.sequence import Place
-from marketstate.worker.commands.markets import entries_after, readable
+from marketstate.worker.commands.markets import entries_from, readable
 from marketstate.worker.commands.plot.series import Series, of_candles, of_records
 from marketstate.worker.commands.starting_over import StartsOver, gap_in_words, starting_over
 from marketstate.worker.errors import ConfigurationError
@@ -47,7 +47,7 @@ def _from_one_stream(
 ) -> dict[str, Series]:
     stream = settings.keys.output_stream
     with connection.reporting(settings), connection.open_client(settings, block_s=0) as client:
-        records = _records(entries_after(client, stream, b"0-0"), stream, findings)
+        records = _records(entries_from(client, stream, b"0-0"), stream, findings)
         wanted = (record for record in records if not symbols or record.symbol in symbols)
         return of_records(wanted, last)
 

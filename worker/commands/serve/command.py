@@ -76,7 +76,7 @@ def command(options: argparse.Namespace) -> int:
             serve(
                 settings,
                 listener,
-                (*LOCAL_HOSTS, *options.hosts),
+                (*LOCAL_HOSTS, *_own_host(options), *options.hosts),
                 limits_of(options),
                 notifier,
                 per_symbol=options.per_symbol,
@@ -103,6 +103,12 @@ def _refuse_beyond_loopback(address: Address, options: argparse.Namespace) -> No
             "--beyond-loopback needs --host NAME: the name, or the address, that stands in the "
             "address bar of the browsers"
         )
+
+
+def _own_host(options: argparse.Namespace) -> tuple[str, ...]:
+    """The address itself, such as 127.0.0.2: whoever asks for it uses no foreign name."""
+    is_own = not options.unix and options.listen.ip.is_loopback
+    return (options.listen.host,) if is_own else ()
 
 
 def _address(text: str) -> Address:

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -18,9 +19,13 @@ class Address(NamedTuple):
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
 
+    @property
+    def host(self) -> str:
+        """As browsers write it."""
+        return f"[{self.ip}]" if self.ip.version == 6 else str(self.ip)
+
     def __str__(self) -> str:
-        host = f"[{self.ip}]" if self.ip.version == 6 else self.ip
-        return f"{host}:{self.port}"
+        return f"{self.host}:{self.port}"
 
 
 def read_address(text: str) -> Address:
@@ -36,13 +41,14 @@ def read_address(text: str) -> Address:
 def listening_at(where: Address | Path) -> Iterator[socket.socket]:
     """Raises ConfigurationError. A file is removed at the end."""
     with _in_file(where) if isinstance(where, Path) else _at(where) as listener:
+        bound = where.lstat() if isinstance(where, Path) else None
         try:
             # From now on, who connects waits.
             listener.listen()
             yield listener
         finally:
-            if isinstance(where, Path):
-                where.unlink(missing_ok=True)
+            if isinstance(where, Path) and bound is not None:
+                _remove_own(where, bound)
 
 
 def _at(address: Address) -> socket.socket:
@@ -53,9 +59,9 @@ def _at(address: Address) -> socket.socket:
         listener.bind((str(address.ip), address.port))
     except OSError as error:
         listener.close()
-        hint = "; is another one running?" if error.errno == errno.EADDRINUSE else ""
+        hint = ", or stop what listens there" if error.errno == errno.EADDRINUSE else ""
         raise ConfigurationError(
-            f"cannot listen on {address}: {error.strerror}{hint}; choose another with --listen"
+            f"cannot listen on {address}: {error.strerror}; choose another with --listen{hint}"
         ) from None
     return listener
 
@@ -70,6 +76,13 @@ def _in_file(path: Path) -> socket.socket:
         listener.close()
         raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from None
     return listener
+
+
+def _remove_own(path: Path, bound: os.stat_result) -> None:
+    """Not that of another one, which began while we ended."""
+    with suppress(OSError):
+        if os.path.samestat(path.lstat(), bound):
+            path.unlink()
 
 
 def _remove_left_over(path: Path) -> None:

@@ -99,7 +99,8 @@ def _configuration(app: Guard) -> uvicorn.Config:
         of_uvicorn = logging.getLogger(name)
         of_uvicorn.handlers, of_uvicorn.filters = log.handlers, log.filters
         of_uvicorn.propagate = False
-        of_uvicorn.setLevel(logging.WARNING)
+        # Its warnings are about what clients send: whoever can reach us could fill the log.
+        of_uvicorn.setLevel(logging.ERROR)
     return uvicorn.Config(
         app,
         http=BoundedConnection,
