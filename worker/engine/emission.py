@@ -29,6 +29,7 @@ class Close(NamedTuple):
 class Emission:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.interval = settings.candle_interval
         self._market_state = MarketState.of_merged(settings.theta)
         self.needed = self._market_state.minimum_length
         self._interval_ms = settings.candle_interval_ms

@@ -5,7 +5,7 @@ writes them, not before.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from marketstate.schemas.candle import Candle, CandleRejected
@@ -40,14 +40,22 @@ _LEAST_APART: Final = 0.8
 class Pipeline:
     """Knows the rules by which a candle is applied, ignored or emitted."""
 
-    def __init__(self, settings: Settings, warm_until: tuple[int, int]) -> None:
-        """Up to the entry id `warm_until`, candles fill windows and emit nothing."""
+    def __init__(
+        self,
+        settings: Settings,
+        warm_until: tuple[int, int],
+        intervals: Collection[str] | None = None,
+    ) -> None:
+        """Up to the entry id `warm_until`, candles fill windows and emit nothing. States of other
+        than these `intervals` are not wanted; by default, all are.
+        """
         self._settings = settings
         self._reader = Reader(settings)
         self.beginnings = Beginnings(settings)
         self._emission = Emission(settings)
         self._longer = LongerIntervals(settings)
         self._warm_until = warm_until
+        self._intervals = intervals
         # Needed for every candle.
         self._needed = self._emission.needed
         self._interval_ms = settings.candle_interval_ms
@@ -104,8 +112,7 @@ class Pipeline:
         for symbol, change in [item for item in changes.symbols.items() if not item[1].closes]:
             changes.passed_over.append((change.shard, symbol))
             del changes.symbols[symbol]
-        for emission, of_emission in closes.items():
-            emission.emit(of_emission, changes, now_ms)
+        self._emit(closes, changes, now_ms)
         return changes
 
     def _closes(
@@ -159,9 +166,13 @@ class Pipeline:
                 of_interval[symbol] = change
                 changes.finished.setdefault(shard, [])
                 closes.setdefault(emission, []).append(Close(newest, change, len(window)))
-        for emission, of_emission in closes.items():
-            emission.emit(of_emission, changes, now_ms)
+        self._emit(closes, changes, now_ms)
         return changes
+
+    def _emit(self, closes: dict[Emission, list[Close]], changes: Changes, now_ms: int) -> None:
+        for emission, of_emission in closes.items():
+            if self._intervals is None or emission.interval in self._intervals:
+                emission.emit(of_emission, changes, now_ms)
 
     def is_waiting(self, symbol: str, known: Memory) -> bool:
         """Whether a state after a newest close is still to be published, by the wall clock."""

@@ -63,11 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval",
         dest="intervals",
-        action="append",
-        type=an_interval,
+        action="extend",
+        type=_some_intervals,
         default=[],
-        metavar="I",
-        help="the interval of the states; default: that of the candles",
+        metavar="I,I",
+        help="the intervals of the states, separated by commas: that of the candles, and multiples "
+        "of it; default: MARKETSTATE_INTERVALS, which is that of the candles unless it is set",
     )
     parser.add_argument(
         "--symbols",
@@ -199,6 +200,10 @@ def _processes(text: str) -> int:
     if number > MOST_PROCESSES:
         raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_PROCESSES} processes")
     return number
+
+
+def _some_intervals(text: str) -> list[str]:
+    return [an_interval(each.strip()) for each in text.split(",")]
 
 
 def _moment(text: str) -> int:

@@ -31,8 +31,8 @@ class Checkpoint(msgspec.Struct):
     rows: list[int] = msgspec.field(default_factory=list)
     """Of each run."""
     symbols: list[str] = msgspec.field(default_factory=list)
-    marks: list[dict[str, str]] = msgspec.field(default_factory=list)
-    """Of each run: the mark of each symbol."""
+    marks: list[dict[str, dict[str, str]]] = msgspec.field(default_factory=list)
+    """Of each run, by interval and symbol."""
     groups: list[list[Group]] | None = None
     """Of each run, in the order of the rows; None while the unit is under way."""
     counters: list[dict[str, int]] = msgspec.field(default_factory=list)

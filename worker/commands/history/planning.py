@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from marketstate.schemas.longer import longer_interval
 from marketstate.worker.commands.history.job import Job, Run
 from marketstate.worker.commands.options import said
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.candles.names import each_file, is_candle_file
 from marketstate.worker.files.candles.said import Said
 from marketstate.worker.files.candles.series import CandleFiles
-from marketstate.worker.settings import Settings, environment_with, settings_from
+from marketstate.worker.settings import Settings, as_variables, environment_with, settings_from
 
 _EVERY_CLOSE_S: Final = "1"
 _NAMESPACE: Final = "history"
@@ -24,7 +25,7 @@ def planned(options: argparse.Namespace, folder: Path, shares: int) -> Job:
     if options.from_ms >= options.to_ms:
         raise ConfigurationError("--from must be before --to")
     changes = _changes(options, candle_files)
-    runs = _runs(options.theta, changes)
+    runs = _runs(options.theta, changes, options.intervals)
     settings = runs[0].settings
     symbols: tuple[str, ...] = ()
     if candle_files:
@@ -71,14 +72,14 @@ def _changes(options: argparse.Namespace, candle_files: CandleFiles | None) -> d
     return changes
 
 
-def _runs(thetas: Iterable[Path], changes: dict[str, str]) -> tuple[Run, ...]:
+def _runs(thetas: Iterable[Path], changes: dict[str, str], intervals: list[str]) -> tuple[Run, ...]:
     """As a replay, which has no wall clock either, and publishes all that it is fed."""
     files: list[Path | None] = [*thetas] or [None]
     runs: list[Run] = []
     for file in files:
         # Nobody else works on it: one shard has all symbols.
         its = {"shards": "1"} | ({} if file is None else {"theta_file": str(file)})
-        settings = settings_from(environment_with(**changes, **its), namespace=_NAMESPACE)
+        settings = _settings(environment_with(**changes, **its), intervals)
         name = Path(settings.theta_file).stem if settings.theta_file else "default"
         if name in (run.theta for run in runs):
             raise ConfigurationError(
@@ -88,11 +89,26 @@ def _runs(thetas: Iterable[Path], changes: dict[str, str]) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def _intervals(asked: list[str], settings: Settings) -> tuple[str, ...]:
-    ours = settings.candle_interval
+def _settings(environ: dict[str, str], asked: list[str]) -> Settings:
+    """With the intervals that are asked for; those of the settings if there are none."""
+    if not asked:
+        return settings_from(environ, namespace=_NAMESPACE)
+    # Of recordings, only the settings say what the candles are.
+    alone = settings_from(environ | as_variables(intervals=""), namespace=_NAMESPACE)
+    ours = alone.candle_interval
     for each in asked:
-        if each != ours:
+        try:
+            if each != ours:
+                longer_interval(each, ours)
+        except ValueError as error:
             raise ConfigurationError(
-                f"--interval {each}: the candles are of {ours}, and so are states"
-            )
-    return (ours,)
+                f"--interval {each}: the candles are of {ours}, and {error}"
+            ) from None
+    several = ",".join(dict.fromkeys([ours, *asked]))
+    return settings_from(environ | as_variables(intervals=several), namespace=_NAMESPACE)
+
+
+def _intervals(asked: list[str], settings: Settings) -> tuple[str, ...]:
+    """The shortest first."""
+    names = (each.candle_interval for each in settings.each_interval)
+    return tuple(name for name in names if not asked or name in asked)

@@ -55,16 +55,21 @@ class Told:
         for kind, texts in self._first.items():
             if texts:
                 count = counters.get(kind, 0)
-                yield f"{_KINDS.get(kind, kind)}{f': {count:,}' * (count > 0)}"
+                name, _, longer = kind.partition(".")
+                of_what = f" ({longer})" if longer else ""
+                yield f"{_KINDS.get(name, name)}{of_what}{f': {count:,}' * (count > 0)}"
                 yield from (f"  {text}" for text in texts)
                 if count > len(texts):
                     yield f"  ... and {count - len(texts):,} more"
 
     def _note(self, kind: str, text: str) -> bool:
         """Whether it is among the first few."""
-        some = self._first.get(kind)
+        name, _, longer = kind.partition(".")
+        if name not in self._first:
+            return False
+        some = self._first.setdefault(kind, []) if longer else self._first[kind]
         # What is told once comes from each unit.
-        if some is None or text in some or len(some) >= SHOWN:
+        if text in some or len(some) >= SHOWN:
             return False
         some.append(text)
         return True

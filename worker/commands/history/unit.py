@@ -6,7 +6,7 @@ again, so the windows fill and everything is counted; only the states are there 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Final
 
@@ -14,7 +14,7 @@ from marketstate.schemas.candle import Candle
 from marketstate.schemas.candle_forms import symbol_at_first_sight
 from marketstate.worker.commands.history.grouping import grouped
 from marketstate.worker.commands.history.job import Job, Run, Unit
-from marketstate.worker.commands.history.parts import Part
+from marketstate.worker.commands.history.parts import Group, Part
 from marketstate.worker.commands.history.rows import packed
 from marketstate.worker.commands.history.told import OF_CANDLE_FILES, OF_RECORDINGS, Told
 from marketstate.worker.commands.replay.sources import Recorded
@@ -50,8 +50,11 @@ class _Line(Entry):
 class _RunOfUnit:
     """The windows of one run."""
 
-    def __init__(self, run: Run, marks: dict[str, str]) -> None:
-        self._pipeline = Pipeline(run.settings, warm_until=_WARM)
+    def __init__(
+        self, run: Run, intervals: Collection[str], marks: dict[str, dict[str, str]]
+    ) -> None:
+        self._pipeline = Pipeline(run.settings, warm_until=_WARM, intervals=intervals)
+        self._candle_interval = run.settings.candle_interval
         self._marks = marks
         self.memory: dict[str, Memory] = {}
         self.counters: Counter[str] = Counter()
@@ -67,11 +70,20 @@ class _RunOfUnit:
 
     def take_over(self) -> None:
         """The marks of the checkpoint, now that the windows are where they were."""
-        for symbol, mark in self._marks.items():
-            self.memory[symbol].mark = parse_mark(mark.encode())
+        for symbol, known in self.memory.items():
+            for interval, mine in self._each_interval(known):
+                if mark := self._marks.get(interval, {}).get(symbol):
+                    mine.mark = parse_mark(mark.encode())
 
-    def marks(self) -> dict[str, str]:
-        return {symbol: known.mark.text(short=False) for symbol, known in self.memory.items()}
+    def marks(self) -> dict[str, dict[str, str]]:
+        marks: dict[str, dict[str, str]] = {}
+        for symbol, known in self.memory.items():
+            for interval, mine in self._each_interval(known):
+                marks.setdefault(interval, {})[symbol] = mine.mark.text(short=False)
+        return marks
+
+    def _each_interval(self, known: Memory) -> list[tuple[str, Memory]]:
+        return [(self._candle_interval, known), *known.longer.items()]
 
 
 def work(job: Job, unit: Unit, go_on: GoOn) -> bool:
@@ -99,7 +111,9 @@ class _Work:
         self._checkpoint = part.checkpoint
         self._done_before = part.checkpoint.entries
         marks = part.checkpoint.marks or [{}] * len(job.runs)
-        self._runs = [_RunOfUnit(run, its) for run, its in zip(job.runs, marks, strict=True)]
+        self._runs = [
+            _RunOfUnit(run, job.intervals, its) for run, its in zip(job.runs, marks, strict=True)
+        ]
         self._symbols = {name: i for i, name in enumerate(part.checkpoint.symbols)}
         self._intervals = {name: i for i, name in enumerate(job.intervals)}
         self._findings = job.findings()
@@ -133,8 +147,8 @@ class _Work:
             grouped(path, max(1, len(self._symbols))) for path in self._part.paths
         ]  # 3
         self._checkpoint.counters = [
-            {**run.counters, "emitted": rows}
-            for run, rows in zip(self._runs, self._checkpoint.rows, strict=True)
+            {**run.counters, **self._emitted(groups)}
+            for run, groups in zip(self._runs, self._checkpoint.groups, strict=True)
         ]
         self._checkpoint.findings, self._checkpoint.told = (
             self._findings.plain(),
@@ -143,12 +157,20 @@ class _Work:
         self._part.save()  # 4
         return True
 
+    def _emitted(self, groups: list[Group]) -> dict[str, int]:
+        """The counters of states: of those before the last checkpoint, a run has not counted."""
+        counts: Counter[str] = Counter()
+        each_interval = self._job.runs[0].settings.each_interval
+        suffixes = {each.candle_interval: each.suffix for each in each_interval}
+        for group in groups:
+            counts[f"emitted{suffixes[self._job.intervals[group.interval]]}"] += group.rows
+        return counts
+
     def _advance(self, batch: list[Reading]) -> None:
         for number, run in enumerate(self._runs):
             changes = run.advance(batch)
-            records = [each for each in changes.records if each.interval in self._intervals]
-            if records:
-                self._part.write(number, packed(records, self._symbols, self._intervals))
+            if changes.records:
+                self._part.write(number, packed(changes.records, self._symbols, self._intervals))
             if number == 0:
                 self._told.note(changes)
             self._refuse_too_many(run)
