@@ -1,6 +1,7 @@
 """`marketstate history`: the bytes that a group publishes, from the same files, without Redis."""
 
 import json
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +13,14 @@ from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_he
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.fault.fuzz.entries import odd_entry
 from tests.support.candles import MINUTE_MS, START_MS, as_envelope, candle
-from tests.support.histories import messy_entries, records_in, strings_of, write_recording
+from tests.support.histories import (
+    messy_entries,
+    of_interval,
+    read_table,
+    records_in,
+    strings_of,
+    write_recording,
+)
 from tests.support.replaying import (
     SMALL,
     SYMBOLS,
@@ -24,7 +32,7 @@ from tests.support.replaying import (
 )
 from tests.support.small_workers import small_worker, work_off
 from tests.support.steps import SteppedWorker
-from tests.support.worker_process import INPUT, published
+from tests.support.worker_process import INPUT, OUTPUT, published
 
 pytestmark = pytest.mark.one_redis_version
 COUNT = 60
@@ -174,13 +182,62 @@ def test_each_theta_gives_what_a_group_with_it_publishes(
     assert records_in(path, "hot") != records_in(path, "theta")
 
 
-def test_from_is_a_group_whose_windows_were_warm(
+def test_intervals_give_what_a_group_with_them_publishes_with_each_theta(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """A group that was created on a stream with all older candles, MARKETSTATE_START=warm."""
+    """G2, for each interval, with gaps; also if only one of them is asked for."""
+    names = ("1m", "3m", "5m", "15m")
+    path = write_recording(tmp_path / "a.jsonl.gz", messy_entries(SYMBOLS, 240))
+    hot = tmp_path / "hot.json"
+    hot.write_text(json.dumps(SMALL | {"regime": {"window": 6, "vr_k": 2, "softmax_temp": 0.1}}))
+    thetas = {"hot": hot, "theta": small(tmp_path)["theta_file"]}
+    settings: dict[str, Any] = {"publish_interval": 600, "emit_on_regime_change": True}
+    options = [path, *(word for file in thetas.values() for word in ("--theta", file))]
+    asked = ("--interval", "15m,3m", "--interval", "5m,1m")
+    both, log = history(server, tmp_path, "both.parquet", *options, *asked, **settings)
+    settings["intervals"] = ",".join(names)
+    again, _ = history(server, tmp_path, "set.parquet", *options, "--processes", 3, **settings)
+    assert again.read_bytes() == both.read_bytes()
+    few, few_log = history(
+        server, tmp_path, "few.jsonl.gz", path, "--interval", "5m", "--theta", hot, **settings
+    )
+    for name, file in thetas.items():
+        feeding = ("replay", path, "--namespace", name, "--workers", 2)
+        code, said = run(server, tmp_path, *feeding, **settings, theta_file=file)
+        assert code == 0, said
+        counted = counts_in(said, "the group so far: ")
+        assert counts_in(log, f"theta {name}: ") == counted
+        for interval in names:
+            expected = states_of(client, name, interval if interval != "1m" else "")
+            assert {len(each) > 5 for each in expected.values()} == {True}, interval
+            assert of_interval(records_in(both, name), interval) == expected
+            if (name, interval) == ("hot", "5m"):
+                assert records_in(few) == expected
+                assert counts_in(few_log, "theta hot: ") == {
+                    counter: count
+                    for counter, count in counted.items()
+                    if counter != "emitted" and not counter.endswith((".3m", ".15m"))
+                }
+    intervals: Any = read_table(both)["interval"].to_pylist()
+    assert [name for name, _ in groupby(intervals)] == [*names, *names]
+    assert of_interval(records_in(both, "hot"), "15m") != of_interval(
+        records_in(both, "theta"), "15m"
+    )
+
+
+@pytest.mark.parametrize("minute", [COUNT - 12, 40])
+def test_from_is_a_group_whose_windows_were_warm(
+    minute: int, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """A group that was created on a stream with all older candles, MARKETSTATE_START=warm. There
+    are none in minute 40, and the next one ends one of 3m from before.
+    """
     entries = messy_entries(SYMBOLS, COUNT)
-    at_ms = candle(SYMBOLS[0], COUNT - 12, 1.0).close_time
-    settings: dict[str, Any] = {"publish_interval": 180, "emit_on_regime_change": True}
+    at_ms = candle(SYMBOLS[0], minute, 1.0).close_time
+    settings: dict[str, Any] = {
+        **{"publish_interval": 180, "emit_on_regime_change": True},
+        "intervals": "1m,3m",
+    }
     worker: SteppedWorker | None = None
     for number, (time_ms, fields) in enumerate(entries):
         if time_ms >= at_ms and worker is None:
@@ -192,14 +249,15 @@ def test_from_is_a_group_whose_windows_were_warm(
         add_raw(client, INPUT, f"{time_ms}-{number}", *strings)
     assert worker is not None
     work_off(worker)
-    expected = {
-        symbol.encode(): [fields[b"record"] for fields in entries]
-        for symbol, entries in published(client).items()
-    }
-    assert set(expected) == {symbol.encode() for symbol in SYMBOLS}
     path = write_recording(tmp_path / "a.jsonl.gz", entries)
     out, _ = history(server, tmp_path, "a.parquet", path, "--from", at_ms, **settings)
-    assert records_in(out) == expected
+    for name, stream in {"1m": OUTPUT, "3m": f"{OUTPUT}.3m"}.items():
+        expected = {
+            symbol.encode(): [fields[b"record"] for fields in its_entries]
+            for symbol, its_entries in published(client, stream).items()
+        }
+        assert set(expected) == {symbol.encode() for symbol in SYMBOLS}
+        assert of_interval(records_in(out), name) == expected
 
 
 def test_from_leaves_out_the_states_of_candle_files_that_are_earlier(

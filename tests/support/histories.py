@@ -45,6 +45,15 @@ def _record(row: dict[str, Any], thetas: dict[str, Any]) -> tuple[str, bytes]:
     return row["symbol"], encode_record(record_of(row, thetas[row["theta"]])).encode()
 
 
+def of_interval(records: Records, interval: str) -> Records:
+    """Those of one interval."""
+    found = {
+        symbol: [record for record in of_symbol if decode_record(record).interval == interval]
+        for symbol, of_symbol in records.items()
+    }
+    return {symbol: of_symbol for symbol, of_symbol in found.items() if of_symbol}
+
+
 def _typed(row: dict[str, str]) -> dict[str, Any]:
     of_kind: dict[str, Any] = {"text": str, "number": float, "time": int, "count": int}
     return {column.name: of_kind[column.kind](row[column.name]) for column in COLUMNS}

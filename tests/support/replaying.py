@@ -13,6 +13,7 @@ from unittest.mock import patch
 import redis
 
 from marketstate.schemas.candle import Candle
+from marketstate.schemas.longer import interval_stream
 from marketstate.worker.cli import main
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from marketstate.worker.settings import settings_from
@@ -75,10 +76,15 @@ def stream_of(namespace: str, *, output: bool = False) -> str:
     return settings.output_stream if output else settings.keys.input
 
 
-def states_of(client: redis.Redis, namespace: str) -> dict[bytes, list[bytes]]:
+def states_of(
+    client: redis.Redis, namespace: str, longer_interval: str = ""
+) -> dict[bytes, list[bytes]]:
     """The records a replay has published, by symbol, in order."""
     by_symbol: dict[bytes, list[bytes]] = defaultdict(list)
-    entries: Any = client.xrange(stream_of(namespace, output=True))
+    stream = stream_of(namespace, output=True)
+    if longer_interval:
+        stream = interval_stream(stream, longer_interval)
+    entries: Any = client.xrange(stream)
     for _, fields in entries:
         by_symbol[fields[b"symbol"]].append(fields[b"record"])
     return dict(by_symbol)

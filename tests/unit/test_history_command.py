@@ -53,7 +53,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_calculated(
         (folder, "--out", out, "--interval", "60s,5m"): "60s: the candles are of 1m, and 60s is",
         (folder, "--out", out, "--interval", "5m,1M"): "1M is not a multiple of 1m",
         (folder, "--out", out, "--interval", "5m,"): "'' must be an interval such as 1m",
-        (folder, "--out", out, "--interval", "1w"): "at least two candle intervals of 1w, or never",
+        (folder, "--out", out, "--interval", "3w"): "at least two candle intervals of 3w, or never",
         (folder, "--out", out, "--symbols", "XUSDT"): "and none of XUSDT",
         (folder, recording, "--out", out): "give either candle files",
         (recording, "--out", out, "--symbol", "A"): "are for candle files",
@@ -165,6 +165,23 @@ def test_symbols_and_intervals_that_come_to_nothing_are_told(
     what = "candles of 5m are ignored: this group has MARKETSTATE_CANDLE_INTERVAL=1m"
     assert f"  {what}\n" in said
     assert said.count(what) == 1
+
+
+def test_what_becomes_of_longer_intervals_is_said_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100 minutes, 15m has too few closes; a longer one counts missing candles of its own."""
+    monkeypatch.setenv("MARKETSTATE_MAX_GAP", "4")
+    candles = [one for i, one in enumerate(made_candles(("AAAUSDT",), 100)) if not 50 <= i < 69]
+    path = write_csv(tmp_path, "AAAUSDT", candles)
+    options = ("--out", tmp_path / "a.parquet", "--allow-gaps", "--interval", "15m,3m")
+    code, said = history(capsys, path, *options)
+    assert code == 0, said
+    assert "no states of 15m of AAAUSDT: each needs 9 closes of 15m before --to" in said
+    assert "no states of 3m" not in said
+    assert "windows that started over after a gap (3m): 1\n  AAAUSDT: 6 candles of 3m" in said
+    table: Any = read_table(tmp_path / "a.parquet")
+    assert set(table["interval"].to_pylist()) == {"3m"}
 
 
 def test_more_symbols_than_a_group_would_have_are_refused(

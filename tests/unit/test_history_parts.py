@@ -20,7 +20,7 @@ from tests.support.feeding import small_settings
 from tests.support.histories import messy_entries, write_recording
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
-ENTRIES = messy_entries(SYMBOLS, 50)
+ENTRIES = messy_entries(SYMBOLS, 70)
 
 
 class Killed(Exception):
@@ -42,16 +42,16 @@ def a_job(folder: Path, name: str) -> Job:
     parts = folder / name
     parts.mkdir()
     settings = small_settings(
-        publish_interval=180, emit_on_regime_change=True, shards=1, candle_interval="1m"
+        publish_interval=360, emit_on_regime_change=True, shards=1, intervals="1m,3m"
     )
-    every = small_settings(publish_interval=1, shards=1)
+    every = small_settings(publish_interval=1, shards=1, intervals="1m,3m")
     return Job(
         paths=(path,),
         said=NOTHING,
         skip_bad=False,
         allow_gaps=False,
         runs=(Run("some", settings), Run("every", every)),
-        intervals=("1m",),
+        intervals=("1m", "3m"),
         from_ms=0,
         to_ms=2**60,
         symbols=(),
@@ -81,7 +81,9 @@ def test_a_unit_that_ends_after_any_batch_goes_on_to_the_same_rows_and_counts(
     """G2: also when it ends again and again."""
     whole = a_job(tmp_path, "whole")
     assert work(whole, whole.units[0], lambda _: True)
-    assert Part(whole.folder, 0, 2).checkpoint.rows[0] > 20
+    checkpoint = Part(whole.folder, 0, 2).checkpoint
+    assert checkpoint.rows[0] > 20
+    assert checkpoint.counters[0]["emitted.3m"] > 3
     for batches in range(0, len(ENTRIES) // 7, 6):
         job = a_job(tmp_path, f"after {batches}")
         done = False

@@ -45,14 +45,18 @@ def _without_states(job: Job, whole: Whole) -> Iterator[str]:
     """Names that somebody expects in the file, but are not there."""
     settings = job.runs[0].settings
     expected = {*job.symbols, *(settings.wanted_symbols or ())}
-    names = sorted(expected.difference(whole.symbols))
-    if names or not whole.rows:
-        more = f" and {len(names) - _LISTED:,} more" * (len(names) > _LISTED)
-        of_what = f" of {', '.join(names[:_LISTED])}{more}" if names else ""
-        yield (
-            f"no states{of_what}: each needs "
-            f"{minimum_length(settings.theta):,} closes before --to, the last of them after --from"
-        )
+    needed = minimum_length(settings.theta)
+    for i, interval in enumerate(job.intervals):
+        there = whole.symbols_of(i)
+        names = sorted(expected - there)
+        if names or not there:
+            of_interval = f" of {interval}" * (interval != settings.candle_interval)
+            more = f" and {len(names) - _LISTED:,} more" * (len(names) > _LISTED)
+            of_what = f" of {', '.join(names[:_LISTED])}{more}" if names else ""
+            yield (
+                f"no states{of_interval}{of_what}: each needs {needed:,} closes{of_interval} "
+                "before --to, the last of them after --from"
+            )
 
 
 def counted(number: int, what: str) -> str:

@@ -33,6 +33,16 @@ class Whole:
     def rows(self) -> int:
         return sum(sum(part.checkpoint.rows) for part in self.parts)
 
+    def symbols_of(self, interval: int) -> set[str]:
+        """Those with states of it, in any run."""
+        return {
+            part.checkpoint.symbols[group.symbol]
+            for part in self.parts
+            for groups in part.checkpoint.groups or []
+            for group in groups
+            if group.interval == interval
+        }
+
     def blocks(self) -> Iterator[Block]:
         """By run, interval, symbol and close time."""
         for run in range(len(self._job.runs)):
