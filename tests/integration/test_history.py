@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.schemas.market_state import decode_record
 from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.fault.fuzz.entries import odd_entry
@@ -258,6 +259,8 @@ def test_from_is_a_group_whose_windows_were_warm(
         }
         assert set(expected) == {symbol.encode() for symbol in SYMBOLS}
         assert of_interval(records_in(out), name) == expected
+        first_ms = decode_record(expected[SYMBOLS[0].encode()][0]).close_time_ms
+        assert (first_ms < at_ms) == (minute == 40 and name == "3m")
 
 
 def test_from_leaves_out_the_states_of_candle_files_that_are_earlier(
