@@ -13,7 +13,8 @@ from marketstate.schemas.market_state import (
 )
 from marketstate.worker.commands.metrics.reading import Found, Reading
 from marketstate.worker.engine.all_partitions import Answer
-from marketstate.worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from marketstate.worker.engine.freshness import SymbolStatus
+from marketstate.worker.engine.status import ShardStatus, Status, WorkerStatus
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.settings import Settings, settings_from
 

@@ -15,8 +15,8 @@ from marketstate.worker.commands.metrics.families import text
 from marketstate.worker.commands.metrics.reading import Found
 from marketstate.worker.commands.verify.outcome import outcome
 from marketstate.worker.engine.changes import ENDS
+from marketstate.worker.engine.freshness import SymbolStatus
 from marketstate.worker.engine.preflight import Finding
-from marketstate.worker.engine.status import SymbolStatus
 from marketstate.worker.settings import Settings, settings_from
 from tests.support.exposition import Samples, samples
 from tests.support.readings import NOW_S, ODD, found, reading, record, status

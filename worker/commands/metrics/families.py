@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 from marketstate.core import kernel
 from marketstate.worker.commands.metrics.reading import Found, Reading
 from marketstate.worker.engine.changes import ENDS
-from marketstate.worker.engine.status import conditions
+from marketstate.worker.engine.freshness import conditions
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]

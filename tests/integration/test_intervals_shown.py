@@ -1,0 +1,126 @@
+"""What the operators' commands show of longer intervals."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+import redis
+from msgspec.structs import replace
+
+from marketstate.schemas.candle import Candle
+from marketstate.schemas.market_state import decode_record
+from marketstate.worker.cli import main
+from marketstate.worker.engine.utc import utc
+from marketstate.worker.local.redis_server import EmbeddedRedis
+from tests.support.candles import made_candles
+from tests.support.partitioned import feed_by_symbol
+from tests.support.small_workers import small_worker, work_off
+from tests.support.worker_process import OUTPUT, feed
+
+pytestmark = pytest.mark.one_redis_version
+NAMES = "1m,3m,4h"
+MINUTE_MS = 60_000
+
+
+def candles() -> list[Candle]:
+    """Those of two symbols end now, and one of them lacks two of 3m; another has just begun."""
+    made = made_candles(("BTCUSDT", "ETHUSDT"), 700)
+    to_now_ms = int(time.time() * 1_000) - made[-1].close_time
+    shift_ms = to_now_ms // MINUTE_MS * MINUTE_MS
+    now = [replace(one, close_time=one.close_time + shift_ms) for one in made]
+    lacking = [one for i, one in enumerate(now) if one.symbol == "BTCUSDT" or not 600 <= i < 618]
+    return lacking + [replace(one, symbol="NEWUSDT") for one in now[-2:-1]]
+
+
+class Shown:
+    """A group with longer intervals, and the commands about it."""
+
+    def __init__(self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]) -> None:
+        self.server = server
+        self._capsys = capsys
+
+    def feed(self, client: redis.Redis, **settings: Any) -> None:
+        worker = small_worker(self.server, start="replay", **settings)
+        feed(client, candles())
+        work_off(worker)
+
+    def command(self, *words: str) -> str:
+        code = main([*words])
+        captured = self._capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+
+    def refused(self, *words: str) -> str:
+        assert main([*words]) == 2
+        return self._capsys.readouterr().err
+
+
+@pytest.fixture
+def shown(
+    server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shown:
+    monkeypatch.setenv("MARKETSTATE_REDIS_PORT", str(server.port))
+    monkeypatch.setenv("MARKETSTATE_INTERVALS", NAMES)
+    return Shown(server, capsys)
+
+
+def newest_ms(client: redis.Redis, interval: str, symbol: str) -> int:
+    record: Any = client.get(f"quantum:marketstate.{interval}-record:{symbol}")
+    return decode_record(record).close_time_ms
+
+
+def test_status_has_a_line_for_each_longer_interval(shown: Shown, client: redis.Redis) -> None:
+    """G8: symbols without any mark of the interval are filling, too."""
+    shown.feed(client, intervals=NAMES)
+    status = json.loads(shown.command("status", "--json"))
+    last_ms = newest_ms(client, "3m", "BTCUSDT")
+    assert last_ms == newest_ms(client, "3m", "ETHUSDT")
+    age_s = status["read_ms"] / 1_000 - last_ms / 1_000
+    nothing = {"emitted": 0, "gaps": 0, "restarted": 0, "fresh": 0, "stale": 0}
+    assert status["intervals"] == [
+        {
+            "interval": "3m",
+            "emitted": client.xlen(f"{OUTPUT}.3m"),
+            "gaps": 1,
+            "restarted": 0,
+            "fresh": 2,
+            "stale": 0,
+            "filling": 1,
+            "last_emitted_ms": last_ms,
+            "age_s": pytest.approx(age_s),
+        },
+        {"interval": "4h", "filling": 3, "last_emitted_ms": None, "age_s": None} | nothing,
+    ]
+    rows = [" ".join(line.split()) for line in shown.command("status").splitlines()]
+    names = "interval emitted gaps restarted fresh stale filling last state (UTC) age"
+    three, four = rows[rows.index(names) + 1 :][:2]
+    emitted = client.xlen(f"{OUTPUT}.3m")
+    assert three.rpartition(" ")[0] == f"3m {emitted} 1 0 2 0 1 {utc(last_ms)}"
+    assert four == "4h 0 0 0 0 0 3 none yet -"
+
+
+def test_without_longer_intervals_the_status_is_as_ever(
+    shown: Shown, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MARKETSTATE_INTERVALS")
+    shown.feed(client)
+    assert "intervals" not in json.loads(shown.command("status", "--json"))
+    assert "interval" not in shown.command("status")
+
+
+def test_with_partitions_the_status_has_the_sum_of_each_interval(
+    shown: Shown, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETSTATE_PARTITIONS", "2")
+    feed_by_symbol(client, candles(), 2)
+    for number in range(2):
+        work_off(
+            small_worker(
+                shown.server, start="replay", intervals=NAMES, partitions=2, partition=number
+            )
+        )
+    three, _ = json.loads(shown.command("status", "--json"))["intervals"]
+    lengths = [client.xlen(f"{OUTPUT}.3m:{{p0{number}}}") for number in range(2)]
+    assert three["emitted"] == sum(lengths)
+    assert (three["fresh"], three["filling"], three["gaps"]) == (2, 1, 1)
