@@ -10,10 +10,13 @@ from msgspec.structs import replace
 
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.market_state import decode_record
+from marketstate.schemas.reader import latest_state
 from marketstate.worker.cli import main
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.local.redis_server import EmbeddedRedis
+from tests.support.acl import set_user
 from tests.support.candles import made_candles
+from tests.support.exposition import samples
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import small_worker, work_off
 from tests.support.worker_process import OUTPUT, feed
@@ -124,3 +127,32 @@ def test_with_partitions_the_status_has_the_sum_of_each_interval(
     lengths = [client.xlen(f"{OUTPUT}.3m:{{p0{number}}}") for number in range(2)]
     assert three["emitted"] == sum(lengths)
     assert (three["fresh"], three["filling"], three["gaps"]) == (2, 1, 1)
+
+
+def test_the_metrics_of_an_interval_are_what_its_status_says(
+    shown: Shown, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G8; and the user for metrics may read them."""
+    shown.feed(client, intervals=NAMES)
+    set_user(client, "marketstate-metrics", "secret")
+    monkeypatch.setenv("MARKETSTATE_REDIS_USERNAME", "marketstate-metrics")
+    monkeypatch.setenv("MARKETSTATE_REDIS_PASSWORD", "secret")
+    text = shown.command("metrics", "--per-symbol")
+    client.acl_deluser("marketstate-metrics")
+    got = samples(text.encode())
+    emitted = client.xlen(f"{OUTPUT}.3m")
+    assert got["marketstate_interval_states_emitted_total"] == {("3m",): emitted, ("4h",): 0}
+    assert got["marketstate_interval_gaps_total"] == {("3m",): 1, ("4h",): 0}
+    assert got["marketstate_interval_symbols"] == {
+        (interval, condition): count
+        for interval, counts in {"3m": (2, 0, 1), "4h": (0, 0, 3)}.items()
+        for condition, count in zip(("fresh", "stale", "filling"), counts, strict=True)
+    }
+    last_s = newest_ms(client, "3m", "BTCUSDT") / 1_000
+    assert got["marketstate_interval_last_state_timestamp_seconds"] == {("3m",): last_s}
+    assert got["marketstate_states_emitted_total"] == {(): client.xlen(OUTPUT)}
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        state = latest_state(client, symbol, interval="3m")
+        assert state is not None
+        for name in ("sigma", "mu", "ts"):
+            assert got[f"marketstate_interval_{name}"]["3m", symbol] == getattr(state, name)
