@@ -1,7 +1,10 @@
 """What the operators' commands show of longer intervals."""
 
 import json
+import re
 import time
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from msgspec.structs import replace
 
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.market_state import decode_record
-from marketstate.schemas.reader import latest_state
+from marketstate.schemas.reader import StateReader, latest_state
 from marketstate.worker.cli import main
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.local.redis_server import EmbeddedRedis
@@ -47,6 +50,12 @@ class Shown:
         worker = small_worker(self.server, start="replay", **settings)
         feed(client, candles())
         work_off(worker)
+
+    def feed_partitions(self, client: redis.Redis, partitions: int) -> None:
+        feed_by_symbol(client, candles(), partitions)
+        for number in range(partitions):
+            settings: Any = {"partitions": partitions, "partition": number}
+            work_off(small_worker(self.server, start="replay", intervals=NAMES, **settings))
 
     def command(self, *words: str) -> str:
         code = main([*words])
@@ -116,13 +125,7 @@ def test_with_partitions_the_status_has_the_sum_of_each_interval(
     shown: Shown, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MARKETSTATE_PARTITIONS", "2")
-    feed_by_symbol(client, candles(), 2)
-    for number in range(2):
-        work_off(
-            small_worker(
-                shown.server, start="replay", intervals=NAMES, partitions=2, partition=number
-            )
-        )
+    shown.feed_partitions(client, 2)
     three, _ = json.loads(shown.command("status", "--json"))["intervals"]
     lengths = [client.xlen(f"{OUTPUT}.3m:{{p0{number}}}") for number in range(2)]
     assert three["emitted"] == sum(lengths)
@@ -156,3 +159,47 @@ def test_the_metrics_of_an_interval_are_what_its_status_says(
         assert state is not None
         for name in ("sigma", "mu", "ts"):
             assert got[f"marketstate_interval_{name}"]["3m", symbol] == getattr(state, name)
+
+
+@pytest.mark.parametrize("partitions", [None, 2])
+def test_a_plot_has_the_states_of_the_interval_that_is_named(
+    partitions: int | None,
+    shown: Shown,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    if partitions:
+        monkeypatch.setenv("MARKETSTATE_PARTITIONS", str(partitions))
+        shown.feed_partitions(client, partitions)
+    else:
+        shown.feed(client, intervals=NAMES)
+    out = tmp_path / "page.html"
+    read = StateReader(
+        client, group="a", consumer="b", start="0", partitions=partitions, interval="3m"
+    )
+    entries = sum(client.xlen(key) for key in client.keys(f"{OUTPUT}.3m*"))
+    states = [one for one in islice(read, entries) if one.symbol == "ETHUSDT"]
+    # However it is written.
+    said = shown.command("plot", "ETHUSDT", "--interval", "3min", "--out", str(out))
+    assert f"ETHUSDT: {len(states)} states" in said
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', out.read_text())
+    found = json.loads(data)
+    assert found["numbers"]["close"] == [one.close for one in states]
+    assert "states of 3m candles" in out.read_text()
+    shown.command("plot", "ETHUSDT", "--interval", "1m", "--out", str(out))
+    assert "states of 1m candles" in out.read_text()
+
+
+def test_an_interval_without_states_is_refused_and_says_which_there_are(
+    shown: Shown, client: redis.Redis, tmp_path: Path
+) -> None:
+    shown.feed(client, intervals=NAMES)
+    out = str(tmp_path / "page.html")
+    said = shown.refused("plot", "BTCUSDT", "--interval", "5m", "--out", out)
+    assert "5m is not one of the intervals of MARKETSTATE_INTERVALS, which are 1m, 3m, 4h" in said
+    said = shown.refused("plot", "BTCUSDT", "--interval", "4h", "--out", out)
+    assert "quantum:stream:marketstate.4h at " in said
+    assert "has no state of BTCUSDT" in said
+    said = shown.refused("plot", "BTCUSDT", "--interval", "3m", "--time", "open", "--out", out)
+    assert "--symbol, --columns, --time and --skip-bad are for files: see --from" in said
