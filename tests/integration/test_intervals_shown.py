@@ -22,6 +22,7 @@ from tests.support.candles import made_candles
 from tests.support.exposition import samples
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import small_worker, work_off
+from tests.support.terminal import Terminal
 from tests.support.worker_process import OUTPUT, feed
 
 pytestmark = pytest.mark.one_redis_version
@@ -203,3 +204,39 @@ def test_an_interval_without_states_is_refused_and_says_which_there_are(
     assert "has no state of BTCUSDT" in said
     said = shown.refused("plot", "BTCUSDT", "--interval", "3m", "--time", "open", "--out", out)
     assert "--symbol, --columns, --time and --skip-bad are for files: see --from" in said
+
+
+def test_top_shows_one_interval_and_a_key_shows_the_next(shown: Shown, client: redis.Redis) -> None:
+    shown.feed(client, intervals=NAMES)
+    strength = {}
+    for name in ("1m", "3m"):
+        state = latest_state(client, "BTCUSDT", interval=None if name == "1m" else name)
+        assert state is not None
+        strength[name] = f"{state.ts:.4f}"
+    port = shown.server.port
+    with Terminal("top", environ={}, redis_port=port, intervals=NAMES) as terminal:
+        terminal.wait_for("i interval:1m ")
+        terminal.wait_for(strength["1m"])
+        terminal.press("i")
+        terminal.wait_for("i interval:3m ")
+        terminal.wait_for(strength["3m"])
+        assert not any(strength["1m"] in line for line in terminal.screen)
+        assert "workers 1  lag 0  pending 0" in terminal.screen[1]
+        terminal.press("i")
+        terminal.wait_for("no states yet in quantum:stream:marketstate.4h")
+        terminal.press("i")
+        terminal.wait_for("i interval:1m ")
+        terminal.wait_for(strength["1m"])
+        terminal.press("q")
+        assert terminal.exit_code() == 0
+    options = ("--interval", "3m")
+    with Terminal("top", *options, environ={}, redis_port=port, intervals=NAMES) as terminal:
+        terminal.wait_for("i interval:3m ")
+        terminal.wait_for(strength["3m"])
+
+
+def test_top_refuses_an_interval_that_is_not_published(server: EmbeddedRedis) -> None:
+    options = ("--interval", "5m")
+    with Terminal("top", *options, environ={}, redis_port=server.port, intervals=NAMES) as terminal:
+        assert terminal.exit_code() == 2
+        assert "5m is not one of the intervals of MARKETSTATE_INTERVALS" in terminal.written
