@@ -423,7 +423,7 @@ def test_a_key_chooses_the_next_interval_if_there_are_several() -> None:
     for expected in ("1h", "1m", "5m"):
         look.press("i", 10)
         assert look.interval == expected
-    several = {"MARKETSTATE_INTERVALS": "1m,5m,1h"}
+    several: Any = {"MARKETSTATE_INTERVALS": "1m,5m,1h"}
     lines = drawn(view_of({}), look, **several)
     assert "  i interval:5m  " in lines[-1]
     assert lines[4].rstrip() == "no states yet in quantum:stream:marketstate.5m"
