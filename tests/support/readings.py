@@ -13,7 +13,8 @@ from marketstate.schemas.market_state import (
 )
 from marketstate.worker.commands.metrics.reading import Found, Reading
 from marketstate.worker.engine.all_partitions import Answer
-from marketstate.worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from marketstate.worker.engine.freshness import IntervalStatus, SymbolStatus
+from marketstate.worker.engine.status import ShardStatus, Status, WorkerStatus
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.settings import Settings, settings_from
 
@@ -75,6 +76,17 @@ def reading(*answers: Found | None, settings: Settings | None = None) -> Reading
         for part, found in zip(several.each_partition(), answers, strict=True)
     ]
     return Reading(used, NOW_S, every, None if all(answers) else RedisUnusable("away"))
+
+
+FIVE_MINUTES: Final = IntervalStatus(
+    *("5m", 90, 3, 1),
+    fresh=1,
+    stale=2,
+    filling=4,
+    last_emitted_ms=1_764_122_699_999,
+    age_s=0.001,
+)
+FOUR_HOURS: Final = IntervalStatus("4h", 0, 0, 0, 0, 0, 7, None, None)
 
 
 def found(of: Status | None = None, records: tuple[MarketStateRecord, ...] = ()) -> Found:

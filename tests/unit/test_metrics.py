@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from marketstate.worker.cli import main
@@ -15,11 +16,20 @@ from marketstate.worker.commands.metrics.families import text
 from marketstate.worker.commands.metrics.reading import Found
 from marketstate.worker.commands.verify.outcome import outcome
 from marketstate.worker.engine.changes import ENDS
+from marketstate.worker.engine.freshness import SymbolStatus
 from marketstate.worker.engine.preflight import Finding
-from marketstate.worker.engine.status import SymbolStatus
 from marketstate.worker.settings import Settings, settings_from
 from tests.support.exposition import Samples, samples
-from tests.support.readings import NOW_S, ODD, found, reading, record, status
+from tests.support.readings import (
+    FIVE_MINUTES,
+    FOUR_HOURS,
+    NOW_S,
+    ODD,
+    found,
+    reading,
+    record,
+    status,
+)
 
 
 def shown(*answers: Found | None, settings: Settings | None = None) -> Samples:
@@ -105,12 +115,44 @@ def test_no_number_is_lost_on_the_way() -> None:
     assert many["applied",] == 2**53
 
 
+def with_intervals() -> Found:
+    several = found(status(intervals=[FIVE_MINUTES, FOUR_HOURS]), (record("BTCUSDT"),))
+    return several._replace(longer={"5m": [("BTCUSDT", replace(record("BTCUSDT"), sigma=0.75))]})
+
+
+def test_longer_intervals_have_names_of_their_own_so_that_no_sum_changes() -> None:
+    """Alarms and the dashboard sum over symbols."""
+    got, without = shown(with_intervals()), shown(found(records=(record("BTCUSDT"),)))
+    longer = {name: got.pop(name) for name in [*got] if "_interval_" in name}
+    assert got == without
+    assert longer.pop("marketstate_interval_symbols") == {
+        (interval, condition): count
+        for interval, counts in {"5m": (1, 2, 4), "4h": (0, 0, 7)}.items()
+        for condition, count in zip(("fresh", "stale", "filling"), counts, strict=True)
+    }
+    assert longer == {
+        "marketstate_interval_states_emitted_total": {("5m",): 90, ("4h",): 0},
+        "marketstate_interval_gaps_total": {("5m",): 3, ("4h",): 0},
+        "marketstate_interval_windows_restarted_total": {("5m",): 1, ("4h",): 0},
+        "marketstate_interval_last_state_timestamp_seconds": {("5m",): 1_764_122_699.999},
+        "marketstate_interval_last_close_timestamp_seconds": {("5m", "BTCUSDT"): 1_764_122_699.999},
+        "marketstate_interval_sigma": {("5m", "BTCUSDT"): 0.75},
+        "marketstate_interval_mu": {("5m", "BTCUSDT"): -0.5},
+        "marketstate_interval_ts": {("5m", "BTCUSDT"): 0.125},
+        "marketstate_interval_regime_probability": {
+            ("5m", regime, "BTCUSDT"): probability
+            for regime, probability in {"trend": 0.25, "mr": 0.5, "chop": 0.25}.items()
+        },
+    }
+
+
 def test_promtool_finds_nothing_to_say() -> None:
     if shutil.which("promtool") is None:
         pytest.skip("not installed: promtool")
     every = found(status(lag_at_least=True), (record(ODD),))
     written = text(reading(every)) + text(reading(found()))
-    for part in (text(reading(every)), text(reading(found(), found())), verified()):
+    partitions = text(reading(found(), with_intervals()))
+    for part in (text(reading(every)), partitions, verified()):
         done = subprocess.run(
             ["promtool", "check", "metrics"], input=part, capture_output=True, check=False
         )

@@ -8,7 +8,8 @@ import pytest
 
 from marketstate.worker.commands.status_tables import fitted, ranges, tables
 from marketstate.worker.commands.terminal_size import Size
-from marketstate.worker.engine.status import ShardStatus, Status, SymbolStatus, WorkerStatus
+from marketstate.worker.engine.freshness import SymbolStatus
+from marketstate.worker.engine.status import ShardStatus, Status, WorkerStatus
 from marketstate.worker.engine.status_of_all import PartitionStatus
 
 COUNTERS = dict(

@@ -40,11 +40,12 @@ def drawn(
     size: tuple[int, int] = (120, 24),
     marks: Marks = UNICODE,
     after_ms: int = 0,
+    **environ: str,
 ) -> list[str]:
     """The lines of the screen, `after_ms` after the newest close."""
     closes = [market.record.close_time_ms for market in view.markets.values()]
     now_ms = max(closes, default=0) + after_ms
-    screen = Screen(settings_from({}), marks, WHERE)
+    screen = Screen(settings_from(environ), marks, WHERE)
     return screen.draw(view, look or Look(), size, now_ms).plain.split("\n")
 
 
@@ -415,3 +416,25 @@ def test_a_regime_that_never_changed_is_told_and_what_the_regimes_are() -> None:
     look.with_help = True
     meaning = "trend, mr and chop describe the last 256 returns; they are no forecast"
     assert any(meaning in line for line in drawn(view_of({}), look))
+
+
+def test_a_key_chooses_the_next_interval_if_there_are_several() -> None:
+    look = Look(["1m", "5m", "1h"], "5m")
+    for expected in ("1h", "1m", "5m"):
+        look.press("i", 10)
+        assert look.interval == expected
+    several: Any = {"MARKETSTATE_INTERVALS": "1m,5m,1h"}
+    lines = drawn(view_of({}), look, **several)
+    assert "  i interval:5m  " in lines[-1]
+    assert lines[4].rstrip() == "no states yet in quantum:stream:marketstate.5m"
+    lines = drawn(view_of({}, is_read=False), look, **several)
+    assert lines[4].rstrip() == "reading the states of 5m ..."
+    look.with_help = True
+    help_of_several = drawn(view_of({}), look, **several)
+    only = Look(["1m"], "1m")
+    only.press("i", 10)
+    assert "interval" not in drawn(view_of({}), only)[-1]
+    only.with_help = True
+    told = [line for line in help_of_several if line not in drawn(view_of({}), only)]
+    assert told[0].startswith("i       show the states of the next interval")
+    assert any("any other key goes back" in line for line in help_of_several)

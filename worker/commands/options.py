@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from marketstate.schemas.candle import CandleRejected, check_symbol
-from marketstate.schemas.interval import read_interval
+from marketstate.schemas.interval import interval_ms, read_interval
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.candles.columns import UNUSED, role_of
 from marketstate.worker.files.candles.said import NOTHING, Said
+from marketstate.worker.settings import Settings
 
 _COLUMNS: Final = (
     *("open_time", "close_time", "time", "open", "high", "low", "close", "volume"),
@@ -81,8 +82,29 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_candle_files(parser: argparse.ArgumentParser, interval: str = "--interval") -> None:
-    """What candle files cannot say themselves; `said` reads it."""
+def of_interval(settings: Settings, name: str | None) -> Settings:
+    """The settings of the interval that is named, or of the candle interval. Raises
+    ConfigurationError for one whose states are not published.
+    """
+    every = settings.each_interval
+    if name is None:
+        return settings
+    for each in every:
+        if each.candle_interval_ms == interval_ms(name):
+            return each
+    raise ConfigurationError(
+        f"{name} is not one of the intervals of MARKETSTATE_INTERVALS, which are "
+        f"{', '.join(each.candle_interval for each in every)}; use one of these, or set it as the "
+        "workers have it"
+    )
+
+
+def add_candle_files(
+    parser: argparse.ArgumentParser, interval: str = "--interval", *, without_files: str = ""
+) -> None:
+    """What candle files cannot say themselves; `said` reads it. `without_files`: what the interval
+    is otherwise.
+    """
     group = parser.add_argument_group("candle files", "for what their names and columns do not say")
     group.add_argument("--symbol", type=_symbol, metavar="NAME", help="the symbol of all files")
     group.add_argument(
@@ -90,7 +112,7 @@ def add_candle_files(parser: argparse.ArgumentParser, interval: str = "--interva
         dest="interval",
         type=an_interval,
         metavar="I",
-        help="the time between two candles, such as 1h",
+        help=f"the time between two candles, such as 1h{without_files}",
     )
     group.add_argument(
         "--columns",
@@ -115,11 +137,17 @@ def said(options: argparse.Namespace) -> Said:
     return Said(options.symbol, options.interval, options.columns, options.time)
 
 
-def refuse_options_of_files(options: argparse.Namespace, where: str) -> None:
-    """Raise ConfigurationError for what only counts with files; `where` is how to name some."""
-    if said(options) != NOTHING or options.skip_bad:
+def refuse_options_of_files(
+    options: argparse.Namespace, where: str, *, but_interval: bool = False
+) -> None:
+    """Raise ConfigurationError for what only counts with files; `where` is how to name some. With
+    `but_interval`, that also counts without.
+    """
+    found = said(options)._replace(interval=None) if but_interval else said(options)
+    if found != NOTHING or options.skip_bad:
+        interval = "" if but_interval else "--interval, "
         raise ConfigurationError(
-            f"--symbol, --interval, --columns, --time and --skip-bad are for files: see {where}"
+            f"--symbol, {interval}--columns, --time and --skip-bad are for files: see {where}"
         )
 
 

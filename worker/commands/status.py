@@ -158,4 +158,6 @@ def _json(status: Status, synthetic: list[str], partitions: Sequence[PartitionSt
     document = {"synthetic": synthetic} | msgspec.structs.asdict(status)
     if partitions:
         document["partitions"] = partitions
+    if not status.intervals:
+        del document["intervals"]
     return msgspec.json.encode(document).decode()

@@ -14,10 +14,10 @@ from marketstate.worker.commands.cells import cells, cut, left
 from marketstate.worker.commands.durations import brief_duration
 from marketstate.worker.commands.terminal_size import Size
 from marketstate.worker.engine.broken_commits import TO_COMPLETE
+from marketstate.worker.engine.freshness import IntervalStatus, SymbolStatus
 from marketstate.worker.engine.status import (
     ShardStatus,
     Status,
-    SymbolStatus,
     WorkerStatus,
     in_words,
 )
@@ -53,6 +53,8 @@ def tables(
     counters = "  ".join(f"{name} {n}" for name, n in status.counters.items()) or "-"
     top += ["", f"counters  {counters}", ""]
     lines = [part for line in top for part in wrapped(line, size)]
+    if status.intervals:
+        lines += [*_table(*_interval_rows(status.intervals)), ""]
     if size is None:
         workers, symbols = math.inf, SYMBOLS_SHOWN + 2
     else:
@@ -183,6 +185,24 @@ def _shard_rows(shards: Iterable[ShardStatus]) -> _Rows:
         )
         for one in shards
     ]
+
+
+def _interval_rows(intervals: Iterable[IntervalStatus]) -> _Rows:
+    counts = ("emitted", "gaps", "restarted", "fresh", "stale", "filling")
+    return ("interval", *counts, "last state (UTC)", "age"), [
+        (
+            one.interval,
+            *(getattr(one, name) for name in counts),
+            *_last_state(one.last_emitted_ms, one.age_s),
+        )
+        for one in intervals
+    ]
+
+
+def _last_state(last_emitted_ms: int | None, age_s: float | None) -> tuple[str, str]:
+    if last_emitted_ms is None or age_s is None:
+        return "none yet", "-"
+    return utc(last_emitted_ms), brief_duration(age_s)
 
 
 def _worker_rows(workers: Iterable[WorkerStatus]) -> _Rows:

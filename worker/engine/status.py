@@ -4,7 +4,7 @@ It only reads, all at one moment if Redis allows it, so that its numbers are con
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,9 +14,14 @@ from redis.client import Pipeline
 from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.worker.engine.broken_commits import BrokenCommit, broken_commits
 from marketstate.worker.engine.counters import is_number, numbers
+from marketstate.worker.engine.freshness import (
+    IntervalStatus,
+    SymbolStatus,
+    status_of,
+    symbols_of,
+)
 from marketstate.worker.engine.group import group_gone, meta_gone, other_stream
 from marketstate.worker.engine.key_health import check_types, printable, set_aside
-from marketstate.worker.engine.mark import parse_mark
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.settings import Settings
@@ -30,8 +35,6 @@ from marketstate.worker.store.snapshot import read_together
 MOST_COUNTED: Final = 100_000
 MOST_COUNTED_PERIODICALLY: Final = 10_000
 COUNTED_AT_ONCE: Final = 1_000
-# One state may be late; after two missing states, something is wrong.
-MAX_STATE_AGE_IN_STEPS: Final = 2
 
 
 class ShardStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,15 +65,6 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.shards_held > 0
 
 
-class SymbolStatus(msgspec.Struct, frozen=True):
-    symbol: str
-    last_emitted_ms: int | None
-    """Close time of the last published state; None while the window fills."""
-    age_s: float | None
-    closes: int | None = None
-    """In the window of a symbol without a state; only `marketstate status` counts them."""
-
-
 class Status(msgspec.Struct, frozen=True):
     group: str
     stream: str
@@ -99,6 +93,8 @@ class Status(msgspec.Struct, frozen=True):
     """For a state, by the settings of `marketstate status`."""
     read_ms: float = 0
     """When this was read, by the clock of Redis."""
+    intervals: list[IntervalStatus] = []
+    """The longer ones, the shortest first."""
 
     @property
     def backlog(self) -> int:
@@ -113,25 +109,6 @@ class Status(msgspec.Struct, frozen=True):
 def enough_for(max_lag: float, otherwise: int = MOST_COUNTED) -> int:
     """How many entries to count so that a backlog above `max_lag` is recognised."""
     return int(max_lag) + 1 if max_lag < math.inf else otherwise
-
-
-def stale_after_s(settings: Settings) -> float:
-    """From this age on, a state is stale. In a replay, never: the time of a close says nothing
-    about the workers.
-    """
-    if settings.replay_namespace:
-        return math.inf
-    return MAX_STATE_AGE_IN_STEPS * settings.state_step_ms / 1_000
-
-
-def conditions(symbols: Iterable[SymbolStatus], settings: Settings) -> dict[str, int]:
-    """How many are `fresh`, `stale`, or `filling`, that is without a state."""
-    bound_s = stale_after_s(settings)
-    counts = dict.fromkeys(("fresh", "stale", "filling"), 0)
-    for one in symbols:
-        age_s = one.age_s
-        counts["filling" if age_s is None else "stale" if age_s > bound_s else "fresh"] += 1
-    return counts
 
 
 class Unread(NamedTuple):
@@ -155,7 +132,7 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
     its keys is damaged, and ConfigurationMismatch if the group reads another stream.
     """
     try:
-        return _read(client, settings.keys, most_counted)
+        return _read(client, settings, most_counted)
     except redis.ResponseError as error:
         if "WRONGTYPE" in str(error):
             check_types(client, settings)
@@ -167,7 +144,8 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         ) from error
 
 
-def _read(client: Client, keys: Keys, most_counted: int) -> Status:
+def _read(client: Client, settings: Settings, most_counted: int) -> Status:
+    keys = settings.keys
     every = range(_shards_of_group(client, keys))
 
     def ask(reads: Pipeline) -> None:
@@ -181,9 +159,14 @@ def _read(client: Client, keys: Keys, most_counted: int) -> Status:
             reads.get(keys.lease(shard))
             reads.pttl(keys.lease(shard))
             reads.hgetall(keys.marks(shard))
+        for longer in settings.longer:
+            for shard in every:
+                reads.hgetall(longer.keys.marks(shard))
 
     replies = read_together(client, ask)
-    time, groups, summary, members, counters, commits, *of_shards = replies
+    time, groups, summary, members, counters, commits, *rest = replies
+    of_shards, of_longer = rest[: 3 * len(every)], rest[3 * len(every) :]
+    marks, counted = of_shards[2::3], numbers(counters)
     now_ms = clock_ms(time)
     group = next(group for group in groups if group["name"] == keys.group.encode())
     pending = {consumer["name"]: consumer["pending"] for consumer in summary["consumers"]}
@@ -203,15 +186,19 @@ def _read(client: Client, keys: Keys, most_counted: int) -> Status:
         oldest_unfinished_s=max((_age_s(now_ms, entry_id) for entry_id in unfinished), default=0),
         shards=shards,
         workers=list(_workers(members, shards, now_ms)),
-        counters=numbers(counters),
+        counters=counted,
         broken_commits=broken_commits(commits),
         symbols=sorted(
-            _symbols(of_shards[2::3], now_ms),
+            symbols_of(marks, now_ms),
             key=lambda one: (one.last_emitted_ms or 0, one.symbol),
         ),
         quarantine=aside,
         quarantine_hidden=hidden,
         read_ms=now_ms,
+        intervals=[
+            status_of(longer, marks, of_longer[i * len(every) :][: len(every)], counted, now_ms)
+            for i, longer in enumerate(settings.longer)
+        ],
     )
 
 
@@ -299,20 +286,6 @@ def _workers(
         held = [shard.shard for shard in shards if shard.holder == worker_id]
         if is_number(seen_ms):
             yield WorkerStatus(worker_id, held, max(0.0, (now_ms - int(seen_ms)) / 1_000))
-
-
-def _symbols(marks: list[Mapping[bytes, bytes]], now_ms: float) -> Iterator[SymbolStatus]:
-    for of_shard in marks:
-        for symbol, mark in of_shard.items():
-            try:
-                emitted_ms = parse_mark(mark).close_time_ms
-            except ValueError:  # the worker that meets it sets the symbol aside
-                emitted_ms = 0
-            yield SymbolStatus(
-                printable(symbol),
-                emitted_ms or None,
-                (now_ms - emitted_ms) / 1_000 if emitted_ms else None,
-            )
 
 
 def _age_s(now_ms: float, entry_id: bytes) -> float:

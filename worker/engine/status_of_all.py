@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from marketstate.worker.engine.all_partitions import Answer
+from marketstate.worker.engine.freshness import summed_intervals
 from marketstate.worker.engine.status import ShardStatus, Status, WorkerStatus
 from marketstate.worker.settings import Settings
 
@@ -109,6 +110,7 @@ def summed(settings: Settings, answers: Sequence[Answer[Status]]) -> Status:
         read_ms=max(status.read_ms for status in every),
         other_programs=[text for status in every for text in status.other_programs],
         closes_needed=every[0].closes_needed,
+        intervals=summed_intervals(status.intervals for status in every),
     )
 
 

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-symbol",
         action="store_true",
-        help="also the state of each symbol, which is seven series for each",
+        help="also the state of each symbol, which is seven series for each and each interval",
     )
     add_namespace(parser)
 

@@ -6,20 +6,20 @@ stay whole while one cannot be read. Sums are for PromQL.
 
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
-from typing import Final, NamedTuple
+from typing import Final
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 
 from marketstate.core import kernel
-from marketstate.worker.commands.metrics.reading import Found, Reading
+from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.worker.commands.metrics.intervals import of_intervals
+from marketstate.worker.commands.metrics.metric import Labels, Part, counter, gauge
+from marketstate.worker.commands.metrics.reading import Reading
+from marketstate.worker.commands.metrics.symbols import of_symbols
 from marketstate.worker.engine.changes import ENDS
-from marketstate.worker.engine.status import conditions
+from marketstate.worker.engine.freshness import conditions
 
-Labels = dict[str, str]
-Sample = tuple[Labels, float]
-
-PREFIX: Final = "marketstate_"
 # Of counters: the name in Redis, the name here, and what it counts.
 _COUNTERS: Final = (
     ("emitted", "states_emitted", "States that were published."),
@@ -49,20 +49,10 @@ def families(reading: Reading) -> Families:
     return Families(metric for metric in _metrics(reading) if metric.samples)
 
 
-def gauge(name: str, what: str, samples: Iterable[Sample]) -> Metric:
-    return _metric("gauge", name, "", what, samples)
-
-
-class _Part(NamedTuple):
-    labels: Labels
-    """Its tag; empty without partitions."""
-    found: Found
-
-
 def _metrics(reading: Reading) -> Iterator[Metric]:
     yield from _of_reading(reading)
     every = [
-        _Part(_partition(answer.tag), answer.found)
+        Part(_partition(answer.tag), answer.found)
         for answer in reading.answers
         if answer.found is not None
     ]
@@ -70,7 +60,8 @@ def _metrics(reading: Reading) -> Iterator[Metric]:
     yield from _counters(every)
     yield from _workers(every)
     yield from _symbols(reading, every)
-    yield from _records(every)
+    yield from of_symbols("", _records(every))
+    yield from of_intervals(every)
 
 
 def _of_reading(reading: Reading) -> Iterator[Metric]:
@@ -107,7 +98,7 @@ def _of_reading(reading: Reading) -> Iterator[Metric]:
     )
 
 
-def _backlog(every: list[_Part]) -> Iterator[Metric]:
+def _backlog(every: list[Part]) -> Iterator[Metric]:
     lags = [(part, part.found.status.lag_at_least) for part in every]
     yield gauge(
         "group_lag",
@@ -141,8 +132,8 @@ def _backlog(every: list[_Part]) -> Iterator[Metric]:
     )
 
 
-def _counters(every: list[_Part]) -> Iterator[Metric]:
-    yield _counter(
+def _counters(every: list[Part]) -> Iterator[Metric]:
+    yield counter(
         "entries",
         "Entries that are finished, by what became of them.",
         [
@@ -153,10 +144,10 @@ def _counters(every: list[_Part]) -> Iterator[Metric]:
     )
     for of_redis, name, what in _COUNTERS:
         counts = [(part.labels, part.found.status.counters.get(of_redis, 0)) for part in every]
-        yield _counter(name, what, counts)
+        yield counter(name, what, counts)
 
 
-def _workers(every: list[_Part]) -> Iterator[Metric]:
+def _workers(every: list[Part]) -> Iterator[Metric]:
     holders = {
         one.worker_id for part in every for one in part.found.status.workers if one.holds_shards
     }
@@ -190,7 +181,7 @@ def _workers(every: list[_Part]) -> Iterator[Metric]:
     )
 
 
-def _symbols(reading: Reading, every: list[_Part]) -> Iterator[Metric]:
+def _symbols(reading: Reading, every: list[Part]) -> Iterator[Metric]:
     kinds = [
         (part.labels | {"status": condition}, count)
         for part in every
@@ -226,50 +217,13 @@ def _symbols(reading: Reading, every: list[_Part]) -> Iterator[Metric]:
     )
 
 
-def _records(every: list[_Part]) -> Iterator[Metric]:
-    """Of each symbol, if they were asked for."""
-    records = [
+def _records(every: list[Part]) -> list[tuple[Labels, MarketStateRecord]]:
+    return [
         (part.labels | {"symbol": symbol}, record)
         for part in every
         for symbol, record in part.found.records
     ]
-    yield gauge(
-        "last_close_timestamp_seconds",
-        "Close time of the last state of the symbol.",
-        [(labels, record.close_time_ms / 1_000) for labels, record in records],
-    )
-    for name, what in {
-        "sigma": "Volatility per candle, in log price.",
-        "mu": "Drift per candle, in log price.",
-        "ts": "Strength of the trend: the drift against the noise.",
-    }.items():
-        numbers = [(labels, getattr(record, name)) for labels, record in records]
-        yield gauge(name, what, numbers)
-    yield gauge(
-        "regime_probability",
-        "Probability of each regime of the symbol.",
-        [
-            (labels | {"regime": regime}, probability)
-            for labels, record in records
-            for regime, probability in (
-                ("trend", record.regime_probs.trend),
-                ("mr", record.regime_probs.mr),
-                ("chop", record.regime_probs.chop),
-            )
-        ],
-    )
 
 
 def _partition(tag: str) -> Labels:
     return {"partition": tag} if tag else {}
-
-
-def _counter(name: str, what: str, samples: Iterable[Sample]) -> Metric:
-    return _metric("counter", name, "_total", what, samples)
-
-
-def _metric(kind: str, name: str, suffix: str, what: str, samples: Iterable[Sample]) -> Metric:
-    metric = Metric(PREFIX + name, what, kind)
-    for labels, value in samples:
-        metric.add_sample(PREFIX + name + suffix, labels, value)
-    return metric

@@ -1,6 +1,7 @@
 """One reading of everything that is shown as metrics, of each partition."""
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from marketstate.schemas.market_state import MarketStateRecord
@@ -24,6 +25,8 @@ class Found(NamedTuple):
     redis_version: str
     records: list[tuple[str, MarketStateRecord]]
     """The latest state of each symbol, if they were asked for."""
+    longer: Mapping[str, list[tuple[str, MarketStateRecord]]] = {}
+    """The same of each longer interval."""
 
 
 class Reading(NamedTuple):
@@ -73,6 +76,7 @@ def _found(client: Client, settings: Settings, *, per_symbol: bool, most_counted
         or any(found.is_recent for found in by_published(client, settings)),
         str(server["redis_version"]),
         _records(client, settings, status) if per_symbol else [],
+        _of_longer(client, settings, status) if per_symbol else {},
     )
 
 
@@ -85,3 +89,13 @@ def _records(
 ) -> list[tuple[str, MarketStateRecord]]:
     symbols = sorted(one.symbol for one in status.symbols if one.last_emitted_ms)
     return [*latest_records(client, settings, symbols)]
+
+
+def _of_longer(
+    client: Client, settings: Settings, status: Status
+) -> dict[str, list[tuple[str, MarketStateRecord]]]:
+    """Of all symbols: one whose window of candles has started over may have states of these."""
+    symbols = sorted(one.symbol for one in status.symbols)
+    return {
+        each.candle_interval: [*latest_records(client, each, symbols)] for each in settings.longer
+    }

@@ -16,6 +16,7 @@ from marketstate.worker.commands.options import (
     add_candle_files,
     add_namespace,
     count,
+    of_interval,
     refuse_options_of_files,
     said,
 )
@@ -72,13 +73,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what sigma is shown for: it grows with the square root of time; default: candle",
     )
     add_namespace(parser)
-    add_candle_files(parser)
+    add_candle_files(
+        parser, without_files="; without --from: the one whose states are drawn, such as 5m"
+    )
 
 
 def command(options: argparse.Namespace) -> int:
     settings, last = settings_from(namespace=options.namespace), options.last
     if not options.files:
-        refuse_options_of_files(options, "--from")
+        refuse_options_of_files(options, "--from", but_interval=True)
+        settings = of_interval(settings, options.interval)
     meaning = what_regimes_are(settings.theta)
     write = _writer(options.out, meaning, small=options.small)
     if options.files:

@@ -14,7 +14,7 @@ from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.commands.markets import MOST_RECENT, Market
 from marketstate.worker.commands.metrics.reading import Reading
 from marketstate.worker.commands.regime_words import REGIMES, what_regimes_are
-from marketstate.worker.engine.status import conditions, stale_after_s
+from marketstate.worker.engine.freshness import conditions, stale_after_s
 from marketstate.worker.engine.status_of_all import line_of, summed
 from marketstate.worker.settings import Settings
 

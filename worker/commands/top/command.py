@@ -14,6 +14,7 @@ from typing import Final
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
+from marketstate.worker.commands.options import of_interval
 from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.top.keyboard import Keyboard
 from marketstate.worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
@@ -32,6 +33,7 @@ _WITHOUT_SIZE: Final = (80, 24)
 
 def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
+    first = of_interval(settings, options.interval)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigurationError("top needs a terminal; in scripts, use marketstate status --json")
     if on_dumb_terminal():
@@ -44,18 +46,20 @@ def command(options: argparse.Namespace) -> int:
     marks = ASCII if options.ascii else marks_for(sys.stdout.encoding)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    _watch(settings, marks)
+    _watch(settings, first, marks)
     return 0
 
 
-def _watch(settings: Settings, marks: Marks) -> None:
-    feed = Feed(settings)
+def _watch(settings: Settings, first: Settings, marks: Marks) -> None:
+    """Beginning with the interval of `first`."""
+    feed = Feed(first)
     screen = Screen(settings, marks, f"Redis at {connection.address(settings)}")
     feed.start()
     try:
-        look = Look()
+        intervals = [each.candle_interval for each in settings.each_interval]
+        look = Look(intervals, first.candle_interval)
         while not look.done:
-            _display(feed, screen, look, Console(highlight=False))
+            _display(settings, feed, screen, look, Console(highlight=False))
             if look.suspended:
                 # The terminal is as it was before, until the shell continues us.
                 os.killpg(0, signal.SIGTSTP)
@@ -66,7 +70,7 @@ def _watch(settings: Settings, marks: Marks) -> None:
         feed.stop()
 
 
-def _display(feed: Feed, screen: Screen, look: Look, console: Console) -> None:
+def _display(settings: Settings, feed: Feed, screen: Screen, look: Look, console: Console) -> None:
     """Until the user quits or suspends."""
     keys = list[str]()
     drawn_s, drawn_size, drawn_view = 0.0, (0, 0), None
@@ -74,9 +78,12 @@ def _display(feed: Feed, screen: Screen, look: Look, console: Console) -> None:
         while not (look.done or look.suspended):
             if feed.failure is not None:
                 raise feed.failure
-            size, view, now_s = _size_of_terminal(), feed.view, time.monotonic()
+            size, interval = _size_of_terminal(), look.interval
             for key in keys:
                 look.press(key, rows_on(size[1]))
+            if look.interval != interval:
+                feed.follow(of_interval(settings, look.interval))
+            view, now_s = feed.view, time.monotonic()
             is_old = now_s - drawn_s >= _REDRAW_S
             if keys or is_old or size != drawn_size or view is not drawn_view:
                 console.size = ConsoleDimensions(*size)

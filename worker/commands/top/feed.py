@@ -35,17 +35,21 @@ class View(NamedTuple):
     unreadable: int
     trouble: str
     """Why Redis cannot be read at the moment; empty if it can."""
+    is_read: bool = True
+    """False from the choice of another interval until its states have been read."""
 
 
 class Feed:
     """Keeps `view` up to date from `start` to `stop`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._every = AllPartitions(settings)
-        self._markets = MarketFollower(self._every, settings)
+        """With the settings of the interval whose states are shown first."""
+        self._wanted = settings
+        self._changing = threading.Lock()
+        self._take_up(settings)
         self._candles = Rate()
-        self._stopping = threading.Event()
+        self._is_stopping = False
+        self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self.view = View({}, None, "", 0, None, 0, "")
         self.failure: Exception | None = None
@@ -58,15 +62,37 @@ class Feed:
 
     def stop(self) -> None:
         """Does not wait for a reply that may never come: the thread is a daemon."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._awake.set()
+
+    def follow(self, settings: Settings) -> None:
+        """From now on, the states of the interval of these settings."""
+        with self._changing:
+            self._wanted = settings
+            nothing = self.view._replace(markets={}, states_per_min=0, unreadable=0)
+            self.view = nothing._replace(is_read=False)
+        self._awake.set()
+
+    def _take_up(self, settings: Settings) -> None:
+        self._settings = settings
+        self._every = AllPartitions(settings)
+        self._markets = MarketFollower(self._every, settings)
 
     def _run(self) -> None:
         try:
-            while not self._stopping.wait(REFRESH_S):
+            while True:
+                self._awake.wait(REFRESH_S)
+                self._awake.clear()
+                if self._is_stopping:
+                    return
+                if self._wanted is not self._settings:
+                    self._every.close()
+                    self._take_up(self._wanted)
                 try:
                     self._read()
                 except WorkerError as error:
-                    self.view = self.view._replace(trouble=str(error))
+                    with self._changing:
+                        self.view = self.view._replace(trouble=str(error))
         except Exception as error:
             self.failure = error
 
@@ -81,7 +107,7 @@ class Feed:
             candles = self._candles.per_min
             if candles is None:
                 candles = f"(in {self._candles.known_in_s} s)"
-        self.view = View(
+        view = View(
             followed.markets,
             status,
             trouble,
@@ -90,6 +116,9 @@ class Feed:
             followed.unreadable,
             followed.trouble,
         )
+        with self._changing:
+            if self._wanted is self._settings:
+                self.view = view
 
 
 def _known(

@@ -13,6 +13,7 @@ from rich.text import Text
 from marketstate.schemas.market_state import RegimeProbs
 from marketstate.schemas.reader import is_stale
 from marketstate.worker.commands.markets import Market, shown
+from marketstate.worker.commands.options import of_interval
 from marketstate.worker.commands.regime_words import REGIMES, throughout, what_regimes_are
 from marketstate.worker.commands.top.chart import chart, sparkline
 from marketstate.worker.commands.top.feed import View
@@ -32,6 +33,7 @@ _NARROWEST_BAR: Final = 10
 _LINES_BESIDE_ROWS: Final = 5
 # So many seconds may pass before what waits is called late.
 _LATE_S: Final = 10
+_INTERVALS_KEY: Final = "i       show the states of the next interval"
 _KEYS: Final = (
     "q  Ctrl-Z  quit; suspend",
     "?       these lines",
@@ -40,6 +42,7 @@ _KEYS: Final = (
     "/       show symbols with a part of their name; Esc shows all again",
     "f       show the next regime only",
     "s  r    sort by the next column; reverse",
+    _INTERVALS_KEY,
     "",
     "t/mr/c  probabilities of trend, mr (vr far from 1) and chop",
     "ts      strength of the trend, with its direction, which is that of mu",
@@ -98,7 +101,7 @@ class Screen:
             # Not all of it: a bar in reverse would say the opposite.
             marked.stylize("reverse", 0, columns[0].width)
         else:
-            body = [Text(self._why_empty(view), style="italic")]
+            body = [Text(self._why_empty(view, look), style="italic")]
         names = self._names(columns, bar, look)
         if look.with_chart and (market := view.markets.get(look.symbol)):
             names = Text(shown(market.record.symbol).ljust(width), style="reverse")
@@ -108,7 +111,8 @@ class Screen:
             body = [Text(line) for line in found_lines[: rows_on(height)]]
         if look.with_help:
             meaning = what_regimes_are(self._settings.theta)
-            lines_of_help = (*_KEYS, f"        {meaning}", "", "any other key goes back")
+            keys = [key for key in _KEYS if key != _INTERVALS_KEY or len(look.intervals) > 1]
+            lines_of_help = (*keys, f"        {meaning}", "", "any other key goes back")
             body = [Text(line) for line in lines_of_help[: rows_on(height)]]
         body += [Text()] * (rows_on(height) - len(body))
         lines = [
@@ -184,10 +188,13 @@ class Screen:
     def _is_stale(self, market: Market, now_ms: float) -> bool:
         return is_stale(market.record, now_ms, self._settings.publish_interval_ms)
 
-    def _why_empty(self, view: View) -> str:
+    def _why_empty(self, view: View, look: Look) -> str:
+        if not view.is_read:
+            return f"reading the states of {look.interval} ..."
         if view.markets:
             return "no market matches the filter"
-        return f"no states yet in {keys_of_all(self._settings).output_stream}"
+        settings = of_interval(self._settings, look.interval or None)
+        return f"no states yet in {keys_of_all(settings).output_stream}"
 
 
 def _never_changed(market: Market) -> bool:
@@ -285,8 +292,9 @@ def _footer(look: Look) -> Text:
         return Text(f"filter: {look.text}_   Enter: keep  Esc: clear", style="reverse")
     if look.with_chart:
         return Text("q quit  ? keys  Enter back  up, down other symbols", style="reverse")
+    several = f"i interval:{look.interval}  " if len(look.intervals) > 1 else ""
     return Text(
-        f"q quit  ? keys  Enter open  / filter  f regime:{look.regime}  s sort:{look.column.name}"
-        "  r reverse",
+        f"q quit  ? keys  {several}Enter open  / filter  f regime:{look.regime}  "
+        f"s sort:{look.column.name}  r reverse",
         style="reverse",
     )

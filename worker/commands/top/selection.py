@@ -102,7 +102,10 @@ COLUMNS: Final = (
 class Look:
     """`press` changes it; `chosen` applies it."""
 
-    def __init__(self) -> None:
+    def __init__(self, intervals: Sequence[str] = (), interval: str = "") -> None:
+        """`intervals` are those to choose from, and `interval` is the first."""
+        self.intervals = intervals
+        self.interval = interval
         self.done = False
         self.with_help = False
         self.suspended = False
@@ -153,6 +156,8 @@ class Look:
                 self.reversed = False
             case "r":
                 self.reversed = not self.reversed
+            case "i" if len(self.intervals) > 1:
+                self.interval = _after(self.interval, self.intervals)
             case "escape" if self.text:
                 self.text = ""
             case _:

@@ -33,9 +33,10 @@ from marketstate.worker.commands.verify.symbol_checks import (
 )
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer
 from marketstate.worker.engine.broken_commits import TO_COMPLETE
+from marketstate.worker.engine.freshness import stale_after_s
 from marketstate.worker.engine.group import look
 from marketstate.worker.engine.preflight import Finding
-from marketstate.worker.engine.status import Status, enough_for, read_status, stale_after_s
+from marketstate.worker.engine.status import Status, enough_for, read_status
 from marketstate.worker.engine.status_of_all import free_shards, summed
 from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import CheckFailed, WorkerError

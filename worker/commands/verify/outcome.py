@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from marketstate.worker.commands.metrics.families import Families, gauge
+from marketstate.worker.commands.metrics.families import Families
+from marketstate.worker.commands.metrics.metric import gauge
 from marketstate.worker.commands.metrics.textfile import replace
 from marketstate.worker.engine.preflight import Finding
 
