@@ -1,7 +1,7 @@
 """States of longer intervals, from the candles of a shorter one: compared with plain rules."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 from typing import Final
 
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from marketstate.core.window import Window
 from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.longer import longer_interval, resampled
 from marketstate.schemas.market_state import decode_record, encode_record
-from marketstate.worker.engine.changes import Changes, Entry
+from marketstate.worker.engine.changes import Changes, Entry, Memory
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.settings import Settings
 from tests.support.feeding import BTC, MINUTE_MS, T0, Twin, candle_entry, fed, small_settings
@@ -234,6 +235,33 @@ def test_a_lost_longer_window_begins_with_the_shorter_one_and_publishes_nothing_
     whole = records_of(fed(entries, settings=chosen))["5m"]
     assert twin.records["5m", BTC][: len(published)] == published
     assert figures_of(twin.records["5m", BTC]) == figures_of(whole), "only buffers are shorter"
+
+
+@pytest.mark.parametrize("on_regime_change", [False, True])
+def test_a_longer_window_that_is_ahead_of_the_shorter_one_publishes_nothing_it_does_not_add(
+    on_regime_change: bool,
+) -> None:
+    """Files have filled it up to a later time than the shorter one: `marketstate warm`."""
+    chosen = small_settings(intervals="1m,5m", emit_on_regime_change=on_regime_change)
+    known = Memory(_window((T0 + i * MINUTE_MS, 100.0 + i % 7) for i in range(1, 13)))
+    known.longer["5m"] = Memory(
+        _window((T0 + i * MINUTE_MS, 100.0 + i % 11) for i in range(46, 102, 5))
+    )
+    entries = entries_of([(T0 + minute * MINUTE_MS, 100.0) for minute in (16, 20, 23)])
+    pipeline = Pipeline(chosen, (0, 0))
+    changes = pipeline.advance(pipeline.read(entries), lambda *_: known, {})
+    assert [record.interval for record in changes.records] == ["1m"] * 3
+    assert changes.counters["emitted.5m"] == 0
+    assert changes.longer == {}
+    ends = entries_of([(T0 + 106 * MINUTE_MS, 100.0)])
+    changes = pipeline.advance(pipeline.read(ends), lambda *_: known, {})
+    assert [record.interval for record in changes.records] == ["5m"]
+
+
+def _window(candles: Iterable[tuple[int, float]]) -> Window:
+    window = Window(12)
+    window.extend(*zip(*candles, strict=True))
+    return window
 
 
 def figures_of(texts: list[str]) -> list[tuple[int, float, float]]:

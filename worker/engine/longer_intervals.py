@@ -87,8 +87,9 @@ class LongerIntervals:
                 newest = before[-1] if before else known
                 mine = windows.begin(symbol, before, known, mine, changes)
             for one in longer.ended_by(newest, candle.close_time, candle.close):
-                mine = windows.add(symbol, one, mine, changes)
-                if mine.length >= windows.emission.needed:
+                added = windows.add(symbol, one, mine, changes)
+                mine = added or mine
+                if added and mine.length >= windows.emission.needed:
                     yield windows.emission, Close(_candle(symbol, one), mine, mine.length)
 
     def _before(
@@ -144,7 +145,7 @@ class LongerWindows:
             # They may be older than what was published from a window that is lost.
             known, mine.last_close_time_ms = None, 0
         for one in resampled(self.longer, before, known):
-            mine = self.add(symbol, one, mine, changes)
+            mine = self.add(symbol, one, mine, changes) or mine
         mine.last_close_time_ms = max(mine.last_close_time_ms, mine.mark.close_time_ms)
         return mine
 
@@ -158,15 +159,15 @@ class LongerWindows:
 
     def add(
         self, symbol: str, one: TimedClose, mine: SymbolChange, changes: Changes
-    ) -> SymbolChange:
-        """The change with this close, unless the window is already past it: another one, if a
-        window begins with it.
+    ) -> SymbolChange | None:
+        """The change with this close: another one, if a window begins with it. None if the window
+        is already past it, as when files or a repair have put it ahead of the shorter one.
         """
         close_time_ms, close = one
         last_ms, interval_ms = mine.last_close_time_ms, self.longer.interval_ms
         if last_ms:
             if place(last_ms, close_time_ms, interval_ms) is not Place.NEXT:
-                return mine
+                return None
             if missing := missing_between(last_ms, close_time_ms, interval_ms):
                 changes.count(f"gap{self._settings.suffix}")
             if close_time_ms - last_ms >= self._too_long_ms:
