@@ -183,8 +183,8 @@ def test_a_key_that_all_symbols_of_an_interval_need_is_checked_before_the_first_
     """G3."""
     worker = small_worker(server, **SEVERAL)
     feed(client, CANDLES)
-    client.set(key, "of another program")
     changes = worker.advance(worker.fetch())
+    client.set(key, "of another program")
     before = everything(client)
     with pytest.raises(WrongKeyType, match=f"the key {key} holds a string"):
         worker.apply(changes)
@@ -227,16 +227,80 @@ def test_a_symbol_that_retires_leaves_nothing_of_any_interval(
     worker = small_worker(server, **SEVERAL)
     feed(client, CANDLES)
     work_off(worker)
-    for _, symbol, memory in worker.shards.remembered():
-        if symbol == "BTCUSDT":
-            memory.seen_s = float("-inf")
-    worker.retirement._next_look_s = 0.0
-    assert worker.work_on_a_batch()
+    _retire(worker, "BTCUSDT")
     windows: Any = client.keys(f"{INTERNAL_PREFIX}:window*")
     assert len(windows) == 2 * len(SUFFIXES)
     assert not any(key.endswith(b":BTCUSDT") for key in windows)
     marks: Any = client.keys(f"{INTERNAL_PREFIX}:shard*")
     assert not any(client.hexists(key, "BTCUSDT") for key in marks)
+
+
+def test_a_symbol_that_retires_while_an_interval_is_out_starts_over_when_it_is_back(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G2: what was left behind of the interval does not get into its next window."""
+    small: dict[str, Any] = {"start": "replay", "retire_after": "150m"}
+    first = small_worker(server, "one", intervals="1m,5m", **small)
+    feed(client, CANDLES[:300])
+    work_off(first)
+    first.shards.release()
+    second = small_worker(server, "two", **small)
+    _retire(second, *SYMBOLS)
+    assert not client.keys(f"{INTERNAL_PREFIX}:window:*")
+    assert client.keys(f"{INTERNAL_PREFIX}:window.5m:*")
+    second.shards.release()
+    third = small_worker(server, "three", intervals="1m,5m", **small)
+    feed(client, CANDLES[750:780])
+    work_off(third)
+    for symbol in SYMBOLS:
+        packed: Any = client.lrange(f"{INTERNAL_PREFIX}:window.5m:{symbol}", 0, -1)
+        window = [struct.unpack("<qd", one) for one in packed]
+        assert window == _closes_of(symbol, "5m")[50:52]
+
+
+def _retire(worker: SteppedWorker, *symbols: str) -> None:
+    for _, symbol, memory in worker.shards.remembered():
+        if symbol in symbols:
+            memory.seen_s = float("-inf")
+    worker.retirement._next_look_s = 0.0
+    assert worker.work_on_a_batch()
+
+
+def test_a_longer_window_goes_on_after_the_other_keys_of_its_symbol_were_deleted(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G2: as it does for the worker that has it in memory."""
+    worker = small_worker(server, **SEVERAL)
+    feed(client, CANDLES[:600])
+    work_off(worker)
+    worker.shards.release()
+    client.delete(f"{INTERNAL_PREFIX}:window:BTCUSDT")
+    client.hdel(worker.keys.marks(BTC_SHARD), "BTCUSDT")
+    worker = small_worker(server, "next", **SEVERAL)
+    feed(client, CANDLES[600:])
+    work_off(worker)
+    window: Any = client.lrange(f"{INTERNAL_PREFIX}:window.5m:BTCUSDT", 0, -1)
+    found = [struct.unpack("<qd", one) for one in window]
+    assert found == _closes_of("BTCUSDT", "5m")[-12:]
+    assert worker.shards.memory(BTC_SHARD, "BTCUSDT").longer["5m"].window.closes().tolist() == [  # type: ignore[union-attr]
+        close for _, close in found
+    ]
+
+
+def test_purge_finds_the_keys_of_symbols_that_retired_while_an_interval_was_out(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    first = small_worker(server, "one", start="replay", intervals="1m,5m")
+    feed(client, CANDLES)
+    work_off(first)
+    first.shards.release()
+    second = small_worker(server, "two", start="replay")
+    _retire(second, "BTCUSDT")
+    second.shards.release()
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes", **small(tmp_path))
+    assert code == 0, said
+    assert "the windows of 3 symbols" in said
+    assert client.keys() == [INPUT.encode()]
 
 
 def test_purge_finds_the_keys_of_every_interval_the_group_has_had(

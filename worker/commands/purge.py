@@ -104,9 +104,11 @@ def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
     _refuse_foreign(client, keys, is_there=group is not None)
     if outputs:
         _refuse_shared(client, settings)
-    shards, symbols = shards_of(client, settings), symbols_of(client, settings)
+    shards, had = shards_of(client, settings), intervals_of(client, settings)
     published, windows, of_group = [keys.dead_stream], [], _internal(keys, shards)
-    intervals = [each.keys for each in intervals_of(client, settings)]
+    intervals = [each.keys for each in had]
+    # A symbol may have retired while an interval was not in the settings.
+    symbols = {symbol for each in had for symbol in symbols_of(client, each)}
     for its in intervals:
         published.append(its.output_stream)
         published += [key(symbol) for symbol in symbols for key in (its.state, its.record)]

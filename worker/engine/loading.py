@@ -106,13 +106,18 @@ class Loading:
     def _loaded(self, shard: int, found: list[Any], wrong: list[Any]) -> Loaded:
         loaded = self._checked(shard, found, wrong, self._keys)
         self._tell_of_lost(loaded.symbols)
+        symbols = [symbol for symbol in map(_symbol, found[::3]) if symbol is not None]
         for interval, keys in self._longer:
-            self._add_longer(shard, interval, keys, loaded)
+            self._add_longer(shard, interval, keys, symbols, loaded)
         return loaded
 
-    def _add_longer(self, shard: int, interval: str, keys: Keys, loaded: Loaded) -> None:
-        """The windows of a longer interval, of the symbols that are loaded."""
-        names = [symbol.encode() for symbol in loaded.symbols]
+    def _add_longer(
+        self, shard: int, interval: str, keys: Keys, symbols: Sequence[str], loaded: Loaded
+    ) -> None:
+        """The windows of a longer interval, also of symbols of which there is nothing else: they
+        were retired while the interval was not in the settings, or somebody has deleted the rest.
+        """
+        names = [symbol.encode() for symbol in symbols if symbol not in loaded.damaged]
         if not names:
             return
         found, wrong = self._scripts.load(*self._question(shard, names, keys))
@@ -121,9 +126,10 @@ class Loading:
         for symbol, memory in longer.symbols.items():
             # No cache fills it: it begins again with what the shorter window has.
             memory.left = None
-            loaded.symbols[symbol].longer[interval] = memory
+            shorter = Memory(Window(self._window_size), left=([], []))
+            loaded.symbols.setdefault(symbol, shorter).longer[interval] = memory
         for symbol, damaged in longer.damaged.items():
-            del loaded.symbols[symbol]
+            loaded.symbols.pop(symbol, None)
             loaded.damaged[symbol] = damaged
 
     def _checked(self, shard: int, found: list[Any], wrong: list[Any], keys: Keys) -> Loaded:
