@@ -266,6 +266,30 @@ def _retire(worker: SteppedWorker, *symbols: str) -> None:
     assert worker.work_on_a_batch()
 
 
+def test_a_symbol_with_a_longer_window_alone_is_retired_by_the_time_of_its_last_close(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: files have filled it, or the shorter window is lost: it stays warm."""
+    worker = small_worker(server, **SEVERAL)
+    feed(client, CANDLES[: 8 * len(SYMBOLS)])
+    work_off(worker)
+    worker.shards.release()
+    client.delete(f"{INTERNAL_PREFIX}:window:BTCUSDT")
+    worker = small_worker(server, "next", **SEVERAL)
+    for _, _, memory in worker.shards.remembered():
+        memory.seen_s = float("-inf")
+    [known] = [one for _, name, one in worker.shards.remembered() if name == "BTCUSDT"]
+    assert len(known.window) == known.mark.close_time_ms == 0
+    last_ms = max(one.window.last_close_time_ms for one in known.longer.values())
+    retire_after_ms = int(worker.settings.retire_after_ms)
+    for now_ms, retired in (
+        (last_ms + retire_after_ms - 1, {}),
+        (last_ms + retire_after_ms, {BTC_SHARD: ["BTCUSDT"]}),
+    ):
+        worker.retirement._next_look_s = 0.0
+        assert worker.retirement.changes(now_ms).retired == retired
+
+
 def test_a_longer_window_goes_on_after_the_other_keys_of_its_symbol_were_deleted(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
@@ -290,6 +314,7 @@ def test_a_longer_window_goes_on_after_the_other_keys_of_its_symbol_were_deleted
 def test_purge_finds_the_keys_of_symbols_that_retired_while_an_interval_was_out(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
+    small_worker(server, "before", start="replay").shards.release()
     first = small_worker(server, "one", start="replay", intervals="1m,5m")
     feed(client, CANDLES)
     work_off(first)

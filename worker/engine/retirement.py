@@ -61,7 +61,11 @@ class Retirement:
         return changes
 
     def _is_due(self, _shard: int, symbol: str, memory: Memory, now_ms: int) -> bool:
-        last_ms = max(memory.window.last_close_time_ms, memory.mark.close_time_ms)
+        # The shorter window alone may have been lost, or never have been filled.
+        last_ms = max(
+            max(each.window.last_close_time_ms, each.mark.close_time_ms)
+            for each in (memory, *memory.longer.values())
+        )
         return (
             now_ms - last_ms >= self._after_ms
             and time.monotonic() - memory.seen_s >= self._silence_s
