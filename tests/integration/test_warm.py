@@ -9,7 +9,6 @@ import redis
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import longer_interval, resampled
 from marketstate.worker.commands.warm import command
-from marketstate.worker.engine import removal
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.intervals import (
@@ -162,9 +161,10 @@ def test_what_is_still_to_come_from_the_stream_is_left_to_it(
     worker = small_worker(server, start="replay")
     feed(client, CANDLES[STOP : STOP + 30])
     work_off(worker)
-    worker.fetch()
+    feed(client, CANDLES[STOP + 30 : STOP + 60])
+    assert len(worker.fetch()) == 30, "taken, and not finished"
     stopped(client, worker)
-    feed(client, CANDLES[STOP + 30 :])
+    feed(client, CANDLES[STOP + 60 :])
     code, said = warm(server, tmp_path, files_of(tmp_path, CANDLES), "--yes")
     assert code == 0, said
     last = small_worker(server, "last", **SEVERAL)
@@ -190,7 +190,28 @@ def test_partitions_are_filled_each_with_its_symbols(
     assert {key.rpartition(b":")[2].decode() for key in hours} == {*SYMBOLS}
 
 
-def test_workers_must_be_stopped_and_one_that_joins_meanwhile_keeps_its_windows(
+def test_workers_must_be_stopped(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G4."""
+    files = files_of(tmp_path, CANDLES[:GO_ON])
+    small_worker(server, **SEVERAL)
+    code, said = warm(server, tmp_path, files, "--yes")
+    assert (code, "workers one are live; stop them first" in said) == (3, True), said
+    client.delete(f"{INTERNAL_PREFIX}:members")
+    code, said = warm(server, tmp_path, files, "--yes")
+    assert (code, "16 shards are still leased" in said) == (3, True), said
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        ("HSET", f"{INTERNAL_PREFIX}:members", "new", f"{2**50}:1000:anybody"),
+        ("RPUSH", f"{INTERNAL_PREFIX}:window.1h:BTCUSDT", "of another `warm`"),
+    ],
+)
+def test_what_joins_or_writes_meanwhile_keeps_its_windows(
+    meanwhile: tuple[str, ...],
     server: EmbeddedRedis,
     client: redis.Redis,
     tmp_path: Path,
@@ -198,27 +219,19 @@ def test_workers_must_be_stopped_and_one_that_joins_meanwhile_keeps_its_windows(
 ) -> None:
     """G4."""
     files = files_of(tmp_path, CANDLES[:GO_ON])
-    worker = small_worker(server, **SEVERAL)
-    code, said = warm(server, tmp_path, files, "--yes")
-    assert (code, "workers one are live; stop them first" in said) == (3, True), said
-    client.delete(f"{INTERNAL_PREFIX}:members")
-    code, said = warm(server, tmp_path, files, "--yes")
-    assert (code, "16 shards are still leased" in said) == (3, True), said
-    stopped(client, worker)
+    read: Any = command._closes_at
 
-    fill: Any = command._closes_at
+    def read_then(*arguments: Any) -> Any:
+        found = read(*arguments)
+        if arguments[-1].endswith(":window.1h:BTCUSDT"):
+            client.execute_command(*meanwhile)
+        return found
 
-    def joins_then(*arguments: Any) -> Any:
-        client.hset(f"{INTERNAL_PREFIX}:members", "new", f"{2**50}:1000:anybody")
-        return fill(*arguments)
-
-    before = everything(client)
     with monkeypatch.context() as patched:
-        patched.setattr(command, "_closes_at", joins_then)
+        patched.setattr(command, "_closes_at", read_then)
         code, said = warm(server, tmp_path, files, "--yes")
     assert (code, "a worker has joined the group meanwhile" in said) == (3, True), said
-    assert removal.living(client, f"{INTERNAL_PREFIX}:members") == ["new"]
-    assert everything(client) == before
+    assert client.keys() == [meanwhile[1].encode()]
 
 
 def test_a_damaged_window_is_named_and_left_alone(
@@ -242,3 +255,38 @@ def test_files_of_which_nothing_can_be_made_are_refused(
     code, said = warm(server, tmp_path, path)
     assert code == 2
     assert "the files have candles of 2h, of which none of the intervals 1m, 3m, 5m" in said
+
+
+def test_symbols_that_the_group_does_not_take_get_no_window(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Not wanted, set aside, or too many."""
+    files = files_of(tmp_path, CANDLES[:GO_ON])
+    code, said = warm(server, tmp_path, files, "--yes", max_symbols=2)
+    assert (code, "the files 3 more; MARKETSTATE_MAX_SYMBOLS allows 2" in said) == (2, True), said
+    assert client.keys() == []
+    client.hset(f"{INTERNAL_PREFIX}:quarantine", "ETHUSDT", "damaged")
+    code, said = warm(server, tmp_path, files, "--yes", symbols="BTCUSDT,ETHUSDT")
+    assert (code, "ETHUSDT: nothing, it is set aside: damaged" in said) == (0, True), said
+    assert {key.rpartition(":")[2] for key in windows_of(client)} == {"BTCUSDT"}
+
+
+def test_a_commit_that_broke_off_is_completed_first(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G3: what is left of it are commands for these windows."""
+    client.hset(f"{INTERNAL_PREFIX}:commits", "shard-03", "0123456789abcdef:begun:RPUSH: no\n\x90")
+    code, said = warm(server, tmp_path, files_of(tmp_path, CANDLES[:GO_ON]), "--yes")
+    assert (code, "shard-03" in said) == (3, True), said
+    assert not windows_of(client)
+
+
+def test_closes_before_too_long_a_gap_stay_out(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """As they do of a window that starts over."""
+    gap = CANDLES[: 300 * len(SYMBOLS)] + CANDLES[600 * len(SYMBOLS) : 615 * len(SYMBOLS)]
+    code, said = warm(server, tmp_path, files_of(tmp_path, gap), "--yes")
+    assert code == 0, said
+    assert client.llen(f"{INTERNAL_PREFIX}:window:BTCUSDT") == 12
+    assert client.llen(f"{INTERNAL_PREFIX}:window.5m:BTCUSDT") == 3

@@ -5,7 +5,7 @@ wait. What a window has already is never changed: closes are put in front of it,
 one. Nothing is published for them.
 
 Workers must be stopped, because they have the windows in memory. Like a commit, each write is
-fenced: Redis refuses it if a worker has joined, or has a lease, since we looked.
+fenced: Redis refuses it if a worker has joined, or a window has changed, since we looked.
 """
 
 import argparse
@@ -107,8 +107,8 @@ def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, wr
     shard, done = settings.shard_of(symbol), []
     with client.pipeline() as steps:
         windows = [each.keys.window(symbol) for each in settings.each_interval]
-        leases = map(settings.keys.lease, range(settings.shards))
-        steps.watch(settings.keys.members, *leases, *windows)  # type: ignore[no-untyped-call]
+        # A worker that takes a lease becomes a member in the same step.
+        steps.watch(settings.keys.members, *windows)  # type: ignore[no-untyped-call]
         _refuse_live(client, settings)
         shorter: list[TimedClose] = []
         queued: list[tuple[str, ...]] = []
@@ -141,7 +141,10 @@ def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, wr
             try:
                 steps.execute()
             except redis.WatchError:
-                raise _joined() from None
+                raise RedisUnusable(
+                    "a worker has joined the group meanwhile, or another `warm` has written; see "
+                    "to it that none does, and try again"
+                ) from None
     return "; ".join(done)
 
 
@@ -200,10 +203,6 @@ def _refuse_live(client: Client, settings: Settings) -> None:
         raise RedisUnusable(
             f"{held} shards are still leased, by workers that were killed: wait one lease time"
         )
-
-
-def _joined() -> RedisUnusable:
-    return RedisUnusable("a worker has joined the group meanwhile; stop it, and try again")
 
 
 def _refuse_broken(client: Client, settings: Settings) -> None:
