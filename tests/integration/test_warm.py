@@ -220,11 +220,12 @@ def test_what_joins_or_writes_meanwhile_keeps_its_windows(
     """G4."""
     files = files_of(tmp_path, CANDLES[:GO_ON])
     read: Any = command._closes_at
+    execute: Any = client.execute_command
 
     def read_then(*arguments: Any) -> Any:
         found = read(*arguments)
         if arguments[-1].endswith(":window.1h:BTCUSDT"):
-            client.execute_command(*meanwhile)
+            execute(*meanwhile)
         return found
 
     with monkeypatch.context() as patched:

@@ -14,6 +14,7 @@ from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.longer import longer_interval, resampled
 from marketstate.schemas.market_state import decode_record, encode_record
 from marketstate.worker.engine.changes import Changes, Entry, Memory
+from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.settings import Settings
 from tests.support.feeding import BTC, MINUTE_MS, T0, Twin, candle_entry, fed, small_settings
@@ -256,6 +257,20 @@ def test_a_longer_window_that_is_ahead_of_the_shorter_one_publishes_nothing_it_d
     ends = entries_of([(T0 + 106 * MINUTE_MS, 100.0)])
     changes = pipeline.advance(pipeline.read(ends), lambda *_: known, {})
     assert [record.interval for record in changes.records] == ["5m"]
+
+
+def test_what_was_published_from_a_lost_longer_window_is_not_published_again() -> None:
+    """G3: not even if the shorter window and its mark are lost as well, and candles come again."""
+    chosen = small_settings(intervals="1m,5m", emit_on_regime_change=True)
+    marked_ms = T0 + 101 * MINUTE_MS
+    known = Memory(Window(12))
+    known.longer["5m"] = Memory(Window(12), Mark(marked_ms, "none of these"))
+    entries = entries_of([(T0 + i * MINUTE_MS, 100.0 + i % 7) for i in range(1, 161)])
+    pipeline = Pipeline(chosen, (0, 0))
+    changes = pipeline.advance(pipeline.read(entries), lambda *_: known, {})
+    published = [one.close_time_ms for one in changes.records if one.interval == "5m"]
+    assert published
+    assert min(published) > marked_ms
 
 
 def _window(candles: Iterable[tuple[int, float]]) -> Window:
