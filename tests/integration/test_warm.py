@@ -235,6 +235,25 @@ def test_what_joins_or_writes_meanwhile_keeps_its_windows(
     assert client.keys() == [meanwhile[1].encode()]
 
 
+def test_a_worker_that_joins_while_the_files_are_read_keeps_its_windows(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G4: what is watched from then on does not change any more."""
+    joins: Any = client.hset
+
+    def look(*_arguments: Any) -> None:
+        joins(f"{INTERNAL_PREFIX}:members", "new", f"{2**50}:1000:anybody")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "_refuse_too_many", look)
+        code, said = warm(server, tmp_path, files_of(tmp_path, CANDLES[:GO_ON]), "--yes")
+    assert (code, "workers new are live; stop them first" in said) == (3, True), said
+    assert not windows_of(client)
+
+
 def test_a_damaged_window_is_named_and_left_alone(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
