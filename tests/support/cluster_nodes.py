@@ -1,15 +1,18 @@
 """Nodes of a Redis Cluster: how they join, what they say of themselves, and how slots move."""
 
+import random
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from marketstate.worker.local.redis_server import free_port
 from tests.support.worker_process import wait_until
 
 BUS: Final = 10_000
 """How far the port for the other nodes is above that for clients; Redis 6.2 has no setting."""
+FIRST_OF_CONNECTIONS: Final = 32_768
+"""Linux gives ports from here on to connections, unless its administrator changes that."""
 MIGRATE_TIMEOUT_MS: Final = 10_000
 
 
@@ -29,11 +32,19 @@ def options(node_timeout_ms: int) -> list[str]:
 
 
 def port_with_bus() -> int:
-    """A free port, below one that exists for the other nodes."""
+    """A free port, below another free one for the other nodes.
+
+    Both are below those that the system gives to connections: one of these may come at any moment.
+    """
     while True:
-        port = free_port()
-        if port + BUS < 65_536:
+        port = random.randrange(10_000, FIRST_OF_CONNECTIONS - BUS)
+        if is_free(port) and is_free(port + BUS):
             return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def join(nodes: Sequence[Node], masters: int) -> None:

@@ -11,7 +11,10 @@ from tests.support.deployment import ENVIRONMENT, FIRST, PASSWORD, SECOND, Deplo
 from tests.support.worker_process import feed, finished, wait_until, wait_until_finished
 
 README = ROOT / "deploy" / "redis" / "README.md"
-CHANGED = (ENVIRONMENT, PASSWORD, "/etc/redis/redis.conf")
+CHANGED = (
+    *(ENVIRONMENT, PASSWORD),
+    *(f"/etc/redis/{name}.conf" for name in ("redis", "marketstate", "users-marketstate")),
+)
 
 
 def steps(first: str, last: str) -> str:
