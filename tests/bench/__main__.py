@@ -36,6 +36,7 @@ from tests.bench.startup import startup
 from tests.bench.symbols import symbols
 from tests.bench.takeover import takeover
 from tests.bench.throughput import throughput
+from tests.bench.watched import watched
 
 BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "calculation": calculation,
@@ -52,6 +53,7 @@ BENCHES: Final[dict[str, Callable[[bool], list[Row]]]] = {
     "takeover": takeover,
     "failover": failover,
     "idle": idle,
+    "watched": watched,
 }
 RESULTS: Final = Path(".bench")
 WIDTH: Final = 100
