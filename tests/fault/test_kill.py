@@ -30,7 +30,7 @@ from tests.support.worker_process import (
 )
 
 # With each version of Redis.
-KILLS = 25
+KILLS = 15
 KILLS_WITH_INTERVALS = 5
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 
