@@ -122,6 +122,11 @@ def test_a_thousand_symbols_are_read_in_one_round_trip(
     assert [found[symbol] for symbol in symbols] == [make_record(symbol, 1) for symbol in symbols]
 
 
+def test_one_symbol_alone_is_not_taken_for_many() -> None:
+    with pytest.raises(TypeError, match="'BTCUSDT'; give a list"):
+        readers.latest_states(redis.Redis(), "BTCUSDT")
+
+
 def test_a_state_that_expires_while_it_is_read_is_none() -> None:
     """The hash was there, its record and the hash itself no longer are."""
     wanted = Latest(["BTCUSDT"], OUTPUT_PREFIX, None)
