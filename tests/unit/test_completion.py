@@ -107,8 +107,9 @@ def sections() -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Without what troff needs, on one line."""
-    return " ".join(text.replace("\\-", "-").replace("\\&", "").replace("\\\\", "\\").split())
+    """Without what troff needs, on one line: also without its requests, which it does not show."""
+    shown = re.sub(r"^[.'].*$", "", text, flags=re.MULTILINE)
+    return " ".join(shown.replace("\\-", "-").replace("\\&", "").replace("\\\\", "\\").split())
 
 
 def test_without_shtab_it_says_what_is_missing(
