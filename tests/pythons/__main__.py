@@ -1,8 +1,6 @@
 """`scripts/test-pythons`: a part of the tests on each Python that can be had."""
 
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,8 +9,8 @@ from tests.bench.report import Row, table
 from tests.pythons.environments import build_without_compiler, environment, way, wheel
 from tests.pythons.found import FOLDER, Python, listed, program_of, version_of
 from tests.pythons.options import parser
-from tests.servers.counts import counts
 from tests.servers.debian import NotHad
+from tests.servers.runs import exit_with, name_tests, run, split
 
 DONE, FAILED = 0, 1
 TESTS: Final = {
@@ -29,10 +27,7 @@ RESULTS: Final = FOLDER / "results"
 
 
 def main() -> int:
-    words, given = sys.argv[1:], []
-    if "--" in words:
-        at = words.index("--")
-        words, given = words[:at], words[at + 1 :]
+    words, given = split(sys.argv[1:])
     options = parser().parse_args(words)
     known = {python.name: python for python in listed()}
     if options.list:
@@ -76,19 +71,9 @@ def _tested(python: Path, name: str, version: str, expected: str, given: list[st
     if found != expected:
         print(f"the kernel is {found}; it should be {expected}", flush=True)
         return row | {"failed": 1}
-    RESULTS.mkdir(exist_ok=True)
-    report = RESULTS / f"{name} {found}.xml"
-    report.unlink(missing_ok=True)
-    tests = () if any(Path(word.partition("::")[0]).exists() for word in given) else TESTS[expected]
-    quiet = ("-p", "no:cacheprovider", "--quiet", "--numprocesses", "2", "--junit-xml", report)
-    subprocess.run([python, "-m", "pytest", *quiet, *tests, *given], check=False)
-    return row | counts(report)
+    tests = () if name_tests(given) else TESTS[expected]
+    return row | run(python, RESULTS / f"{name} {found}.xml", *tests, *given)
 
 
 if __name__ == "__main__":
-    # Exit normally, so that pytest ends its servers.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

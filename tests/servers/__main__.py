@@ -1,7 +1,5 @@
 """`scripts/test-servers`: the tests on each server, or with each redis-py, that can be had."""
 
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +8,10 @@ from typing import Final, NamedTuple
 
 from tests.bench.report import Row, table
 from tests.servers.clients import environment_with, versions_in
-from tests.servers.counts import counts
 from tests.servers.debian import NotHad
 from tests.servers.fetched import FOLDER, Server, fetched, listed, name_and_version
 from tests.servers.options import parser
+from tests.servers.runs import exit_with, name_tests, run, split
 
 DONE, FAILED = 0, 1
 ON_SERVERS: Final = ("tests/integration", "tests/property", "tests/fault")
@@ -29,10 +27,7 @@ class Ready(NamedTuple):
 
 
 def main() -> int:
-    words, given = sys.argv[1:], []
-    if "--" in words:
-        at = words.index("--")
-        words, given = words[:at], words[at + 1 :]
+    words, given = split(sys.argv[1:])
     options = parser().parse_args(words)
     known = listed()
     make_ready: dict[str, Callable[[], Ready]]
@@ -46,7 +41,7 @@ def main() -> int:
     if options.list:
         print("\n".join(make_ready))
         return DONE
-    if not any(Path(word.partition("::")[0]).exists() for word in given):
+    if not name_tests(given):
         given += WITH_CLIENTS if options.clients else ON_SERVERS
     rows = [row(name, make_ready[name], given) for name in options.names or make_ready]
     print(f"\n{table(rows)}")
@@ -71,21 +66,10 @@ def row(name: str, make_ready: Callable[[], Ready], given: list[str]) -> Row:
         print(f"cannot be had here: {reason}", flush=True)
         return {"name": name, "says": "cannot be had here"}
     print(ready.says, flush=True)
-    RESULTS.mkdir(parents=True, exist_ok=True)
     report = RESULTS / f"{name}.xml"
-    report.unlink(missing_ok=True)
-    # No cache: what one run remembers must not change the next.
-    quiet = ("-p", "no:cacheprovider", "--quiet", "--numprocesses", "2", "--junit-xml", report)
-    subprocess.run(
-        [ready.python, "-m", "pytest", *quiet, "--redis-server", ready.server, *given], check=False
-    )
-    return {"name": name, "says": ready.says} | counts(report)
+    counted = run(ready.python, report, "--redis-server", ready.server, *given)
+    return {"name": name, "says": ready.says} | counted
 
 
 if __name__ == "__main__":
-    # Exit normally, so that pytest ends its servers.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

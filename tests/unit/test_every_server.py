@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers.__main__ import Ready, main, row
-from tests.servers.counts import counts
 from tests.servers.debian import NotHad, call
 from tests.servers.fetched import listed
+from tests.servers.runs import counts
 
 
 def test_each_server_of_the_list_comes_from_either_a_wheel_or_a_debian_package() -> None:
