@@ -58,7 +58,7 @@ def in_bash(line: str, folder: Path) -> list[str]:
     return sorted(word.strip() for word in done.stdout.splitlines())
 
 
-def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
+def test_bash_completes_commands_options_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "prices.csv").touch()
     assert in_bash("quantum-marketstate st", tmp_path) == ["state", "status"]
     assert in_bash("quantum-marketstate verify --max-", tmp_path) == [
@@ -68,6 +68,9 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
     ]
     assert in_bash("quantum-marketstate completion f", tmp_path) == ["fish"]
     assert in_bash("quantum-marketstate state pri", tmp_path) == ["prices.csv"]
+    assert in_bash("quantum-marketstate serve --unix pri", tmp_path) == ["prices.csv"]
+    (tmp_path / "prices").mkdir()
+    assert in_bash("quantum-marketstate demo --data pri", tmp_path) == ["prices"]
 
 
 @EVERY_COMMAND

@@ -8,8 +8,8 @@ from marketstate.worker.cli import COMMANDS, parser_of
 from marketstate.worker.commands.extras import without_extra
 
 SHELLS: Final = ("bash", "zsh", "fish")
-_FILE: Final = re.compile(r"(FILES?|CSV|RECORDINGS?)\b")
-_FOLDER: Final = re.compile(r"(DIR|FOLDER)\b")
+_FILE: Final = re.compile(r"(FILE|CSV|RECORDING|PATH)\b")
+_FOLDER: Final = "DIR"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +40,5 @@ def _mark_files(parser: argparse.ArgumentParser, file: Any, folder: Any) -> None
         elif isinstance(action.metavar, str):
             if _FILE.match(action.metavar):
                 action.complete = file  # type: ignore[attr-defined]
-            elif _FOLDER.match(action.metavar):
+            elif action.metavar == _FOLDER:
                 action.complete = folder  # type: ignore[attr-defined]
