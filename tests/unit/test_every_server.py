@@ -7,7 +7,7 @@ import pytest
 from tests.servers.__main__ import Ready, main, row
 from tests.servers.debian import NotHad, call
 from tests.servers.fetched import listed
-from tests.servers.runs import counts
+from tests.servers.runs import counts, name_tests, split
 
 
 def test_each_server_of_the_list_comes_from_either_a_wheel_or_a_debian_package() -> None:
@@ -48,6 +48,13 @@ def test_errors_count_as_failures_and_so_does_a_run_without_tests(
     assert counts(report) == {"failed": 1}
     report.write_text(f"<testsuites><testsuite {suite}/></testsuites>")
     assert counts(report) == counted
+
+
+def test_what_follows_two_dashes_goes_to_pytest_and_may_say_what_to_run() -> None:
+    assert split(["redis-7.2", "--", "-x", "--", "a"]) == (["redis-7.2"], ["-x", "--", "a"])
+    assert split(["redis-7.2"]) == (["redis-7.2"], [])
+    assert name_tests(["-x", f"{__file__}::test_one"])
+    assert not name_tests(["-k", "no-such-file"])
 
 
 def test_a_name_that_is_not_in_the_list_is_refused(
