@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from marketstate.worker.commands.limits import Limits
-from marketstate.worker.commands.status import show_status
+from marketstate.worker.commands.status import Wanted, show_status
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.preflight import preflight
 from marketstate.worker.engine.status import read_status
@@ -59,13 +59,7 @@ def test_a_quarantine_that_somebody_has_overwritten_stops_no_worker_and_is_writt
 
     hidden = f"the key {QUARANTINE} is not a hash, so nobody can see which symbols are set aside"
     assert read_status(client, worker.settings).quarantine_hidden.startswith(hidden)
-    show_status(
-        worker.settings,
-        as_json=False,
-        watch=False,
-        with_shards=True,
-        limits=Limits(1e9, 1e9),
-    )
+    show_status(worker.settings, Wanted(Limits(1e9, 1e9), with_shards=True))
     assert hidden in capsys.readouterr().out
     for findings in (preflight(worker.settings), verify(worker.settings)):
         assert any(str(each).startswith(f"warn quarantine: {hidden}") for each in findings)

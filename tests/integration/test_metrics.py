@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.exposition import Samples, samples
 from tests.support.partitioned import feed_by_symbol
-from tests.support.small_workers import FILLED
+from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.stepped_partitions import PARTITIONS, SYMBOLS, partition_workers, work_all_off
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import DEAD, INPUT, feed, feed_fields
@@ -132,6 +133,25 @@ def test_the_numbers_of_a_symbol_are_those_of_its_record(
         (regime, "BTCUSDT"): getattr(state.regime_probs, regime)
         for regime in ("trend", "mr", "chop")
     }
+
+
+@ONE_REDIS_VERSION
+def test_the_numbers_of_a_longer_interval_are_those_of_its_own_record(
+    server: EmbeddedRedis, client: redis.Redis, output: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETSTATE_INTERVALS", "1m,2m")
+    worker = small_worker(server, intervals="1m,2m", start="replay")
+    feed(client, made_candles(("BTCUSDT",), 60))
+    work_off(worker)
+    got = metrics_of(output, "--per-symbol")
+    [longer] = worker.settings.longer
+    base, record = (
+        msgspec.json.decode(client.get(keys.record("BTCUSDT")) or b"")
+        for keys in (worker.keys, longer.keys)
+    )
+    assert got["marketstate_sigma"] == {("BTCUSDT",): base["sigma"]}
+    assert got["marketstate_interval_sigma"] == {("2m", "BTCUSDT"): record["sigma"]}
+    assert base["sigma"] != record["sigma"]
 
 
 def test_a_lag_that_was_not_counted_to_its_end_is_absent(

@@ -10,7 +10,7 @@ import redis
 from marketstate.worker.cli import main
 from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.plot.sources import from_stream
-from marketstate.worker.commands.status import show_status
+from marketstate.worker.commands.status import Wanted, show_status
 from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer
@@ -45,14 +45,10 @@ def workers(server: EmbeddedRedis, client: redis.Redis) -> list[SteppedWorker]:
     return workers
 
 
-def shown(
-    settings: Any, capsys: pytest.CaptureFixture[str], *, as_json: bool = False, **options: Any
-) -> str:
+def shown(settings: Any, capsys: pytest.CaptureFixture[str], **options: Any) -> str:
     limits = Limits(options.pop("max_lag", float("inf")), float("inf"))
     try:
-        show_status(
-            settings, as_json=as_json, watch=False, with_shards=False, limits=limits, **options
-        )
+        show_status(settings, Wanted(limits, **options))
     finally:
         text = capsys.readouterr().out
     return text

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from marketstate.worker.commands.repartition import command
+from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
@@ -25,6 +26,7 @@ from tests.support.worker_process import INPUT, everything, feed, published
 
 CANDLES = made_candles(SYMBOLS, 2 * FILLED)
 HALF = len(CANDLES) // 2
+TWO_INTERVALS = "1m,2m"
 
 
 @pytest.fixture
@@ -37,10 +39,10 @@ def stopped(client: redis.Redis, *workers: SteppedWorker) -> None:
     client.delete(*(worker.keys.members for worker in workers))
 
 
-def half_done(server: EmbeddedRedis, client: redis.Redis) -> SteppedWorker:
+def half_done(server: EmbeddedRedis, client: redis.Redis, **settings: Any) -> SteppedWorker:
     """A group without partitions that has finished half of the candles, and its workers stopped."""
     feed(client, CANDLES[:HALF])
-    worker = small_worker(server, start="replay")
+    worker = small_worker(server, start="replay", **settings)
     work_off(worker)
     stopped(client, worker)
     return worker
@@ -106,7 +108,7 @@ def test_it_may_break_off_anywhere_and_be_repeated(
     breaks_at: str,
 ) -> None:
     """G3: after any step, also between the groups of two partitions."""
-    half_done(server, client)
+    half_done(server, client, intervals=TWO_INTERVALS)
     of_one = published(client)
     step, calls = vars(command)[breaks_at], 0
 
@@ -121,11 +123,12 @@ def test_it_may_break_off_anywhere_and_be_repeated(
         patched.setattr(command, breaks_at, broken)
         # What was copied for another number must not stay.
         to = 3 if breaks_at == "move" else 2
-        code, said = run(server, tmp_path, "repartition", "--to", to, "--yes")
+        words = ("repartition", "--yes", "--to")
+        code, said = run(server, tmp_path, *words, to, intervals=TWO_INTERVALS)
     assert code == 3, said
-    code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")
+    code, said = run(server, tmp_path, *words, 2, intervals=TWO_INTERVALS)
     assert code == 0, said
-    workers = partition_workers(server)
+    workers = partition_workers(server, intervals=TWO_INTERVALS)
     feed_by_symbol(client, CANDLES[HALF:], 2)
     work_all_off(workers)
     assert together(of_one, published_by(client, workers)) == wanted
@@ -235,7 +238,20 @@ def lose_a_mark(client: redis.Redis) -> None:
 
 
 @pytest.mark.one_redis_version
-@pytest.mark.parametrize("spoil", [lose_a_close, lose_a_mark])
+def exchange_intervals(client: redis.Redis) -> None:
+    """The longer one gets what the candle interval had, and the other way round."""
+    prefix = "quantum:marketstate-worker:marketstate:{p01}"
+    base, longer = f"{prefix}:window:ETHUSDT", f"{prefix}:window.2m:ETHUSDT"
+    for key, name in ((base, "aside"), (longer, base), ("aside", longer)):
+        client.rename(key, name)
+    shard = shard_of("ETHUSDT", 16, 2)
+    keys = f"{prefix}:shard:{shard:02d}", f"{prefix}:shard.2m:{shard:02d}"
+    marks: Any = [client.hget(key, "ETHUSDT") for key in keys]
+    for key, mark in zip(keys, reversed(marks), strict=True):
+        client.hset(key, "ETHUSDT", mark)
+
+
+@pytest.mark.parametrize("spoil", [lose_a_close, lose_a_mark, exchange_intervals])
 def test_what_was_damaged_on_the_way_is_noticed(
     server: EmbeddedRedis,
     client: redis.Redis,
@@ -243,7 +259,7 @@ def test_what_was_damaged_on_the_way_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[redis.Redis], None],
 ) -> None:
-    half_done(server, client)
+    half_done(server, client, intervals=TWO_INTERVALS)
     move: Any = vars(command)["move"]
 
     def spoiled(*args: Any) -> None:
@@ -251,7 +267,8 @@ def test_what_was_damaged_on_the_way_is_noticed(
         spoil(client)
 
     monkeypatch.setattr(command, "move", spoiled)
-    code, said = run(server, tmp_path, "repartition", "--to", 2, "--yes")
+    words = ("repartition", "--to", 2, "--yes")
+    code, said = run(server, tmp_path, *words, intervals=TWO_INTERVALS)
     assert (code, "what was moved differs: 4 symbols" in said) == (3, True), said
     assert not client.exists(f"{INPUT}:{{p00}}")
 

@@ -74,6 +74,7 @@ def test_status_is_a_table_or_json_and_an_exit_code_for_health_checks(
     assert (code, "\n0      one " in table) == (0, True), table
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "3")
     assert (code, as_json(output)["lag"] + as_json(output)["pending"]) == (0, 3)
+    assert "intervals" not in as_json(output)
     code, output = status_command(server, tmp_path, "--json", "--max-lag", "2")
     assert (code, "3 entries are unfinished; allowed: 2" in output) == (4, True)
     code, output = status_command(server, tmp_path, "--max-age", "0")

@@ -395,6 +395,10 @@ def test_each_longer_interval_is_judged_by_its_own_windows(
     for interval in ("", " 2m", " 5m"):
         assert text_of(findings, f"recomputed{interval}") == expected
         assert "its last entry, for " in text_of(findings, f"output stream{interval}")
+    # A state of 5m is older than one of 1m may be.
+    of_age = verdicts(found(worker, max_state_age_s=0))
+    for check in ("fresh", "output stream"):
+        assert [of_age[f"{check}{each}"] for each in ("", " 2m", " 5m")] == ["FAIL", "ok", "ok"]
     key = f"{INTERNAL_PREFIX}:window.2m:BTCUSDT"
     packed: Any = client.lindex(key, -3)
     at_ms, close = struct.unpack("<qd", packed)

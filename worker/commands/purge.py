@@ -54,7 +54,8 @@ class _Kept(NamedTuple):
     of_group: list[str]
     """Internal keys that belong to no single symbol."""
     symbols: int
-    intervals: list[Keys]
+    longer: list[str]
+    """The longer intervals that it has or had."""
     windows: list[str]
     published: list[str]
     live: list[str]
@@ -77,8 +78,8 @@ def purge(parts: Sequence[Part], *, outputs: bool, remove: bool) -> None:
     if groups := [each.group for each in every if each.group]:
         print(f"{verb}: the consumer group {keys.group} of {keys.input}, {_backlog(groups)}")
     symbols = sum(each.symbols for each in every)
-    longer = {its.suffix.removeprefix(".") for each in every for its in each.intervals} - {""}
-    of_longer = f", and those of {', '.join(sorted(longer))}" if longer else ""
+    longer = sorted({interval for each in every for interval in each.longer})
+    of_longer = f", and those of {', '.join(longer)}" if longer else ""
     print(
         f"{verb}: {internal:,} internal keys, {keys.internal_prefix}:*, with the windows of "
         f"{symbols:,} symbols"
@@ -106,16 +107,16 @@ def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
         _refuse_shared(client, settings)
     shards, had = shards_of(client, settings), intervals_of(client, settings)
     published, windows, of_group = [keys.dead_stream], [], _internal(keys, shards)
-    intervals = [each.keys for each in had]
     # A symbol may have retired while an interval was not in the settings.
     symbols = {symbol for each in had for symbol in symbols_of(client, each)}
-    for its in intervals:
+    for its in (each.keys for each in had):
         published.append(its.output_stream)
         published += [key(symbol) for symbol in symbols for key in (its.state, its.record)]
         windows += [its.window(symbol) for symbol in symbols]
         of_group += map(its.marks, range(shards))
+    longer = [each.longer_interval for each in had if each.longer_interval]
     live = _live(client, keys, outputs=outputs)
-    return _Kept(client, keys, group, of_group, len(symbols), intervals, windows, published, live)
+    return _Kept(client, keys, group, of_group, len(symbols), longer, windows, published, live)
 
 
 def _backlog(groups: Sequence[Mapping[str, Any]]) -> str:

@@ -49,36 +49,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     if options.watch:
         interrupt_on(signal.SIGINT)
-    show_status(
-        settings_from(namespace=options.namespace),
+    wanted = Wanted(
         as_json=options.json,
         watch=options.watch,
         with_shards=options.shards,
         each_partition=options.partitions,
         limits=limits_of(options),
     )
+    show_status(settings_from(namespace=options.namespace), wanted)
     return 0
 
 
-def show_status(
-    settings: Settings,
-    *,
-    as_json: bool,
-    watch: bool,
-    with_shards: bool,
-    limits: Limits,
-    each_partition: bool = False,
-) -> None:
+class Wanted(NamedTuple):
+    """As the options of the command line."""
+
+    limits: Limits
+    as_json: bool = False
+    watch: bool = False
+    with_shards: bool = False
+    each_partition: bool = False
+
+
+def show_status(settings: Settings, wanted: Wanted) -> None:
     """Raises CheckFailed if the backlog exceeds the limits, and RedisUnusable if there is nothing
     to read, or not everything.
     """
-    wanted = _Wanted(as_json, watch, with_shards, each_partition, limits)
-    every = AllPartitions(settings, asks_again=watch)
+    every = AllPartitions(settings, asks_again=wanted.watch)
     was_shown = False
     try:
         while True:
             size = terminal_size(sys.stdout)
-            clear = _CLEAR if watch and not as_json and size and not on_dumb_terminal() else ""
+            clears = wanted.watch and not wanted.as_json and size and not on_dumb_terminal()
+            clear = _CLEAR if clears else ""
             try:
                 _show(every, settings, wanted, size, clear)
                 was_shown = True
@@ -87,7 +89,7 @@ def show_status(
                     raise
                 # Who watches a Redis wants to see it come back.
                 print(f"{clear}retrying: {error}", file=sys.stderr, flush=True)
-            if not watch:
+            if not wanted.watch:
                 return
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
@@ -96,20 +98,10 @@ def show_status(
         every.close()
 
 
-class _Wanted(NamedTuple):
-    """As the options of the command line."""
-
-    as_json: bool
-    watch: bool
-    with_shards: bool
-    each_partition: bool
-    limits: Limits
-
-
 def _show(
     every: AllPartitions,
     settings: Settings,
-    wanted: _Wanted,
+    wanted: Wanted,
     size: Size | None,
     clear: str,
 ) -> None:

@@ -90,15 +90,12 @@ def status_of(
     every = (without | dict(of_shard) for without, of_shard in zip(no_mark, marks, strict=True))
     symbols = [*symbols_of(every, now_ms)]
     newest_ms = max((one.last_emitted_ms or 0 for one in symbols), default=0)
-    counts = conditions(symbols, longer)
     return IntervalStatus(
         interval=longer.candle_interval,
         emitted=counters.get(f"emitted{longer.suffix}", 0),
         gaps=counters.get(f"gap{longer.suffix}", 0),
         restarted=counters.get(f"restarted{longer.suffix}", 0),
-        fresh=counts["fresh"],
-        stale=counts["stale"],
-        filling=counts["filling"],
+        **conditions(symbols, longer),
         last_emitted_ms=newest_ms or None,
         age_s=(now_ms - newest_ms) / 1_000 if newest_ms else None,
     )

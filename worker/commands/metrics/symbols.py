@@ -11,7 +11,7 @@ from marketstate.worker.commands.metrics.metric import Labels, gauge
 def of_symbols(
     prefix: str, records: Sequence[tuple[Labels, MarketStateRecord]]
 ) -> Iterator[Metric]:
-    """None without `records`; `prefix` is what their names begin with."""
+    """Without samples if there are no `records`; `prefix` is what their names begin with."""
     yield gauge(
         f"{prefix}last_close_timestamp_seconds",
         "Close time of the last state of the symbol.",

@@ -74,8 +74,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=amount,
         metavar="S",
         help="fail if the last state of a symbol is for a close more than S seconds ago, or if the "
-        "output stream has not grown for S seconds; default: twice the time between two states; "
-        "in a replay: no bound; use inf while markets are closed",
+        "output stream has not grown for S seconds; default: twice the time between two states, "
+        "which is the least for longer intervals; in a replay: no bound; use inf while markets are "
+        "closed",
     )
     parser.add_argument(
         "--ignore",

@@ -73,8 +73,8 @@ def summaries(every: Sequence[OfSymbols]) -> Iterator[Finding]:
         tracked = sum(each.tracked for each in of_interval)
         for check, meaning in _SUMMARIES.items():
             counts = sum((each.counts[check] for each in of_interval), Counter[str]())
-            found = _summary(check, meaning, counts, tracked)
-            yield found._replace(subject=f"{check} {interval}".rstrip(), check=check)
+            verdict, text = _summary(meaning, counts, tracked)
+            yield Finding(verdict, f"{check} {interval}".rstrip(), text, check)
 
 
 def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
@@ -102,7 +102,8 @@ def _held(client: Client, settings: Settings, symbol: str) -> Held | str:
     return Held(symbol, clock_ms(time), last_emitted_ms, published, b"".join(window))
 
 
-def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Finding:
+def _summary(meaning: str, counts: Counter[str], tracked: int) -> tuple[str, str]:
+    """The verdict and the text."""
     published = counts.total()
     text = f"{counts['ok']} of {published} states {meaning}"
     if counts["skip"]:
@@ -110,5 +111,5 @@ def _summary(check: str, meaning: str, counts: Counter[str], tracked: int) -> Fi
     if tracked > published:
         text += f"; symbols without a state yet: {tracked - published}"
     if counts["FAIL"]:
-        return Finding("FAIL", check, text)
-    return Finding("ok" if counts["ok"] else "skip", check, text)
+        return "FAIL", text
+    return "ok" if counts["ok"] else "skip", text
