@@ -1,7 +1,6 @@
 """`marketstate metrics` and `verify --textfile`, of what a real worker left in a real Redis."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from marketstate.worker.cli import main
 from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
-from tests.support.candles import made_candles
+from tests.support.candles import closing_now, made_candles
 from tests.support.exposition import Samples, samples
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import FILLED, small_worker, work_off
@@ -54,9 +53,7 @@ def worked(server: EmbeddedRedis, client: redis.Redis, **settings: Any) -> Stepp
     """
     worker = SteppedWorker(server, "one", lease_seconds=600, **settings)
     worker.keep()
-    made = made_candles(("BTCUSDT", "ETHUSDT"), 259)
-    shift = int(time.time() * 1_000) - made[-1].close_time
-    candles = [replace(one, close_time=one.close_time + shift) for one in made]
+    candles = closing_now(made_candles(("BTCUSDT", "ETHUSDT"), 259))
     feed(client, candles)
     feed_fields(client, [{"symbol": "BTCUSDT", "close": "none"}])
     feed(client, [replace(candles[-1], symbol="NEWUSDT")])

@@ -18,7 +18,7 @@ from marketstate.worker.commands.plot.document import drawn
 from marketstate.worker.commands.plot.sources import from_stream
 from marketstate.worker.commands.serve import app
 from marketstate.worker.local.redis_server import EmbeddedRedis
-from tests.support.candles import made_candles
+from tests.support.candles import closing_now, made_candles
 from tests.support.exposition import samples
 from tests.support.page_server import Page, PageServer
 from tests.support.partitioned import feed_by_symbol
@@ -41,9 +41,7 @@ MARKETS = ("BTCUSDT", "ETHUSDT")
 
 def candles_until_now(closes: int) -> list[Candle]:
     """Of both markets; the last ones closed just now."""
-    made = made_candles(MARKETS, closes)
-    shift = int(time.time() * 1_000) - made[-1].close_time
-    return [replace(one, close_time=one.close_time + shift) for one in made]
+    return closing_now(made_candles(MARKETS, closes))
 
 
 @pytest.fixture

@@ -11,15 +11,13 @@ from typing import Any
 
 import pytest
 import redis
-from msgspec.structs import replace
 
-from marketstate.schemas.candle import Candle
 from marketstate.schemas.market_state import decode_record
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.preflight import Finding
 from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
-from tests.support.candles import made_candles
+from tests.support.candles import closing_now, made_candles
 from tests.support.feeding import SMALL_THETA
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
@@ -39,12 +37,6 @@ STATE = "quantum:marketstate:BTCUSDT"
 RECORD = "quantum:marketstate-record:BTCUSDT"
 WINDOW = f"{INTERNAL_PREFIX}:window:BTCUSDT"
 MARKS = f"{INTERNAL_PREFIX}:shard:{shard_of('BTCUSDT', 16):02d}"
-
-
-def closing_now(candles: list[Candle]) -> list[Candle]:
-    """The same candles, shifted in time so that the last one closes now."""
-    shift = int(time.time() * 1_000) - candles[-1].close_time
-    return [replace(one, close_time=one.close_time + shift) for one in candles]
 
 
 def worked(server: EmbeddedRedis, closes: int, **settings: Any) -> SteppedWorker:

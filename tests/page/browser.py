@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Final, Self
 
 from selenium import webdriver
@@ -159,10 +158,5 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._driver.quit()

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from marketstate.schemas.candle import Candle
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.page.browser import Browser
 from tests.page.fixtures import MINUTE_MS, Stage, of
-from tests.support.candles import made_candles
+from tests.support.candles import closing_now, made_candles
 from tests.support.page_server import PageServer
 from tests.support.worker_process import (
     WorkerProcess,
@@ -27,9 +25,7 @@ EACH: Final[Any] = {"publish_interval": 1}
 
 def candles_until_now(count: int) -> list[Candle]:
     """Of each symbol; the last closed a minute ago."""
-    made = made_candles(SYMBOLS, count)
-    shift = int(time.time() * 1_000) - MINUTE_MS - made[-1].close_time
-    return [replace(one, close_time=one.close_time + shift) for one in made]
+    return closing_now(made_candles(SYMBOLS, count), MINUTE_MS)
 
 
 def plotted(browser: Browser) -> int:

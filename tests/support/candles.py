@@ -4,7 +4,8 @@
 
 import csv
 import gzip
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,12 @@ def made_candles(symbols: Iterable[str], count: int, seed: int = 7) -> list[Cand
     return [
         candle(symbol, i, float(walk[i])) for i in range(count) for symbol, walk in walks.items()
     ]
+
+
+def closing_now(candles: Sequence[Candle], ago_ms: int = 0) -> list[Candle]:
+    """The same candles, shifted in time so that the last one closes now, or so long ago."""
+    shift_ms = int(time.time() * 1_000) - ago_ms - candles[-1].close_time
+    return [msgspec.structs.replace(one, close_time=one.close_time + shift_ms) for one in candles]
 
 
 def candle(symbol: str, number: int, close: float) -> Candle:

@@ -4,6 +4,7 @@ It reads Redis with the rights of a reader, and is read-only itself.
 """
 
 import argparse
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -74,13 +75,15 @@ def command(options: argparse.Namespace) -> int:
         if not options.unix:
             _refuse_beyond_loopback(options.listen, options)
         with listening_at(options.unix or options.listen) as listener:
-            serve(
-                settings,
-                listener,
-                (*LOCAL_HOSTS, *_own_host(options), *options.hosts),
-                limits_of(options),
-                notifier,
-                per_symbol=options.per_symbol,
+            asyncio.run(
+                serve(
+                    settings,
+                    listener,
+                    (*LOCAL_HOSTS, *_own_host(options), *options.hosts),
+                    limits_of(options),
+                    notifier,
+                    per_symbol=options.per_symbol,
+                )
             )
     except WorkerError as error:
         notifier.failed(error)

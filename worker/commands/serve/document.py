@@ -15,7 +15,8 @@ from marketstate.worker.commands.markets import MOST_RECENT, Market
 from marketstate.worker.commands.metrics.reading import Reading
 from marketstate.worker.commands.regime_words import REGIMES, what_regimes_are
 from marketstate.worker.engine.freshness import conditions, stale_after_s
-from marketstate.worker.engine.status_of_all import line_of, summed
+from marketstate.worker.engine.status import Status
+from marketstate.worker.engine.status_of_all import line_of
 from marketstate.worker.settings import Settings
 
 SCHEMA: Final = 1
@@ -138,8 +139,10 @@ def _state(record: MarketStateRecord) -> StateDocument:
     )
 
 
-def of_group(reading: Reading) -> GroupDocument:
-    """What the reading itself says; the rest stays as it is by default."""
+def of_group(reading: Reading, status: Status | None) -> GroupDocument:
+    """What the reading itself says, and `status`, the sum of its partitions, if any was read; the
+    rest stays as it is by default.
+    """
     settings, answers = reading.settings, reading.of_status
     lines = [line_of(answer) for answer in answers] if settings.partitions else []
     document = GroupDocument(
@@ -149,10 +152,9 @@ def of_group(reading: Reading) -> GroupDocument:
             if line.needs_a_look
         ],
     )
-    found = [answer.found for answer in reading.answers if answer.found is not None]
-    if not found:
+    if status is None:
         return document
-    status = summed(settings, answers)
+    found = [answer.found for answer in reading.answers if answer.found is not None]
     return replace(
         document,
         read_ms=reading.read_s * 1_000,

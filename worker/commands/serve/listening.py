@@ -41,14 +41,9 @@ def read_address(text: str) -> Address:
 def listening_at(where: Address | Path) -> Iterator[socket.socket]:
     """Raises ConfigurationError. A file is removed at the end."""
     with _in_file(where) if isinstance(where, Path) else _at(where) as listener:
-        bound = where.lstat() if isinstance(where, Path) else None
-        try:
-            # From now on, who connects waits.
-            listener.listen()
-            yield listener
-        finally:
-            if isinstance(where, Path) and bound is not None:
-                _remove_own(where, bound)
+        # From now on, who connects waits.
+        listener.listen()
+        yield listener
 
 
 def _at(address: Address) -> socket.socket:
@@ -66,7 +61,8 @@ def _at(address: Address) -> socket.socket:
     return listener
 
 
-def _in_file(path: Path) -> socket.socket:
+@contextmanager
+def _in_file(path: Path) -> Iterator[socket.socket]:
     """Who may connect, says the umask; see deploy/systemd/README.md, The page."""
     _remove_left_over(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -75,7 +71,12 @@ def _in_file(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from None
-    return listener
+    bound = path.lstat()
+    with listener:
+        try:
+            yield listener
+        finally:
+            _remove_own(path, bound)
 
 
 def _remove_own(path: Path, bound: os.stat_result) -> None:

@@ -17,7 +17,7 @@ from marketstate.worker.commands.markets import Market
 from marketstate.worker.commands.metrics.reading import Reading, read
 from marketstate.worker.commands.serve.document import GroupDocument, of_group
 from marketstate.worker.engine.all_partitions import AllPartitions
-from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, enough_for
+from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, enough_for
 from marketstate.worker.engine.status_of_all import summed
 from marketstate.worker.errors import WorkerError
 from marketstate.worker.log import log
@@ -112,18 +112,19 @@ class Reader:
         return self._followed, self._followed.trouble
 
     def _of(self, reading: Reading, trouble: str) -> GroupDocument:
-        health = failing(reading, self._limits)
+        known = any(answer.found for answer in reading.answers)
+        status = summed(self._settings, reading.of_status) if known else None
+        if status is not None:
+            self._candles.add(status.counters.get("applied", 0), time.monotonic())
+        health = failing(status, reading.failure, self._limits)
         if bool(health) != self._is_failing:
             self._is_failing = bool(health)
             if health:
                 log.warning("unhealthy: %s", health)
             else:
                 log.info("healthy again")
-        known = any(answer.found for answer in reading.answers)
         # While Redis is away, the last numbers stay.
-        group = of_group(reading) if known or not trouble else self._group
-        if group.lag is not None and known:
-            self._candles.add(_applied(reading), time.monotonic())
+        group = of_group(reading, status) if known or not trouble else self._group
         followed = self._followed
         return replace(
             group,
@@ -137,13 +138,13 @@ class Reader:
         )
 
 
-def failing(reading: Reading, limits: Limits) -> str:
+def failing(status: Status | None, failure: WorkerError | None, limits: Limits) -> str:
     """What `marketstate status` with these limits would fail with; empty if nothing."""
     try:
-        if any(answer.found for answer in reading.answers):
-            judge(summed(reading.settings, reading.of_status), limits)
-        if reading.failure is not None:
-            raise reading.failure
+        if status is not None:
+            judge(status, limits)
+        if failure is not None:
+            raise failure
     except WorkerError as error:
         return str(error)
     return ""
@@ -166,14 +167,6 @@ def _with_records(reading: Reading, markets: Mapping[str, Market]) -> Reading:
         for answer in reading.answers
     ]
     return reading._replace(answers=answers)
-
-
-def _applied(reading: Reading) -> int:
-    return sum(
-        answer.found.status.counters.get("applied", 0)
-        for answer in reading.answers
-        if answer.found is not None
-    )
 
 
 def _pause_s(least_s: float, took_s: float) -> float:

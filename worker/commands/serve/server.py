@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Final
 
 import uvicorn
@@ -15,6 +16,7 @@ from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.serve.app import Site
 from marketstate.worker.commands.serve.connection import MOST_BYTES_OF_REQUEST, BoundedConnection
 from marketstate.worker.commands.serve.guard import Guard
+from marketstate.worker.commands.serve.listening import Address
 from marketstate.worker.commands.serve.reader import HEALTHY, Reader
 from marketstate.worker.engine.systemd import SystemdNotifier
 from marketstate.worker.log import log, repeats
@@ -27,7 +29,7 @@ _HANGS_S: Final = 60.0
 _ENDS_WITHIN_S: Final = 5
 
 
-def serve(
+async def serve(
     settings: Settings,
     listener: socket.socket,
     hosts: Collection[str],
@@ -37,18 +39,6 @@ def serve(
     per_symbol: bool,
 ) -> None:
     """Until SIGTERM or SIGINT. Redis may be away at any time, also at the start."""
-    asyncio.run(_serve(settings, listener, hosts, limits, notifier, per_symbol=per_symbol))
-
-
-async def _serve(
-    settings: Settings,
-    listener: socket.socket,
-    hosts: Collection[str],
-    limits: Limits,
-    notifier: SystemdNotifier,
-    *,
-    per_symbol: bool,
-) -> None:
     loop = asyncio.get_running_loop()
     site = Site(settings)
     reader = Reader(
@@ -70,7 +60,7 @@ async def _serve(
     reader.start()
     looking = asyncio.create_task(_look_after(site, reader, server, notifier))
     try:
-        log.info("serving at %s", _shown(listener))
+        log.info("serving at %s", _address_of(listener))
         await server.serve([listener])
     finally:
         reader.stop()
@@ -124,9 +114,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _shown(listener: socket.socket) -> str:
+def _address_of(listener: socket.socket) -> str:
     name = listener.getsockname()
     if isinstance(name, str):
         return name
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"http://{host}:{name[1]}/"
+    return f"http://{Address(ip_address(name[0]), name[1])}/"

@@ -1,6 +1,7 @@
-// The three probabilities as a bar. Regimes differ in pattern as well as in colour.
+// The three probabilities as a bar, and a chip for one regime. Regimes differ in pattern as well as in
+// colour.
 
-import { element } from "./element.js";
+import { element, say } from "./element.js";
 import { percent } from "./format.js";
 
 export class Bar {
@@ -17,6 +18,12 @@ export class Bar {
       if (part.style.flexGrow !== grow) part.style.flexGrow = grow;
     });
     const words = this.regimes.map(name => `${name} ${percent(state[name], 0)} %`).join(", ");
-    if (this.words.textContent !== words) this.words.textContent = words;
+    say(this.words, words);
   }
+}
+
+// Of a regime that is not known, without a pattern.
+export function drawChip(chip, regime, regimes) {
+  const className = regimes.includes(regime) ? `of ${regime}` : "of";
+  if (chip.className !== className) chip.className = className;
 }

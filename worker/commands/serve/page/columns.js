@@ -50,6 +50,8 @@ export const COLUMNS = [
 ];
 
 export const labelOf = ({ id, label = id }) => label;
+export const labelWithUnit = column => labelOf(column) + (column.unit ? ` ${column.unit}` : "");
+export const classOf = ({ id, isNumber }) => `c-${id}${isNumber ? " number" : ""}`;
 
 function heldMs(market) { return market.state.time_ms - market.since_ms; }
 

@@ -2,6 +2,7 @@
 
 import { element, mark, say } from "./element.js";
 import { clock, count, duration } from "./format.js";
+import { explained } from "./tips.js";
 
 // So many seconds may pass before what waits is called late, as in `top`.
 const LATE_S = 10;
@@ -41,11 +42,7 @@ export class Facts {
     Object.assign(this, { clockPlace, connectionPlace });
     this.places = FACTS.map(({ name, help }) => {
       const place = element("dd");
-      const id = `about-${name}`;
-      const tip = element("span", { id, className: "tip", role: "tooltip", textContent: help });
-      const label = element("button", { type: "button", "aria-describedby": id,
-        textContent: name });
-      root.append(element("div", {}, element("dt", {}, label, tip), place));
+      root.append(element("div", {}, element("dt", {}, ...explained(name, help, name)), place));
       return place;
     });
   }

@@ -1,7 +1,8 @@
 // The head of the table: names that sort, and what each column means on hover and on focus.
 
-import { COLUMNS, labelOf } from "./columns.js";
+import { classOf, COLUMNS, labelOf } from "./columns.js";
 import { element } from "./element.js";
+import { explained } from "./tips.js";
 
 // `sort(column)` is called when the user asks for it. Returns what shows the order.
 export function head(row, select, order, sort) {
@@ -22,11 +23,9 @@ export function head(row, select, order, sort) {
 }
 
 function cellOf(column, sort) {
-  const tip = element("span", { id: `about-${column.id}`, className: "tip", role: "tooltip",
-    textContent: column.help });
-  const button = element("button", { type: "button", "aria-describedby": tip.id },
-    labelOf(column), ...(column.unit ? [element("small", { textContent: ` ${column.unit}` })] : []));
+  const [button, tip] = explained(column.id, column.help, labelOf(column),
+    ...(column.unit ? [element("small", { textContent: ` ${column.unit}` })] : []));
   button.addEventListener("click", () => sort(column));
   return element("th", { role: "columnheader", scope: "col",
-    className: `c-${column.id}${column.isNumber ? " number" : ""}` }, button, tip);
+    className: classOf(column) }, button, tip);
 }

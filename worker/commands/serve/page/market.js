@@ -1,9 +1,10 @@
 // One market: its numbers, and the plots of `marketstate plot`, which go on after each close.
 
 import { addressOf, closeMarket } from "./address.js";
-import { Bar } from "./bar.js";
-import { COLUMNS, labelOf } from "./columns.js";
+import { Bar, drawChip } from "./bar.js";
+import { COLUMNS, labelWithUnit } from "./columns.js";
 import { element, mark, say } from "./element.js";
+import { percent } from "./format.js";
 import { Plot } from "./plots.js";
 import { SeriesReader } from "./series.js";
 import { StateTable } from "./states.js";
@@ -49,7 +50,7 @@ export class MarketView {
     const { regime } = market.state;
     say(this.price, COLUMNS.find(column => column.id === "price").text(market, this.model));
     say(this.regime, regime);
-    this.chip.className = this.model.settings.regimes.includes(regime) ? `of ${regime}` : "of";
+    drawChip(this.chip, regime, this.model.settings.regimes);
     if (!this.bar) {
       this.bar = new Bar(this.model.settings.regimes);
       this.key.append(...this.model.settings.regimes.map(name => element("span", {},
@@ -58,7 +59,7 @@ export class MarketView {
     }
     this.bar.draw(market.state);
     this.key.querySelectorAll("b").forEach((place, i) => say(place,
-      `${(100 * market.state[this.model.settings.regimes[i]]).toFixed(1)} %`));
+      `${percent(market.state[this.model.settings.regimes[i]], 1)} %`));
     mark(this.root, "synthetic", market.synthetic);
     this.#showNeighbours();
     this.tick();
@@ -125,8 +126,7 @@ export class MarketView {
     this.numbers = element("div", { className: "now", hidden: true },
       element("p", {}, this.price, this.chip, this.regime),
       element("dl", {}, ...this.places.map(([column, place]) => element("div", {},
-        element("dt", { textContent: labelOf(column) + (column.unit ? ` ${column.unit}` : ""),
-          title: column.help }), place))),
+        element("dt", { textContent: labelWithUnit(column), title: column.help }), place))),
       this.barPlace, this.key);
     this.trouble = element("p", { className: "nothing", role: "status",
       textContent: "Loading …" });

@@ -1,7 +1,7 @@
 // The row of one market. It writes only what has changed.
 
-import { Bar } from "./bar.js";
-import { COLUMNS, labelOf } from "./columns.js";
+import { Bar, drawChip } from "./bar.js";
+import { classOf, COLUMNS, labelWithUnit } from "./columns.js";
 import { element, mark, say } from "./element.js";
 import { addressOf } from "./address.js";
 import { Sparkline } from "./sparkline.js";
@@ -28,9 +28,7 @@ export class Row {
     for (const [column, place] of this.texts) say(place, column.text(market, model));
     this.sparkline.draw(market.closes, model.settings.closes_kept);
     this.bar.draw(market.state);
-    const { regime } = market.state;
-    const className = model.settings.regimes.includes(regime) ? `of ${regime}` : "of";
-    if (this.chip.className !== className) this.chip.className = className;
+    drawChip(this.chip, market.state.regime, model.settings.regimes);
     mark(this.root, "synthetic", market.synthetic);
     this.drawAge();
   }
@@ -46,8 +44,7 @@ export class Row {
     const isHead = column === COLUMNS[0];
     const cell = element(isHead ? "th" : "td", {
       role: isHead ? "rowheader" : "cell",
-      className: `c-${column.id}${column.isNumber ? " number" : ""}`,
-      "data-label": labelOf(column) + (column.unit ? ` ${column.unit}` : "") });
+      className: classOf(column), "data-label": labelWithUnit(column) });
     const inside = {
       symbol: () => [this.link], recent: () => [this.sparkline.root], bar: () => [this.bar.root],
       regime: () => [this.chip, this.#text(column)],

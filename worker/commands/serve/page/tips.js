@@ -1,5 +1,14 @@
-// Escape takes away the text that explains what is under the pointer or has the focus, until either
+// Texts that explain what is under the pointer or has the focus. Escape takes one away, until either
 // is on something else.
+
+import { element } from "./element.js";
+
+// A button, and the text that explains what `name` is.
+export function explained(name, help, ...label) {
+  const tip = element("span", { id: `about-${name}`, className: "tip", role: "tooltip",
+    textContent: help });
+  return [element("button", { type: "button", "aria-describedby": tip.id }, ...label), tip];
+}
 
 export function dismissibleTips() {
   const root = document.documentElement;

@@ -1,0 +1,48 @@
+"""What `marketstate serve` says of markets that are gone, and while its reader hangs."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from marketstate.worker.commands.market_follower import Followed
+from marketstate.worker.commands.markets import moved_on
+from marketstate.worker.commands.metrics.reading import Reading
+from marketstate.worker.commands.serve import app
+from marketstate.worker.commands.serve.document import GroupDocument
+from marketstate.worker.commands.serve.reader import HEALTHY, News
+from marketstate.worker.settings import settings_from
+from tests.support.records import make_record
+
+
+def followed(*symbols: str) -> Followed:
+    return Followed({one: moved_on(None, make_record(one, 0)) for one in symbols}, 0, 0, "")
+
+
+@pytest.mark.parametrize(("gone", "again"), [(1_000, False), (1_001, True)])
+def test_so_many_that_are_gone_are_told_and_with_more_everything_is_sent_again(
+    gone: int, again: bool
+) -> None:
+    """Otherwise what comes and goes would fill the memory."""
+    board = app.Site(settings_from({})).board
+    board.take(followed("STAYS", *(f"GONE{i:04d}" for i in range(gone))), None)
+    seen = board.event_id
+    board.take(followed("STAYS"), None)
+    events = board.events(seen)
+    assert (b"event: all\n" in events, b"event: markets\n" in events) == (again, not again)
+    assert (b'"gone":["GONE' in events, b'"symbol":"STAYS"' in events) == (not again, again)
+    assert b"GONE0000" not in board.everything()
+
+
+def test_health_is_bad_while_the_reader_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: now_s))
+    settings = settings_from({})
+    site = app.Site(settings)
+    assert site.failing == "nothing has been read yet"
+    site.take(
+        News(None, GroupDocument(healthy=True, health=HEALTHY), Reading(settings, 0.0, [], None))
+    )
+    now_s = 130.0
+    assert site.failing == ""
+    now_s = 131.0
+    assert site.failing == "Redis was not read for 31 s"
