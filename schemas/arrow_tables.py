@@ -83,7 +83,7 @@ def _table(rows: Iterable[tuple[Any, ...]], schema: Any) -> Any:
         values = zip(schema, zip(*some, strict=True), strict=True)
         arrays = [pa.array(each, field.type) for field, each in values]
         batches.append(pa.record_batch(arrays, schema=schema))
-    return pa.Table.from_batches(batches, schema).unify_dictionaries()
+    return pa.Table.from_batches(batches, schema)
 
 
 def _values_of(record: MarketStateRecord) -> tuple[Any, ...]:
