@@ -33,7 +33,7 @@ from marketstate.schemas.market_state import (
     decode_market_state,
     decode_record,
 )
-from marketstate.schemas.partitions import partition_key
+from marketstate.schemas.partitions import partition_keys
 from marketstate.schemas.recording import RecordingError
 from marketstate.schemas.recording_lines import read_entries, read_header, unpacked
 
@@ -122,10 +122,9 @@ def of_stream(
     that can be read raises UnknownRecord with its id, or is left out ("skip"). `stream` is its name
     without a tag.
     """
-    every = [None] if partitions is None else range(partitions)
     found = [
         (parse_entry_id(text_of(entry_id)), f"entry {text_of(entry_id)} of {name}", fields)
-        for name in (partition_key(stream, each) for each in every)
+        for name in partition_keys(stream, partitions)
         for entry_id, fields in _newest(client, name, last)
     ]
     found.sort(key=lambda entry: entry[0])
