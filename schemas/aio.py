@@ -16,7 +16,7 @@ from marketstate.schemas.delivery import Delivery
 from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.schemas.reader import HashClient
-from marketstate.schemas.steps import Command, Wait
+from marketstate.schemas.steps import Command, Wait, next_step
 
 
 async def latest_state(
@@ -56,11 +56,7 @@ class StateReader(Delivery):
     async def __aiter__(self) -> AsyncIterator[MarketStateRecord]:
         steps = self._steps()
         reply, error = None, None
-        while True:
-            try:
-                step = steps.throw(error) if error else steps.send(reply)
-            except StopIteration:
-                return
+        while (step := next_step(steps, reply, error)) is not None:
             reply, error = None, None
             if isinstance(step, MarketStateRecord):
                 yield step

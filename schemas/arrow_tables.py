@@ -59,13 +59,11 @@ def schema_of(
         "number": pa.float64(),
         "count": pa.int64(),
     }
-    fields = (
-        (column, {UNIT_KEY: column.unit} if column.unit else None, types[column.kind])
-        for column in columns
-    )
-    return pa.schema(
-        [pa.field(each.name, kind, may_be_missing, unit) for each, unit, kind in fields], metadata
-    )
+    fields = []
+    for each in columns:
+        unit = {UNIT_KEY: each.unit} if each.unit else None
+        fields.append(pa.field(each.name, types[each.kind], may_be_missing, unit))
+    return pa.schema(fields, metadata)
 
 
 def table_of_states(records: Iterable[MarketStateRecord]) -> Any:
@@ -85,7 +83,7 @@ def _table(rows: Iterable[tuple[Any, ...]], schema: Any) -> Any:
         values = zip(schema, zip(*some, strict=True), strict=True)
         arrays = [pa.array(each, field.type) for field, each in values]
         batches.append(pa.record_batch(arrays, schema=schema))
-    return pa.Table.from_batches(batches, schema).unify_dictionaries()
+    return pa.Table.from_batches(batches, schema)
 
 
 def _values_of(record: MarketStateRecord) -> tuple[Any, ...]:

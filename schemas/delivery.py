@@ -16,7 +16,7 @@ from marketstate.schemas.market_state import (
     UnknownSchema,
     decode_market_state,
 )
-from marketstate.schemas.partitions import partition_key
+from marketstate.schemas.partitions import partition_keys
 from marketstate.schemas.passing import passes
 from marketstate.schemas.steps import Command, Steps, Wait
 
@@ -92,10 +92,9 @@ class Delivery:
         stream = interval_stream(stream, interval) if interval else stream
         if block_ms < 1:
             raise ValueError(f"block_ms is {block_ms}, but a read waits at least 1 ms")
-        every = [None] if partitions is None else range(partitions)
         self._client = client
         self._streams = GroupStreams(
-            [partition_key(stream, partition) for partition in every],
+            partition_keys(stream, partitions),
             group=group,
             consumer=consumer,
             start=start,

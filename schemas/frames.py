@@ -33,7 +33,7 @@ from marketstate.schemas.market_state import (
     decode_market_state,
     decode_record,
 )
-from marketstate.schemas.partitions import partition_key
+from marketstate.schemas.partitions import partition_keys
 from marketstate.schemas.recording import RecordingError
 from marketstate.schemas.recording_lines import read_entries, read_header, unpacked
 
@@ -122,10 +122,9 @@ def of_stream(
     that can be read raises UnknownRecord with its id, or is left out ("skip"). `stream` is its name
     without a tag.
     """
-    every = [None] if partitions is None else range(partitions)
     found = [
         (parse_entry_id(text_of(entry_id)), f"entry {text_of(entry_id)} of {name}", fields)
-        for name in (partition_key(stream, each) for each in every)
+        for name in partition_keys(stream, partitions)
         for entry_id, fields in _newest(client, name, last)
     ]
     found.sort(key=lambda entry: entry[0])
@@ -147,7 +146,8 @@ def _frame(table: Any, library: Library) -> Any:
     if library not in get_args(Library):
         raise ValueError(f"library {library!r} is none of {', '.join(get_args(Library))}")
     if library == "polars":
-        return needed("polars").from_arrow(table)
+        # Older versions, such as 1.20, warn of batches that have different dictionaries.
+        return needed("polars").from_arrow(table.unify_dictionaries())
     needed("pandas")
     frame = table.to_pandas()
     if "regime" in frame:
@@ -168,20 +168,20 @@ def _selected(table: Any, symbols: Sequence[str] | None, columns: Sequence[str] 
 def _from_parquet(path: str, symbols: Sequence[str] | None, columns: Sequence[str] | None) -> Any:
     filters = None if symbols is None else [("symbol", "in", list(symbols))]
     parquet = needed("pyarrow.parquet")
-    return parquet.read_table(path, columns=columns, filters=filters).unify_dictionaries()
+    return parquet.read_table(path, columns=columns, filters=filters)
 
 
 def _from_arrow(path: str, symbols: Sequence[str] | None, columns: Sequence[str] | None) -> Any:
     with needed("pyarrow").memory_map(path) as file:
         table = needed("pyarrow.ipc").open_file(file).read_all()
-        return _selected(table, symbols, columns).unify_dictionaries()
+        return _selected(table, symbols, columns)
 
 
 def _from_csv(path: str, symbols: Sequence[str] | None, columns: Sequence[str] | None) -> Any:
     pa, csv, schema = needed("pyarrow"), needed("pyarrow.csv"), schema_of(COLUMNS)
     types = {field.name: field.type for field in schema} | {_TIME: pa.int64()}
     table = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types))
-    return _selected(table.cast(schema).unify_dictionaries(), symbols, columns)
+    return _selected(table.cast(schema), symbols, columns)
 
 
 _READ: Final = {

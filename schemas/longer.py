@@ -48,7 +48,9 @@ class Longer(NamedTuple):
         return candles * self.interval_ms + self.phase_ms
 
     def ends_between(self, last_boundary_ms: int, boundary_ms: int) -> bool:
-        """Whether one ends with a candle that ends there, after one that ended at the other."""
+        """Whether one may end with a candle that ends there, after one that ended at the other:
+        true, too, if that one has closed its own already.
+        """
         end_ms = self.end(boundary_ms)
         return end_ms == boundary_ms or self.end(last_boundary_ms) != end_ms
 

@@ -36,6 +36,12 @@ def partition_key(name: str, partition: int | None) -> str:
     return name if partition is None else f"{name}:{tag(partition)}"
 
 
+def partition_keys(name: str, partitions: int | None) -> list[str]:
+    """Those of all partitions; without partitions, the name alone."""
+    every = [None] if partitions is None else range(partitions)
+    return [partition_key(name, each) for each in every]
+
+
 def partition_prefix(prefix: str, partition: int | None) -> str:
     """`quantum:marketstate:{p07}:`, for a prefix that ends in a colon."""
     return prefix if partition is None else f"{prefix}{tag(partition)}:"

@@ -21,7 +21,7 @@ from marketstate.schemas.delivery import OUTPUT_STREAM, Delivery
 from marketstate.schemas.interval import interval_ms, state_step_ms
 from marketstate.schemas.latest import OUTPUT_PREFIX, Latest, OnUnknown
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.schemas.steps import Command, Wait
+from marketstate.schemas.steps import Command, Wait, next_step
 
 __all__ = [
     "OUTPUT_PREFIX",
@@ -93,11 +93,7 @@ class StateReader(Delivery):
     def __iter__(self) -> Iterator[MarketStateRecord]:
         steps = self._steps()
         reply, error = None, None
-        while True:
-            try:
-                step = steps.throw(error) if error else steps.send(reply)
-            except StopIteration:
-                return
+        while (step := next_step(steps, reply, error)) is not None:
             reply, error = None, None
             if isinstance(step, MarketStateRecord):
                 yield step

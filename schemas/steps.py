@@ -27,6 +27,15 @@ class Wait(NamedTuple):
 
 
 Steps = Generator[Command | Wait, Any, T]
+Step = TypeVar("Step")
+
+
+def next_step(steps: Generator[Step, Any, Any], reply: Any, error: Exception | None) -> Step | None:
+    """The one after the step that had this reply, or this error; None at the end."""
+    try:
+        return steps.throw(error) if error else steps.send(reply)
+    except StopIteration:
+        return None
 
 
 def command(name: str, *arguments: Any, **options: Any) -> Steps[Any]:

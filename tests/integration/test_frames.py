@@ -13,7 +13,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from marketstate.schemas import frames
+from marketstate.schemas import arrow_tables, frames
 from marketstate.schemas.arrow_tables import OF_STATES, ExtraMissing
 from marketstate.schemas.candle import encode_envelope
 from marketstate.schemas.history import COLUMNS, record_of
@@ -34,7 +34,6 @@ from tests.support.replaying import candle_folder, run
 pytestmark = pytest.mark.one_redis_version
 
 BOTH = pytest.mark.parametrize("library", ["pandas", "polars"])
-TEXTS = {column.name for column in COLUMNS if column.kind == "text"}
 REGIMES = ("trend", "mr", "chop")
 STATES = [
     make_record(symbol, number, REGIMES[number % 3], close=97_123.5 + 0.1 * number, sigma=1 / 3)
@@ -106,6 +105,16 @@ def test_states_become_rows_of_the_right_types(library: Any) -> None:
     check_types(frame)
     assert as_records(frame) == same_rows(STATES)
     check_types(frames.of_states([], library))
+
+
+@BOTH
+def test_rows_of_several_batches_have_the_same_categories(
+    library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow_tables, "_ROWS_AT_ONCE", 5)
+    frame = frames.of_states(STATES, library)
+    check_types(frame)
+    assert as_records(frame) == same_rows(STATES)
 
 
 def test_a_frame_is_used_as_one_expects() -> None:

@@ -11,6 +11,7 @@ from redis import asyncio as aio
 from marketstate.schemas import aio as readers_of_asyncio
 from marketstate.schemas import reader as readers
 from marketstate.schemas.latest import Latest
+from marketstate.schemas.longer import interval_prefix
 from marketstate.schemas.market_state import (
     UnknownRecord,
     UnknownSchema,
@@ -66,6 +67,18 @@ def test_each_symbol_has_its_state_or_none_in_the_order_asked_for(
     ]
     assert latest(kind, server.port, "ETHUSDT") == eth
     assert latest(kind, server.port, []) == {}
+
+
+@BOTH
+def test_the_states_of_a_longer_interval_are_found(
+    kind: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    publish(client, [make_record("BTCUSDT", 1)])
+    longer = msgspec.structs.replace(make_record("BTCUSDT", 2), interval="5m")
+    prefix = interval_prefix(OUTPUT_PREFIX, "5m")
+    client.set(record_key(prefix, "BTCUSDT"), encode_record(longer))
+    assert latest(kind, server.port, ["BTCUSDT"], interval="5m") == {"BTCUSDT": longer}
+    assert latest(kind, server.port, "BTCUSDT", interval="5m") == longer
 
 
 @BOTH

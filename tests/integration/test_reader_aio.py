@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import redis
 from redis import asyncio as aio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from marketstate.schemas.aio import StateReader
 from marketstate.schemas.market_state import UnknownRecord
@@ -123,6 +125,25 @@ def test_others_run_while_a_reader_waits(server: EmbeddedRedis, client: redis.Re
         return await task
 
     assert run(server, use) == [0, 1]
+
+
+def test_others_run_while_redis_is_away(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def block(_seconds: float) -> None:
+        raise AssertionError("nobody else can run")
+
+    async def wait_for_it() -> None:
+        async with aio.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)) as nowhere:
+            task = asyncio.create_task(numbers(reader_of(nowhere), 1))
+            while "is away" not in caplog.text and not task.done():
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    monkeypatch.setattr("time.sleep", block)
+    asyncio.run(wait_for_it())
 
 
 def test_entries_of_other_programs_are_skipped_and_counted_or_raised(

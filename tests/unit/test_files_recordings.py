@@ -99,6 +99,21 @@ def test_broken_lines_are_refused_or_counted(
         entries_in(path)
 
 
+@pytest.mark.parametrize(("partitions", "partition"), [(None, 0), (2, None), (2, 2)])
+def test_an_entry_of_a_partition_that_the_recording_does_not_have_is_refused_or_counted(
+    partitions: int | None, partition: int | None, tmp_path: Path
+) -> None:
+    good = None if partitions is None else 1
+    entries = [RecordedEntry(f"{i}-0", [b"a", b"b"], good) for i in (1, 2)]
+    other = RecordedEntry("3-0", [b"a", b"b"], partition)
+    lines = [encode_header(STREAM, partitions), *map(encode_entry, (*entries, other))]
+    path = written(tmp_path / "a.jsonl", lines)
+    assert [read.entry for read in read_recording(path, Skipped())] == entries
+    says = f"line 4: partition {partition}, in a recording of {partitions}"
+    with pytest.raises(FileUnusable, match=says):
+        entries_in(path)
+
+
 def test_a_recording_damaged_in_the_middle_cannot_be_resumed(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [*LINES[:3], b"text\n", *LINES[4:]])
     before = path.read_bytes()

@@ -85,6 +85,13 @@ def test_the_journal_line_says_how_many_candles_are_missing_if_any_are() -> None
     assert line == f"{journal_line(RECORD)} missing=12"
 
 
+def test_the_journal_line_names_an_interval_that_is_not_that_of_the_candles() -> None:
+    assert journal_line(RECORD, RECORD.interval) == journal_line(RECORD)
+    longer = msgspec.structs.replace(RECORD, interval="5m")
+    usual = journal_line(longer).removeprefix(RECORD.symbol)
+    assert journal_line(longer, "1m") == f"{RECORD.symbol} 5m{usual}"
+
+
 def test_a_record_from_before_missing_candles_were_counted_is_read() -> None:
     old = encode_record(RECORD).replace(',"missing":0', "")
     assert '"missing"' not in old
