@@ -33,8 +33,8 @@ class Checkpoint(msgspec.Struct):
     symbols: list[str] = msgspec.field(default_factory=list)
     marks: list[dict[str, dict[str, str]]] = msgspec.field(default_factory=list)
     """Of each run, by interval and symbol."""
-    groups: list[list[Group]] | None = None
-    """Of each run, in the order of the rows; None while the unit is under way."""
+    groups: list[list[Group]] = msgspec.field(default_factory=list)
+    """Of each run, in the order of the rows; empty while the unit is under way."""
     counters: list[dict[str, int]] = msgspec.field(default_factory=list)
     """Of each run, once the unit is done; as the following."""
     findings: Plain = msgspec.field(default_factory=Plain)
