@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marketstate.core.state import MarketState
 from marketstate.worker.local.redis_server import EmbeddedRedis
@@ -77,7 +78,7 @@ def _written(folder: Path, closes: int) -> Path:
     return folder
 
 
-def _walk(seed: int, closes: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def _walk(seed: int, closes: int) -> NDArray[np.float64]:
     steps = np.random.RandomState(seed).standard_normal(closes) * 0.0004
     return np.round(100 * np.exp(np.cumsum(steps)), 2)
 

@@ -168,3 +168,12 @@ def test_the_content_says_whether_a_file_is_packed(name: str, tmp_path: Path) ->
         path = tmp_path / name
         path.write_bytes(content)
         assert [found.candle for found in read_file(path)] == CANDLES
+
+
+@pytest.mark.parametrize("close", ["1_0", "inf", "nan", "-1", "0"])
+def test_a_close_that_python_alone_takes_for_a_number_is_refused(
+    close: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, f"open_time,close\n{START_MS},1.5\n{START_MS + MINUTE_MS},{close}\n")
+    with pytest.raises(FileUnusable, match=f"line 3: close is '?{close}'?"):
+        read(path)

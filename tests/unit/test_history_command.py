@@ -1,5 +1,6 @@
 """The command line of `marketstate history`: what is refused, and what is said."""
 
+import errno
 import gzip
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from marketstate.schemas.partitions import partition_of
 from marketstate.schemas.recording import RecordedEntry, encode_entry, encode_header
 from marketstate.worker.cli import main
+from marketstate.worker.commands.history import command as history_command
 from tests.support.candles import MINUTE_MS, as_envelope, made_candles
 from tests.support.histories import messy_entries, read_table, strings_of, write_recording
 from tests.support.replaying import SYMBOLS, candle_folder, small, write_csv
@@ -213,3 +215,23 @@ def test_an_entry_of_another_partition_is_a_dead_letter_as_in_its_group(
         assert code == 0
         assert f"theta theta: applied {applied}{dead}emitted {applied - 8}\n" in said
         assert ("belongs to partition" in said) == (dead != ", ")
+
+
+def test_a_recording_goes_on_in_another_number_of_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into as many shares as it was divided at first."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recording = write_recording(tmp_path / "a.jsonl.gz", messy_entries(SYMBOLS, COUNT))
+    assert history(capsys, recording, "--out", tmp_path / "whole.parquet")[0] == 0
+    out = tmp_path / "a.parquet"
+    with monkeypatch.context() as patched:
+        patched.setattr(history_command, "writer_for", lambda _: full)
+        given = ("history", recording, "--out", out, "--processes", 3)
+        assert main([*map(str, given)]) == 1
+    assert "--resume continues from here" in capsys.readouterr().err
+    assert history(capsys, recording, "--out", out, "--resume")[0] == 0
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()

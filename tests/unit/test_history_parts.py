@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from marketstate.worker.commands.history import unit
-from marketstate.worker.commands.history.folder import Folder, Plan
+from marketstate.worker.commands.history.folder import Folder, Plan, plan_of
 from marketstate.worker.commands.history.grouping import grouped
 from marketstate.worker.commands.history.job import Job, Run
 from marketstate.worker.commands.history.parts import Group, Part
 from marketstate.worker.commands.history.rows import ROW
+from marketstate.worker.commands.history.told import Told
 from marketstate.worker.commands.history.unit import work
 from marketstate.worker.errors import FileUnreadable, FileUnusable, WorkerError
 from marketstate.worker.files.candles.said import NOTHING
@@ -116,6 +117,46 @@ def test_parts_stay_for_what_may_go_better_next_time(
     ):
         raise error
     assert folder.path.exists() == stays
+
+
+def test_a_plan_tells_all_that_makes_another_history(tmp_path: Path) -> None:
+    job = a_job(tmp_path, "job")
+    some, every = job.runs
+    plan = plan_of(job)
+    others = {
+        "what is said of candle files": job._replace(allow_gaps=True),
+        "--from and --to": job._replace(to_ms=1),
+        "its intervals": job._replace(intervals=("3m",)),
+        "its symbols": job._replace(symbols=("AAAUSDT",)),
+        "its thetas": job._replace(runs=(some._replace(theta="other"), every)),
+        "its settings": job._replace(runs=(every._replace(theta="some"), every)),
+    }
+    found = {name: plan_of(other) for name, other in others.items()}
+    job.paths[0].write_bytes(b"")
+    found["its files"] = plan_of(job)
+    for name, other in found.items():
+        assert {each for each in plan.what if plan.what[each] != other.what[each]} == {name}
+
+
+def test_what_every_unit_tells_is_told_once() -> None:
+    told = Told()
+    for _ in range(3):
+        told.add({"ignored": ["candles of 5m"], "gap.3m": ["AAAUSDT"]})
+    assert [line for line in told.report({}) if line.startswith("  ")] == [
+        "  candles of 5m",
+        "  AAAUSDT",
+    ]
+
+
+@pytest.mark.usefixtures("batches_of_seven")
+@pytest.mark.parametrize("name", ["0.json", "0-1.rows"])
+def test_parts_that_are_damaged_are_not_continued(name: str, tmp_path: Path) -> None:
+    job = a_job(tmp_path, "job")
+    assert not work(job, job.units[0], after(10, lambda: False))
+    path = job.folder / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FileUnusable, match=f"^{path} .*; start over$"):
+        work(job, job.units[0], lambda _: True)
 
 
 @pytest.mark.usefixtures("batches_of_seven")

@@ -48,7 +48,7 @@ def lines_of(path: Path) -> Iterator[str]:
 def count_lines(path: Path) -> int:
     """How many lines there are, up to where the rest cannot be read. Far quicker than to read them.
 
-    Raises FileUnusable if the file cannot be opened.
+    Raises FileUnusable if it cannot be read at all.
     """
     count = 0
     try:
@@ -58,7 +58,7 @@ def count_lines(path: Path) -> int:
     except (EOFError, zlib.error, zipfile.BadZipFile):
         pass
     except OSError as error:
-        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+        raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None
     return count
 
 
@@ -90,7 +90,7 @@ def _is_zip(path: Path) -> bool:
     try:
         return has_zip_inside(path)
     except OSError as error:
-        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+        raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _zip(path: Path) -> zipfile.ZipFile:
@@ -99,7 +99,7 @@ def _zip(path: Path) -> zipfile.ZipFile:
     except zipfile.BadZipFile as error:
         raise FileUnusable(f"cannot read {path}: {error}") from None
     except OSError as error:
-        raise FileUnusable(f"cannot read {path}: {error.strerror or error}") from None
+        raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:

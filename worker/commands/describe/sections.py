@@ -7,7 +7,8 @@ from marketstate.worker.commands.describe.summary import LEVELS, Summary, summar
 from marketstate.worker.commands.durations import brief_duration
 from marketstate.worker.commands.html_page import key_of
 from marketstate.worker.commands.markets import shown
-from marketstate.worker.commands.plot.series import Series, counted
+from marketstate.worker.commands.plot.series import Series
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.commands.report import Picture, Section, Table
 
@@ -20,7 +21,7 @@ def sections(many: Sequence[Series], rules: Sequence[Rule]) -> Iterator[Section]
     """Over all, then for each symbol."""
     summaries = [summary_of([series]) for series in many]
     if len(many) > 1:
-        title = f"{len(many)} symbols: {counted(sum(one.states for one in summaries))}"
+        title = f"{len(many)} symbols: {counted(sum(one.states for one in summaries), 'state')}"
         yield Section(title, [_symbols(many, summaries), *_parts(summary_of(many), many, rules)])
     for series, summary in zip(many, summaries, strict=True):
         title = f"{shown(series.symbol)}: {series.described()}"

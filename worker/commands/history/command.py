@@ -18,10 +18,11 @@ from marketstate.worker.commands.history.folder import Folder, folder_of, plan_o
 from marketstate.worker.commands.history.job import Job
 from marketstate.worker.commands.history.planning import planned
 from marketstate.worker.commands.history.processes import work_on
-from marketstate.worker.commands.history.report import counted, files_in_words, report
+from marketstate.worker.commands.history.report import files_in_words, report
 from marketstate.worker.commands.history.whole import Block, Whole
 from marketstate.worker.commands.history.writing import FORMATS, writer_for
 from marketstate.worker.commands.options import add_candle_files, an_interval, count
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.commands.progress_bar import ProgressBar
 from marketstate.worker.errors import ConfigurationError, WorkerError
 from marketstate.worker.files.opening import count_lines
@@ -146,7 +147,7 @@ def command(options: argparse.Namespace) -> int:
 
 def _calculate(job: Job, processes: int, stop: Stop) -> bool:
     lines = 0
-    for path in job.sources().paths:
+    for path in job.paths:
         if stop.requested:
             return False
         lines += count_lines(path)
@@ -181,14 +182,15 @@ def _stopped() -> int:
 def _shown(whole: Whole, stop: Stop) -> Iterator[Block]:
     """The rows, with a progress bar. Raises _Stopped."""
     progress, done = ProgressBar(whole.rows, "states written"), 0
-    for block in whole.blocks():
-        if stop.requested:
-            progress.end()
-            raise _Stopped
-        yield block
-        done += len(block.rows)
-        progress.show(done)
-    progress.end()
+    try:
+        for block in whole.blocks():
+            if stop.requested:
+                raise _Stopped
+            yield block
+            done += len(block.rows)
+            progress.show(done)
+    finally:
+        progress.end()
 
 
 def _tell(line: str) -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
@@ -61,12 +60,7 @@ class Folder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         os.close(self._lock)
         # With such files or settings, nobody resumes; but what cannot be read may be again.
         if isinstance(error, ConfigurationError) and not isinstance(error, FileUnreadable):

@@ -10,16 +10,14 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from marketstate.schemas.history import COLUMNS, record_of
 from marketstate.schemas.market_state import encode_record
 from marketstate.worker.commands.history.job import Job
 from marketstate.worker.commands.history.rows import as_dicts
 from marketstate.worker.commands.history.whole import Block
-
-# Higher levels take several times longer and save little.
-_LEVEL: Final = 6
+from marketstate.worker.files.recording_writer import GZIP_LEVEL
 
 
 def write_csv(path: Path, job: Job, blocks: Iterable[Block]) -> None:
@@ -56,6 +54,6 @@ def _rows(job: Job, block: Block) -> Iterator[dict[str, Any]]:
 def _gzipped(path: Path) -> Iterator[BinaryIO]:
     with (
         path.open("wb") as raw,
-        gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as packed,
+        gzip.GzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) as packed,
     ):
         yield packed  # type: ignore[misc]

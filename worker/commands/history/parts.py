@@ -33,8 +33,8 @@ class Checkpoint(msgspec.Struct):
     symbols: list[str] = msgspec.field(default_factory=list)
     marks: list[dict[str, dict[str, str]]] = msgspec.field(default_factory=list)
     """Of each run, by interval and symbol."""
-    groups: list[list[Group]] | None = None
-    """Of each run, in the order of the rows; None while the unit is under way."""
+    groups: list[list[Group]] = msgspec.field(default_factory=list)
+    """Of each run, in the order of the rows; empty while the unit is under way."""
     counters: list[dict[str, int]] = msgspec.field(default_factory=list)
     """Of each run, once the unit is done; as the following."""
     findings: Plain = msgspec.field(default_factory=Plain)
@@ -56,10 +56,13 @@ class Part:
         for path, rows in zip(self.paths, self.checkpoint.rows, strict=True):
             path.touch()
             file = path.open("r+b")
-            file.truncate(rows * ROW.itemsize)
-            if file.seek(0, os.SEEK_END) != rows * ROW.itemsize:
-                raise FileUnusable(f"{path} is damaged: it is shorter than it was; start over")
             self._files.append(file)
+            length = rows * ROW.itemsize
+            # To cut it off there would make a file that is too short longer.
+            if file.seek(0, os.SEEK_END) < length:
+                raise FileUnusable(f"{path} is damaged: it is shorter than it was; start over")
+            file.seek(length)
+            file.truncate()
 
     def write(self, run: int, packed: bytes) -> None:
         self._files[run].write(packed)
@@ -89,6 +92,5 @@ class Part:
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise FileUnusable(
-                f"{self._checkpoint_path} cannot be read: {error}; delete the folder of the parts, "
-                "and start over"
+                f"{self._checkpoint_path} cannot be read: {error}; start over"
             ) from None

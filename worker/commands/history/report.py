@@ -8,6 +8,7 @@ from marketstate.core.theta import minimum_length
 from marketstate.worker.commands.history.job import Job
 from marketstate.worker.commands.history.told import Told
 from marketstate.worker.commands.history.whole import Whole
+from marketstate.worker.commands.plurals import counted
 
 _LISTED: Final = 10
 
@@ -57,7 +58,3 @@ def _without_states(job: Job, whole: Whole) -> Iterator[str]:
                 f"no states{of_interval}{of_what}: each needs {needed:,} closes{of_interval} "
                 "before --to, the last of them after --from"
             )
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -19,7 +19,6 @@ _KINDS: Final = {
     TOO_CLOSE: "candles closer to each other than their interval",
 }
 
-
 OF_RECORDINGS: Final = tuple(_KINDS)
 OF_CANDLE_FILES: Final = ("dead", "restarted", "starts over")
 """The others, their reader has found."""
@@ -57,17 +56,17 @@ class Told:
                 count = counters.get(kind, 0)
                 name, _, longer = kind.partition(".")
                 of_what = f" ({longer})" if longer else ""
-                yield f"{_KINDS.get(name, name)}{of_what}{f': {count:,}' * (count > 0)}"
+                yield f"{_KINDS[name]}{of_what}{f': {count:,}' * (count > 0)}"
                 yield from (f"  {text}" for text in texts)
                 if count > len(texts):
                     yield f"  ... and {count - len(texts):,} more"
 
     def _note(self, kind: str, text: str) -> bool:
         """Whether it is among the first few."""
-        name, _, longer = kind.partition(".")
+        name, _, _ = kind.partition(".")
         if name not in self._first:
             return False
-        some = self._first.setdefault(kind, []) if longer else self._first[kind]
+        some = self._first.setdefault(kind, [])
         # What is told once comes from each unit.
         if text in some or len(some) >= SHOWN:
             return False

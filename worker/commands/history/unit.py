@@ -33,6 +33,7 @@ CHECKPOINT_S: Final = 5.0
 # What a reading has for the pipeline instead of the id of an entry.
 _WARM: Final = (0, 0)
 _DUE: Final = (1, 0)
+_NO_FIELDS: Final[dict[bytes, bytes]] = {}
 
 GoOn = Callable[[int], bool]
 """Told how many entries have been read; False to stop."""
@@ -89,7 +90,7 @@ class _RunOfUnit:
 def work(job: Job, unit: Unit, go_on: GoOn) -> bool:
     """Calculate what is left to do of a unit; False if it was stopped."""
     part = Part(job.folder, unit.number, len(job.runs))
-    if part.checkpoint.groups is not None:
+    if part.checkpoint.groups:
         return True
     try:
         part.open()
@@ -250,6 +251,3 @@ class _Work:
 
     def _is_ours(self, symbol: str) -> bool:
         return self._job.shares == 1 or self._job.share_of(symbol) == self._unit.number
-
-
-_NO_FIELDS: Final[dict[bytes, bytes]] = {}

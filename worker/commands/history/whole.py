@@ -38,7 +38,7 @@ class Whole:
         return {
             part.checkpoint.symbols[group.symbol]
             for part in self.parts
-            for groups in part.checkpoint.groups or []
+            for groups in part.checkpoint.groups
             for group in groups
             if group.interval == interval
         }
@@ -58,7 +58,7 @@ class Whole:
         found = {}
         for part in self.parts:
             first = 0
-            for group in (part.checkpoint.groups or [[]] * (run + 1))[run]:
+            for group in part.checkpoint.groups[run]:
                 symbol = part.checkpoint.symbols[group.symbol]
                 found[group.interval, symbol] = (part, first, group.rows)
                 first += group.rows

@@ -5,7 +5,7 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -50,10 +50,7 @@ def _write_table(
 
 def _about(job: Job) -> About:
     thetas = [
-        _theta_used(run.theta, run.settings.theta_hash, run.settings.theta) for run in job.runs
+        ThetaUsed(run.theta, run.settings.theta_hash, msgspec.to_builtins(run.settings.theta))
+        for run in job.runs
     ]
     return About(version=version("marketstate-worker"), thetas=thetas)
-
-
-def _theta_used(name: str, its_hash: str, parameters: Any) -> ThetaUsed:
-    return ThetaUsed(name, its_hash, msgspec.to_builtins(parameters))

@@ -21,8 +21,9 @@ from marketstate.worker.commands.options import (
     said,
 )
 from marketstate.worker.commands.plot.page import page_bytes
-from marketstate.worker.commands.plot.series import PERIODS, Series, counted
+from marketstate.worker.commands.plot.series import PERIODS, Series
 from marketstate.worker.commands.plot.sources import a_state_needs, from_files, from_stream
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.commands.regime_words import what_regimes_are
 from marketstate.worker.engine.invented import TITLE
 from marketstate.worker.engine.tags import keys_of_all
@@ -107,7 +108,7 @@ def command(options: argparse.Namespace) -> int:
             print(f"{TITLE}: {of} of {shown(series.symbol)} are invented")
     save(options.out, write(chosen))
     for series in chosen:
-        described = f"{shown(series.symbol)}: {counted(len(series.times_ms))}"
+        described = f"{shown(series.symbol)}: {counted(len(series.times_ms), 'state')}"
         print("; ".join((described, *series.remarks())))
     print(f"wrote {options.out}; {meaning}")
     return 0

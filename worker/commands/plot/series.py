@@ -21,6 +21,7 @@ from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.commands.markets import shown
 from marketstate.worker.commands.plot.closed_hours import ClosedHours, Times, closed_hours
 from marketstate.worker.commands.plot.marks import Gaps, breaks, changes, gaps
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.commands.progress_bar import ProgressBar
 from marketstate.worker.commands.regime_words import REGIMES, throughout
 from marketstate.worker.commands.starting_over import StartsOver
@@ -101,7 +102,7 @@ class Series(NamedTuple):
             datetime.fromtimestamp(ms // 1_000, UTC) for ms in self.times_ms[[0, -1]].tolist()
         )
         return (
-            f"{counted(len(self.times_ms))} of {shown(self.interval)} candles, "
+            f"{counted(len(self.times_ms), 'state')} of {shown(self.interval)} candles, "
             f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
         )
 
@@ -115,21 +116,13 @@ class Series(NamedTuple):
             most = int(self.missing.max())
             yield f"candles are missing in the windows of {share} states (up to {most:,})"
         if len(lost := self.gaps.candles):
-            yield f"{_plural(len(lost), 'gap')} of {_plural(int(lost.sum()), 'candle')}"
+            yield f"{counted(len(lost), 'gap')} of {counted(int(lost.sum()), 'candle')}"
         if len(self.closed.starts_ms):
             yield "closed hours left out"
         if count > 1 and (self.regime == self.regime[0]).all():
             yield throughout(shown(str(self.regime[0])))
         elif changed := len(changes(self.regime)):
             yield f"the regime changes {'once' if changed == 1 else f'{changed:,} times'}"
-
-
-def counted(states: int) -> str:
-    return _plural(states, "state")
-
-
-def _plural(count: int, name: str) -> str:
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def quote_currency(symbol: str) -> str:

@@ -66,9 +66,10 @@ class Sources:
             raise ConfigurationError(
                 "--symbol, --interval, --columns and --time are for candle files, not recordings"
             )
-        self._candle_files = CandleFiles(candles, said) if candles else None
-        if self._candle_files:
-            found = self._candle_files.interval
+        self.candle_files = CandleFiles(candles, said) if candles else None
+        """None for recordings."""
+        if self.candle_files:
+            found = self.candle_files.interval
             if interval_ms(found) != settings.candle_interval_ms:
                 raise ConfigurationError(
                     f"the files have {found} candles, but {PREFIX}CANDLE_INTERVAL is "
@@ -82,19 +83,9 @@ class Sources:
             self._refuse_ids_of_other_partitions()
 
     def read(self, findings: Findings) -> Iterator[Item]:
-        if self._candle_files:
-            return _candles(self._candle_files, findings, self._partitions)
+        if self.candle_files:
+            return _candles(self.candle_files, findings, self._partitions)
         return self._entries(findings.bad)
-
-    @property
-    def candle_files(self) -> CandleFiles | None:
-        """None for recordings."""
-        return self._candle_files
-
-    @property
-    def paths(self) -> list[Path]:
-        """Each file."""
-        return self._paths
 
     def _refuse_ids_of_other_partitions(self) -> None:
         for path in self._paths:

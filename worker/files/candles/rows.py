@@ -111,17 +111,10 @@ class RowReader:
         ]
 
     def _all_are_of_this_series(self, columns: Sequence[Sequence[str]]) -> bool:
-        return (
-            self._symbols is None
-            or all(
-                not cell or _same_symbol(cell, self._symbol) for cell in {*columns[self._symbols]}
-            )
-        ) and (
-            self._intervals is None
-            or all(
-                not cell or _same_interval(cell, self._interval)
-                for cell in {*columns[self._intervals]}
-            )
+        symbols = set() if self._symbols is None else {*columns[self._symbols]}
+        intervals = set() if self._intervals is None else {*columns[self._intervals]}
+        return all(not each or _same_symbol(each, self._symbol) for each in symbols) and all(
+            not each or _same_interval(each, self._interval) for each in intervals
         )
 
     def _candle_or_error(self, row: Row) -> Candle | CandleRejected:
