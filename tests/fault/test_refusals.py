@@ -61,7 +61,7 @@ def busy(server: EmbeddedRedis) -> Iterator[None]:
 def loading(server: EmbeddedRedis, while_away: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Starting again, which takes it as long as the context, and a moment more."""
     with server.client() as client:
-        client.mset({f"other:{i}": TWO_MEGABYTES for i in range(40)})
+        client.mset({f"other:{i}": TWO_MEGABYTES for i in range(60)})
         client.save()
     server.kill()
     while_away()
