@@ -41,8 +41,11 @@ def test_kills_at_random_moments_change_no_byte_of_what_is_published(
     Small batches make many commits, and candles flow all the time, so that the kills hit every step
     of the loop. The worker keeps its id: it comes back as its own successor.
     """
-    candles, settings = made_candles(SYMBOLS, 600), small(tmp_path) | {"batch": 7}
-    undisturbed = small_worker(server)
+    candles, settings = (
+        made_candles(SYMBOLS, 600),
+        small(tmp_path) | {"batch": 7, "start": "replay"},
+    )
+    undisturbed = small_worker(server, start="replay")
     feed(client, candles)
     work_off(undisturbed)
     expected = published(client), windows_and_states(client), counters(client)
