@@ -51,10 +51,13 @@ def busy(server: EmbeddedRedis) -> Iterator[None]:
         thread = threading.Thread(target=run_it)
         thread.start()
         wait_until(lambda: "BUSY" in refusal(client), "it is busy")
-        yield
-        client.script_kill()
-        thread.join()
-        client.config_set("lua-time-limit", 5_000)
+        try:
+            yield
+        finally:
+            # Others use this server, too.
+            client.script_kill()
+            thread.join()
+            client.config_set("lua-time-limit", 5_000)
 
 
 @contextmanager
