@@ -23,7 +23,7 @@ def test_so_many_that_are_gone_are_told_and_with_more_everything_is_sent_again(
     gone: int, again: bool
 ) -> None:
     """Otherwise what comes and goes would fill the memory."""
-    board = app.Site(settings_from({})).board
+    board = app.Site(settings_from({})).boards["1m"]
     board.take(followed("STAYS", *(f"GONE{i:04d}" for i in range(gone))), None)
     seen = board.event_id
     board.take(followed("STAYS"), None)
@@ -40,7 +40,11 @@ def test_health_is_bad_while_the_reader_hangs(monkeypatch: pytest.MonkeyPatch) -
     site = app.Site(settings)
     assert site.failing == "nothing has been read yet"
     site.take(
-        News(None, GroupDocument(healthy=True, health=HEALTHY), Reading(settings, 0.0, [], None))
+        News(
+            {},
+            {"1m": GroupDocument(healthy=True, health=HEALTHY)},
+            Reading(settings, 0.0, [], None),
+        )
     )
     now_s = 130.0
     assert site.failing == ""
