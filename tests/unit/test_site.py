@@ -1,15 +1,18 @@
 """What `marketstate serve` says of markets that are gone, and while its reader hangs."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 
+from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.market_follower import Followed
 from marketstate.worker.commands.markets import moved_on
 from marketstate.worker.commands.metrics.reading import Reading
 from marketstate.worker.commands.serve import app
 from marketstate.worker.commands.serve.document import GroupDocument
-from marketstate.worker.commands.serve.reader import HEALTHY, News
+from marketstate.worker.commands.serve.reader import HEALTHY, News, Reader
+from marketstate.worker.log import log
 from marketstate.worker.settings import settings_from
 from tests.support.records import make_record
 
@@ -50,3 +53,28 @@ def test_health_is_bad_while_the_reader_hangs(monkeypatch: pytest.MonkeyPatch) -
     assert site.failing == ""
     now_s = 131.0
     assert site.failing == "Redis was not read for 31 s"
+
+
+def test_the_log_says_which_line_fails_and_when_another_does_but_not_each_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", log.name)
+    reader = Reader(settings_from({}), Limits(math.inf, math.inf), print, per_symbol=False)
+    for health in (
+        "",
+        "6 entries are unfinished; allowed: 4",
+        "17 entries are unfinished; allowed: 4",
+        "the oldest unfinished entry is 61s old; allowed: 60s",
+        "the oldest unfinished entry is 2m old; allowed: 60s",
+        "",
+        "1 of 2 partitions cannot be read, such as {p00}: away",
+        "1 of 2 partitions cannot be read, such as {p01}: away",
+    ):
+        reader.tell_of_change(health)
+    assert caplog.messages == [
+        "unhealthy: 6 entries are unfinished; allowed: 4",
+        "unhealthy: the oldest unfinished entry is 61s old; allowed: 60s",
+        "healthy again",
+        "unhealthy: 1 of 2 partitions cannot be read, such as {p00}: away",
+        "unhealthy: 1 of 2 partitions cannot be read, such as {p01}: away",
+    ]

@@ -144,7 +144,7 @@ class Reader:
         if status is not None:
             self._candles.add(status.counters.get("applied", 0), time.monotonic())
         health = failing(status, reading.failure, self._limits)
-        self._tell_of_change(health)
+        self.tell_of_change(health)
         # While Redis is away, the last numbers stay.
         if known or not trouble:
             group = of_group(reading, status)
@@ -167,7 +167,7 @@ class Reader:
                 unreadable=followed.unreadable if followed else 0,
             )
 
-    def _tell_of_change(self, health: str) -> None:
+    def tell_of_change(self, health: str) -> None:
         """In the log: not again while nothing but counts and ages differs."""
         kind = _COUNT.sub("N", health)
         if kind == self._unhealthy:
