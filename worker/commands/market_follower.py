@@ -97,9 +97,9 @@ class MarketFollower:
     ) -> None:
         """`settings` are those of the interval; `every` may be shared by several."""
         self._every = every
-        self._streams = {
-            part.tag: _StreamFollower(part, states_kept) for part in settings.each_partition()
-        }
+        parts = settings.each_partition()
+        share = states_kept // len(parts)
+        self._streams = {part.tag: _StreamFollower(part, share) for part in parts}
         self._loads = 0
 
     def read(self) -> Followed:
