@@ -4,6 +4,7 @@ Pure, like the pipeline. By the candles' own clock, what is published depends on
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from marketstate.schemas.candle import Candle
 from marketstate.schemas.sequence import missing_within
 from marketstate.worker.engine.changes import Changes, SymbolChange
 from marketstate.worker.engine.mark import Mark
-from marketstate.worker.engine.record import record_of, regime_in
+from marketstate.worker.engine.record import record_of, regime_in, template_of
 from marketstate.worker.settings import Settings
 
 
@@ -39,6 +40,7 @@ class Emission:
         self._by_wall_clock = settings.rate_clock == "wall"
         self._on_regime_change = settings.emit_on_regime_change
         self._counter = f"emitted{settings.suffix}"
+        self._template = template_of(settings)
 
     def is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
         if not self._by_wall_clock:
@@ -65,7 +67,7 @@ class Emission:
             close.change.mark = Mark(close.candle.close_time, regime)
             changes.records.append(
                 record_of(
-                    self._settings,
+                    self._template,
                     close.candle,
                     numbers,
                     regime=regime,
@@ -112,17 +114,24 @@ class Emission:
         """
         if not closes:
             return []
-        # By identity: a symbol whose window starts over has two changes.
-        by_id = {id(close.change): close.change for close in closes}
-        prices = {
-            key: np.concatenate([change.before.closes(), change.closes])
-            for key, change in by_id.items()
-        }
+        # Those of one change follow each other in the array: the kernel takes the logarithms of
+        # what two neighbouring windows share only once. By identity: a symbol whose window starts
+        # over has two changes.
+        places: dict[int, list[int]] = {}
+        for place, close in enumerate(closes):
+            places.setdefault(id(close.change), []).append(place)
         windows = np.empty((len(closes), self.needed))
-        for window, (_, change, length) in zip(windows, closes, strict=True):
-            window[:] = prices[id(change)][length - self.needed : length]
-        rows = self._market_state.rows(windows)
-        assert rows is not None, "each has as many closes as theta needs"
+        rows = iter(windows)
+        for of_change in places.values():
+            change = closes[of_change[0]].change
+            prices = np.concatenate([change.before.closes(), change.closes])
+            for place in of_change:
+                length = closes[place].length
+                next(rows)[:] = prices[length - self.needed : length]
+        states = self._market_state.rows(windows)
+        assert states is not None, "each has as many closes as theta needs"
+        in_order = np.empty_like(states)
+        in_order[[*chain.from_iterable(places.values())]] = states
         # Plain Python floats, as records have them.
-        found: list[list[float]] = rows.tolist()
+        found: list[list[float]] = in_order.tolist()
         return found

@@ -1,15 +1,18 @@
 """The plan of a commit: everything that a batch writes, as commands in their order.
 
-`worker/lua/carry_out.lua` describes and executes the commands. If a commit breaks off, others see
-the effects of the commands before the failed one. Entries are acknowledged last.
+`worker/lua/spell_out.lua` spells out those of states, and `worker/lua/carry_out.lua` describes and
+executes the commands. If a commit breaks off, others see the effects of the commands before the
+failed one. Entries are acknowledged last.
 """
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
 from marketstate.schemas.market_state import (
@@ -130,13 +133,14 @@ class Plan:
             commands += _of_retired(part, changes)
         for part in self._parts:
             of_part = encoded.get(part.settings.candle_interval, [])
-            outputs = [_flat_fields(stream_fields(*each)) for each in of_part]
-            commands += _added(part.output, outputs, settings.output_maxlen)
-        letters = [
-            binary(dead_fields(*letter, source_stream=settings.keys.input))
-            for letter in changes.dead
-        ]
-        commands += _added(DEAD, letters, settings.dead_maxlen)
+            if of_part:
+                values = chain.from_iterable(astuple(stream_fields(*each)) for each in of_part)
+                commands.append(["ENTRIES", part.output, str(settings.output_maxlen), *values])
+        for left, letter in enumerate(changes.dead, 1 - len(changes.dead)):
+            # The last one trims the stream, which leaves as many as if each did.
+            trim = () if left else ("MAXLEN", "~", str(settings.dead_maxlen))
+            fields = binary(dead_fields(*letter, source_stream=settings.keys.input))
+            commands.append(["XADD", DEAD, *trim, "*", *fields])
         commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
         for part in self._parts:
             commands += _marks(part, short=not settings.marks_are_long)
@@ -151,12 +155,7 @@ class Plan:
 def _of_symbols(
     part: Part, latest: Mapping[str, tuple[MarketStateRecord, str]]
 ) -> Iterator[Command]:
-    """Windows and states.
-
-    A hash is written from scratch: what a 0.1 worker or another program has put into it would cost
-    it its small encoding and the order of its fields. The record comes after it, so that it does
-    not expire before it.
-    """
+    """Windows and states."""
     oldest = str(-part.settings.window_size)
     state_ttl_ms = str(part.settings.state_ttl_s * 1_000)
     for i, (symbol, change) in enumerate(part.symbols.items()):
@@ -168,17 +167,7 @@ def _of_symbols(
             yield ["LTRIM", key, oldest, "-1"]
         if symbol in latest:
             record, encoded = latest[symbol]
-            yield ["DEL", key + 1]
-            yield ["HSET", key + 1, *_flat_fields(hash_fields(record))]
-            yield ["PEXPIRE", key + 1, state_ttl_ms]
-            yield ["SET", key + 2, encoded, "PX", state_ttl_ms]
-
-
-def _added(stream: int, entries: Sequence[list[Any]], maxlen: int) -> Iterator[Command]:
-    """New entries of a stream. The last one trims it, which leaves as many as if each did."""
-    for left, fields in enumerate(entries, 1 - len(entries)):
-        trim = () if left else ("MAXLEN", "~", str(maxlen))
-        yield ["XADD", stream, *trim, "*", *fields]
+            yield ["STATE", key + 1, state_ttl_ms, encoded, *astuple(hash_fields(record))]
 
 
 def _of_retired(part: Part, changes: Changes) -> Iterator[Command]:
@@ -249,12 +238,3 @@ def _string_header(length: int) -> bytes:
     if length < 1 << 16:
         return struct.pack(">BH", 0xDA, length)
     return struct.pack(">BI", 0xDB, length)
-
-
-def _flat_fields(fields: msgspec.Struct) -> list[str]:
-    """Name, value, name, value ... In few steps: a batch has hundreds of these."""
-    names = fields.__struct_fields__
-    flat = [*names, *names]
-    flat[::2] = names
-    flat[1::2] = msgspec.structs.astuple(fields)
-    return flat
