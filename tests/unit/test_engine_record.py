@@ -58,7 +58,12 @@ def test_the_number_of_returns_follows_from_the_number_of_closes() -> None:
     template = template_of(small_settings())
     for closes in (12, template.buffer_size):
         found = record_of(
-            *(template, CANDLE, numbers()),
-            **{"regime": "chop", "buffer_size": closes, "missing": 0, "reason": "interval"},
+            template,
+            CANDLE,
+            numbers(),
+            regime="chop",
+            buffer_size=closes,
+            missing=0,
+            reason="interval",
         )
         assert (found.buffer_size, found.windows.returns_n) == (closes, closes - 1)

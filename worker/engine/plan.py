@@ -6,7 +6,7 @@ failed one. Entries are acknowledged last.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
