@@ -1,7 +1,7 @@
--- Spells out the commands of a plan. Of states, the plan has the values alone: to unpack the name
--- of each field again and again would cost Redis as much as to write it.
+-- Spells out the commands of a plan, which has only the values of states.
 --
--- Not a script: it is prepended to commit.lua. What it returns is what carry_out.lua executes.
+-- Not a script: it is prepended to commit.lua. What it returns is what carry_out.lua executes. Words
+-- are what a plan costs Redis most: it would unpack the names of the fields again for every state.
 --
 -- Two names are short for others. The names of the fields are those of schemas/market_state.py; a
 -- test compares them.
