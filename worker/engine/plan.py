@@ -34,8 +34,8 @@ INPUT, OUTPUT, DEAD, COUNTERS, UNFINISHED, FINISHED_IDS, COMMITS = range(1, 8)
 KEYS_OF_A_SYMBOL: Final = 3
 
 Command = list[Any]
-"""Name, index of the key, arguments. All arguments are text: given the number 100000000, Lua in
-Redis 7.2.4 passes 1e+8 to a command.
+"""Name, index of the key, arguments. All arguments that come to a command of Redis are text: given
+the number 100000000, Lua in Redis 7.2.4 passes 1e+8 to it.
 """
 
 
@@ -76,6 +76,11 @@ class Plan:
         self._parts = list(self._each_part())
         self.symbols = [symbol for part in self._parts for symbol in part.symbols]
         """Each with a window, a state and a record, in the order of these keys."""
+        self.records: list[str] = []
+        """Encoded, those of each interval together. Commands have their numbers, counted from 1."""
+        self._records = {
+            part.settings.candle_interval: self._numbered(part) for part in self._parts
+        }
 
     def _each_part(self) -> Iterator[Part]:
         """Every interval of which something changes; the symbols of all come first."""
@@ -110,32 +115,36 @@ class Plan:
         self.others.append((len(self.keys), kind))
         return len(self.keys)
 
+    def _numbered(self, part: Part) -> list[tuple[int, MarketStateRecord]]:
+        """The records of an interval in the order in which they are published."""
+        interval, before = part.settings.candle_interval, len(self.records)
+        records = [record for record in self._changes.records if record.interval == interval]
+        self.records += map(encode_record, records)
+        return [*enumerate(records, before + 1)]
+
     @property
     def streams(self) -> list[int]:
         """The streams that get entries."""
-        published = {record.interval for record in self._changes.records}
         outputs = [
-            part.output for part in self._parts if part.settings.candle_interval in published
+            part.output for part in self._parts if self._records[part.settings.candle_interval]
         ]
         return [*outputs, *([DEAD] if self._changes.dead else [])]
 
     def commands(self) -> list[Command]:
         changes, settings = self._changes, self._settings
-        encoded: dict[str, list[tuple[MarketStateRecord, str]]] = {}
-        for record in changes.records:
-            encoded.setdefault(record.interval, []).append((record, encode_record(record)))
         commands: list[Command] = []
         for part in self._parts:
-            of_part = encoded.get(part.settings.candle_interval, [])
-            latest = {record.symbol: (record, text) for record, text in of_part}
-            commands += _of_symbols(part, latest)
+            commands += _of_symbols(part, self._records[part.settings.candle_interval])
         for part in self._parts:
             commands += _of_retired(part, changes)
         for part in self._parts:
-            of_part = encoded.get(part.settings.candle_interval, [])
+            of_part = self._records[part.settings.candle_interval]
             if of_part:
-                values = chain.from_iterable(astuple(stream_fields(*each)) for each in of_part)
-                commands.append(["ENTRIES", part.output, str(settings.output_maxlen), *values])
+                first, _ = of_part[0]
+                fields = (astuple(stream_fields(record, "")) for _, record in of_part)
+                values = chain.from_iterable(each[:-1] for each in fields)
+                maxlen = str(settings.output_maxlen)
+                commands.append(["ENTRIES", part.output, first, maxlen, *values])
         for left, letter in enumerate(changes.dead, 1 - len(changes.dead)):
             # The last one trims the stream, which leaves as many as if each did.
             trim = () if left else ("MAXLEN", "~", str(settings.dead_maxlen))
@@ -152,10 +161,9 @@ class Plan:
         return commands
 
 
-def _of_symbols(
-    part: Part, latest: Mapping[str, tuple[MarketStateRecord, str]]
-) -> Iterator[Command]:
+def _of_symbols(part: Part, records: list[tuple[int, MarketStateRecord]]) -> Iterator[Command]:
     """Windows and states."""
+    latest = {record.symbol: (number, record) for number, record in records}
     oldest = str(-part.settings.window_size)
     state_ttl_ms = str(part.settings.state_ttl_s * 1_000)
     for i, (symbol, change) in enumerate(part.symbols.items()):
@@ -166,8 +174,8 @@ def _of_symbols(
             yield from _split(["RPUSH", key], _packed(change))
             yield ["LTRIM", key, oldest, "-1"]
         if symbol in latest:
-            record, encoded = latest[symbol]
-            yield ["STATE", key + 1, state_ttl_ms, encoded, *astuple(hash_fields(record))]
+            number, record = latest[symbol]
+            yield ["STATE", key + 1, number, state_ttl_ms, *astuple(hash_fields(record))]
 
 
 def _of_retired(part: Part, changes: Changes) -> Iterator[Command]:
