@@ -141,10 +141,12 @@ class Plan:
             of_part = self._records[part.settings.candle_interval]
             if of_part:
                 first, _ = of_part[0]
-                fields = (astuple(stream_fields(record, "")) for _, record in of_part)
-                values = chain.from_iterable(each[:-1] for each in fields)
+                # Without the record itself, which is the last field.
+                values = [astuple(stream_fields(record, ""))[:-1] for _, record in of_part]
                 maxlen = str(settings.output_maxlen)
-                commands.append(["ENTRIES", part.output, first, maxlen, *values])
+                commands.append(
+                    ["ENTRIES", part.output, first, maxlen, *chain.from_iterable(values)]
+                )
         for left, letter in enumerate(changes.dead, 1 - len(changes.dead)):
             # The last one trims the stream, which leaves as many as if each did.
             trim = () if left else ("MAXLEN", "~", str(settings.dead_maxlen))
