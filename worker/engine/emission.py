@@ -39,6 +39,7 @@ class Emission:
         self._due_after_ms = settings.state_step_ms - self._interval_ms // 2
         self._by_wall_clock = settings.rate_clock == "wall"
         self._on_regime_change = settings.emit_on_regime_change
+        self._marks_are_long = settings.marks_are_long
         self._counter = f"emitted{settings.suffix}"
         self._template = template_of(settings)
 
@@ -59,12 +60,14 @@ class Emission:
         if not self._on_regime_change:
             # The states of the others are not needed, so they are not calculated.
             closes = self._take_due(closes, now_ms)
+        earlier_n = len(changes.records)
         for close, numbers in zip(closes, self._states(closes), strict=True):
             regime = regime_in(numbers)
             reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
             if reason is None:
                 continue
-            close.change.mark = Mark(close.candle.close_time, regime)
+            if self._marks_are_long:
+                close.change.mark = Mark(close.candle.close_time, regime)
             changes.records.append(
                 record_of(
                     self._template,
@@ -76,7 +79,8 @@ class Emission:
                     reason=reason,
                 )
             )
-            changes.count(self._counter)
+        if published_n := len(changes.records) - earlier_n:
+            changes.counters[self._counter] += published_n
 
     def _missing_before(self, close: Close) -> int:
         """Candles that are missing among the closes that a state is calculated from."""
