@@ -203,6 +203,17 @@ def test_workers_must_be_stopped(
     assert (code, "16 shards are still leased" in said) == (3, True), said
 
 
+def test_what_a_worker_of_the_group_would_refuse_is_refused(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Windows would be in shards where no worker looks for them."""
+    stopped(client, small_worker(server, **SEVERAL))
+    before = everything(client)
+    code, said = warm(server, tmp_path, files_of(tmp_path, CANDLES), "--yes", shards=7)
+    assert (code, "MARKETSTATE_SHARDS is 7, but the group" in said) == (2, True), said
+    assert everything(client) == before
+
+
 @pytest.mark.parametrize(
     "meanwhile",
     [

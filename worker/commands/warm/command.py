@@ -1,8 +1,8 @@
 """`marketstate warm`: puts the closes of candle files into windows, once, before workers need them.
 
-A window of 1h needs 257 hours of candles before its first state. Whoever has them in files need not
-wait. What a window has already is never changed: closes are put in front of it, or into an empty
-one. Nothing is published for them.
+A window of 1h needs 257 hours of candles before its first state. If you have them in files, you
+need not wait. What a window has already is never changed: closes are put in front of it, or into an
+empty one. Nothing is published for them.
 
 Workers must be stopped, because they have the windows in memory. Like a commit, each write is
 fenced: Redis refuses it if a worker has joined, or a window has changed, since we looked.
@@ -24,6 +24,7 @@ from marketstate.worker.commands.warm.closes import Closes, filled
 from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
+from marketstate.worker.engine.group import look
 from marketstate.worker.engine.key_health import set_aside
 from marketstate.worker.engine.removal import living, symbols_of
 from marketstate.worker.engine.utc import utc
@@ -33,6 +34,7 @@ from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.piped import readable_path
 from marketstate.worker.settings import PREFIX, Settings, settings_from
 from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_UNREAD: Final = 1_000_000
@@ -74,6 +76,8 @@ def _warm(
 ) -> None:
     for client, part in parts:
         _refuse_live(client, part)
+        # In another shard or partition than the group's, no worker would find a window.
+        look(Scripts(client, part.keys), part)
         _refuse_broken(client, part)
     settings = parts[0][1]
     unread = {symbol: ms for part in parts for symbol, ms in _first_unread(*part).items()}
