@@ -127,7 +127,7 @@ class AskingClient(redis.Redis):
 
 
 def _packed(words: tuple[Any, ...]) -> list[bytes]:
-    """A command in the protocol of Redis, in one piece. redis-py makes pieces of a few kB, and sends
+    """A command in the protocol of Redis, in one piece. redis-py makes pieces of a few kB and sends
     each of them alone: a commit with many records takes three times as long.
     """
     encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
