@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import redis
 
+from marketstate.core.theta import minimum_length
 from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.partitions import partition_of
 from marketstate.schemas.sequence import Place, place
@@ -99,7 +100,7 @@ def _warm(
         aside, _ = set_aside(client, part.keys)
         for symbol in symbols:
             if symbol in aside:
-                print(f"{symbol}: nothing, it is set aside: {aside[symbol]}")
+                print(f"{symbol}: unchanged: it is set aside: {aside[symbol]}")
             else:
                 print(f"{symbol}: {_fill(client, part, symbol, closes, write=options.yes)}")
     if not options.yes:
@@ -109,6 +110,7 @@ def _warm(
 def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, write: bool) -> str:
     """One symbol, in one step. Returns what was done, in words."""
     shard, done = settings.shard_of(symbol), []
+    needed = minimum_length(settings.theta)
     with client.pipeline() as steps:
         windows = [each.keys.window(symbol) for each in settings.each_interval]
         # A worker that takes a lease becomes a member in the same step.
@@ -121,13 +123,13 @@ def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, wr
             try:
                 there = _closes_at(client, key)
             except (ValueError, redis.ResponseError) as error:
-                return f"nothing, {key} cannot be used: {error}"
+                return f"unchanged: {key} cannot be used: {error}"
             history = closes.of(symbol, name)
             found = filled(each, history, there, shorter, settings.candle_interval)
             if not each.longer_interval:
                 shorter = [*found.in_front, *there]
             if not found.in_front:
-                done.append(f"{name} nothing, {found.why}")
+                done.append(f"{name} unchanged: {found.why}")
                 continue
             if not queued:
                 steps.multi()
@@ -137,8 +139,9 @@ def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, wr
             steps.hsetnx(each.keys.marks(shard), symbol, "0")
             queued.append((name, key))
             put = [*found.in_front, *found.behind]
-            before = " in front of those it has" if there else ""
-            done.append(f"{name} {len(put):,} closes up to {utc(put[-1][0])} UTC{before}")
+            before = f" in front of its {len(there):,}" if there else ""
+            few = f", of {needed:,} that a state needs" * (len(put) + len(there) < needed)
+            done.append(f"{name} {len(put):,} closes up to {utc(put[-1][0])} UTC{before}{few}")
         if queued and write:
             # Whatever is known of a symbol, the group finds it by this.
             steps.hsetnx(settings.keys.marks(shard), symbol, "0")
