@@ -54,7 +54,7 @@ def test_small_entries_before_them_do_not_let_many_large_ones_pass(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """The average size so far does not predict the next entries, so steps grow slowly."""
-    worker = SteppedWorker(server, "one")
+    worker = SteppedWorker(server, "one", lease_seconds=3_600)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 20))
     feed_monsters(client, 300)
