@@ -24,8 +24,6 @@ class SteppedWorker(Session):
             "redis_port": server.port,
             "worker_id": worker_id,
             "theta": merged_theta(None),
-            # It is renewed only when told to, and a busy machine takes its time between two steps.
-            "lease_seconds": 3_600,
         }
         settings = Settings(**(given | changes))
         self.settings = settings if partition is None else settings.of_partition(partition)
