@@ -101,6 +101,14 @@ class _KlineEvent(msgspec.Struct):
     kline: _Kline = msgspec.field(name="k")
 
 
+# A candle, unless it has a field of a wrapper or an event.
+_Document: Final[Any] = msgspec.defstruct(
+    "_Document",
+    [(name, msgspec.Raw | UnsetType, UNSET) for name in _Shape.__struct_fields__],
+    bases=(_Whole,),
+    frozen=True,
+)
+_DOCUMENT: Final = msgspec.json.Decoder(_Document, strict=False)
 _WHOLE: Final = msgspec.json.Decoder(_Whole, strict=False)
 _BARE: Final = msgspec.json.Decoder(_Bare, strict=False)
 _FIELDS: Final = {name.encode(): name for name in _Whole.__struct_fields__}
@@ -136,7 +144,7 @@ def _decode_document(name: str, raw: bytes) -> Any:
         raise ValueError(
             f"field {name!r} has {len(raw):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are read"
         )
-    if raw.count(b"[") + raw.count(b"{") > MAX_NESTED:
+    if len(raw) > MAX_NESTED and raw.count(b"[") + raw.count(b"{") > MAX_NESTED:
         # Parsers differ in how deep a document may be nested.
         raise ValueError(f"field {name!r} has more than {MAX_NESTED} arrays and objects")
     if raw[:1] and raw[0] in _MESSAGEPACK_MAP_STARTS:
@@ -150,10 +158,10 @@ def _decode_document(name: str, raw: bytes) -> Any:
 
 def _decode_json(raw: bytes, where: str) -> Any:
     try:
-        # Without these bytes, neither name in _Shape can occur, not even escaped.
-        is_plain = b'"e"' not in raw and b'"data"' not in raw and b"\\" not in raw
-        if is_plain and raw.count(b'"symbol"') < 2:
-            return _decode_plain(raw)
+        # Without a backslash, no name is escaped: then there is just one symbol.
+        is_plain = b"\\" not in raw and raw.count(b'"symbol"') < 2
+        if is_plain and (found := _candle_in(raw)) is not None:
+            return found
         found = _decode_any_json(raw)
     except msgspec.DecodeError as error:
         hint = "; JSON has no NaN or Infinity" if _NOT_A_NUMBER.search(raw) else ""
@@ -166,6 +174,15 @@ def _decode_json(raw: bytes, where: str) -> Any:
             f"{where} names more than one symbol, {shown(leading[1])} and {found.symbol[:80]!r}"
         )
     return found
+
+
+def _candle_in(raw: bytes) -> Any:
+    """None if it is something else, or if some of its fields cannot be read."""
+    try:
+        found = _DOCUMENT.decode(raw)
+    except msgspec.ValidationError:
+        return None
+    return found if found.e is UNSET and found.data is UNSET else None
 
 
 def _decode_plain(raw: bytes | msgspec.Raw) -> Any:

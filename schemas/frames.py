@@ -25,7 +25,8 @@ from marketstate.schemas.delivery import OUTPUT_STREAM
 from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
 from marketstate.schemas.group_streams import text_of
 from marketstate.schemas.history import COLUMNS
-from marketstate.schemas.latest import OnUnknown
+from marketstate.schemas.latest import OnUnknown, refuse_text
+from marketstate.schemas.longer import interval_stream
 from marketstate.schemas.market_state import (
     MarketStateRecord,
     RegimeProbs,
@@ -66,6 +67,7 @@ def of_history(
     Of Parquet, what is not among `symbols` or `columns` is not read. A file of records (`.jsonl`)
     has no column `theta`. Raises ValueError for another file.
     """
+    refuse_text(symbols)
     name = Path(path).name
     wanted = None if columns is None else list(dict.fromkeys((*columns, _TIME)))
     if name.endswith((".jsonl", ".jsonl.gz")):
@@ -114,14 +116,17 @@ def of_stream(
     symbols: Sequence[str] | None = None,
     stream: str = OUTPUT_STREAM,
     partitions: int | None = None,
+    interval: str | None = None,
     on_unknown: OnUnknown = "raise",
 ) -> Any:
     """The last states of the output stream, with `symbols` theirs among those, oldest first.
 
-    `last` counts entries of the stream, of all `partitions` together. An entry that has no record
-    that can be read raises UnknownRecord with its id, or is left out ("skip"). `stream` is its name
-    without a tag.
+    `last` counts entries of the stream, of all `partitions` together. `interval`: a longer one of
+    the workers, instead of that of the candles. An entry that has no record that can be read raises
+    UnknownRecord with its id, or is left out ("skip"). `stream` is its name without a tag.
     """
+    refuse_text(symbols)
+    stream = interval_stream(stream, interval) if interval else stream
     found = [
         (parse_entry_id(text_of(entry_id)), f"entry {text_of(entry_id)} of {name}", fields)
         for name in partition_keys(stream, partitions)

@@ -31,12 +31,8 @@ class Latest:
         partitions: int | None,
         interval: str | None = None,
     ) -> None:
-        """`partitions`: how many the workers have. `interval`: a longer one of theirs.
-
-        Raises TypeError if `symbols` is a text: each of its letters would be a symbol.
-        """
-        if isinstance(symbols, str):
-            raise TypeError(f"symbols is the text {symbols!r}; give a list of them")
+        """`partitions`: how many the workers have. `interval`: a longer one of theirs."""
+        refuse_text(symbols)
         prefix = interval_prefix(prefix, interval) if interval else prefix
         self.symbols = list(dict.fromkeys(symbols))
         self._places = [_Place(each, prefix, partitions) for each in self.symbols]
@@ -66,6 +62,12 @@ class Latest:
                     raise
                 found[symbol] = None
         return found
+
+
+def refuse_text(symbols: Iterable[str] | None) -> None:
+    """Raises TypeError for a text: each of its letters would be a symbol."""
+    if isinstance(symbols, str | bytes):
+        raise TypeError(f"symbols is the text {symbols!r}; give a list of them")
 
 
 class _Place:

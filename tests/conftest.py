@@ -49,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "one_redis_version: the shared server need not be one of each version"
     )
+    config.addinivalue_line("markers", "on_a_server: it needs a Redis; every test that does has it")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` chooses, as for scripts/test-servers."""
+    for item in items:
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
+        if {"server_binary", "any_server_binary"} & {*fixtures}:
+            item.add_marker("on_a_server")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -38,7 +38,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         before = self._before(record) + ("" if hasattr(record, "is_sum") else _part.get())
-        return "\n".join(before + line for line in super().format(record).split("\n"))
+        return before + super().format(record).replace("\n", f"\n{before}")
 
     def _priority(self, record: logging.LogRecord) -> str:
         return _PRIORITIES.get(record.levelno, "<6>")

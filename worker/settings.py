@@ -269,7 +269,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def backfill_patterns(self) -> tuple[str, ...]:
-        return () if self.backfill_keys == "none" else tuple(_items(self.backfill_keys))
+        """The caches of this interval: for a longer one, those that name it."""
+        patterns = [] if self.backfill_keys == "none" else _items(self.backfill_keys)
+        return tuple(
+            pattern.replace("{interval}", self.candle_interval)
+            for pattern in patterns
+            if not self.longer_interval or "{interval}" in pattern
+        )
 
     @cached_property
     def longer(self) -> tuple[Self, ...]:

@@ -22,8 +22,14 @@ from marketstate.worker.settings import Settings, settings_from
 from tests.support.worker_process import WorkerProcess, feed, feed_fields
 
 # A candle and a state each second, so that what is late is late soon.
-TIMING: Final = {"candle_interval": "1s", "publish_interval": 1, "lease_seconds": 1}
-CLOSES_BEFORE: Final = 300
+TIMING: Final = {
+    "candle_interval": "1s",
+    "intervals": "1s,2s",
+    "publish_interval": 1,
+    "lease_seconds": 1,
+}
+# Enough for the windows of both intervals.
+CLOSES_BEFORE: Final = 600
 MANY: Final = 3_000
 SECOND_MS: Final = 1_000
 

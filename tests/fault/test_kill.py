@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import redis
 
-from marketstate.schemas.candle import Candle
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
 from tests.support.intervals import INTERVALS, kept_by_interval, published_by_interval
@@ -26,11 +25,10 @@ from tests.support.worker_process import (
     published,
     wait_until,
     wait_until_finished,
-    work_through,
 )
 
 # With each version of Redis.
-KILLS = 15
+KILLS = 10
 KILLS_WITH_INTERVALS = 5
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 
@@ -43,26 +41,31 @@ def test_kills_at_random_moments_change_no_byte_of_what_is_published(
     Small batches make many commits, and candles flow all the time, so that the kills hit every step
     of the loop. The worker keeps its id: it comes back as its own successor.
     """
-    candles = made_candles(SYMBOLS, 600)
-    expected, expected_counters = _undisturbed(server, client, tmp_path, candles)
+    candles, settings = (
+        made_candles(SYMBOLS, 600),
+        small(tmp_path) | {"batch": 7, "start": "replay"},
+    )
+    undisturbed = small_worker(server, start="replay")
+    feed(client, candles)
+    work_off(undisturbed)
+    expected = published(client), windows_and_states(client), counters(client)
     client.flushall()
 
     rng = random.Random(20_261_122)
     fed = 0
     for kill in range(KILLS):
-        with WorkerProcess(server.port, tmp_path, batch=7) as worker:
+        with WorkerProcess(server.port, tmp_path, **settings) as worker:
             share = (kill + 1) * len(candles) // (KILLS + 1)
             fed += feed(client, candles[fed:share])
             goal = rng.randint(finished(client), fed)
             wait_until(partial(_has_finished, client, goal), f"{goal} entries are finished")
             worker.kill()
         expire_leases(client)
-    with WorkerProcess(server.port, tmp_path, batch=7) as worker:
+    with WorkerProcess(server.port, tmp_path, **settings) as worker:
         feed(client, candles[fed:])
         wait_until_finished(client, len(candles))
         assert worker.terminate() == 0
-    assert (published(client), windows_and_states(client)) == expected
-    assert counters(client) == expected_counters
+    assert (published(client), windows_and_states(client), counters(client)) == expected
     assert group_info(client)["pending"] == 0
 
 
@@ -113,13 +116,6 @@ def test_kills_change_no_byte_of_what_any_interval_publishes(
 
 def _has_finished(client: redis.Redis, entries: int) -> bool:
     return finished(client) >= entries
-
-
-def _undisturbed(
-    server: EmbeddedRedis, client: redis.Redis, folder: Path, candles: list[Candle]
-) -> tuple[object, object]:
-    work_through(server.port, client, folder, candles)
-    return (published(client), windows_and_states(client)), counters(client)
 
 
 def windows_and_states(client: redis.Redis) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from marketstate.worker.local.redis_server import EmbeddedRedis, free_port
 from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.processes import PATIENCE_S
+from tests.support.replaying import run
 from tests.support.steps import SteppedWorker
 from tests.support.worker_process import (
     INTERNAL_PREFIX,
@@ -283,14 +284,17 @@ def test_no_redis_at_start_is_one_clear_line(
         f"{INTERNAL_PREFIX}:shard:07",
     ],
 )
-@pytest.mark.parametrize("command", ["worker", "check"])
+@pytest.mark.one_redis_version
 def test_a_key_of_the_wrong_type_at_start_is_one_clear_line(
-    key: str, command: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+    key: str, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     client.sadd(key, "x")
-    with WorkerProcess(server.port, tmp_path, command) as worker:
+    with WorkerProcess(server.port, tmp_path) as worker:
         assert worker.exit_code() == 3
-    assert f"the key {key} holds a set, but the worker needs a" in worker.log.splitlines()[-1]
+    checked = run(server, tmp_path, "check")
+    for code, said in ((3, worker.log), checked):
+        assert code == 3
+        assert f"the key {key} holds a set, but the worker needs a" in said.splitlines()[-1]
 
 
 def test_a_key_that_gets_the_wrong_type_stops_the_worker_before_it_writes(

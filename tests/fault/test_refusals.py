@@ -55,6 +55,7 @@ def busy(server: EmbeddedRedis) -> Iterator[None]:
         try:
             yield
         finally:
+            # Others use this server, too.
             client.script_kill()
             thread.join()
             client.config_set("lua-time-limit", 5_000)

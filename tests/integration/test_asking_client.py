@@ -38,6 +38,15 @@ def test_a_command_gets_its_own_reply_and_not_the_answer_before_it(asking: Askin
     assert answer.read() == b"answer one"
 
 
+def test_words_of_every_kind_and_size_arrive_as_they_are(asking: AskingClient) -> None:
+    """redis-py does not pack what is asked."""
+    script = GroupScript(asking, "return {KEYS[1], unpack(ARGV)}", None)
+    asking.script_load(script.script)
+    words: list[Any] = ["σ", b"\r\n\x00$3", 7, "", "x" * 100_000]
+    reply = asking.ask(script, ["key"], words).read()
+    assert reply == [b"key", "σ".encode(), b"\r\n\x00$3", b"7", b"", b"x" * 100_000]
+
+
 def test_answers_can_be_read_in_any_order(asking: AskingClient) -> None:
     one, two, three = [ask(asking, about) for about in ("one", "two", "three")]
     assert two.read() == b"answer two"

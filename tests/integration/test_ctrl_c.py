@@ -50,6 +50,7 @@ def test_it_ends_a_recording(server: EmbeddedRedis, tmp_path: Path) -> None:
         assert recorder.exit_code() == 0, recorder.log
 
 
+@pytest.mark.usefixtures("any_server_binary")
 def test_it_ends_the_demo(tmp_path: Path) -> None:
     with InBackground(0, tmp_path, "demo") as demo:
         demo.wait_for_log("Press Ctrl-C")

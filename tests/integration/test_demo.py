@@ -39,6 +39,7 @@ def write_csv(folder: Path, symbol: str, count: int) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("any_server_binary")
 def test_the_demo_shows_states_of_synthetic_candles_and_leaves_nothing_behind(
     tmp_path: Path,
 ) -> None:
@@ -49,6 +50,7 @@ def test_the_demo_shows_states_of_synthetic_candles_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("any_server_binary")
 def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
     data, temporary = tmp_path / "data", tmp_path / "tmp"
     data.mkdir()
@@ -78,6 +80,7 @@ def test_without_an_installed_server_the_demo_has_one_that_is_kept_up_to_date(
         assert known_holes(server_version(client.info("server"))) == ""
 
 
+@pytest.mark.usefixtures("any_server_binary")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_demo_without_a_trace(number: signal.Signals, tmp_path: Path) -> None:
     process = demo(tmp_path)

@@ -275,6 +275,26 @@ def test_the_last_states_of_all_partitions(library: Any, client: redis.Redis) ->
     assert as_records(frame) == same_rows(STATES[-7:])
 
 
+def test_the_last_states_of_a_longer_interval(client: redis.Redis) -> None:
+    publish(client, STATES)
+    longer = [replace(record, interval="5m") for record in STATES]
+    for number, record in enumerate(longer):
+        fields: Any = as_fields(record)
+        client.xadd(f"{OUTPUT_STREAM}.5m", fields, id=f"{number + 1}-0")
+        client.xadd(partition_key(f"{OUTPUT_STREAM}.5m", number % 3), fields, id=f"{number + 1}-0")
+    for partitions in (None, 3):
+        frame = frames.of_stream(client, 7, "polars", interval="5m", partitions=partitions)
+        assert as_records(frame) == same_rows(longer[-7:])
+
+
+def test_one_symbol_is_not_taken_for_many(client: redis.Redis, tmp_path: Path) -> None:
+    text: Any = "BTCUSDT"
+    with pytest.raises(TypeError, match="'BTCUSDT'; give a list"):
+        frames.of_stream(client, symbols=text)
+    with pytest.raises(TypeError, match="'BTCUSDT'; give a list"):
+        frames.of_history(tmp_path / "states.parquet", symbols=text)
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_a_library_that_is_not_installed_is_named_with_its_extra(
     library: Any, monkeypatch: pytest.MonkeyPatch

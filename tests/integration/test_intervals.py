@@ -342,6 +342,35 @@ def test_purge_finds_the_keys_of_every_interval_the_group_has_had(
     assert client.keys() == [INPUT.encode()]
 
 
+def test_a_recording_of_a_longer_interval_is_compared_with_its_own_stream(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """G2: as strictly as those of the candle interval."""
+    worker = small_worker(server, **SEVERAL)
+    feed(client, CANDLES)
+    work_off(worker)
+    states = tmp_path / "states.jsonl.gz"
+    several = small(tmp_path) | {"intervals": INTERVALS}
+    record = ("record", states, "--stream", "output", "--interval", "5m")
+    code, said = run(server, tmp_path, *record, **several)
+    assert code == 0, said
+    compare = ("verify", "--against", states)
+    code, said = run(server, tmp_path, *compare, **several)
+    count = client.xlen(f"{OUTPUT}.5m")
+    assert (code, f"ok   against: {count} of {count} states of 5m are the same" in said) == (
+        0,
+        True,
+    ), said
+    entries: Any = client.xrange(f"{OUTPUT}.5m", count=10)
+    client.xdel(f"{OUTPUT}.5m", entries[9][0])
+    code, said = run(server, tmp_path, *compare, **several)
+    assert code == 4, said
+    assert f", line 11) that {OUTPUT}.5m lacks" in said, said
+    code, said = run(server, tmp_path, *compare, **several | {"intervals": "1m,15m"})
+    assert code == 2, said
+    assert "has states of 5m, and MARKETSTATE_INTERVALS has 1m, 15m" in said, said
+
+
 def test_partitions_have_every_interval(server: EmbeddedRedis, client: redis.Redis) -> None:
     workers = [
         small_worker(server, partitions=2, partition=number, **SEVERAL) for number in range(2)

@@ -20,10 +20,11 @@ from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.acl import set_user
 from tests.support.candles import made_candles
 from tests.support.exposition import samples
+from tests.support.page_server import Page, PageServer
 from tests.support.partitioned import feed_by_symbol
 from tests.support.small_workers import small_worker, work_off
 from tests.support.terminal import Terminal
-from tests.support.worker_process import OUTPUT, feed
+from tests.support.worker_process import OUTPUT, feed, wait_until
 
 pytestmark = pytest.mark.one_redis_version
 NAMES = "1m,3m,4h"
@@ -240,3 +241,47 @@ def test_top_refuses_an_interval_that_is_not_published(server: EmbeddedRedis) ->
     with Terminal("top", *options, environ={}, redis_port=server.port, intervals=NAMES) as terminal:
         assert terminal.exit_code() == 2
         assert "5m is not one of the intervals of MARKETSTATE_INTERVALS" in terminal.written
+
+
+def test_the_page_has_the_states_of_the_interval_that_is_asked_for(
+    shown: Shown, client: redis.Redis, tmp_path: Path
+) -> None:
+    """And its metrics are those of `marketstate metrics`."""
+    shown.feed(client, intervals=NAMES)
+    with PageServer(shown.server.port, tmp_path, "--per-symbol", intervals=NAMES) as served:
+        wait_until(
+            lambda: served.ask("/states.json?interval=3m").document["group"]["filling"],
+            "the group is read",
+        )
+        for name in ("1m", "3m"):
+            latest = latest_state(client, "BTCUSDT", interval=None if name == "1m" else name)
+            assert latest is not None
+            document = served.ask(f"/states.json?interval={name}").document
+            (market,) = (one for one in document["markets"] if one["symbol"] == "BTCUSDT")
+            assert market["states"][0]["ts"] == latest.ts
+            assert document["settings"]["interval"] == name
+            assert document["settings"]["intervals"] == ["1m", "3m", "4h"]
+            assert document["group"]["symbols"] == {"fresh": 2, "stale": 0, "filling": 1}
+            assert document["group"]["filling"] == ["NEWUSDT"]
+            series = served.ask(f"/states/BTCUSDT.json?interval={name}").document
+            assert series["interval"] == name
+            assert series["numbers"]["close"][-1] == latest.close
+            assert series["numbers"]["ts"][-1] == pytest.approx(latest.ts, abs=1e-6)
+            with Page(served, path=f"/events?interval={name}") as page:
+                assert page.next("all").document["markets"] == document["markets"]
+        without = served.ask("/states.json").document
+        assert without["settings"] == served.ask("/states.json?interval=1m").document["settings"]
+        assert served.ask("/states.json?interval=4h").document["markets"] == []
+        for path in ("/states.json", "/states/BTCUSDT.json", "/events"):
+            refused = served.ask(f"{path}?interval=5m")
+            assert (refused.status, refused.text) == (
+                404,
+                "no such interval; there are 1m, 3m, 4h\n",
+            )
+        scraped = samples(served.ask("/metrics").body)
+    own = samples(shown.command("metrics", "--per-symbol").encode())
+    assert scraped.keys() == own.keys()
+    of_intervals = [name for name in own if name.startswith("marketstate_interval_")]
+    assert {name: scraped[name] for name in of_intervals} == {
+        name: own[name] for name in of_intervals
+    }

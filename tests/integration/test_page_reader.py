@@ -31,7 +31,7 @@ def test_the_candles_of_the_last_minute_are_those_that_were_applied_in_it(
 
     def group() -> GroupDocument:
         """When it was read next."""
-        while (found := told.get(timeout=PATIENCE_S).group) is None:
+        while (found := told.get(timeout=PATIENCE_S).groups.get("1m")) is None:
             pass
         return found
 

@@ -39,10 +39,10 @@ def fail_for(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a state of this symbol met a mistake of ours."""
     right = record_of
 
-    def wrong(settings: Any, candle: Any, *rest: Any, **more: Any) -> Any:
+    def wrong(template: Any, candle: Any, *rest: Any, **more: Any) -> Any:
         if candle.symbol == symbol:
             raise ZeroDivisionError("nobody has thought of this")
-        return right(settings, candle, *rest, **more)
+        return right(template, candle, *rest, **more)
 
     monkeypatch.setattr("marketstate.worker.engine.emission.record_of", wrong)
 

@@ -82,11 +82,11 @@ def test_it_goes_on_as_if_all_candles_had_been_there(
     assert everything(client) == untouched
     code, said = warm(server, tmp_path, files, "--yes")
     assert code == 0, said
-    told = "BTCUSDT: 1m nothing, has 12 closes; 3m 12 closes up to 2025-05-05 04:59:59 UTC; "
-    assert said.splitlines()[0].startswith(told)
+    told = "1m unchanged: it is full, with 12 closes; 3m 12 closes up to 2025-05-05 04:59:59 UTC; "
+    assert said.splitlines()[0].startswith(f"BTCUSDT: {told}")
     once = everything(client)
     code, said = warm(server, tmp_path, files, "--yes")
-    assert (code, "1h nothing, has 12 closes" in said) == (0, True), said
+    assert (code, "1h unchanged: it is full, with 12 closes" in said) == (0, True), said
     assert everything(client) == once
 
     worker = small_worker(server, "next", **SEVERAL)
@@ -112,7 +112,7 @@ def test_a_window_gets_older_closes_in_front_and_keeps_its_own(
     code, said = warm(server, tmp_path, files_of(tmp_path, other), "--yes")
     assert code == 0, said
     assert "1h 10 closes up to 2025-05-05 02:59:59 UTC" in said
-    assert " UTC in front of those it has" in said
+    assert " UTC in front of its 2" in said
     for key, window in windows_of(client).items():
         assert len(window) == 12
         assert window[-len(own[key]) :] == own[key]
@@ -137,7 +137,7 @@ def test_files_of_a_longer_interval_fill_what_can_be_made_of_them(
         (files / f"{symbol}-15m.csv").write_text("\n".join(["close_time,close", *rows, ""]))
     code, said = warm(server, tmp_path, files, "--yes")
     assert code == 0, said
-    assert "BTCUSDT: 1m nothing, the files have no closes of it that can be used; 3m not" in said
+    assert "BTCUSDT: 1m unchanged: the files have no close for it that can be used; 3m unc" in said
     assert {key.rpartition(":")[0][-3:] for key in windows_of(client)} == {"15m", "30m", ".1h"}
     worker = small_worker(server, **SEVERAL)
     loaded = {symbol: memory.longer for _, symbol, memory in worker.shards.remembered()}
@@ -203,6 +203,17 @@ def test_workers_must_be_stopped(
     assert (code, "16 shards are still leased" in said) == (3, True), said
 
 
+def test_what_a_worker_of_the_group_would_refuse_is_refused(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Windows would be in shards where no worker looks for them."""
+    stopped(client, small_worker(server, **SEVERAL))
+    before = everything(client)
+    code, said = warm(server, tmp_path, files_of(tmp_path, CANDLES), "--yes", shards=7)
+    assert (code, "MARKETSTATE_SHARDS is 7, but the group" in said) == (2, True), said
+    assert everything(client) == before
+
+
 @pytest.mark.parametrize(
     "meanwhile",
     [
@@ -262,7 +273,7 @@ def test_a_damaged_window_is_named_and_left_alone(
     client.set(key, "of another program")
     code, said = warm(server, tmp_path, files_of(tmp_path, CANDLES), "--yes")
     assert code == 0
-    assert f"BTCUSDT: nothing, {key} cannot be used: WRONGTYPE" in said
+    assert f"BTCUSDT: unchanged: {key} cannot be used: WRONGTYPE" in said
     assert not client.exists(f"{INTERNAL_PREFIX}:window:BTCUSDT")
     assert client.llen(f"{INTERNAL_PREFIX}:window:ETHUSDT") == 12
 
@@ -287,7 +298,7 @@ def test_symbols_that_the_group_does_not_take_get_no_window(
     assert client.keys() == []
     client.hset(f"{INTERNAL_PREFIX}:quarantine", "ETHUSDT", "damaged")
     code, said = warm(server, tmp_path, files, "--yes", symbols="BTCUSDT,ETHUSDT")
-    assert (code, "ETHUSDT: nothing, it is set aside: damaged" in said) == (0, True), said
+    assert (code, "ETHUSDT: unchanged: it is set aside: damaged" in said) == (0, True), said
     assert {key.rpartition(":")[2] for key in windows_of(client)} == {"BTCUSDT"}
 
 

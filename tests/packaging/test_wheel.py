@@ -95,17 +95,18 @@ def test_a_build_does_not_take_folders_without_python_for_packages(
     assert "absent from the `packages`" not in said
 
 
-@pytest.fixture(params=COMPILERS)
+@pytest.fixture(scope="module", params=COMPILERS)
 def way(request: pytest.FixtureRequest) -> str:
     """How the states are calculated: compiled or not."""
     return str(request.param)
 
 
-@pytest.fixture
-def wheel(way: str, builder: Path, sdist: Path, tmp_path: Path) -> Path:
-    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
+@pytest.fixture(scope="module")
+def wheel(way: str, builder: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
     pip(builder, "wheel", *options, sdist, compiler=COMPILERS[way])
-    (found,) = tmp_path.glob("*.whl")
+    (found,) = folder.glob("*.whl")
     return found
 
 

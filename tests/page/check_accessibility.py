@@ -38,6 +38,19 @@ def test_nothing_keeps_anybody_from_using_it(
     assert all("NOSUCH.json" in one for one in browser.complaints())
 
 
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_keeps_anybody_from_choosing_an_interval(
+    browser: Browser, several: Stage, size: tuple[int, int], dark: bool
+) -> None:
+    browser.look(size, dark=dark)
+    browser.click("#intervals label:nth-of-type(2)")
+    wait_until(lambda: len(browser.shown()) == 1, "the states are there")
+    assert serious(browser) == []
+    assert browser.run("return document.documentElement.scrollWidth") == size[0]
+    assert browser.shown() == [several.symbols[0]]
+
+
 def serious(browser: Browser) -> list[Any]:
     found = browser.judged_by(AXE.read_text())
     for one in found:

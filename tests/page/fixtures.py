@@ -1,15 +1,17 @@
 """What the tests of the page share: a browser, a Redis, a server, and markets to show."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import redis
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
-from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.longer import interval_stream
+from marketstate.schemas.market_state import MarketStateRecord, encode_record, stream_fields
+from marketstate.schemas.reader import OUTPUT_STREAM
 from marketstate.worker.commands.regime_words import REGIMES
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.page.browser import Browser
@@ -21,6 +23,7 @@ EVIL: Final = "<script>alert(1)</script>"
 FEW: Final = ("BTCUSDT", "ETHUSDT", EVIL)
 # No state is stale for a while: machines that test are slow.
 UNHURRIED: Final[Any] = {"publish_interval": 3_600}
+INTERVALS: Final = "1m,5m,1h"
 # Nothing here has a group, and no test but one is about health.
 HEALTHY: Final = ("--max-age", "inf", "--max-lag", "inf")
 
@@ -28,7 +31,10 @@ HEALTHY: Final = ("--max-age", "inf", "--max-lag", "inf")
 class Stage:
     """A Redis with published states, and the page of it."""
 
-    def __init__(self, server: EmbeddedRedis, folder: Path, symbols: Sequence[str]) -> None:
+    def __init__(
+        self, server: EmbeddedRedis, folder: Path, symbols: Sequence[str], **settings: object
+    ) -> None:
+        self._settings = UNHURRIED | settings
         self.server = server
         self.symbols = symbols
         self.client: redis.Redis = server.client()
@@ -40,7 +46,7 @@ class Stage:
     def serve(self, folder: Path, port: int = 0) -> None:
         """0 is any port that is free."""
         where = ("--listen", f"127.0.0.1:{port}")
-        self.page = PageServer(self.server.port, folder, *where, *HEALTHY, **UNHURRIED)
+        self.page = PageServer(self.server.port, folder, *where, *HEALTHY, **self._settings)
 
     @property
     def address(self) -> str:
@@ -68,6 +74,19 @@ class Stage:
         self._publish(made)
         return made
 
+    def of_longer(self, interval: str, number: int) -> MarketStateRecord:
+        """The `number`th of a longer interval; only the first symbol has any."""
+        made = replace(self.record(self.symbols[0], number), interval=interval)
+        return replace(made, ts=made.ts + 1, regime="trend")
+
+    def publish_longer(self, interval: str, numbers: Iterable[int]) -> None:
+        with self.client.pipeline(transaction=False) as writes:
+            for number in numbers:
+                record = self.of_longer(interval, number)
+                fields: Any = asdict(stream_fields(record, encode_record(record)))
+                writes.xadd(interval_stream(OUTPUT_STREAM, interval), fields)
+            writes.execute()
+
     def _publish(self, records: Sequence[MarketStateRecord]) -> None:
         with self.client.pipeline(transaction=False) as writes:
             publish(writes, records)
@@ -92,6 +111,19 @@ def stage(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> I
         stage = Stage(server, tmp_path, symbols)
         browser.look()
         browser.open(stage.address, len(symbols))
+        yield stage
+        stage.end()
+    assert browser.complaints() == []
+
+
+@pytest.fixture
+def several(browser: Browser, tmp_path: Path) -> Iterator[Stage]:
+    """Of longer intervals, too: the first symbol has states of 5m, and none has any of 1h."""
+    with EmbeddedRedis() as server:
+        stage = Stage(server, tmp_path, FEW, intervals=INTERVALS)
+        stage.publish_longer("5m", range(30))
+        browser.look()
+        browser.open(stage.address, len(FEW))
         yield stage
         stage.end()
     assert browser.complaints() == []

@@ -24,7 +24,7 @@ RANDOM_BYTES = st.dictionaries(
 
 @given(entries=st.lists(ODD_ENTRIES | RANDOM_BYTES, min_size=100, max_size=400))
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[*HealthCheck],
 )

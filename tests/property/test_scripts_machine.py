@@ -251,7 +251,7 @@ def test_no_order_of_events_loses_repeats_or_reorders_a_candle(
     FinishedMachine.server = machine_server
     machine: Any = FinishedMachine
     machine.TestCase.settings = settings(
-        max_examples=60,
+        max_examples=40,
         stateful_step_count=60,
         deadline=None,
         suppress_health_check=list(HealthCheck),

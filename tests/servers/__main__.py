@@ -14,7 +14,11 @@ from tests.servers.options import parser
 from tests.servers.runs import exit_with, name_tests, run, split
 
 DONE, FAILED = 0, 1
-ON_SERVERS: Final = ("tests/integration", "tests/property", "tests/fault")
+ON_SERVERS: Final = (
+    *("tests/integration", "tests/property", "tests/fault"),
+    # The others would give the same on each.
+    *("-m", "on_a_server"),
+)
 WITH_CLIENTS: Final = ("tests/integration",)
 RESULTS: Final = FOLDER / "results"
 

@@ -10,9 +10,9 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="scripts/test-servers",
         usage="%(prog)s [--clients] [--list] [NAME ...] [-- PYTEST_ARGUMENT ...]",
-        description="Runs the integration, property and fault tests on each server of "
-        "tests/servers/servers.toml. What cannot be had here is said and left out. It takes about "
-        "ten minutes for each; all files are kept in .servers.",
+        description="Runs the integration, property and fault tests that need a Redis, on each "
+        "server of tests/servers/servers.toml. What cannot be had here is said and left out. It "
+        "takes about ten minutes for each; all files are kept in .servers.",
         epilog="What follows -- goes to pytest; a file or folder there replaces those folders.",
     )
     found.add_argument("names", nargs="*", metavar="NAME", help="only these")

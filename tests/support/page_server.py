@@ -86,10 +86,10 @@ class Event(NamedTuple):
 class Page:
     """An open stream of events."""
 
-    def __init__(self, server: PageServer, last_id: str = "") -> None:
+    def __init__(self, server: PageServer, last_id: str = "", path: str = "/events") -> None:
         self._request = http.client.HTTPConnection("localhost")
         self._request.sock = server.connect()
-        self._request.request("GET", "/events", headers={"Last-Event-ID": last_id})
+        self._request.request("GET", path, headers={"Last-Event-ID": last_id})
         self.response = self._request.getresponse()
         self.events = self._read() if self.response.status == 200 else iter(())
 

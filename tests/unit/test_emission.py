@@ -1,5 +1,7 @@
 """When a state is published, and what it is calculated from."""
 
+from itertools import chain
+
 import pytest
 
 from marketstate.core.state import MarketState
@@ -85,3 +87,14 @@ def test_nothing_is_published_for_the_history_itself() -> None:
     changes = fed(series(1, first=50), histories={BTC: (times_ms, closes(50))})
     assert minutes_of(changes.records) == [50]
     assert changes.records[0].buffer_size == 12
+
+
+def test_each_symbol_of_a_batch_gets_the_states_of_its_own_closes() -> None:
+    """G2: they are calculated symbol by symbol, and published in stream order."""
+    one, other = series(14), series(14, 3, "ETHUSDT")
+    mixed = [
+        entry._replace(id=b"%d-0" % number)
+        for number, entry in enumerate(chain.from_iterable(zip(one, other, strict=True)), start=1)
+    ]
+    alone = zip(fed(one).records, fed(other).records, strict=True)
+    assert fed(mixed).records == [*chain.from_iterable(alone)]

@@ -7,7 +7,7 @@ from marketstate.core.regime import regime_of
 from marketstate.core.state import MarketState, State
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.worker.engine.record import record_of, regime_in
+from marketstate.worker.engine.record import record_of, regime_in, template_of
 from tests.support.feeding import NEEDED, SMALL_THETA, T0, small_settings
 
 CLOSES = 100.0 + np.random.default_rng(5).normal(0, 1, NEEDED)
@@ -29,7 +29,7 @@ def numbers() -> list[float]:
 
 def record(reason: str = "interval") -> MarketStateRecord:
     return record_of(
-        small_settings(),
+        template_of(small_settings()),
         CANDLE,
         numbers(),
         regime=regime_in(numbers()),
@@ -55,8 +55,15 @@ def test_a_record_says_which_close_it_follows_and_why_it_was_published() -> None
 
 
 def test_the_number_of_returns_follows_from_the_number_of_closes() -> None:
-    settings = small_settings()
-    found = record_of(
-        settings, CANDLE, numbers(), regime="chop", buffer_size=12, missing=0, reason="interval"
-    )
-    assert (found.buffer_size, found.windows.returns_n) == (12, 11)
+    template = template_of(small_settings())
+    for closes in (12, template.buffer_size):
+        found = record_of(
+            template,
+            CANDLE,
+            numbers(),
+            regime="chop",
+            buffer_size=closes,
+            missing=0,
+            reason="interval",
+        )
+        assert (found.buffer_size, found.windows.returns_n) == (closes, closes - 1)

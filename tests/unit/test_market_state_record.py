@@ -1,5 +1,7 @@
 """The published record and its text fields: exact to the character and to the last bit."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,8 +12,10 @@ from hypothesis import strategies as st
 from marketstate.schemas.market_state import (
     SCHEMA_VERSION,
     Features,
+    HashFields,
     MarketStateRecord,
     RegimeProbs,
+    StreamFields,
     TsComponents,
     UnknownRecord,
     UnknownSchema,
@@ -23,6 +27,7 @@ from marketstate.schemas.market_state import (
     record_key,
     stream_fields,
 )
+from marketstate.worker.store import scripts
 
 RECORD = MarketStateRecord(
     symbol="BTCUSDT",
@@ -43,6 +48,19 @@ RECORD = MarketStateRecord(
 )
 HASH = msgspec.structs.asdict(hash_fields(RECORD))
 STREAM = msgspec.structs.asdict(stream_fields(RECORD, encode_record(RECORD)))
+
+
+SPELL_OUT = (Path(scripts.__file__).parents[1] / "lua" / "spell_out.lua").read_text()
+
+
+@pytest.mark.parametrize(("command", "struct"), [("HSET", HashFields), ("XADD", StreamFields)])
+def test_the_script_that_writes_the_fields_has_their_names_in_order(
+    command: str, struct: type[msgspec.Struct]
+) -> None:
+    """G2: a plan has the values alone."""
+    words = re.search(rf"'{command}', key,([^}}]*)}}", SPELL_OUT)
+    assert words
+    assert tuple(re.findall(r"'(\w+)', (?:one|record)\b", words[1])) == struct.__struct_fields__
 
 
 def test_the_hash_has_every_field_in_its_format() -> None:

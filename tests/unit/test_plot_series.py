@@ -1,6 +1,7 @@
 """The states to plot: published ones, and those calculated from closes."""
 
 import math
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,9 +12,16 @@ from marketstate.core.state import MarketState
 from marketstate.core.theta import merged_theta
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.market_state import MarketStateRecord
-from marketstate.worker.commands.plot.series import NUMBERS, of_candles, of_records, quote_currency
+from marketstate.worker.commands.plot.series import (
+    NUMBERS,
+    _Kept,
+    of_candles,
+    of_records,
+    quote_currency,
+)
 from tests.support.candles import NEEDED, made_candles
 from tests.support.records import make_record
+from tests.support.replaying import SMALL
 
 CANDLES = made_candles(("AAA", "BBB"), 300)
 THETA = merged_theta()
@@ -244,3 +252,30 @@ def test_lines_break_where_states_are_missing() -> None:
     assert series.regime.tolist() == ["chop"] * 3 + [""] + ["chop"] * 2 + [""] + ["chop"]
     steps = np.diff(series.times_ms) // 60_000
     assert steps.tolist() == [1, 1, 1, 2, 1, 1, 93]
+
+
+@pytest.mark.parametrize("last", [1, 2, 7, 40])
+def test_the_last_states_are_those_before_a_window_that_still_fills(last: int) -> None:
+    theta, closes = merged_theta(SMALL), of_symbol("AAA")[:100]
+    random = Random(last)
+    for _ in range(30):
+        began = {one.close_time for one in random.sample(closes, random.randint(0, 8))}
+
+        def starts_over(_last_ms: int, close_ms: int, began: set[int] = began) -> bool:
+            return close_ms in began
+
+        every = of_candles(closes, theta, None, starts_over)["AAA"]
+        found = of_candles(closes, theta, last, starts_over)["AAA"]
+        assert found.times_ms.tolist() == every.times_ms.tolist()[-last:]
+        for name in NUMBERS:
+            assert found.numbers[name].tolist() == every.numbers[name].tolist()[-last:]
+
+
+def test_closes_of_which_no_state_comes_are_not_kept() -> None:
+    """However long a file is in which every window starts over before it is full."""
+    kept, closes = _Kept(NEEDED, last=1), of_symbol("AAA")
+    most = 0
+    for number, close in enumerate(closes * 3):
+        kept.add(close, lambda _last, _next, number=number: number % 100 == 0)  # type: ignore[misc]
+        most = max(most, len(kept.closes))
+    assert most == 100

@@ -16,7 +16,7 @@ from marketstate.worker.commands.metrics.families import text
 from tests.support.dashboard import queries
 from tests.support.documents import ROOT
 from tests.support.exposition import samples
-from tests.support.readings import found, reading, record, status
+from tests.support.readings import FIVE_MINUTES, found, reading, record, status
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = (FOLDER / "marketstate.rules.yml").read_text()
@@ -65,7 +65,7 @@ def test_each_query_of_the_dashboard_can_be_parsed(tmp_path: Path) -> None:
 
 
 def test_alarms_and_dashboard_use_only_metrics_that_there_are() -> None:
-    of_symbols = found(status(), (record("BTCUSDT"),))
+    of_symbols = found(status(intervals=[FIVE_MINUTES]), (record("BTCUSDT"),))
     unknown_lag = found(status(lag_at_least=True))
     written = samples(text(reading(of_symbols))) | samples(text(reading(unknown_lag)))
     used = set(re.findall(r"\bmarketstate_\w+", " ".join([*_expressions(), *queries("A")])))

@@ -40,6 +40,15 @@ def test_the_default_caches_are_not_read_for_another_interval() -> None:
     assert given.backfill_patterns == ("c:{symbol}:5m",)
 
 
+def test_keys_of_caches_that_name_the_interval_are_those_of_each() -> None:
+    several = settings(intervals="1m,5m,1h", backfill_keys="a:{symbol}:1m,b:{symbol}:{interval}")
+    assert [each.backfill_patterns for each in several.each_interval] == [
+        ("a:{symbol}:1m", "b:{symbol}:1m"),
+        ("b:{symbol}:5m",),
+        ("b:{symbol}:1h",),
+    ]
+
+
 def test_synthetic_candles_have_separate_keys() -> None:
     real, synthetic = settings().keys, settings(source="synthetic").keys
     assert synthetic.input == "quantum:stream:market.klines.synthetic"

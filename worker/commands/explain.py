@@ -48,8 +48,9 @@ TEXTS: Final = {
     "set: one group. Fixed when the groups are created.",
     "start": "What happens to entries older than the group: they fill the windows (warm), their "
     "states are published too (replay), or they are skipped (new).",
-    "backfill_keys": "Candle caches from which a symbol without a window is filled; or none, which "
-    "is the default unless candles are of 1m.",
+    "backfill_keys": "Candle caches from which a symbol without a window is filled; with "
+    "{interval} in a key, each interval from its own; or none, which is the default unless candles "
+    "are of 1m.",
     "theta_file": "A JSON file with the parameters of the calculation to override.",
     "lease_seconds": "How long a silent worker keeps its shards.",
     "batch": "Entries in a commit, at most.",

@@ -2,18 +2,23 @@
 
 The states come from the output streams. Where a symbol has none there, because it publishes seldom,
 the latest comes from its record.
+
+While workers catch up with a backlog, states come faster than anybody could look at them, and to
+read them all would take from the workers what they need. Then only the newest are read, and once
+that is over, all that the streams have.
 """
 
 import math
 import time
 from collections import ChainMap, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from itertools import chain
+from itertools import islice
 from typing import Final, NamedTuple
 
 from marketstate.schemas.entry_id import entry_time_ms
 from marketstate.worker.commands.markets import (
+    STATES_IN_MEMORY,
     Market,
     entries_from,
     kept_of_each,
@@ -30,6 +35,9 @@ from marketstate.worker.store.newest import StreamEntry, newest_entries
 
 # What the output stream keeps by default; this limits how far back a regime's age is known.
 HISTORY: Final = 10_000
+# In one reading: more new states than that, and than two of each market, are a backlog.
+_MOST_NEW: Final = 1_000
+_MOST_NEW_OF_EACH: Final = 2
 _MINUTE_S: Final = 60.0
 # The id of the last entry, while there is none.
 _NONE: Final = b"0-0"
@@ -37,11 +45,16 @@ _NONE: Final = b"0-0"
 
 class Followed(NamedTuple):
     markets: Mapping[str, Market]
-    states_per_min: int
+    states_per_min: int | None
+    """None while it `is_behind`."""
     unreadable: int
     """Entries that are not records of this version."""
     trouble: str
     """Why some partitions cannot be read at the moment; empty if all can."""
+    is_behind: bool = False
+    """So many states come that some are left out, until all are read again."""
+    is_new: bool = False
+    """All were read again: they may not follow those of the reading before."""
 
 
 class Rate:
@@ -77,45 +90,51 @@ class Rate:
 
 
 class MarketFollower:
-    """Reads what is new, in the thread of who calls `read`."""
+    """Reads what is new of one interval, in the thread of who calls `read`."""
 
-    def __init__(self, every: AllPartitions, settings: Settings) -> None:
+    def __init__(
+        self, every: AllPartitions, settings: Settings, states_kept: int = STATES_IN_MEMORY
+    ) -> None:
+        """`settings` are those of the interval; `every` may be shared by several."""
         self._every = every
-        self._streams = {
-            part.keys.output_stream: _StreamFollower() for part in settings.each_partition()
-        }
+        parts = settings.each_partition()
+        share = states_kept // len(parts)
+        self._streams = {part.tag: _StreamFollower(part, share) for part in parts}
+        self._loads = 0
 
     def read(self) -> Followed:
         """Raises WorkerError if nothing can be read."""
-        answers = self._every.ask(
-            lambda client, part: self._streams[part.keys.output_stream].read(client, part)
-        )
+        answers = self._every.ask(lambda client, part: self._streams[part.tag].read(client))
         followers = self._streams.values()
         minute_ago_ms = (time.time() - _MINUTE_S) * 1_000
+        is_behind = any(each.is_behind for each in followers)
+        loads = sum(each.loads for each in followers)
+        before, self._loads = self._loads, loads
         return Followed(
             dict(ChainMap(*(each.markets for each in followers))),
-            sum(each.states_since(minute_ago_ms) for each in followers),
+            None if is_behind else sum(each.states_since(minute_ago_ms) for each in followers),
             sum(each.unreadable for each in followers),
             str(unread_partitions(answers) or ""),
+            is_behind=is_behind,
+            is_new=0 < before < loads,
         )
 
     def complete(self, answers: Iterable[Answer[Status]]) -> None:
-        """Once the symbols are known. Those that come later come in the streams."""
+        """Once the symbols of the group are known: of those without a state in the stream, the
+        latest is read, and what has been retired is forgotten.
+        """
         symbols = {
-            answer.settings.keys.output_stream: [
-                one.symbol for one in answer.found.symbols if one.last_emitted_ms
-            ]
+            answer.tag: {one.symbol for one in answer.found.symbols}
             for answer in answers
             if answer.found is not None
         }
-        lacking = [stream for stream in symbols if not self._streams[stream].is_complete]
-        if not lacking:
+        incomplete = {tag for tag in symbols if self._streams[tag].differs_from(symbols[tag])}
+        if not incomplete:
             return
 
         def complete(client: Client, part: Settings) -> None:
-            stream = part.keys.output_stream
-            if stream in lacking:
-                self._streams[stream].complete(client, part, symbols[stream])
+            if part.tag in incomplete:
+                self._streams[part.tag].complete(client, symbols[part.tag])
 
         # Who reads next learns why, if Redis is away.
         with suppress(WorkerError):
@@ -125,32 +144,47 @@ class MarketFollower:
 class _StreamFollower:
     """Follows the output stream of one partition."""
 
-    def __init__(self) -> None:
-        self.is_complete = False
+    def __init__(self, settings: Settings, states_kept: int) -> None:
         self.markets: dict[str, Market] = {}
         self.unreadable = 0
+        self.is_behind = False
+        self.loads = 0
+        """How often all was read."""
+        self._settings = settings
+        self._stream = settings.keys.output_stream
+        self._states_kept = states_kept
+        self._is_complete = False
         self._arrivals_ms: deque[int] = deque(maxlen=HISTORY)
         self._last_id = _NONE
         self._client: Client | None = None
 
-    def read(self, client: Client, settings: Settings) -> None:
-        stream = settings.keys.output_stream
-        found = self._new(client, stream) if client is self._client else None
+    def read(self, client: Client) -> None:
+        most = max(_MOST_NEW, _MOST_NEW_OF_EACH * len(self.markets))
+        found = self._new(client, most) if client is self._client else None
         if found is None:
-            self._load(newest_entries(client, stream, HISTORY))
+            self._load(newest_entries(client, self._stream, HISTORY))
             self._client = client
-        else:
+        elif len(found) < most:
             self._take(found)
+        else:
+            newest = found if self.is_behind else newest_entries(client, self._stream, most)
+            self._take_last_of_each(newest)
+            self.is_behind = True
 
-    def _new(self, client: Client, stream: str) -> Iterator[StreamEntry] | None:
-        """None if Redis has lost the stream, or has older data: trimming never takes all of it."""
-        found = entries_from(client, stream, self._last_id)
+    def _new(self, client: Client, most: int) -> list[StreamEntry] | None:
+        """What follows the last entry, at most so many; None if all must be read: after a backlog,
+        or if Redis has lost the stream, or has older data. Trimming never takes all of it.
+        """
+        if self.is_behind:
+            newest = newest_entries(client, self._stream, most)
+            is_reached = any(entry_id == self._last_id for entry_id, _ in newest)
+            return None if is_reached or len(newest) < most else newest
+        found = list(islice(entries_from(client, self._stream, self._last_id), most + 1))
         if self._last_id == _NONE:
-            return found
-        first = next(found, None)
-        if first is None:
+            return found[:most]
+        if not found:
             return None
-        return found if first[0] == self._last_id else chain((first,), found)
+        return found[1:] if found[0][0] == self._last_id else found[:most]
 
     def states_since(self, since_ms: float) -> int:
         """Counted from the times in the ids, so that it is available immediately."""
@@ -158,18 +192,36 @@ class _StreamFollower:
             self._arrivals_ms.popleft()
         return len(self._arrivals_ms)
 
-    def complete(self, client: Client, settings: Settings, symbols: Iterable[str]) -> None:
-        lacking = [symbol for symbol in symbols if symbol not in self.markets]
-        for symbol, record in latest_records(client, settings, lacking):
-            self.markets[symbol] = moved_on(None, record)
-        self.is_complete = True
+    def differs_from(self, symbols: Set[str]) -> bool:
+        """Whether `complete` has something to do with these symbols of the group."""
+        return not self._is_complete or not self.markets.keys() <= symbols
+
+    def complete(self, client: Client, symbols: Set[str]) -> None:
+        """A market that the group does not know stays while its record does: another program may
+        publish it.
+        """
+        if not self._is_complete:
+            lacking = sorted(symbols - self.markets.keys())
+            for symbol, record in latest_records(client, self._settings, lacking):
+                self.markets[symbol] = moved_on(None, record)
+            self._is_complete = True
+        unknown = sorted(self.markets.keys() - symbols)
+        kept = {symbol for symbol, _ in latest_records(client, self._settings, unknown)}
+        for symbol in unknown:
+            if symbol not in kept:
+                del self.markets[symbol]
 
     def _load(self, entries: Iterable[StreamEntry]) -> None:
         """Everything, also after an outage: Redis may come back with older data, or with none."""
         self.markets, self.unreadable, self._last_id = {}, 0, _NONE
-        self.is_complete = False
+        self._is_complete = self.is_behind = False
+        self.loads += 1
         self._arrivals_ms.clear()
         self._take(entries)
+
+    def _take_last_of_each(self, entries: Sequence[StreamEntry]) -> None:
+        self._take({fields.get(b"symbol"): (name, fields) for name, fields in entries}.values())
+        self._last_id = entries[-1][0]
 
     def _take(self, entries: Iterable[StreamEntry]) -> None:
         for entry_id, record in readable(entries):
@@ -181,5 +233,5 @@ class _StreamFollower:
                 before = self.markets.get(record.symbol)
                 if before is not None and before.record == record:
                     continue  # its record was read first
-                kept = kept_of_each(len(self.markets))
+                kept = kept_of_each(len(self.markets), self._states_kept)
                 self.markets[record.symbol] = moved_on(before, record, kept)

@@ -13,7 +13,7 @@ from marketstate.worker.store.newest import StreamEntry
 
 # As many as `plot` shows, of a few markets; of many, they would take too much memory.
 MOST_RECENT: Final = 1_440
-_STATES_IN_MEMORY: Final = 100_000
+STATES_IN_MEMORY: Final = 100_000
 _PAGE: Final = 1_000
 
 
@@ -32,9 +32,9 @@ class Market(NamedTuple):
         return self.record.close_time_ms - self.since_ms
 
 
-def kept_of_each(markets: int) -> int:
-    """How many of its last states are kept of each of so many markets."""
-    return max(2, min(MOST_RECENT, _STATES_IN_MEMORY // max(1, markets)))
+def kept_of_each(markets: int, in_memory: int = STATES_IN_MEMORY) -> int:
+    """How many of its last states are kept of each of so many markets; `in_memory` of all."""
+    return max(2, min(MOST_RECENT, in_memory // max(1, markets)))
 
 
 def moved_on(before: Market | None, record: MarketStateRecord, kept: int = MOST_RECENT) -> Market:

@@ -84,13 +84,15 @@ class Beginnings:
         """The change to which the candle belongs: another one, if a window begins with it, or if
         closes that are missing before it come from a cache.
         """
-        if self._begins(change.last_close_time_ms, candle.close_time):
+        last_ms = change.last_close_time_ms
+        if self._begins(last_ms, candle.close_time):
             change = self._beginning(candle, change, changes, histories)
+            changes.symbols[candle.symbol] = change
         elif change.left and histories:
             change = self._completed(candle, change, histories)
-        else:
-            return change
-        changes.symbols[candle.symbol] = change
+            changes.symbols[candle.symbol] = change
+        if histories:
+            self._fill_longer(candle, last_ms, change, changes, histories)
         return change
 
     def _begins(self, last_close_time_ms: int, close_time_ms: int) -> bool:
@@ -148,7 +150,7 @@ class Beginnings:
         window, starts_over = change.before, False
         if change.left[0]:
             # Nothing can go in front of the closes that are left, so all are written again.
-            history = self._joined(history, change.left)
+            history = _joined(history, change.left, self._interval_ms)
             window, starts_over = Window(self._settings.window_size), True
         start = start_after_gaps(history[0], candle.close_time, self._too_long_ms)
         times_ms, closes = history[0][start:], history[1][start:]
@@ -167,10 +169,48 @@ class Beginnings:
             change.longer,
         )
 
-    def _joined(self, history: History, left: History) -> History:
-        """Those of `history` that are older than what is left, and what is left."""
-        first_ms = left[0][0]
-        older_n = sum(
-            place(time_ms, first_ms, self._interval_ms) is Place.NEXT for time_ms in history[0]
-        )
-        return [*history[0][:older_n], *left[0]], [*history[1][:older_n], *left[1]]
+    def _fill_longer(
+        self,
+        candle: Candle,
+        last_ms: int,
+        change: SymbolChange,
+        changes: Changes,
+        histories: Histories,
+    ) -> None:
+        """Begin windows of longer intervals with closes of their caches, and with what is left of
+        them. The candle adds what the shorter window has behind that.
+        """
+        is_forgotten = 0 < last_ms <= candle.close_time - self._retire_after_ms
+        for longer in self._settings.longer:
+            name = longer.candle_interval
+            history = histories.get((of_longer(candle.symbol, name), candle.close_time))
+            if history is None:
+                continue
+            known = None if is_forgotten else change.longer.get(name)
+            if known and known.left:
+                history = _joined(history, known.left, longer.candle_interval_ms)
+            changes.longer.setdefault(name, {})[candle.symbol] = SymbolChange(
+                change.shard,
+                Window(self._settings.window_size),
+                known.mark if known else Mark(),
+                [*history[0]],
+                [*history[1]],
+                history[0][-1],
+                starts_over=True,
+                left=([], []),
+                longer=change.longer,
+            )
+
+
+def of_longer(symbol: str, interval: str) -> str:
+    """What stands for the symbol in Histories of a longer interval: no symbol has a space."""
+    return f"{symbol} {interval}"
+
+
+def _joined(history: History, left: History, interval_ms: int) -> History:
+    """Those of `history` that are older than what is left, and what is left."""
+    if not left[0]:
+        return history
+    first_ms = left[0][0]
+    older_n = sum(place(time_ms, first_ms, interval_ms) is Place.NEXT for time_ms in history[0])
+    return [*history[0][:older_n], *left[0]], [*history[1][:older_n], *left[1]]

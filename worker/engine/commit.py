@@ -164,7 +164,8 @@ class Commit:
             "streams": plan.streams,
             "commands": plan.commands(),
         }
-        return plan.keys, [self._keys.group, commit_id, msgspec.msgpack.encode(arguments)]
+        packed = msgspec.msgpack.encode(arguments)
+        return plan.keys, [self._keys.group, commit_id, packed, *plan.records]
 
     def _check(self, reply: list[Any], changes: Changes) -> int:
         """Redis's time of the commit in ms."""

@@ -4,6 +4,7 @@ Pure, like the pipeline. By the candles' own clock, what is published depends on
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from marketstate.schemas.candle import Candle
 from marketstate.schemas.sequence import missing_within
 from marketstate.worker.engine.changes import Changes, SymbolChange
 from marketstate.worker.engine.mark import Mark
-from marketstate.worker.engine.record import record_of, regime_in
+from marketstate.worker.engine.record import record_of, regime_in, template_of
 from marketstate.worker.settings import Settings
 
 
@@ -38,7 +39,9 @@ class Emission:
         self._due_after_ms = settings.state_step_ms - self._interval_ms // 2
         self._by_wall_clock = settings.rate_clock == "wall"
         self._on_regime_change = settings.emit_on_regime_change
+        self._marks_are_long = settings.marks_are_long
         self._counter = f"emitted{settings.suffix}"
+        self._template = template_of(settings)
 
     def is_due(self, mark: Mark, close_time_ms: int, now_ms: int) -> bool:
         if not self._by_wall_clock:
@@ -57,15 +60,17 @@ class Emission:
         if not self._on_regime_change:
             # The states of the others are not needed, so they are not calculated.
             closes = self._take_due(closes, now_ms)
+        earlier_n = len(changes.records)
         for close, numbers in zip(closes, self._states(closes), strict=True):
             regime = regime_in(numbers)
             reason = self._reason(close, regime, now_ms) if self._on_regime_change else "interval"
             if reason is None:
                 continue
-            close.change.mark = Mark(close.candle.close_time, regime)
+            if self._marks_are_long:
+                close.change.mark = Mark(close.candle.close_time, regime)
             changes.records.append(
                 record_of(
-                    self._settings,
+                    self._template,
                     close.candle,
                     numbers,
                     regime=regime,
@@ -74,7 +79,8 @@ class Emission:
                     reason=reason,
                 )
             )
-            changes.count(self._counter)
+        if published_n := len(changes.records) - earlier_n:
+            changes.counters[self._counter] += published_n
 
     def _missing_before(self, close: Close) -> int:
         """Candles that are missing among the closes that a state is calculated from."""
@@ -112,17 +118,24 @@ class Emission:
         """
         if not closes:
             return []
-        # By identity: a symbol whose window starts over has two changes.
-        by_id = {id(close.change): close.change for close in closes}
-        prices = {
-            key: np.concatenate([change.before.closes(), change.closes])
-            for key, change in by_id.items()
-        }
+        # Those of one change follow each other in the array: the kernel takes the logarithms of
+        # what two neighbouring windows share only once. By identity: a symbol whose window starts
+        # over has two changes.
+        places: dict[int, list[int]] = {}
+        for place, close in enumerate(closes):
+            places.setdefault(id(close.change), []).append(place)
         windows = np.empty((len(closes), self.needed))
-        for window, (_, change, length) in zip(windows, closes, strict=True):
-            window[:] = prices[id(change)][length - self.needed : length]
-        rows = self._market_state.rows(windows)
-        assert rows is not None, "each has as many closes as theta needs"
+        rows = iter(windows)
+        for of_change in places.values():
+            change = closes[of_change[0]].change
+            prices = np.concatenate([change.before.closes(), change.closes])
+            for place in of_change:
+                length = closes[place].length
+                next(rows)[:] = prices[length - self.needed : length]
+        states = self._market_state.rows(windows)
+        assert states is not None, "each has as many closes as theta needs"
+        in_order = np.empty_like(states)
+        in_order[[*chain.from_iterable(places.values())]] = states
         # Plain Python floats, as records have them.
-        found: list[list[float]] = rows.tolist()
+        found: list[list[float]] = in_order.tolist()
         return found

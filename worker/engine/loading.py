@@ -55,7 +55,7 @@ class Loading:
 
     def __init__(self, settings: Settings, client: AskingClient, scripts: Scripts) -> None:
         self._keys = settings.keys
-        self._longer = [(each.candle_interval, each.keys) for each in settings.longer]
+        self._longer = settings.longer
         self._client = client
         self._scripts = scripts
         self._window_size = settings.window_size
@@ -105,14 +105,14 @@ class Loading:
 
     def _loaded(self, shard: int, found: list[Any], wrong: list[Any]) -> Loaded:
         loaded = self._checked(shard, found, wrong, self._keys)
-        self._tell_of_lost(loaded.symbols)
+        self._tell_of_lost(loaded.symbols, "", "a cache")
         symbols = [symbol for symbol in map(_symbol, found[::3]) if symbol is not None]
-        for interval, keys in self._longer:
-            self._add_longer(shard, interval, keys, symbols, loaded)
+        for each in self._longer:
+            self._add_longer(shard, each, symbols, loaded)
         return loaded
 
     def _add_longer(
-        self, shard: int, interval: str, keys: Keys, symbols: Sequence[str], loaded: Loaded
+        self, shard: int, longer: Settings, symbols: Sequence[str], loaded: Loaded
     ) -> None:
         """The windows of a longer interval, also of symbols of which there is nothing else: they
         were retired while the interval was not in the settings, or somebody has deleted the rest.
@@ -120,15 +120,18 @@ class Loading:
         names = [symbol.encode() for symbol in symbols if symbol not in loaded.damaged]
         if not names:
             return
+        interval, keys = longer.candle_interval, longer.keys
         found, wrong = self._scripts.load(*self._question(shard, names, keys))
-        longer = self._checked(shard, found, wrong, keys)
-        self._tell_of_lost(longer.symbols, f" of {interval}")
-        for symbol, memory in longer.symbols.items():
-            # No cache fills it: it begins again with what the shorter window has.
-            memory.left = None
+        own = self._checked(shard, found, wrong, keys)
+        filled_from = "the shorter window" + " or a cache" * bool(longer.backfill_patterns)
+        self._tell_of_lost(own.symbols, f" of {interval}", filled_from)
+        for symbol, memory in own.symbols.items():
+            if not longer.backfill_patterns:
+                # No cache fills it: it begins again with what the shorter window has.
+                memory.left = None
             shorter = Memory(Window(self._window_size), left=([], []))
             loaded.symbols.setdefault(symbol, shorter).longer[interval] = memory
-        for symbol, damaged in longer.damaged.items():
+        for symbol, damaged in own.damaged.items():
             loaded.symbols.pop(symbol, None)
             loaded.damaged[symbol] = damaged
 
@@ -192,7 +195,9 @@ class Loading:
         )
         return f"{shard_name(shard)} {name[:80]!r}", Damaged(name, reason)
 
-    def _tell_of_lost(self, symbols: Mapping[str, Memory], of_interval: str = "") -> None:
+    def _tell_of_lost(
+        self, symbols: Mapping[str, Memory], of_interval: str, filled_from: str
+    ) -> None:
         lost = [symbol for symbol, memory in symbols.items() if memory.lost_its_window]
         if lost:
             log.warning(
@@ -203,7 +208,7 @@ class Loading:
                 len(lost),
                 ", ".join(lost[:NAMED_IN_LOG]),
                 ", ..." if len(lost) > NAMED_IN_LOG else "",
-                "the shorter window" if of_interval else "a cache",
+                filled_from,
             )
 
 

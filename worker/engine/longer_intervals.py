@@ -8,6 +8,7 @@ For each interval, the rules are those of a group of its own. In addition, after
 MARKETSTATE_RETIRE_AFTER between two candles all windows of the symbol start over, so that nothing
 shows whether it was retired. A longer window that is empty begins with what the shorter one has,
 closes of a cache included: that is also how an interval begins that the group has not had before.
+In front of that, there may be closes from a cache of the longer interval (`longer_backfill.py`).
 What ended before the candle in hand is not published.
 """
 
@@ -76,12 +77,16 @@ class LongerIntervals:
         last_boundary_ms = self.each[0].longer.boundary(last_ms)
         for windows in self.each:
             longer = windows.longer
-            if at_once and not longer.ends_between(last_boundary_ms, boundary_ms):
+            if (
+                at_once
+                and not longer.ends_between(last_boundary_ms, boundary_ms)
+                and not windows.is_filled(symbol, changes)
+            ):
                 continue
             mine = windows.change_of(symbol, change, changes)
             newest = known
-            if not at_once or not mine.length:
-                if is_forgotten:
+            if not at_once or not mine.length or mine.left is not None:
+                if is_forgotten and mine.left is None:
                     mine = windows.start_over(symbol, mine, changes)
                 before = self._before(earlier, change, is_forgotten=is_forgotten)
                 newest = before[-1] if before else known
@@ -128,6 +133,11 @@ class LongerWindows:
             )
         return mine
 
+    def is_filled(self, symbol: str, changes: Changes) -> bool:
+        """Whether a cache has just filled the window: `Beginnings` has done that."""
+        mine = changes.longer.get(self.name, {}).get(symbol)
+        return mine is not None and mine.left is not None
+
     def begin(
         self,
         symbol: str,
@@ -137,9 +147,12 @@ class LongerWindows:
         changes: Changes,
     ) -> SymbolChange:
         """The change with the longer candles that ended before the one in hand: all of `before`
-        where there is no window, or otherwise what has come behind `known` from a cache.
+        where there is no window, or one that a cache has just filled, or otherwise what has come
+        behind `known` from a cache.
         """
-        if mine.length:
+        if mine.left is not None:
+            known, mine.left = None, None
+        elif mine.length:
             before = [one for one in before if known is None or one[0] > known[0]]
         else:
             # They may be older than what was published from a window that is lost.

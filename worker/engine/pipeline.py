@@ -5,6 +5,7 @@ writes them, not before.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
@@ -33,6 +34,8 @@ from marketstate.worker.settings import PREFIX, Settings
 _HOUR_MS: Final = 3_600_000
 TOO_CLOSE: Final = "too close"
 """The kind of a warning, which has no counter."""
+Closes = defaultdict[Emission, list[Close]]
+"""Those after which there is a state to publish if it is due."""
 # Of an interval: candles that follow each other are further apart, though not always by all of it.
 _LEAST_APART: Final = 0.8
 
@@ -83,7 +86,7 @@ class Pipeline:
         `now_ms` is the time of Redis's clock, for `rate_clock=wall`.
         """
         changes = Changes()
-        closes: dict[Emission, list[Close]] = {self._emission: []}
+        closes: Closes = defaultdict(list, {self._emission: []})
         for entry, order, found in readings:
             changes.finished.setdefault(entry.shard, []).append(entry.id)
             match found:
@@ -97,10 +100,8 @@ class Pipeline:
                         room -= known is None
                         change = self.beginnings.unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
-                    new = self._closes(found, change, changes, entry, histories)
-                    if order > self._warm_until:
-                        for emission, close in new:
-                            closes.setdefault(emission, []).append(close)
+                    into = closes if order > self._warm_until else defaultdict(list)
+                    self._take(found, change, changes, entry, histories, closes=into)
                 case Ignored(counter, why):
                     changes.count(counter)
                     if why:
@@ -115,15 +116,17 @@ class Pipeline:
         self._emit(closes, changes, now_ms)
         return changes
 
-    def _closes(
+    def _take(
         self,
         candle: Candle,
         before: SymbolChange,
         changes: Changes,
         entry: Entry,
         histories: Histories,
-    ) -> list[tuple[Emission, Close]]:
-        """Apply the candle. Returns the closes, its own and those of longer candles, after which
+        *,
+        closes: Closes,
+    ) -> None:
+        """Apply the candle. `closes` gets those, its own and those of longer candles, after which
         there is a state to publish if it is due.
         """
         last_ms, last = before.last_close_time_ms, None
@@ -131,13 +134,13 @@ class Pipeline:
             last = last_ms, before.last_close
         change = self.beginnings.change_for(candle, before, changes, histories)
         if not self._apply(candle, change, changes, entry):
-            return []
-        closes = []
-        if change.length >= self._needed:
-            closes.append((self._emission, Close(candle, change, change.length)))
+            return
+        length = change.length
+        if length >= self._needed:
+            closes[self._emission].append(Close(candle, change, length))
         if last:
-            closes += self._longer.follow(candle, before, last, change, changes)
-        return closes
+            for emission, close in self._longer.follow(candle, before, last, change, changes):
+                closes[emission].append(close)
 
     def overdue(
         self, remembered: Iterable[tuple[int, str, Memory]], now_ms: int, most: int
@@ -146,7 +149,7 @@ class Pipeline:
         whose interval was not over when that close came. About `most` states at once.
         """
         changes = Changes()
-        closes: dict[Emission, list[Close]] = {}
+        closes: Closes = defaultdict(list)
         due_n = 0
         for shard, symbol, known in remembered:
             if due_n >= most:
@@ -165,11 +168,11 @@ class Pipeline:
                 of_interval = changes.longer.setdefault(name, {}) if name else changes.symbols
                 of_interval[symbol] = change
                 changes.finished.setdefault(shard, [])
-                closes.setdefault(emission, []).append(Close(newest, change, len(window)))
+                closes[emission].append(Close(newest, change, len(window)))
         self._emit(closes, changes, now_ms)
         return changes
 
-    def _emit(self, closes: dict[Emission, list[Close]], changes: Changes, now_ms: int) -> None:
+    def _emit(self, closes: Closes, changes: Changes, now_ms: int) -> None:
         for emission, of_emission in closes.items():
             if self._intervals is None or emission.interval in self._intervals:
                 emission.emit(of_emission, changes, now_ms)

@@ -1,15 +1,18 @@
 """The plan of a commit: everything that a batch writes, as commands in their order.
 
-`worker/lua/carry_out.lua` describes and executes the commands. If a commit breaks off, others see
-the effects of the commands before the failed one. Entries are acknowledged last.
+`worker/lua/spell_out.lua` spells out those of states, and `worker/lua/carry_out.lua` describes and
+executes the commands. If a commit breaks off, others see the effects of the commands before the
+failed one. Entries are acknowledged last.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
 from marketstate.schemas.market_state import (
@@ -31,8 +34,8 @@ INPUT, OUTPUT, DEAD, COUNTERS, UNFINISHED, FINISHED_IDS, COMMITS = range(1, 8)
 KEYS_OF_A_SYMBOL: Final = 3
 
 Command = list[Any]
-"""Name, index of the key, arguments. All arguments are text: given the number 100000000, Lua in
-Redis 7.2.4 passes 1e+8 to a command.
+"""Name, index of the key, arguments. All arguments that come to a command of Redis are text: given
+the number 100000000, Lua in Redis 7.2.4 passes 1e+8 to it.
 """
 
 
@@ -73,6 +76,11 @@ class Plan:
         self._parts = list(self._each_part())
         self.symbols = [symbol for part in self._parts for symbol in part.symbols]
         """Each with a window, a state and a record, in the order of these keys."""
+        self.records: list[str] = []
+        """Encoded, those of each interval together. Commands have their numbers, counted from 1."""
+        self._records = {
+            part.settings.candle_interval: self._numbered(part) for part in self._parts
+        }
 
     def _each_part(self) -> Iterator[Part]:
         """Every interval of which something changes; the symbols of all come first."""
@@ -107,36 +115,43 @@ class Plan:
         self.others.append((len(self.keys), kind))
         return len(self.keys)
 
+    def _numbered(self, part: Part) -> list[tuple[int, MarketStateRecord]]:
+        """The records of an interval in the order in which they are published."""
+        interval, before = part.settings.candle_interval, len(self.records)
+        records = [record for record in self._changes.records if record.interval == interval]
+        self.records += map(encode_record, records)
+        return [*enumerate(records, before + 1)]
+
     @property
     def streams(self) -> list[int]:
         """The streams that get entries."""
-        published = {record.interval for record in self._changes.records}
         outputs = [
-            part.output for part in self._parts if part.settings.candle_interval in published
+            part.output for part in self._parts if self._records[part.settings.candle_interval]
         ]
         return [*outputs, *([DEAD] if self._changes.dead else [])]
 
     def commands(self) -> list[Command]:
         changes, settings = self._changes, self._settings
-        encoded: dict[str, list[tuple[MarketStateRecord, str]]] = {}
-        for record in changes.records:
-            encoded.setdefault(record.interval, []).append((record, encode_record(record)))
         commands: list[Command] = []
         for part in self._parts:
-            of_part = encoded.get(part.settings.candle_interval, [])
-            latest = {record.symbol: (record, text) for record, text in of_part}
-            commands += _of_symbols(part, latest)
+            commands += _of_symbols(part, self._records[part.settings.candle_interval])
         for part in self._parts:
             commands += _of_retired(part, changes)
         for part in self._parts:
-            of_part = encoded.get(part.settings.candle_interval, [])
-            outputs = [_flat_fields(stream_fields(*each)) for each in of_part]
-            commands += _added(part.output, outputs, settings.output_maxlen)
-        letters = [
-            binary(dead_fields(*letter, source_stream=settings.keys.input))
-            for letter in changes.dead
-        ]
-        commands += _added(DEAD, letters, settings.dead_maxlen)
+            of_part = self._records[part.settings.candle_interval]
+            if of_part:
+                first, _ = of_part[0]
+                # Without the record itself, which is the last field.
+                values = [astuple(stream_fields(record, ""))[:-1] for _, record in of_part]
+                maxlen = str(settings.output_maxlen)
+                commands.append(
+                    ["ENTRIES", part.output, first, maxlen, *chain.from_iterable(values)]
+                )
+        for left, letter in enumerate(changes.dead, 1 - len(changes.dead)):
+            # The last one trims the stream, which leaves as many as if each did.
+            trim = () if left else ("MAXLEN", "~", str(settings.dead_maxlen))
+            fields = binary(dead_fields(*letter, source_stream=settings.keys.input))
+            commands.append(["XADD", DEAD, *trim, "*", *fields])
         commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
         for part in self._parts:
             commands += _marks(part, short=not settings.marks_are_long)
@@ -148,15 +163,9 @@ class Plan:
         return commands
 
 
-def _of_symbols(
-    part: Part, latest: Mapping[str, tuple[MarketStateRecord, str]]
-) -> Iterator[Command]:
-    """Windows and states.
-
-    A hash is written from scratch: what a 0.1 worker or another program has put into it would cost
-    it its small encoding and the order of its fields. The record comes after it, so that it does
-    not expire before it.
-    """
+def _of_symbols(part: Part, records: list[tuple[int, MarketStateRecord]]) -> Iterator[Command]:
+    """Windows and states."""
+    latest = {record.symbol: (number, record) for number, record in records}
     oldest = str(-part.settings.window_size)
     state_ttl_ms = str(part.settings.state_ttl_s * 1_000)
     for i, (symbol, change) in enumerate(part.symbols.items()):
@@ -167,18 +176,8 @@ def _of_symbols(
             yield from _split(["RPUSH", key], _packed(change))
             yield ["LTRIM", key, oldest, "-1"]
         if symbol in latest:
-            record, encoded = latest[symbol]
-            yield ["DEL", key + 1]
-            yield ["HSET", key + 1, *_flat_fields(hash_fields(record))]
-            yield ["PEXPIRE", key + 1, state_ttl_ms]
-            yield ["SET", key + 2, encoded, "PX", state_ttl_ms]
-
-
-def _added(stream: int, entries: Sequence[list[Any]], maxlen: int) -> Iterator[Command]:
-    """New entries of a stream. The last one trims it, which leaves as many as if each did."""
-    for left, fields in enumerate(entries, 1 - len(entries)):
-        trim = () if left else ("MAXLEN", "~", str(maxlen))
-        yield ["XADD", stream, *trim, "*", *fields]
+            number, record = latest[symbol]
+            yield ["STATE", key + 1, number, state_ttl_ms, *astuple(hash_fields(record))]
 
 
 def _of_retired(part: Part, changes: Changes) -> Iterator[Command]:
@@ -249,12 +248,3 @@ def _string_header(length: int) -> bytes:
     if length < 1 << 16:
         return struct.pack(">BH", 0xDA, length)
     return struct.pack(">BI", 0xDB, length)
-
-
-def _flat_fields(fields: msgspec.Struct) -> list[str]:
-    """Name, value, name, value ... In few steps: a batch has hundreds of these."""
-    names = fields.__struct_fields__
-    flat = [*names, *names]
-    flat[::2] = names
-    flat[1::2] = msgspec.structs.astuple(fields)
-    return flat

@@ -119,8 +119,8 @@ def _table(settings: Settings) -> Iterator[tuple[Iterable[str], str]]:
         yield [its.window(symbol)], "del evalsha lrange ltrim pttl rpush type"
         yield [its.state(symbol)], "del evalsha hgetall hset pexpire type"
         yield [its.record(symbol)], "evalsha get set type"
-    caches = (pattern.replace("{symbol}", symbol) for pattern in settings.backfill_patterns)
-    yield caches, "lrange type zrange"
+        caches = (pattern.replace("{symbol}", symbol) for pattern in each.backfill_patterns)
+        yield caches, "lrange type zrange"
 
 
 def check_rights(settings: Settings) -> int:

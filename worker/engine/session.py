@@ -16,6 +16,7 @@ from marketstate.worker.engine.commit import Commit
 from marketstate.worker.engine.group import join
 from marketstate.worker.engine.heartbeat import Heartbeat
 from marketstate.worker.engine.intake import Intake
+from marketstate.worker.engine.longer_backfill import LongerBackfill
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.engine.retirement import Retirement
 from marketstate.worker.engine.shards import KEEPS_PER_LEASE, Shards
@@ -58,6 +59,7 @@ class Session:
         self.shards = Shards(settings, client, scripts, incarnation)
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
+        self.longer_backfill = LongerBackfill(settings, client)
         self.commit = Commit(settings, client, scripts, self.shards)
         # With long marks, the next batch needs the time of this commit.
         self._may_run_ahead = not settings.marks_are_long
@@ -189,13 +191,17 @@ class Session:
         """Older closes of the symbols that are new to us, once we know what Redis has of them; of
         those whose window starts over; and of those whose cache is to be confirmed.
         """
-        unconfirmed = self.backfill.unconfirmed
+        unconfirmed, memory = self.backfill.unconfirmed, self.shards.memory
         unfamiliar = self.shards.unfamiliar(readings, unconfirmed)
-        if not unfamiliar:
-            return {}
-        self.shards.look_up(unfamiliar, unconfirmed)
-        beginnings = self.pipeline.beginnings.candles(readings, self.shards.memory, room)
-        return self.backfill.histories(beginnings, readings, self.shards.memory)
+        firsts: list[Candle] = []
+        histories: Histories = {}
+        if unfamiliar:
+            self.shards.look_up(unfamiliar, unconfirmed)
+            firsts = list(self.pipeline.beginnings.candles(readings, memory, room))
+            histories = self.backfill.histories(firsts, readings, memory)
+        if self.longer_backfill:
+            histories = self.longer_backfill.added_to(histories, firsts, readings, memory)
+        return histories
 
     def _retire(self) -> bool:
         """Some of the symbols that had no candle for long; False if there were none."""

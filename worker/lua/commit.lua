@@ -11,7 +11,8 @@
 --   symbols    the number of windows of symbols, each with a state and a record
 --   others     array of {index in KEYS, type} of the keys of longer intervals that all symbols need
 --   streams    the streams that get entries, as indexes in KEYS
---   commands   array of {name, index in KEYS, argument, ...}, see carry_out.lua
+--   commands   array of {name, index in KEYS, argument, ...}, see spell_out.lua and carry_out.lua
+-- ARGV[4...] the records to publish
 -- Returns {'done', Redis's time in ms, damaged counter, old value, ...},
 --         {'lease lost', index in shards, ...}, {'rolled back', index in shards, commit found},
 --         {'gone', index in shards, entry id}, {'wrong type', key, its type},
@@ -117,9 +118,9 @@ local function note(text)
   if #words > 0 then redis.call('HSET', commits, unpack(words)) end
 end
 
-for _, command in ipairs(plan.commands) do command[2] = KEYS[command[2]] end
+local commands = spelled_out(plan.commands, function(number) return ARGV[3 + number] end)
 note(begun(id))
-local rest, failure = carry_out(plan.commands)
+local rest, failure = carry_out(commands)
 if rest then
   redis.call('HSET', commits, plan.shards[1][2], broken_off(id, failure, rest))
   return {'broken off', failure}

@@ -62,7 +62,7 @@ class Scripts:
         self.route = script("integer", "stream", "steps", "clock", "symbol", "route")
         self.restore = script("integer", "stream", "steps", "symbol", "restore")
         self.entries = script("entries")
-        self.commit = script("integer", "stream", "clock", "carry_out", "commit")
+        self.commit = script("integer", "stream", "clock", "carry_out", "spell_out", "commit")
         self.complete = script("integer", "clock", "carry_out", "complete")
         self.unread = script("integer", "steps", "unread")
         self.feed = script("stream", "feed")

@@ -75,8 +75,8 @@ BREAKAGES: Final = {
         [
             Edit(
                 "worker/engine/plan.py",
-                "_flat_fields(stream_fields(*each)) for each in of_part]",
-                "_flat_fields(stream_fields(*each)) for each in of_part[:0]]",
+                "if of_part:",
+                "if False:",
             ),
             Edit(
                 "worker/engine/commit.py",

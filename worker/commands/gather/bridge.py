@@ -79,7 +79,7 @@ class Bridge:
             BridgedPartition(part, self._keys, self._field, max_length, max_backlog)
             for part in settings.each_partition()
         ]
-        self._reader = GroupReader(self._client, self._scripts, self._keys, sources)
+        self._reader = GroupReader(self._client, self._scripts, self._keys, sources, counts)
         self._note_all_s = -math.inf
         self._is_begun = False
         """Whether we know how far each partition has been brought."""

@@ -2,9 +2,13 @@
 
 import math
 import uuid
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from marketstate.worker.commands.gather.sources import Sources
+from marketstate.worker.commands.gather.taken import TRIMMED
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.keys import GATHERER, GatherKeys
 from marketstate.worker.log import log, repeats
@@ -36,12 +40,18 @@ class GroupReader:
     """
 
     def __init__(
-        self, client: Client, scripts: Scripts, keys: GatherKeys, sources: Sources
+        self,
+        client: Client,
+        scripts: Scripts,
+        keys: GatherKeys,
+        sources: Sources,
+        counts: Counter[str],
     ) -> None:
         self._client = client
         self._scripts = scripts
         self._keys = keys
         self._sources = sources
+        self._counts = counts
         self.token = uuid.uuid4().hex
         client.set(keys.owner, self.token)
         sources.new_session()
@@ -67,15 +77,26 @@ class GroupReader:
                 continue
             entries, may_lack = found
             if may_lack:
-                log.warning(
-                    "entries of %s between %s and %s may have been trimmed before they were read",
-                    stream,
-                    streams[stream].last.decode(),
-                    entries[0][0].decode(),
-                )
+                self._note_trimmed(stream, streams[stream].last, entries[0][0])
             streams[stream].advance([entry_id for entry_id, _ in entries])
             taken += [Read(stream, entry_id, parts or None) for entry_id, parts in entries]
         return taken
+
+    def _note_trimmed(self, stream: str, last: bytes, next_id: bytes) -> None:
+        """How many there were, nobody can say: so it is counted how often there may have been."""
+        log.warning(
+            "entries of %s between %s and %s may have been trimmed before they were read",
+            stream,
+            last.decode(),
+            next_id.decode(),
+            extra={"kind": TRIMMED},
+        )
+        reply: Any = self._scripts.bridge_done(
+            keys=[stream, self._keys.counters, self._keys.owner],
+            args=[self._keys.group, self.token, msgspec.msgpack.encode([]), TRIMMED, 1],
+        )
+        self.check_owner(reply)
+        self._counts[TRIMMED] += 1
 
     def wait(self, stop: Stop) -> None:
         """Until a stream has an entry newer than all that we have read, a signal, or for a while.

@@ -51,7 +51,7 @@ class Session:
         self._scripts = Scripts(self._client)
         workers_keys = replace(settings.keys, input=plan.target)
         self._target = Destination(self._client, workers_keys, plan.max_length, plan.max_backlog)
-        self._reader = GroupReader(self._client, self._scripts, self._keys, sources)
+        self._reader = GroupReader(self._client, self._scripts, self._keys, sources, counts)
         known: Any = self._client.hgetall(self._keys.exchanges)
         exchanges = {symbol.decode(): exchange.decode() for symbol, exchange in known.items()}
         closing = Closing(settings, plan.max_silence_s) if plan.updates else None

@@ -22,7 +22,9 @@ LOST: Final = "lost"
 ENDS: Final = (GATHERED, UNCLOSED, SUPERSEDED, INCOMPLETE, LATE, OTHER_EXCHANGE, DEAD, LOST)
 
 TRIMMED: Final = "trimmed"
-"""No end of an entry: how often a partition could not get again what it lacked."""
+"""No end of an entry: how often entries may have been trimmed before they were read, or before they
+could be brought again to a partition that lacked them.
+"""
 
 
 class Taken(NamedTuple):

@@ -3,6 +3,7 @@
 They are published states, or are calculated here from closes, as a worker would.
 """
 
+import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -188,17 +189,15 @@ def _published(symbol: str, found: Iterable[MarketStateRecord]) -> Series:
 def of_candles(
     candles: Iterable[Candle], theta: Theta, last: int | None, starts_over: StartsOver
 ) -> dict[str, Series]:
-    """The states after the `last` closes, or after all, of each symbol that has enough closes since
-    its window started over. The candles are closed, and those of a symbol come in order.
+    """The `last` states, or all, of each symbol that has enough closes between two times that its
+    window started over. The candles are closed, and those of a symbol come in order.
     """
     market_state = MarketState.of_merged(theta)
     needed = market_state.minimum_length
-    most = None if last is None else last + needed - 1
-    kept: dict[str, deque[_Close]] = defaultdict(lambda: deque(maxlen=most))
+    every: dict[str, _Kept] = defaultdict(lambda: _Kept(needed, last))
     for candle in candles:
-        before = kept[candle.symbol]
-        goes_on = before and not starts_over(before[-1].candle.close_time, candle.close_time)
-        before.append(_Close(candle, before[-1].number + 1 if goes_on else 1))
+        every[candle.symbol].add(candle, starts_over)
+    kept = {symbol: found.closes for symbol, found in every.items()}
     whole = {symbol: _ends_of_windows(found, needed) for symbol, found in kept.items()}
     bar = ProgressBar(sum(map(len, whole.values())), "states")
     done = 0
@@ -214,6 +213,34 @@ def of_candles(
             series[symbol] = _calculated(candles, ends, np.concatenate(parts), needed)
     bar.end()
     return series
+
+
+class _Kept:
+    """The closes that the last states of a symbol need, and those after them."""
+
+    def __init__(self, needed: int, last: int | None) -> None:
+        self.closes: Final[deque[_Close]] = deque()
+        self._needed = needed
+        self._most = math.inf if last is None else last
+        self._states_n = 0
+
+    def add(self, candle: Candle, starts_over: StartsOver) -> None:
+        closes, needed, number = self.closes, self._needed, 1
+        if closes:
+            newest = closes[-1]
+            if not starts_over(newest.candle.close_time, candle.close_time):
+                number = newest.number + 1
+            elif newest.number < needed:
+                # No state comes from them.
+                for _ in range(newest.number):
+                    closes.pop()
+        closes.append(_Close(candle, number))
+        self._states_n += number >= needed
+        while self._states_n > self._most or (
+            self._states_n == self._most and closes[needed - 1].number < needed
+        ):
+            self._states_n -= closes[needed - 1].number >= needed
+            closes.popleft()
 
 
 def _ends_of_windows(closes: Iterable[_Close], needed: int) -> NDArray[np.int64]:

@@ -11,7 +11,12 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
-from marketstate.worker.commands.options import add_namespace, moment
+from marketstate.worker.commands.options import (
+    add_namespace,
+    an_interval,
+    moment,
+    of_interval,
+)
 from marketstate.worker.commands.record.recorder import Part, Recorder
 from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.engine.utc import utc
@@ -45,6 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="STREAM",
         help="input (the default), output, dead, or the key of any stream",
     )
+    parser.add_argument(
+        "--interval",
+        type=an_interval,
+        metavar="I",
+        help="with --stream output: record the states of this longer interval, such as 5m",
+    )
     when = "an entry id, or a time such as 2026-11-24 or 2026-11-24T15:40 (UTC)"
     parser.add_argument("--from", type=moment, dest="first", metavar="WHEN", help=when)
     end = parser.add_mutually_exclusive_group()
@@ -58,6 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     settings = settings_from(namespace=options.namespace)
+    if options.interval and options.stream != "output":
+        raise ConfigurationError(
+            f"--interval is for --stream output, and the stream is {options.stream}"
+        )
+    settings = of_interval(settings, options.interval)
     configure("INFO", for_journal=under_journal())
     stop = Stop()
     stop.listen()

@@ -21,7 +21,7 @@ from marketstate.worker.commands.plot.series import of_records
 from marketstate.worker.commands.serve.board import Board
 from marketstate.worker.commands.serve.document import GroupDocument
 from marketstate.worker.commands.serve.page_files import INDEX, page_files
-from marketstate.worker.commands.serve.reader import HEALTHY, News
+from marketstate.worker.commands.serve.reader import HEALTHY, News, states_kept
 from marketstate.worker.settings import Settings
 
 MOST_PAGES: Final = 32
@@ -36,7 +36,12 @@ class Site:
     """Used in the thread of the event loop only."""
 
     def __init__(self, settings: Settings) -> None:
-        self.board = Board(settings)
+        self._interval = settings.candle_interval
+        kept = states_kept(settings)
+        self.boards = {
+            each.candle_interval: Board(each, list(kept), kept[each.candle_interval])
+            for each in settings.each_interval
+        }
         self.group = GroupDocument()
         self.pages = set[EventStream]()
         self.is_stopping = False
@@ -62,9 +67,9 @@ class Site:
         return app
 
     def take(self, news: News) -> None:
-        self.board.take(news.followed, news.group)
-        if news.group is not None:
-            self.group = news.group
+        for name, board in self.boards.items():
+            board.take(news.followed.get(name), news.groups.get(name))
+        self.group = news.groups.get(self._interval, self.group)
         if news.reading is not None:
             self._reading, self._scrape = news.reading, b""
             self._read_s = time.monotonic()
@@ -77,7 +82,12 @@ class Site:
     def stop(self) -> None:
         """The streams end."""
         self.is_stopping = True
-        self.board.say_again()
+        self.say_again()
+
+    def say_again(self) -> None:
+        """To every page, that we are there."""
+        for board in self.boards.values():
+            board.say_again()
 
     async def page(self, request: Request) -> Response:
         return self._file(INDEX, request)
@@ -103,22 +113,36 @@ class Site:
         self._scrape = self._scrape or text(self._reading)
         return Response(self._scrape, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
-    async def states(self, _request: Request) -> Response:
-        return _json(self.board.everything())
+    async def states(self, request: Request) -> Response:
+        board = self._board(request)
+        return self._no_interval() if board is None else _json(board.everything())
 
     async def series(self, request: Request) -> Response:
-        market = self.board.market(request.path_params["symbol"])
+        board = self._board(request)
+        if board is None:
+            return self._no_interval()
+        market = board.market(request.path_params["symbol"])
         if market is None:
             return PlainTextResponse("no states of this symbol\n", 404)
         async with self._series:
-            return _json(await asyncio.to_thread(_series, market, self.board.kept))
+            return _json(await asyncio.to_thread(_series, market, board.kept))
 
     async def events(self, request: Request) -> Response:
+        board = self._board(request)
+        if board is None:
+            return self._no_interval()
         if len(self.pages) >= MOST_PAGES:
             return PlainTextResponse("too many pages are open\n", 503, {"retry-after": "30"})
         if request.method == "HEAD":
             return Response(headers={"content-type": EventStream.media_type})
-        return EventStream(self, request.headers.get("last-event-id", ""))
+        return EventStream(self, board, request.headers.get("last-event-id", ""))
+
+    def _board(self, request: Request) -> Board | None:
+        """Of the interval that is asked for; None if its states are not published."""
+        return self.boards.get(request.query_params.get("interval", self._interval))
+
+    def _no_interval(self) -> Response:
+        return PlainTextResponse(f"no such interval; there are {', '.join(self.boards)}\n", 404)
 
     def _file(self, name: str, request: Request) -> Response:
         file = self._files.get(name)
@@ -135,8 +159,9 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, site: Site, last_id: str) -> None:
+    def __init__(self, site: Site, board: Board, last_id: str) -> None:
         self._site = site
+        self._board = board
         # nginx would collect them otherwise.
         super().__init__(self._events(last_id), headers={"x-accel-buffering": "no"})
 
@@ -148,7 +173,7 @@ class EventStream(StreamingResponse):
             self._site.pages.discard(self)
 
     async def _events(self, last_id: str) -> AsyncIterator[memoryview]:
-        board = self._site.board
+        board = self._board
         while not self._site.is_stopping:
             events = board.events(last_id)
             last_id = board.event_id

@@ -1,4 +1,4 @@
-"""What every page is shown, and what is new in it since a page last heard of it.
+"""What every page of one interval is shown, and what is new in it since a page last heard of it.
 
 Nothing is queued for a page. Whenever it can take a message, it gets all that has changed since the
 event that it had last. So a slow page costs no memory, and what many pages need is encoded once.
@@ -7,7 +7,7 @@ event that it had last. So a slow page costs no memory, and what many pages need
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final, NamedTuple
 
@@ -50,12 +50,14 @@ class Board:
     _gone: dict[str, int]
     _encoded: dict[object, bytes]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, intervals: Sequence[str], states_kept: int) -> None:
+        """`settings` are those of the interval, which is one of `intervals`."""
         self._fixed = {
             "schema": SCHEMA,
             "version": version("marketstate-worker"),
-            "settings": of_settings(settings),
+            "settings": of_settings(settings, intervals),
         }
+        self._states_kept = states_kept
         self._markets: dict[str, _Shown] = {}
         self._group = GroupDocument()
         self._news = asyncio.Event()
@@ -76,10 +78,12 @@ class Board:
     @property
     def kept(self) -> int:
         """How many states of each market are kept for its plots."""
-        return kept_of_each(len(self._markets))
+        return kept_of_each(len(self._markets), self._states_kept)
 
     def take(self, followed: Followed | None, group: GroupDocument | None) -> None:
         """What was read now; None of what stays as it is."""
+        if followed is not None and followed.is_new:
+            self._begin()
         number = self._number + 1
         markets_changed = followed is not None and self._take_markets(followed, number)
         if group is not None:

@@ -54,8 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-symbol",
         action="store_true",
-        help="/metrics also has the state of each symbol, which is seven series for each; none of "
-        "longer intervals",
+        help="/metrics also has the state of each symbol, which is seven series for each and each "
+        "interval",
     )
     add_limits(parser, "/healthz says 503", MAX_AGE_S)
     add_namespace(parser)

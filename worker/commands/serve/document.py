@@ -4,12 +4,14 @@ worker/commands/serve/README.md describes every field.
 """
 
 import math
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from marketstate.core.theta import minimum_length
+from marketstate.schemas.longer import interval_stream
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.commands.markets import MOST_RECENT, Market
 from marketstate.worker.commands.metrics.reading import Reading
@@ -81,7 +83,8 @@ class GroupDocument(Struct, frozen=True, kw_only=True):
     lag_at_least: bool = False
     pending: int | None = None
     oldest_unfinished_s: float | None = None
-    states_per_min: int = 0
+    states_per_min: int | None = 0
+    """Not known while it is `catching_up`."""
     candles_per_min: float | None = None
     dead_letters: int | None = None
     lost: int | None = None
@@ -89,20 +92,27 @@ class GroupDocument(Struct, frozen=True, kw_only=True):
     filling: list[str] = []
     set_aside: dict[str, str] = {}
     unreadable: int = 0
+    catching_up: bool = False
+    """States come so fast that some are left out, until all are read again."""
     synthetic: bool = False
     partitions: list[PartitionDocument] = []
     """Those that need a look."""
 
 
-def of_settings(settings: Settings) -> dict[str, Any]:
+def of_settings(settings: Settings, intervals: Sequence[str]) -> dict[str, Any]:
+    """`settings` are those of one of these intervals."""
     stale_s = stale_after_s(settings)
+    stream, longer = settings.output_stream, settings.longer_interval
+    if longer:
+        stream = interval_stream(stream, longer)
     return {
         "group": settings.group,
         "namespace": settings.replay_namespace,
         "input_stream": settings.input_stream,
-        "output_stream": settings.output_stream,
+        "output_stream": stream,
         "source": settings.source,
         "interval": settings.candle_interval,
+        "intervals": intervals,
         "partitions": settings.partitions,
         "publish_interval_s": settings.publish_interval,
         "state_step_s": settings.state_step_ms / 1_000,
@@ -174,4 +184,17 @@ def of_group(reading: Reading, status: Status | None) -> GroupDocument:
         filling=sorted(one.symbol for one in status.symbols if one.age_s is None)[:_FILLING_NAMED],
         set_aside=status.quarantine,
         synthetic=any(one.synthetic for one in found),
+    )
+
+
+def of_longer(
+    group: GroupDocument, longer: Settings, status: Status, markets: Set[str]
+) -> GroupDocument:
+    """The same with the symbols of a longer interval; `markets` are those that have a state."""
+    (counts,) = (one for one in status.intervals if one.interval == longer.candle_interval)
+    filling = {one.symbol for one in status.symbols} - markets
+    return replace(
+        group,
+        symbols={"fresh": counts.fresh, "stale": counts.stale, "filling": counts.filling},
+        filling=sorted(filling)[:_FILLING_NAMED],
     )

@@ -78,7 +78,7 @@ async def _look_after(
         if time.monotonic() - reader.turned_s < _HANGS_S:
             notifier.beat(lambda: f"pages {len(site.pages)}, {site.failing or HEALTHY}")
         repeats.tell()
-        site.board.say_again()
+        site.say_again()
         await asyncio.sleep(min(_LOOK_S, notifier.longest_wait_s) if site.has_read else 0.1)
     server.should_exit = True
     site.stop()

@@ -29,12 +29,15 @@ class View(NamedTuple):
     status: Status | None
     """None if it cannot be read; `status_trouble` says why."""
     status_trouble: str
-    states_per_min: int
+    states_per_min: int | None
+    """None while `is_behind`."""
     candles_per_min: float | str | None
     """During the first minute, when it will be known."""
     unreadable: int
     trouble: str
     """Why Redis cannot be read at the moment; empty if it can."""
+    is_behind: bool = False
+    """States come too fast to show them all."""
     is_read: bool = True
     """False from the choice of another interval until its states have been read."""
 
@@ -115,6 +118,7 @@ class Feed:
             candles,
             followed.unreadable,
             followed.trouble,
+            followed.is_behind,
         )
         with self._changing:
             if self._wanted is self._settings:

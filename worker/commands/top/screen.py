@@ -241,6 +241,8 @@ def _group_line(view: View) -> Text:
         line.append("  ")
     if view.status_trouble:
         line.append(f"({view.status_trouble})")
+    if view.is_behind:
+        line.append("(catching up: not every state is shown) ")
     if view.unreadable:
         line.append(f"{view.unreadable} entries are not records of this version", style="reverse")
     return line

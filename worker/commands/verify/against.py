@@ -6,6 +6,8 @@ replay of yesterday starts with yesterday's 257th close. While a replay's window
 differ in `buffer_size`, and in `returns_n` which follows from it. If everything else is equal, such
 a state counts as the same, and is reported.
 
+The recording says which interval its states are of, and so which output stream they belong to.
+
 Only digests are kept, so that a month fits into memory; states that differ are read again.
 """
 
@@ -17,6 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
@@ -57,6 +60,7 @@ _States = dict[str, dict[int, _State]]
 
 def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     """Raises FileUnusable if `path` is not a recording of an output stream."""
+    settings = _of_recorded(settings, path)
     streams = keys_of_all(settings).output_stream
     with opened(settings, lambda part: raw_entries.open_client(part, block_s=0)) as parts:
         recorded, others = _states(settings, _recorded(path), FileUnusable)
@@ -76,7 +80,25 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
         comparison = _Comparison(recorded, published)
         if comparison.differing:
             yield _first_difference(comparison, parts, path, streams)
-        yield from comparison.findings(streams)
+        yield from comparison.findings(streams, settings.longer_interval)
+
+
+def _of_recorded(settings: Settings, path: Path) -> Settings:
+    """The settings of the interval of the first state that is recorded."""
+    for _, entry in _recorded(path):
+        try:
+            name = decode_market_state(_fields(entry)).interval
+        except UnknownRecord:
+            continue
+        every = settings.each_interval
+        for each in every:
+            if each.candle_interval_ms == interval_ms(name):
+                return each
+        raise FileUnusable(
+            f"{path} has states of {name}, and {PREFIX}INTERVALS has "
+            f"{', '.join(each.candle_interval for each in every)}; set it as the workers have it"
+        )
+    return settings
 
 
 class _Comparison:
@@ -93,7 +115,8 @@ class _Comparison:
         for symbol in sorted(recorded.keys() & published.keys()):
             self._compare(symbol, recorded[symbol], published[symbol])
 
-    def findings(self, stream: str) -> Iterator[Finding]:
+    def findings(self, stream: str, longer_interval: str) -> Iterator[Finding]:
+        of_interval = f" of {longer_interval}" if longer_interval else ""
         counts = self._counts
         if self._apart:
             text = (
@@ -102,7 +125,7 @@ class _Comparison:
             yield Finding("FAIL", SUBJECT, text)
         equal = counts["same"] + counts["filling"]
         compared = equal + counts["differ"]
-        text = f"{equal:,} of {compared:,} states are the same"
+        text = f"{equal:,} of {compared:,} states{of_interval} are the same"
         if self._times_ms:
             first_ms, last_ms = min(self._times_ms), max(self._times_ms)
             text += f", for closes from {utc(first_ms)} to {utc(last_ms)}"

@@ -18,7 +18,7 @@ from marketstate.schemas.sequence import missing_within
 from marketstate.worker.commands.durations import brief_duration
 from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.published import Published
-from marketstate.worker.engine.record import record_of, regime_in
+from marketstate.worker.engine.record import record_of, regime_in, template_of
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.settings import Settings
 
@@ -186,7 +186,7 @@ class Judge:
             symbol=published.symbol, close_time=published.close_time_ms, close=float(closes[-1])
         )
         return record_of(
-            self._settings,
+            template_of(self._settings),
             candle,
             numbers,
             regime=regime_in(numbers),

@@ -64,7 +64,7 @@ class Filled(NamedTuple):
     behind: list[TimedClose]
     """Where nothing is there: what the shorter window gives."""
     why: str
-    """Why there is nothing to write, or less than there was; or an empty text."""
+    """Why there is nothing to write; or an empty text."""
 
 
 def filled(
@@ -92,7 +92,7 @@ def filled(
         behind = [one for one in made if place(last_ms, one[0], step_ms) is Place.NEXT][-most:]
     known = [*there, *behind]
     if len(there) >= most:
-        return Filled([], [], f"has {len(there):,} closes")
+        return Filled([], [], f"it is full, with {len(there):,} closes")
     if known:
         older = [one for one in history if place(one[0], known[0][0], step_ms) is Place.NEXT]
         until_ms = known[0][0]
@@ -106,8 +106,9 @@ def filled(
     in_front = older[start:][-room:] if room > 0 else []
     why = ""
     if not history:
-        why = "the files have no closes of it that can be used"
+        why = "the files have no close for it that can be used"
+    elif not older:
+        why = "the files have no older close than it has"
     elif not in_front:
-        has = f"has {len(there):,} closes, and " if there else ""
-        why = f"{has}those of the files do not lead up to what there is without too long a gap"
+        why = "between the files and what it has is a gap with which a window starts over"
     return Filled(in_front, behind if in_front else [], why)

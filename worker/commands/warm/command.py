@@ -1,8 +1,8 @@
 """`marketstate warm`: puts the closes of candle files into windows, once, before workers need them.
 
-A window of 1h needs 257 hours of candles before its first state. Whoever has them in files need not
-wait. What a window has already is never changed: closes are put in front of it, or into an empty
-one. Nothing is published for them.
+A window of 1h needs 257 hours of candles before its first state. If you have them in files, you
+need not wait. What a window has already is never changed: closes are put in front of it, or into an
+empty one. Nothing is published for them.
 
 Workers must be stopped, because they have the windows in memory. Like a commit, each write is
 fenced: Redis refuses it if a worker has joined, or a window has changed, since we looked.
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import redis
 
+from marketstate.core.theta import minimum_length
 from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.partitions import partition_of
 from marketstate.schemas.sequence import Place, place
@@ -24,6 +25,7 @@ from marketstate.worker.commands.warm.closes import Closes, filled
 from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
+from marketstate.worker.engine.group import look
 from marketstate.worker.engine.key_health import set_aside
 from marketstate.worker.engine.removal import living, symbols_of
 from marketstate.worker.engine.utc import utc
@@ -33,6 +35,7 @@ from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.piped import readable_path
 from marketstate.worker.settings import PREFIX, Settings, settings_from
 from marketstate.worker.store.connection import Client
+from marketstate.worker.store.scripts import Scripts
 
 ENTRIES_AT_ONCE: Final = 1_000
 MOST_UNREAD: Final = 1_000_000
@@ -74,6 +77,8 @@ def _warm(
 ) -> None:
     for client, part in parts:
         _refuse_live(client, part)
+        # In another shard or partition than the group's, no worker would find a window.
+        look(Scripts(client, part.keys), part)
         _refuse_broken(client, part)
     settings = parts[0][1]
     unread = {symbol: ms for part in parts for symbol, ms in _first_unread(*part).items()}
@@ -95,7 +100,7 @@ def _warm(
         aside, _ = set_aside(client, part.keys)
         for symbol in symbols:
             if symbol in aside:
-                print(f"{symbol}: nothing, it is set aside: {aside[symbol]}")
+                print(f"{symbol}: unchanged: it is set aside: {aside[symbol]}")
             else:
                 print(f"{symbol}: {_fill(client, part, symbol, closes, write=options.yes)}")
     if not options.yes:
@@ -105,6 +110,7 @@ def _warm(
 def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, write: bool) -> str:
     """One symbol, in one step. Returns what was done, in words."""
     shard, done = settings.shard_of(symbol), []
+    needed = minimum_length(settings.theta)
     with client.pipeline() as steps:
         windows = [each.keys.window(symbol) for each in settings.each_interval]
         # A worker that takes a lease becomes a member in the same step.
@@ -117,13 +123,13 @@ def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, wr
             try:
                 there = _closes_at(client, key)
             except (ValueError, redis.ResponseError) as error:
-                return f"nothing, {key} cannot be used: {error}"
+                return f"unchanged: {key} cannot be used: {error}"
             history = closes.of(symbol, name)
             found = filled(each, history, there, shorter, settings.candle_interval)
             if not each.longer_interval:
                 shorter = [*found.in_front, *there]
             if not found.in_front:
-                done.append(f"{name} nothing, {found.why}")
+                done.append(f"{name} unchanged: {found.why}")
                 continue
             if not queued:
                 steps.multi()
@@ -133,8 +139,9 @@ def _fill(client: Client, settings: Settings, symbol: str, closes: Closes, *, wr
             steps.hsetnx(each.keys.marks(shard), symbol, "0")
             queued.append((name, key))
             put = [*found.in_front, *found.behind]
-            before = " in front of those it has" if there else ""
-            done.append(f"{name} {len(put):,} closes up to {utc(put[-1][0])} UTC{before}")
+            before = f" in front of its {len(there):,}" if there else ""
+            few = f", of {needed:,} that a state needs" * (len(put) + len(there) < needed)
+            done.append(f"{name} {len(put):,} closes up to {utc(put[-1][0])} UTC{before}{few}")
         if queued and write:
             # Whatever is known of a symbol, the group finds it by this.
             steps.hsetnx(settings.keys.marks(shard), symbol, "0")

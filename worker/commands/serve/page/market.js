@@ -35,11 +35,14 @@ export class MarketView {
       this.table.focus(before);
       return;
     }
-    this.#build();
-    this.draw();
-    this.reader = new SeriesReader(symbol, found => this.#show(found));
-    this.reader.read();
+    this.#open();
     if (hasMoved) this.title.focus();
+  }
+
+  // Of another interval.
+  again() {
+    this.reader?.end();
+    if (this.symbol !== null) this.#open();
   }
 
   draw() {
@@ -83,6 +86,13 @@ export class MarketView {
   }
 
   redraw() { this.plot?.draw(); }
+
+  #open() {
+    this.#build();
+    this.draw();
+    this.reader = new SeriesReader(this.symbol, found => this.#show(found));
+    this.reader.read();
+  }
 
   #show(series) {
     const isTrouble = typeof series === "string";

@@ -1,13 +1,15 @@
 // The live page: hears the server's events, and draws what has changed, once per frame.
 
-import { closeMarket, openSymbol } from "./address.js";
+import { chooseInterval, chosenInterval, closeMarket, openSymbol } from "./address.js";
 import { COLUMNS } from "./columns.js";
 import { element, mark, say } from "./element.js";
 import { Facts } from "./facts.js";
 import { head } from "./head.js";
+import { Intervals } from "./intervals.js";
 import { MarketView } from "./market.js";
 import { Model } from "./model.js";
 import { Order } from "./order.js";
+import { radio } from "./radio.js";
 import { Remarks } from "./remarks.js";
 import { listen } from "./source.js";
 import { Table } from "./table.js";
@@ -26,7 +28,11 @@ const facts = new Facts(find("#facts"), find("#clock"), find("#connection"));
 const warnings = new Warnings(find("#warnings"));
 const remarks = new Remarks(find("#remarks"), find("#meaning"), find("#version"));
 const filter = find("#filter"), resort = find("#resort"), rows = find("#rows");
-let frame = 0, arranged_ms = 0, mustArrange = false;
+const intervals = new Intervals(find("#intervals"), name => {
+  chooseInterval(name);
+  followAddress();
+});
+let frame = 0, arranged_ms = 0, mustArrange = false, mustSort = false, asked = chosenInterval();
 
 const showOrder = head(rows.querySelector("thead tr"), find("#sorting"), order, column => {
   order.by(column);
@@ -49,7 +55,8 @@ function arrange(again) {
 
 function drawShown() {
   const { size } = model.markets, here = table.shown.length;
-  say(find("#shown"), `${here === size ? "" : `${here} of `}${size} market${size === 1 ? "" : "s"}`);
+  say(find("#shown"), `${here === size ? "" : `${here} of `}${size} market${size === 1 ? "" : "s"}${
+    model.group.catching_up ? "; catching up, so not every state is shown" : ""}`);
   const why = size ? "No market matches the filter."
     : `No states yet in ${model.settings.output_stream}.`;
   say(find("#empty"), here ? "" : why);
@@ -69,7 +76,12 @@ function hear(name, data) {
   if (name === "all") {
     if (model.version !== null && model.version !== data.version) location.reload();
     if (model.settings === null) drawRegimes(data.settings.regimes);
+    const isOther = model.settings !== null && model.settings.interval !== data.settings.interval;
     model.replace(data);
+    intervals.draw(model);
+    mark(document.body, "reading", false);
+    if (isOther) market.again();
+    mustSort ||= isOther;
     for (const symbol of model.markets.keys()) changed.add(symbol);
     mustArrange = true;
   } else if (name === "markets") {
@@ -89,9 +101,9 @@ function draw() {
   const isIdle = !table.hasFocus && !order.isRead;
   const isDue = isIdle && performance.now() - arranged_ms > ARRANGE_MS;
   const isFirst = mustArrange && table.rows.size === 0;
-  if (mustArrange || (isDue && changed.size)) arrange(isFirst || isIdle);
+  if (mustArrange || (isDue && changed.size)) arrange(isFirst || isIdle || mustSort);
   else if (changed.size) drawShown();
-  mustArrange = false;
+  mustArrange = mustSort = false;
   table.draw(changed);
   if (changed.has(openSymbol())) market.draw();
   market.readIf(changed);
@@ -116,17 +128,22 @@ function connected(isUp) {
   tick();
 }
 
+// The address may say another interval than before. What is shown is not of that one: it is hidden
+// until its states are there.
+function followAddress() {
+  if (asked === chosenInterval()) return;
+  asked = chosenInterval();
+  mark(document.body, "reading", true);
+  connect();
+}
+
 function drawRegimes(names) {
-  find("#regimes").append(...["", ...names].map(value => {
-    const input = element("input", { type: "radio", name: "regime", value, checked: value === "" });
-    input.addEventListener("change", () => {
-      order.regime = value;
-      choose(true);
-    });
-    return element("label", {}, input, element("span", {},
-      ...(value ? [element("i", { className: `of ${value}` })] : []), value || "all", " ",
-      element("b")));
-  }));
+  find("#regimes").append(...["", ...names].map(value => radio("regime", value, () => {
+    order.regime = value;
+    choose(true);
+  }, ...(value ? [element("i", { className: `of ${value}` })] : []), value || "all", " ",
+  element("b"))));
+  find("#regimes input").checked = true;
 }
 
 filter.addEventListener("input", () => {
@@ -147,9 +164,10 @@ addEventListener("keydown", event => {
   } else if (openSymbol() !== null) closeMarket();
 });
 addEventListener("hashchange", () => market.follow(openSymbol(), true));
+addEventListener("popstate", followAddress);
 addEventListener("theme", () => market.redraw());
 
 dismissibleTips();
 setInterval(tick, 1e3);
 market.follow(openSymbol(), false);
-listen(hear, connected);
+const connect = listen(hear, connected);

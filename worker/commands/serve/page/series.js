@@ -1,5 +1,7 @@
 // The series of states that the plots of one market draw, as the server has it.
 
+import { ofInterval } from "./address.js";
+
 const APART_MS = 1e3;
 
 // Asks at most once per second, and once more if there was a reason meanwhile. `show` gets the series,
@@ -26,7 +28,7 @@ export class SeriesReader {
 
   async #fetch() {
     try {
-      const reply = await fetch(`states/${encodeURIComponent(this.symbol)}.json`);
+      const reply = await fetch(ofInterval(`states/${encodeURIComponent(this.symbol)}.json`));
       return reply.ok ? await reply.json() : await reply.text();
     } catch {
       return "The server does not answer. The plots come with the next state.";

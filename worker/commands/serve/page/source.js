@@ -1,15 +1,18 @@
 // The events of the server, for as long as the page is open: it connects again whenever they end.
 
+import { chosenInterval, forgetInterval, ofInterval } from "./address.js";
+
 const SILENT_MS = 15e3, AGAIN_MS = 5e3;
 
 // `hear(name, data)` is called for each event, `connected(isSo)` when the connection comes or goes.
+// Returns what connects again: to be called once the address says another interval.
 export function listen(hear, connected) {
   let events = null, silence = 0, again = 0;
 
   function connect() {
     clearTimeout(again);
     events?.close();
-    events = new EventSource("events");
+    events = new EventSource(ofInterval("events"));
     for (const name of ["all", "markets", "group"]) {
       events.addEventListener(name, event => {
         connected(true);
@@ -20,7 +23,9 @@ export function listen(hear, connected) {
     events.addEventListener("error", () => {
       connected(false);
       // After an answer that is no stream of events, the browser gives up.
-      if (events.readyState === EventSource.CLOSED) later();
+      if (events.readyState !== EventSource.CLOSED) return;
+      later();
+      forgetUnknown();
     });
     watch();
   }
@@ -39,5 +44,16 @@ export function listen(hear, connected) {
     again = setTimeout(connect, AGAIN_MS);
   }
 
+  // An address may name an interval that is published no longer.
+  async function forgetUnknown() {
+    if (chosenInterval() === null) return;
+    const asked = ofInterval("states.json");
+    const reply = await fetch(asked, { method: "HEAD" }).catch(() => null);
+    if (reply?.status !== 404 || asked !== ofInterval("states.json")) return;
+    forgetInterval();
+    connect();
+  }
+
   connect();
+  return connect;
 }
