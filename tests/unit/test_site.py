@@ -37,7 +37,7 @@ def test_so_many_that_are_gone_are_told_and_with_more_everything_is_sent_again(
 
 
 def test_after_all_was_read_again_a_page_gets_everything_once_and_then_only_what_changes() -> None:
-    """A market whose state is that of before would be sent with each change, or its closes twice."""
+    """A market with the state of before would come with each change, or its last closes twice."""
     board = app.Site(settings_from({})).boards["1m"]
     for _ in range(3):
         board.take(followed("CALM"), None)
