@@ -10,10 +10,10 @@ that is over, all that the streams have.
 
 import math
 import time
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from marketstate.schemas.entry_id import entry_time_ms
@@ -111,7 +111,7 @@ class MarketFollower:
         loads = sum(each.loads for each in followers)
         before, self._loads = self._loads, loads
         return Followed(
-            dict(ChainMap(*(each.markets for each in followers))),
+            dict(chain.from_iterable(each.markets.items() for each in followers)),
             None if is_behind else sum(each.states_since(minute_ago_ms) for each in followers),
             sum(each.unreadable for each in followers),
             str(unread_partitions(answers) or ""),
