@@ -43,20 +43,24 @@ def published(client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
     return {suffix: published_by_interval(client)[suffix] for suffix in ("", ".5m", ".15m")}
 
 
-@pytest.fixture
-def expected(server: EmbeddedRedis, client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
-    """What a group publishes from BEGIN on that has had all candles."""
-    worker = small_worker(server, **SEVERAL | {"backfill_keys": "none"})
-    feed(client, CANDLES)
-    work_off(worker)
+def published_from_begin_on(client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
     since_ms = CANDLES[BEGIN].close_time
-    found = {
+    return {
         suffix: {
             symbol: [one for one in records if decode_record(one).close_time_ms >= since_ms]
             for symbol, records in of_interval.items()
         }
         for suffix, of_interval in published(client).items()
     }
+
+
+@pytest.fixture
+def expected(server: EmbeddedRedis, client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
+    """What a group publishes from BEGIN on that has had all candles."""
+    worker = small_worker(server, **SEVERAL | {"backfill_keys": "none"})
+    feed(client, CANDLES)
+    work_off(worker)
+    found = published_from_begin_on(client)
     client.flushall()
     assert [len(found[suffix]["BTCUSDT"]) for suffix in found] == [99, 20, 7]
     return found
@@ -124,15 +128,29 @@ def test_a_symbol_that_was_silent_so_long_that_it_starts_over_begins_with_the_ca
     silent = 60 * len(SYMBOLS)
     feed(client, [*CANDLES[BEGIN - silent - 40 : BEGIN - silent], *CANDLES[BEGIN:]])
     work_off(worker)
-    since_ms = CANDLES[BEGIN].close_time
-    found = {
-        suffix: {
-            symbol: [one for one in records if decode_record(one).close_time_ms >= since_ms]
-            for symbol, records in of_interval.items()
-        }
-        for suffix, of_interval in published(client).items()
-    }
-    assert found == expected
+    assert published_from_begin_on(client) == expected
+
+
+@pytest.mark.parametrize(("batch", "dies"), [(1, False), (500, False), (30, True)])
+def test_a_window_that_starts_over_after_a_gap_has_the_closes_of_its_cache(
+    batch: int, dies: bool, server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G2: at once, not only when another worker has loaded it."""
+    fill_caches(client, CANDLES)
+    client.delete(*(f"candles:{symbol}:1m" for symbol in SYMBOLS))
+    silent = BEGIN - 100 * len(SYMBOLS)
+    feed(client, [*CANDLES[silent - 200 : silent], *CANDLES[BEGIN:]])
+    settings = SEVERAL | {"batch": batch, "max_gap": 3}
+    worker = small_worker(server, **settings)
+    while worker.work_on_a_batch():
+        if dies:
+            worker.shards.release()
+            worker = small_worker(server, **settings)
+    assert counters(client)["restarted.5m"] == len(SYMBOLS)
+    found = published_from_begin_on(client)
+    assert [found[suffix] for suffix in (".5m", ".15m")] == [
+        expected[suffix] for suffix in (".5m", ".15m")
+    ]
 
 
 def test_what_is_left_of_a_window_stays_behind_what_comes_from_its_cache(

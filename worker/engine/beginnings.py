@@ -207,6 +207,11 @@ def of_longer(symbol: str, interval: str) -> str:
     return f"{symbol} {interval}"
 
 
+def starting_over(symbol: str, interval: str) -> str:
+    """The same for its window of a longer interval that starts over after a gap."""
+    return f"{of_longer(symbol, interval)} starts over"
+
+
 def _joined(history: History, left: History, interval_ms: int) -> History:
     """Those of `history` that are older than what is left, and what is left."""
     if not left[0]:
