@@ -135,7 +135,8 @@ class LongerBackfill:
         one = _Followed(known.window, last_ms, {})
         for name in self._readers:
             mine = known.longer.get(name)
-            if mine is None or mine.left is not None:
+            # After a silence of MARKETSTATE_RETIRE_AFTER, one is empty until a longer candle ends.
+            if mine is None or mine.left is not None or not mine.window:
                 one.lacking[name] = (mine and mine.left) or ([], [])
             else:
                 one.newest_ms[name] = max(mine.window.last_close_time_ms, mine.mark.close_time_ms)
