@@ -137,6 +137,25 @@ def test_a_symbol_that_was_silent_so_long_that_it_starts_over_begins_with_the_ca
     assert found == expected | ({"": found[""]} if is_alone else {})
 
 
+def test_what_is_left_of_a_window_is_not_put_in_front_of_a_long_silence(
+    server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G2: in one batch, the last candles before the silence and the first ones after it."""
+    settings = SEVERAL | {"retire_after": "40m"}
+    before = CANDLES[BEGIN - 100 * len(SYMBOLS) :][: 40 * len(SYMBOLS)]
+    feed(client, before[:-2])
+    worker = small_worker(server, **settings)
+    work_off(worker)
+    worker.shards.release()
+    fill_caches(client, CANDLES)
+    client.delete(*(f"candles:{symbol}:1m" for symbol in SYMBOLS))
+    worker = small_worker(server, "next", **settings)
+    feed(client, [*before[-2:], *CANDLES[BEGIN:]])
+    work_off(worker)
+    found = published_from_begin_on(client)
+    assert found == expected | {"": found[""]}
+
+
 @pytest.mark.parametrize(("batch", "dies"), [(1, False), (500, False), (30, True)])
 def test_a_window_that_starts_over_after_a_gap_has_the_closes_of_its_cache(
     batch: int, dies: bool, server: EmbeddedRedis, client: redis.Redis, expected: Any
