@@ -1,10 +1,11 @@
 """A Redis that is there and refuses: a start waits for it too, and the log always says why."""
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def busy(server: EmbeddedRedis) -> Iterator[None]:
 def loading(server: EmbeddedRedis, while_away: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Starting again, which takes it as long as the context, and a moment more."""
     with server.client() as client:
-        client.mset({f"other:{i}": TWO_MEGABYTES for i in range(60)})
+        client.mset({f"other:{i}": TWO_MEGABYTES for i in range(40)})
         client.save()
     server.kill()
     while_away()
@@ -72,10 +73,22 @@ def loading(server: EmbeddedRedis, while_away: Callable[[], None] = lambda: None
     thread.start()
     with impatient(server) as client:
         wait_until(lambda: "loading" in refusal(client), "it is loading")
+        try:
+            yield
+        finally:
+            with suppress(redis.ResponseError):  # 6.2 takes no setting while it loads
+                client.config_set("key-load-delay", 0)
+            thread.join()
+
+
+@contextmanager
+def paused(server: EmbeddedRedis) -> Iterator[None]:
+    """While a worker starts: on a busy machine that may take longer than the loading."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
         yield
-        with suppress(redis.ResponseError):  # 6.2 takes no setting while it loads
-            client.config_set("key-load-delay", 0)
-    thread.join()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def impatient(server: EmbeddedRedis) -> redis.Redis:
@@ -112,12 +125,12 @@ def own_server(server_binary: Path) -> Iterator[EmbeddedRedis]:
 
 
 def test_a_start_waits_for_a_redis_that_is_busy(server: EmbeddedRedis, tmp_path: Path) -> None:
-    with busy(server):
-        with pytest.raises(RedisUnusable, match="is busy with a script"):
-            list(preflight(settings_of(server)))
-        worker = WorkerProcess(server.port, tmp_path)
-        worker.wait_for_log("waiting for Redis at localhost")
-    with worker:
+    with ExitStack() as ended:
+        with busy(server):
+            with pytest.raises(RedisUnusable, match="is busy with a script"):
+                list(preflight(settings_of(server)))
+            worker = ended.enter_context(WorkerProcess(server.port, tmp_path))
+            worker.wait_for_log("waiting for Redis at localhost")
         worker.wait_for_log("holding 16 of 16 shards")
         assert "Redis is back after" in worker.log
         assert worker.terminate() == 0
@@ -125,12 +138,14 @@ def test_a_start_waits_for_a_redis_that_is_busy(server: EmbeddedRedis, tmp_path:
 
 def test_a_start_waits_for_a_redis_that_loads(own_server: EmbeddedRedis, tmp_path: Path) -> None:
     """Five ends in 44 s, and the service manager gave up a minute before Redis was ready."""
-    with loading(own_server):
-        with pytest.raises(RedisUnusable, match="is still loading its data"):
-            list(preflight(settings_of(own_server)))
-        worker = WorkerProcess(own_server.port, tmp_path)
-        worker.wait_for_log("waiting for Redis at localhost")
-    with worker:
+    with ExitStack() as ended:
+        with loading(own_server):
+            with pytest.raises(RedisUnusable, match="is still loading its data"):
+                list(preflight(settings_of(own_server)))
+            with paused(own_server):
+                worker = ended.enter_context(WorkerProcess(own_server.port, tmp_path))
+                worker.wait_for_log("Initialized with")
+            worker.wait_for_log("waiting for Redis at localhost")
         worker.wait_for_log("holding 16 of 16 shards")
         assert worker.log.count("waiting for Redis at localhost") == 1
         assert worker.terminate() == 0

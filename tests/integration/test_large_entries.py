@@ -38,7 +38,7 @@ def test_no_more_is_routed_at_once_than_a_script_can_read(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """G5, G8: and a script that stops early does not report that it has read everything."""
-    worker = SteppedWorker(server, "one")
+    worker = SteppedWorker(server, "one", lease_seconds=3_600)
     worker.keep()
     feed_monsters(client)
     for routed in (AT_ONCE, 2 * AT_ONCE):
@@ -54,7 +54,7 @@ def test_small_entries_before_them_do_not_let_many_large_ones_pass(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     """The average size so far does not predict the next entries, so steps grow slowly."""
-    worker = SteppedWorker(server, "one")
+    worker = SteppedWorker(server, "one", lease_seconds=3_600)
     worker.keep()
     feed(client, made_candles(("BTCUSDT",), 20))
     feed_monsters(client, 300)
@@ -66,7 +66,7 @@ def test_small_entries_before_them_do_not_let_many_large_ones_pass(
 def test_entries_that_somebody_else_took_are_handed_over_by_their_size(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    worker = SteppedWorker(server, "one")
+    worker = SteppedWorker(server, "one", lease_seconds=3_600)
     worker.keep()
     feed_monsters(client)
     client.xreadgroup(GROUP, "debug", {INPUT: ">"}, count=MONSTERS)

@@ -39,19 +39,11 @@ class Suites:
         (folder / "apt.conf").write_text(CONFIGURATION.format(folder=folder))
         self._apt("update", "--error-on=any")
 
-    def unpack(self, package: str, target: Path) -> None:
-        """The package alone."""
-        self._apt("download", package)
-        self._extract(self._folder, target)
-
     def unpack_with_all_it_needs(self, package: str, target: Path) -> None:
         """Down to the C library, so that it runs beside an older system."""
         self._apt("install", "--yes", "--download-only", "--target-release", self._newest, package)
-        self._extract(self._folder / "cache/archives", target)
-
-    def _extract(self, folder: Path, target: Path) -> None:
-        for package in folder.glob("*.deb"):
-            call("dpkg-deb", "--extract", package, target)
+        for archive in (self._folder / "cache/archives").glob("*.deb"):
+            call("dpkg-deb", "--extract", archive, target)
 
     def _apt(self, *arguments: str) -> None:
         configuration = {"APT_CONFIG": str(self._folder / "apt.conf")}

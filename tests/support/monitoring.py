@@ -23,6 +23,8 @@ def monitored(server: EmbeddedRedis) -> Iterator[list[Command]]:
     """All commands, those of scripts too, in a list that is complete when the context is left."""
     commands: list[Command] = []
     with server.client() as client, server.client() as other:
+        # Since Redis 7.2, a client reports its version when it connects: not while we watch.
+        other.ping()
         monitor: Any = client.monitor()
         with monitor:
             yield commands

