@@ -137,6 +137,20 @@ def test_a_symbol_that_was_silent_so_long_that_it_starts_over_begins_with_the_ca
     assert found == expected | ({"": found[""]} if is_alone else {})
 
 
+def test_a_window_starts_over_with_the_last_candle_before_another_gap(
+    server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G6: it closes a candle of 15m, and behind it the shorter window is filled from its cache."""
+    fill_caches(client, CANDLES)
+    worker = small_worker(server, **SEVERAL, max_gap=3)
+    first, lonely = BEGIN - 120 * len(SYMBOLS), BEGIN - 28 * len(SYMBOLS)
+    feed(client, CANDLES[first - 40 : first])
+    feed(client, [*CANDLES[lonely : lonely + len(SYMBOLS)], *CANDLES[BEGIN:]])
+    work_off(worker)
+    found = published_from_begin_on(client)[".15m"]
+    assert [*map(len, found.values())] == [*map(len, expected[".15m"].values())]
+
+
 def test_what_is_left_of_a_window_is_not_put_in_front_of_a_long_silence(
     server: EmbeddedRedis, client: redis.Redis, expected: Any
 ) -> None:

@@ -179,14 +179,24 @@ class LongerBackfill:
                 one.newest_ms[name] = max(newest_ms, time_ms)
             return
         has = ([newest_ms], [0.0]) if left is None else left
-        times_ms, closes = _known(windows, one.closes(self._window_size + 1), has)
         count = len(has[0])
+        # As `LongerWindows.begin` does: all that the shorter window has, and where there is
+        # something, only what has come behind its newest close.
+        every = one.closes(self._window_size + 2)
+        all_there_is = every[-self._window_size - 1 :]
+        behind = [each for each in every if each[0] >= one.last_ms]
+        times_ms, closes = _known(windows, behind if count else all_there_is, has)
+        start = (
+            start_after_gaps(times_ms[:-1], times_ms[-1], windows.too_long_ms) if times_ms else 0
+        )
+        starts_over = start > 0 and start >= count
+        if left is not None and not starts_over:
+            times_ms, closes = _known(windows, all_there_is, left)
         if len(times_ms) == count:
             return
         one.newest_ms[name] = times_ms[-1]
         one.lacking.pop(name, None)
-        start = start_after_gaps(times_ms[:-1], times_ms[-1], windows.too_long_ms)
-        if start and start >= count:
+        if starts_over:
             stream = Stream(times_ms[start], times_ms[start:], closes[start:])
             yield _Beginning(symbol, name, (starting_over(symbol, name), times_ms[start]), stream)
         elif left is not None:
