@@ -81,6 +81,10 @@ def test_options_for_candle_files_are_refused_where_they_would_do_nothing(
             "--time",
             "open",
         ): "are for candle files",
+        (
+            *("plot", "--from", str(recording), "--out", str(tmp_path / "a.html")),
+            *("--interval", "5m"),
+        ): "are for candle files, not recordings",
         ("state", "--synthetic", "trend", "--symbol", "A"): "are for files: see FILE",
         ("demo", "--interval", "1h"): "are for files: see --file or --data",
         ("plot", "BTCUSDT", "--out", "a.png", "--skip-bad"): "are for files: see --from",

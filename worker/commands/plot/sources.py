@@ -21,7 +21,7 @@ from marketstate.worker.commands.starting_over import StartsOver, gap_in_words, 
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.candles.following import Following, ReadCandle
 from marketstate.worker.files.candles.names import each_file, is_candle_file
-from marketstate.worker.files.candles.said import Said
+from marketstate.worker.files.candles.said import Said, refuse_of_recordings
 from marketstate.worker.files.candles.series import CandleFiles
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.recordings import read_recording
@@ -57,15 +57,18 @@ def from_files(
 ) -> dict[str, Series]:
     """Raises ConfigurationError for files that cannot be combined."""
     every = each_file(files)
-    candle_files = CandleFiles([path for path in every if is_candle_file(path)], said)
+    candles = [path for path in every if is_candle_file(path)]
+    if not candles:
+        refuse_of_recordings(said)
+    candle_files = CandleFiles(candles, said)
     recordings = [path for path in every if not is_candle_file(path)]
     found: dict[str, Series] = {}
     for path in recordings:
         _add(_from_recording(path, settings, last), found, path)
     starts_over = starting_over(settings, candle_files.interval)
     read = (each.candle for each in candle_files.read(findings))
-    candles = _noting_what_starts_over(read, starts_over, findings)
-    calculated = of_candles(candles, settings.theta, last, starts_over)
+    noted = _noting_what_starts_over(read, starts_over, findings)
+    calculated = of_candles(noted, settings.theta, last, starts_over)
     _tell(findings)
     _add(calculated, found, "the candle files")
     return found

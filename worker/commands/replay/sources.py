@@ -13,7 +13,7 @@ from marketstate.worker.commands.refed import MAX_STRINGS, decoded, partition_fo
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.bad_lines import OnBad
 from marketstate.worker.files.candles.names import each_file, is_candle_file
-from marketstate.worker.files.candles.said import NOTHING, Said
+from marketstate.worker.files.candles.said import NOTHING, Said, refuse_of_recordings
 from marketstate.worker.files.candles.series import CandleFiles
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.merging import merged
@@ -62,10 +62,8 @@ class Sources:
             raise ConfigurationError("give either candle files (.csv, .csv.gz, .zip) or recordings")
         if candles and keep_ids:
             raise ConfigurationError("candle files have no entry ids; --keep-ids needs recordings")
-        if said != NOTHING and not candles:
-            raise ConfigurationError(
-                "--symbol, --interval, --columns and --time are for candle files, not recordings"
-            )
+        if not candles:
+            refuse_of_recordings(said)
         self.candle_files = CandleFiles(candles, said) if candles else None
         """None for recordings."""
         if self.candle_files:

@@ -240,7 +240,7 @@ def _group_line(view: View) -> Text:
         line.append(_in_figures(value), style=style)
         line.append("  ")
     if view.status_trouble:
-        line.append(f"({view.status_trouble})")
+        line.append(f"({view.status_trouble}) ")
     if view.is_behind:
         line.append("(catching up: not every state is shown) ")
     if view.unreadable:

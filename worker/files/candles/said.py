@@ -2,6 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from marketstate.worker.errors import ConfigurationError
+
 
 class Said(NamedTuple):
     symbol: str | None = None
@@ -14,3 +16,11 @@ class Said(NamedTuple):
 
 
 NOTHING: Final = Said()
+
+
+def refuse_of_recordings(said: Said) -> None:
+    """Raises ConfigurationError: recordings say all of it themselves."""
+    if said != NOTHING:
+        raise ConfigurationError(
+            "--symbol, --interval, --columns and --time are for candle files, not recordings"
+        )
