@@ -25,13 +25,15 @@ class Entry(NamedTuple):
     shard: int
     id: bytes
     fields: Mapping[bytes, bytes]
+    place: object = None
+    """What names it for people instead of the id; its text is made only when somebody asks."""
 
     @property
     def order(self) -> tuple[int, int]:
         return parse_entry_id(self.id)
 
     def __str__(self) -> str:
-        return f"entry {self.id.decode()}"
+        return f"entry {self.id.decode()}" if self.place is None else str(self.place)
 
 
 class Ignored(NamedTuple):

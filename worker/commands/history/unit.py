@@ -33,19 +33,11 @@ CHECKPOINT_S: Final = 5.0
 # What a reading has for the pipeline instead of the id of an entry.
 _WARM: Final = (0, 0)
 _DUE: Final = (1, 0)
+_NO_ID: Final = b""
 _NO_FIELDS: Final[dict[bytes, bytes]] = {}
 
 GoOn = Callable[[int], bool]
 """Told how many entries have been read; False to stop."""
-
-
-class _Line(Entry):
-    """An entry that is called by its file and line."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return self.id.decode()
 
 
 class _RunOfUnit:
@@ -209,9 +201,8 @@ class _Work:
             if close_time_ms >= to_ms:
                 break
             is_due = close_time_ms >= from_ms and self._read > self._done_before
-            entry = _Line(0, read.where.encode(), _NO_FIELDS)
-            order = _DUE if is_due else _WARM
-            yield Reading(entry, order, read.candle)
+            entry = Entry(0, _NO_ID, _NO_FIELDS, read)
+            yield Reading(entry, _DUE if is_due else _WARM, read.candle)
 
     def _of_recordings(self, recorded: Iterator[Recorded]) -> Iterator[Reading]:
         settings = self._job.runs[0].settings
@@ -224,7 +215,7 @@ class _Work:
             symbol = self._symbol_of(fields)
             if symbol is not None and not self._is_ours(symbol):
                 continue
-            entry = _Line(0, where.encode(), fields)
+            entry = Entry(0, _NO_ID, fields, where)
             its_reader = reader if partition is None else of_partition[partition]
             found = its_reader.found(entry, recorded_entry.order[0])
             is_due = False

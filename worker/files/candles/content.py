@@ -5,11 +5,14 @@ It goes by a sample of rows. Single odd rows are no contradiction.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.interval import interval_ms
@@ -35,7 +38,7 @@ def refuse_other_interval(path: Path, interval: str, candles: Sequence[Candle]) 
             f"or --interval says {interval}"
         )
     times_ms = sorted({one.close_time for one in candles})
-    if all(later - earlier == length_ms for earlier, later in pairwise(times_ms)):
+    if not times_ms or times_ms == [*range(times_ms[0], times_ms[-1] + 1, length_ms)]:
         return
     steps_ms = [
         later - earlier for earlier, later in pairwise(_without_doubles(times_ms, length_ms))
@@ -55,41 +58,55 @@ def refuse_other_interval(path: Path, interval: str, candles: Sequence[Candle]) 
     )
 
 
-def broken_rows(candles: Sequence[Candle]) -> list[int]:
+class Prices(NamedTuple):
+    """Of candles: an element for each; nan for a price that it has not."""
+
+    open: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    close_time_ms: NDArray[np.int64]
+
+
+def prices_of(candles: Sequence[Candle]) -> Prices:
+    return Prices(
+        np.array([one.open for one in candles], float),
+        np.array([one.high for one in candles], float),
+        np.array([one.low for one in candles], float),
+        np.array([one.close for one in candles], float),
+        np.array([one.close_time for one in candles], np.int64),
+    )
+
+
+def broken_rows(prices: Prices) -> list[int]:
     """The rows, by index, that show that the prices are in another order than they are taken for;
     none if there are only few.
     """
-    impossible, outside = [], []
-    telling = 0
-    for i, one in enumerate(candles):
-        if one.high is None or one.low is None:
-            continue
-        opened = one.close if one.open is None else one.open
-        # A candle in which nothing moved fits any order.
-        telling += not opened == one.high == one.low == one.close
-        if one.high < one.low or not one.low <= one.close <= one.high:
-            impossible.append(i)
-        elif not one.low <= opened <= one.high:
-            outside.append(i)
-    if _is_many(len(impossible), telling, 5):
-        return impossible
+    _, high, low, close, _ = prices
+    opened = np.where(np.isnan(prices.open), close, prices.open)
+    are_known = ~(np.isnan(high) | np.isnan(low))
+    # A candle in which nothing moved fits any order.
+    telling = are_known & ~((opened == high) & (high == low) & (low == close))
+    impossible = are_known & ~((low <= close) & (close <= high))
+    if _is_many(impossible, telling, 5):
+        return np.flatnonzero(impossible).tolist()
     # On some exchanges a candle opens at the last close, which may be outside of it.
-    return outside if _is_many(len(outside), telling, 2) else []
+    outside = are_known & ~impossible & ~((low <= opened) & (opened <= high))
+    return np.flatnonzero(outside).tolist() if _is_many(outside, telling, 2) else []
 
 
-def open_and_close_are_swapped(candles: Iterable[Candle]) -> bool:
+def open_and_close_are_swapped(prices: Prices) -> bool:
     """Whether each candle closes where the one before it opens: prices go on from close to open."""
-    right = wrong = 0.0
-    ordered = sorted(candles, key=lambda one: one.close_time)
-    for earlier, later in pairwise(ordered):
-        if earlier.open is not None and later.open is not None:
-            right += abs(math.log(later.open / earlier.close))
-            wrong += abs(math.log(earlier.open / later.close))
-    return len(ordered) > _FEWEST_STEPS and 4 * wrong < right
+    in_order = np.argsort(prices.close_time_ms, kind="stable")
+    opens, closes = np.log(prices.open[in_order]), np.log(prices.close[in_order])
+    right = np.nansum(np.abs(opens[1:] - closes[:-1])[~np.isnan(opens[:-1])])
+    wrong = np.nansum(np.abs(opens[:-1] - closes[1:])[~np.isnan(opens[1:])])
+    return len(in_order) > _FEWEST_STEPS and bool(4 * wrong < right)
 
 
-def _is_many(found: int, of: int, part: int) -> bool:
-    return found > 0 and (found == of or (found >= _FEWEST_STEPS and part * found > of))
+def _is_many(found: NDArray[np.bool_], among: NDArray[np.bool_], part: int) -> bool:
+    n, of = int(np.count_nonzero(found)), int(np.count_nonzero(among))
+    return n > 0 and (n == of or (n >= _FEWEST_STEPS and part * n > of))
 
 
 def _without_doubles(times_ms: Sequence[int], length_ms: int) -> list[int]:

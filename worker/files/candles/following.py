@@ -1,6 +1,8 @@
 """How the candles of one series follow each other: doubles do not count, and gaps are told."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+
+import msgspec
 
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.interval import interval_ms
@@ -9,7 +11,7 @@ from marketstate.worker.files.candles.columns import shown
 from marketstate.worker.files.findings import Findings
 
 
-class ReadCandle(NamedTuple):
+class ReadCandle(msgspec.Struct, frozen=True, gc=False):
     """Its texts are made when somebody asks: hardly any candle has something to tell."""
 
     candle: Candle
@@ -19,6 +21,9 @@ class ReadCandle(NamedTuple):
     column: str
     cell: str
     """Its time as the file has it, in that column."""
+
+    def __str__(self) -> str:
+        return self.where
 
     @property
     def where(self) -> str:
@@ -62,6 +67,19 @@ class Following:
                 closes = f"close {read.candle.close!r}, there {last.candle.close!r}"
                 self._findings.revised(read.where, f"{what}: {closes}")
         return found
+
+    def all_are_next(self, reads: Sequence[ReadCandle]) -> bool:
+        """Whether `place_of` would find nothing unusual in any of these, which are of one symbol.
+        If so, they are remembered; if not, it must be asked for each.
+        """
+        symbol, step_ms = reads[0].candle.symbol, self._interval_ms
+        times_ms = [read.candle.close_time for read in reads]
+        last = self._last.get(symbol)
+        first_ms = times_ms[0] if last is None else last.candle.close_time + step_ms
+        if times_ms != [*range(first_ms, first_ms + len(times_ms) * step_ms, step_ms)]:
+            return False
+        self._last[symbol] = reads[-1]
+        return True
 
     def out_of_order(self, read: ReadCandle) -> str:
         last = self._last[read.candle.symbol]

@@ -6,6 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from marketstate.worker.errors import FileUnusable
 from marketstate.worker.files.candles.columns import Columns, is_data, named, role_of, without_names
 from marketstate.worker.files.candles.said import Said
@@ -14,7 +16,7 @@ from marketstate.worker.files.opening import CutOff, lines_of
 _MOST_BANNER_LINES: Final = 5
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     line: int
     cells: list[str]
 
