@@ -25,21 +25,44 @@ _FEWEST_STEPS: Final = 3
 _UNITS_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 
 
-def refuse_other_interval(path: Path, interval: str, candles: Sequence[Candle]) -> None:
+class Sample(NamedTuple):
+    """Of candles: an element for each; nan for what it has not."""
+
+    open: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    open_time_ms: NDArray[np.float64]
+    close_time_ms: NDArray[np.float64]
+
+
+def sample_of(candles: Sequence[Candle]) -> Sample:
+    # Times, too, are floats: exact up to 2**53 ms.
+    return Sample(
+        np.array([one.open for one in candles], float),
+        np.array([one.high for one in candles], float),
+        np.array([one.low for one in candles], float),
+        np.array([one.close for one in candles], float),
+        np.array([one.open_time for one in candles], float),
+        np.array([one.close_time for one in candles], float),
+    )
+
+
+def refuse_other_interval(path: Path, interval: str, sample: Sample) -> None:
     """Raise FileUnusable if these candles cannot have this interval."""
     length_ms = interval_ms(interval) or 1
-    lengths_ms = [
-        one.close_time - one.open_time + 1 for one in candles if one.open_time is not None
-    ]
-    usual_ms = median_low(lengths_ms) if lengths_ms else length_ms
+    lengths_ms = sample.close_time_ms - sample.open_time_ms + 1
+    lengths_ms = lengths_ms[~np.isnan(lengths_ms)]
+    usual_ms = int(median_low(lengths_ms)) if len(lengths_ms) else length_ms
     if abs(usual_ms - length_ms) > _TOLERANCE * length_ms:
         raise FileUnusable(
             f"{path}: its candles last {_spoken(usual_ms)} from open to close time, but its name "
             f"or --interval says {interval}"
         )
-    times_ms = sorted({one.close_time for one in candles})
-    if not times_ms or times_ms == [*range(times_ms[0], times_ms[-1] + 1, length_ms)]:
+    different_ms = np.unique(sample.close_time_ms)
+    if (np.diff(different_ms) == length_ms).all():
         return
+    times_ms = [*map(int, different_ms)]
     steps_ms = [
         later - earlier for earlier, later in pairwise(_without_doubles(times_ms, length_ms))
     ]
@@ -58,32 +81,12 @@ def refuse_other_interval(path: Path, interval: str, candles: Sequence[Candle]) 
     )
 
 
-class Prices(NamedTuple):
-    """Of candles: an element for each; nan for a price that it has not."""
-
-    open: NDArray[np.float64]
-    high: NDArray[np.float64]
-    low: NDArray[np.float64]
-    close: NDArray[np.float64]
-    close_time_ms: NDArray[np.int64]
-
-
-def prices_of(candles: Sequence[Candle]) -> Prices:
-    return Prices(
-        np.array([one.open for one in candles], float),
-        np.array([one.high for one in candles], float),
-        np.array([one.low for one in candles], float),
-        np.array([one.close for one in candles], float),
-        np.array([one.close_time for one in candles], np.int64),
-    )
-
-
-def broken_rows(prices: Prices) -> list[int]:
+def broken_rows(sample: Sample) -> list[int]:
     """The rows, by index, that show that the prices are in another order than they are taken for;
     none if there are only few.
     """
-    _, high, low, close, _ = prices
-    opened = np.where(np.isnan(prices.open), close, prices.open)
+    high, low, close = sample.high, sample.low, sample.close
+    opened = np.where(np.isnan(sample.open), close, sample.open)
     are_known = ~(np.isnan(high) | np.isnan(low))
     # A candle in which nothing moved fits any order.
     telling = are_known & ~((opened == high) & (high == low) & (low == close))
@@ -95,10 +98,10 @@ def broken_rows(prices: Prices) -> list[int]:
     return np.flatnonzero(outside).tolist() if _is_many(outside, telling, 2) else []
 
 
-def open_and_close_are_swapped(prices: Prices) -> bool:
+def open_and_close_are_swapped(sample: Sample) -> bool:
     """Whether each candle closes where the one before it opens: prices go on from close to open."""
-    in_order = np.argsort(prices.close_time_ms, kind="stable")
-    opens, closes = np.log(prices.open[in_order]), np.log(prices.close[in_order])
+    in_order = np.argsort(sample.close_time_ms, kind="stable")
+    opens, closes = np.log(sample.open[in_order]), np.log(sample.close[in_order])
     right = np.nansum(np.abs(opens[1:] - closes[:-1])[~np.isnan(opens[:-1])])
     wrong = np.nansum(np.abs(opens[:-1] - closes[1:])[~np.isnan(opens[1:])])
     return len(in_order) > _FEWEST_STEPS and bool(4 * wrong < right)

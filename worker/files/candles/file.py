@@ -13,8 +13,8 @@ from marketstate.worker.files.candles.columns import FLAG, show
 from marketstate.worker.files.candles.content import (
     broken_rows,
     open_and_close_are_swapped,
-    prices_of,
     refuse_other_interval,
+    sample_of,
 )
 from marketstate.worker.files.candles.following import Following, ReadCandle
 from marketstate.worker.files.candles.names import identity
@@ -116,15 +116,15 @@ class _File:
     ) -> None:
         """Raise FileUnusable for rows that cannot be what they are taken for."""
         candles = _candles(found)
-        refuse_other_interval(self.path, interval, candles)
-        prices = prices_of(candles)
-        if broken := broken_rows(prices):
+        sample = sample_of(candles)
+        refuse_other_interval(self.path, interval, sample)
+        if broken := broken_rows(sample):
             row = _rows_of_candles(rows, found)[broken[0]]
             raise FileUnusable(
                 f"{self.where(row.line)}: in {len(broken)} of {len(candles)} rows, open or close "
                 f"are not between low and high, as here: {show(self.table.columns, row.cells)}"
             )
-        if open_and_close_are_swapped(prices):
+        if open_and_close_are_swapped(sample):
             row = _rows_of_candles(rows, found)[0]
             raise FileUnusable(
                 f"{self.where(row.line)}: candles close where the one before them opens, so open "
