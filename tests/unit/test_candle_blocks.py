@@ -57,7 +57,7 @@ def what_is_read(path: Path, *, skip_bad: bool, rows_at_once: int) -> tuple[list
     read: list[str] = []
     with patch.object(file, "ROWS_AT_ONCE", rows_at_once):
         try:
-            read += (f"{one} {one.written} {one.candle}" for one in read_file(path, findings))
+            read += (f"{one.where} {one.written} {one.candle}" for one in read_file(path, findings))
         except FileUnusable as error:
             return read, str(error)
     return read, findings.plain()

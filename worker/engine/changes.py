@@ -25,15 +25,13 @@ class Entry(NamedTuple):
     shard: int
     id: bytes
     fields: Mapping[bytes, bytes]
-    place: object = None
-    """What names it for people instead of the id; its text is made only when somebody asks."""
 
     @property
     def order(self) -> tuple[int, int]:
         return parse_entry_id(self.id)
 
     def __str__(self) -> str:
-        return f"entry {self.id.decode()}" if self.place is None else str(self.place)
+        return f"entry {self.id.decode()}"
 
 
 class Ignored(NamedTuple):
@@ -118,6 +116,11 @@ class SymbolChange:
     """As in `Memory` of the symbol, and the same object: what is remembered, not what the batch
     changes.
     """
+    kept_n: int = field(init=False)
+    """How many closes there are `before`."""
+
+    def __post_init__(self) -> None:
+        self.kept_n = len(self.before)
 
     def moved(self, committed_ms: int = 0) -> Memory:
         """What is remembered from now on. `before` becomes the window after the batch; the time is
@@ -131,7 +134,7 @@ class SymbolChange:
 
     @property
     def length(self) -> int:
-        return len(self.before) + len(self.closes)
+        return self.kept_n + len(self.closes)
 
     @property
     def last_close(self) -> float | None:

@@ -4,8 +4,8 @@ Pure, like the pipeline. By the candles' own clock, what is published depends on
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from marketstate.worker.engine.record import record_of, regime_in, template_of
 from marketstate.worker.settings import Settings
 
 
-class Close(NamedTuple):
+class Close(msgspec.Struct, frozen=True, gc=False):
     """A close after which there is a state to publish, if it is due."""
 
     candle: Candle
@@ -86,11 +86,10 @@ class Emission:
     def _missing_before(self, close: Close) -> int:
         """Candles that are missing among the closes that a state is calculated from."""
         change, first = close.change, close.length - self.needed
-        kept_n = len(change.before)
         first_ms = (
             change.before.close_time_ms(first)
-            if first < kept_n
-            else change.close_times_ms[first - kept_n]
+            if first < change.kept_n
+            else change.close_times_ms[first - change.kept_n]
         )
         last_ms = close.candle.close_time
         return missing_within(first_ms, last_ms, self.needed, self._interval_ms)
@@ -126,7 +125,7 @@ class Emission:
         offsets: dict[int, int] = {}
         for change in {id(close.change): close.change for close in closes}.values():
             kept = change.before.closes()[-self.needed :]
-            offsets[id(change)] = length + len(kept) - len(change.before) - self.needed
+            offsets[id(change)] = length + len(kept) - change.kept_n - self.needed
             prices += (kept, change.closes)
             length += len(kept) + len(change.closes)
         starts = np.array([offsets[id(close.change)] + close.length for close in closes])

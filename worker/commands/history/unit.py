@@ -33,11 +33,20 @@ CHECKPOINT_S: Final = 5.0
 # What a reading has for the pipeline instead of the id of an entry.
 _WARM: Final = (0, 0)
 _DUE: Final = (1, 0)
-_NO_ID: Final = b""
-_NO_FIELDS: Final[dict[bytes, bytes]] = {}
+# The same for all lines of candle files: the pipeline has nothing to say of any.
+_NO_ENTRY: Final = Entry(0, b"", {})
 
 GoOn = Callable[[int], bool]
 """Told how many entries have been read; False to stop."""
+
+
+class _Line(Entry):
+    """An entry that is called by its file and line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.id.decode()
 
 
 class _RunOfUnit:
@@ -201,8 +210,7 @@ class _Work:
             if close_time_ms >= to_ms:
                 break
             is_due = close_time_ms >= from_ms and self._read > self._done_before
-            entry = Entry(0, _NO_ID, _NO_FIELDS, read)
-            yield Reading(entry, _DUE if is_due else _WARM, read.candle)
+            yield Reading(_NO_ENTRY, _DUE if is_due else _WARM, read.candle)
 
     def _of_recordings(self, recorded: Iterator[Recorded]) -> Iterator[Reading]:
         settings = self._job.runs[0].settings
@@ -215,7 +223,7 @@ class _Work:
             symbol = self._symbol_of(fields)
             if symbol is not None and not self._is_ours(symbol):
                 continue
-            entry = Entry(0, _NO_ID, fields, where)
+            entry = _Line(0, where.encode(), fields)
             its_reader = reader if partition is None else of_partition[partition]
             found = its_reader.found(entry, recorded_entry.order[0])
             is_due = False
