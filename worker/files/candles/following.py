@@ -11,7 +11,6 @@ from marketstate.schemas.sequence import Place, missing_between, place
 from marketstate.worker.files.candles.columns import shown
 from marketstate.worker.files.findings import Findings
 
-
 # Here, because in an enum it takes as long to find as all the rest of the usual case.
 _NEXT: Final = Place.NEXT
 
