@@ -65,9 +65,9 @@ def what_is_read(path: Path, *, skip_bad: bool) -> tuple[list[str], Any]:
     return read, findings.plain()
 
 
-@example([(MINUTE_MS, "1")] * 20, skip_bad=False)
+@example(steps=[(MINUTE_MS, "1")] * 20, skip_bad=False)
 @settings(max_examples=60)
-@given(st.lists(st.tuples(STEPS, CLOSES), min_size=1, max_size=24), st.booleans())
+@given(steps=st.lists(st.tuples(STEPS, CLOSES), min_size=1, max_size=24), skip_bad=st.booleans())
 def test_candles_that_are_judged_together_are_what_each_is_alone(
     steps: list[tuple[int, str]], skip_bad: bool
 ) -> None:
