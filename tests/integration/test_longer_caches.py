@@ -43,20 +43,24 @@ def published(client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
     return {suffix: published_by_interval(client)[suffix] for suffix in ("", ".5m", ".15m")}
 
 
-@pytest.fixture
-def expected(server: EmbeddedRedis, client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
-    """What a group publishes from BEGIN on that has had all candles."""
-    worker = small_worker(server, **SEVERAL | {"backfill_keys": "none"})
-    feed(client, CANDLES)
-    work_off(worker)
+def published_from_begin_on(client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
     since_ms = CANDLES[BEGIN].close_time
-    found = {
+    return {
         suffix: {
             symbol: [one for one in records if decode_record(one).close_time_ms >= since_ms]
             for symbol, records in of_interval.items()
         }
         for suffix, of_interval in published(client).items()
     }
+
+
+@pytest.fixture
+def expected(server: EmbeddedRedis, client: redis.Redis) -> dict[str, dict[str, list[bytes]]]:
+    """What a group publishes from BEGIN on that has had all candles."""
+    worker = small_worker(server, **SEVERAL | {"backfill_keys": "none"})
+    feed(client, CANDLES)
+    work_off(worker)
+    found = published_from_begin_on(client)
     client.flushall()
     assert [len(found[suffix]["BTCUSDT"]) for suffix in found] == [99, 20, 7]
     return found
@@ -114,25 +118,78 @@ def test_an_interval_that_is_added_later_begins_with_its_cache(
     ]
 
 
+@pytest.mark.parametrize("is_alone", [False, True])
 @pytest.mark.parametrize("batch", [1, 500])
 def test_a_symbol_that_was_silent_so_long_that_it_starts_over_begins_with_the_caches(
-    batch: int, server: EmbeddedRedis, client: redis.Redis, expected: Any
+    batch: int, is_alone: bool, server: EmbeddedRedis, client: redis.Redis, expected: Any
 ) -> None:
-    """G2: whether the silence is within a batch or not."""
+    """G2: whether the silence is within a batch or not. Without a cache of the candle interval, the
+    longer windows are empty until a longer candle ends.
+    """
     fill_caches(client, CANDLES)
+    if is_alone:
+        client.delete(*(f"candles:{symbol}:1m" for symbol in SYMBOLS))
     worker = small_worker(server, batch=batch, retire_after="40m", **SEVERAL)
     silent = 60 * len(SYMBOLS)
     feed(client, [*CANDLES[BEGIN - silent - 40 : BEGIN - silent], *CANDLES[BEGIN:]])
     work_off(worker)
-    since_ms = CANDLES[BEGIN].close_time
-    found = {
-        suffix: {
-            symbol: [one for one in records if decode_record(one).close_time_ms >= since_ms]
-            for symbol, records in of_interval.items()
-        }
-        for suffix, of_interval in published(client).items()
-    }
-    assert found == expected
+    found = published_from_begin_on(client)
+    assert found == expected | ({"": found[""]} if is_alone else {})
+
+
+def test_a_window_starts_over_with_the_last_candle_before_another_gap(
+    server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G6: it closes a candle of 15m, and behind it the shorter window is filled from its cache."""
+    fill_caches(client, CANDLES)
+    worker = small_worker(server, **SEVERAL, max_gap=3)
+    first, lonely = BEGIN - 120 * len(SYMBOLS), BEGIN - 28 * len(SYMBOLS)
+    feed(client, CANDLES[first - 40 : first])
+    feed(client, [*CANDLES[lonely : lonely + len(SYMBOLS)], *CANDLES[BEGIN:]])
+    work_off(worker)
+    found = published_from_begin_on(client)[".15m"]
+    assert [*map(len, found.values())] == [*map(len, expected[".15m"].values())]
+
+
+def test_what_is_left_of_a_window_is_not_put_in_front_of_a_long_silence(
+    server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G2: in one batch, the last candles before the silence and the first ones after it."""
+    settings = SEVERAL | {"retire_after": "40m"}
+    before = CANDLES[BEGIN - 100 * len(SYMBOLS) :][: 40 * len(SYMBOLS)]
+    feed(client, before[:-2])
+    worker = small_worker(server, **settings)
+    work_off(worker)
+    worker.shards.release()
+    fill_caches(client, CANDLES)
+    client.delete(*(f"candles:{symbol}:1m" for symbol in SYMBOLS))
+    worker = small_worker(server, "next", **settings)
+    feed(client, [*before[-2:], *CANDLES[BEGIN:]])
+    work_off(worker)
+    found = published_from_begin_on(client)
+    assert found == expected | {"": found[""]}
+
+
+@pytest.mark.parametrize(("batch", "dies"), [(1, False), (500, False), (30, True)])
+def test_a_window_that_starts_over_after_a_gap_has_the_closes_of_its_cache(
+    batch: int, dies: bool, server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G2: at once, not only when another worker has loaded it."""
+    fill_caches(client, CANDLES)
+    client.delete(*(f"candles:{symbol}:1m" for symbol in SYMBOLS))
+    silent = BEGIN - 100 * len(SYMBOLS)
+    feed(client, [*CANDLES[silent - 200 : silent], *CANDLES[BEGIN:]])
+    settings = SEVERAL | {"batch": batch, "max_gap": 3}
+    worker = small_worker(server, **settings)
+    while worker.work_on_a_batch():
+        if dies:
+            worker.shards.release()
+            worker = small_worker(server, **settings)
+    assert counters(client)["restarted.5m"] == len(SYMBOLS)
+    found = published_from_begin_on(client)
+    assert [found[suffix] for suffix in (".5m", ".15m")] == [
+        expected[suffix] for suffix in (".5m", ".15m")
+    ]
 
 
 def test_what_is_left_of_a_window_stays_behind_what_comes_from_its_cache(

@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from marketstate.schemas.market_state import MarketStateRecord
+from marketstate.schemas.reader import OUTPUT_STREAM
 from marketstate.worker.commands.market_follower import MarketFollower
-from marketstate.worker.commands.markets import Market
+from marketstate.worker.commands.markets import Market, moved_on
 from marketstate.worker.engine.all_partitions import AllPartitions
 from marketstate.worker.engine.status import read_status
 from marketstate.worker.local.redis_server import EmbeddedRedis
@@ -40,10 +41,11 @@ def records(symbol: str, first: int, last: int) -> list[MarketStateRecord]:
 def test_of_a_backlog_only_the_newest_states_are_read_and_all_once_it_is_over(
     server: EmbeddedRedis, client: redis.Redis, every: AllPartitions
 ) -> None:
-    """As if the follower had only begun then."""
+    """As if the follower had only begun then. What the stream no longer has stays."""
     follower = MarketFollower(every, settings_of(server))
-    publish(client, records("AAA", 0, 3))
+    publish(client, [*records("CALM", 0, 1), *records("AAA", 0, 3)])
     found = follower.read()
+    client.xtrim(OUTPUT_STREAM, maxlen=3, approximate=False)
     assert (closes(found.markets["AAA"]), found.is_behind, found.is_new) == (
         [0, 1, 2],
         False,
@@ -55,11 +57,13 @@ def test_of_a_backlog_only_the_newest_states_are_read_and_all_once_it_is_over(
         found = follower.read()
         assert (found.is_behind, found.is_new, found.states_per_min) == (True, False, None)
         newest = {name: market.record.close for name, market in found.markets.items()}
-        assert newest == {"AAA": first + 999, "BBB": first + 1}
+        assert newest == {"CALM": 0, "AAA": first + 999, "BBB": first + 1}
     publish(client, records("AAA", 3_000, 3_001))
     after = follower.read()
     assert (after.is_behind, after.is_new, after.states_per_min) == (False, True, 2_008)
-    assert after.markets == MarketFollower(every, settings_of(server)).read().markets
+    (calm,) = records("CALM", 0, 1)
+    as_at_first = MarketFollower(every, settings_of(server)).read().markets
+    assert after.markets == {**as_at_first, "CALM": moved_on(None, calm)}
     assert closes(after.markets["AAA"])[-1_002:] == [*range(1_999, 3_001)]
     again = follower.read()
     assert (again.markets, again.is_new) == (after.markets, False)

@@ -226,8 +226,7 @@ def test_settings_of_the_calculation_change_only_while_no_other_worker_runs(
         with WorkerProcess(server.port, tmp_path, publish_interval=120) as second:
             assert second.exit_code() == 2
             assert (
-                "runs with publish_interval=60, but this worker has publish_interval=120;"
-                in second.log
+                "runs with publish_interval=60, but here with publish_interval=120;" in second.log
             )
             assert "stop 'first' and all others first" in second.log
         first.terminate()

@@ -6,6 +6,7 @@ from tests.support.worker_process import wait_until
 
 ARROW_RIGHT = "\ue014"
 FIRST = FEW[0]
+FOLLOW = "dispatchEvent(new PopStateEvent('popstate'))"
 
 
 def until_shown(browser: Browser, ts: float, rows: int = 1) -> None:
@@ -75,4 +76,7 @@ def test_an_interval_that_is_not_published_is_forgotten(browser: Browser, severa
     browser.open(f"{several.address}?interval=7m", 3)
     until_shown(browser, several.record(FIRST, several.count - 1).ts, rows=3)
     assert (chosen(browser), browser.run("return location.search")) == ("1m", "")
+    for _ in range(2):
+        browser.run(f"history.pushState(null, '', '?interval=7m'); {FOLLOW}")
+        wait_until(lambda: browser.run("return location.search") == "", "it is forgotten again")
     assert all("interval=7m" in one for one in browser.complaints())

@@ -106,11 +106,15 @@ def test_redis_and_the_server_may_go_away_and_the_page_goes_on_by_itself(
     stage.serve(tmp_path, port)
     wait_until(lambda: browser.text("#connection") == "live", "it is connected again")
     arrives(browser, stage)
+    browser.run(f"location.hash = '#market={stage.symbols[0]}'")
+    wait_until(lambda: browser.find("#market .now").is_displayed(), "it is open")
     stage.client.flushall()
     stage.client.save()
     stage.server.kill()
     stage.server.start()
     wait_until(lambda: browser.shown() == [], "nothing is there")
+    assert not browser.find("#market .now").is_displayed()
+    browser.run("location.hash = ''")
     assert browser.text("#empty") == "No states yet in quantum:stream:marketstate."
     arrives(browser, stage)
 

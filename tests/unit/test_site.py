@@ -36,6 +36,21 @@ def test_so_many_that_are_gone_are_told_and_with_more_everything_is_sent_again(
     assert b"GONE0000" not in board.everything()
 
 
+def test_after_all_was_read_again_a_page_gets_everything_once_and_then_only_what_changes() -> None:
+    """A market with the state of before would come with each change, or its last closes twice."""
+    board = app.Site(settings_from({})).boards["1m"]
+    for _ in range(3):
+        board.take(followed("CALM"), None)
+        board.take(followed("CALM", "NEXT"), GroupDocument())
+    old = board.event_id
+    board.take(followed("CALM", "NEXT")._replace(is_new=True), None)
+    assert b"event: all\n" in board.events(old)
+    for _ in range(9):
+        seen = board.event_id
+        board.take(None, GroupDocument())
+        assert b"event: markets\n" not in board.events(seen)
+
+
 def test_health_is_bad_while_the_reader_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: now_s))

@@ -10,10 +10,10 @@ that is over, all that the streams have.
 
 import math
 import time
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from marketstate.schemas.entry_id import entry_time_ms
@@ -111,7 +111,7 @@ class MarketFollower:
         loads = sum(each.loads for each in followers)
         before, self._loads = self._loads, loads
         return Followed(
-            dict(ChainMap(*(each.markets for each in followers))),
+            dict(chain.from_iterable(each.markets.items() for each in followers)),
             None if is_behind else sum(each.states_since(minute_ago_ms) for each in followers),
             sum(each.unreadable for each in followers),
             str(unread_partitions(answers) or ""),
@@ -162,13 +162,15 @@ class _StreamFollower:
         most = max(_MOST_NEW, _MOST_NEW_OF_EACH * len(self.markets))
         found = self._new(client, most) if client is self._client else None
         if found is None:
+            known = self.markets.keys()
             self._load(newest_entries(client, self._stream, HISTORY))
+            self._add_latest(client, known)
             self._client = client
         elif len(found) < most:
             self._take(found)
         else:
             newest = found if self.is_behind else newest_entries(client, self._stream, most)
-            self._take_last_of_each(newest)
+            self._take_last_of_each(newest or found)  # the stream may just have been lost
             self.is_behind = True
 
     def _new(self, client: Client, most: int) -> list[StreamEntry] | None:
@@ -201,15 +203,19 @@ class _StreamFollower:
         publish it.
         """
         if not self._is_complete:
-            lacking = sorted(symbols - self.markets.keys())
-            for symbol, record in latest_records(client, self._settings, lacking):
-                self.markets[symbol] = moved_on(None, record)
+            self._add_latest(client, symbols)
             self._is_complete = True
         unknown = sorted(self.markets.keys() - symbols)
         kept = {symbol for symbol, _ in latest_records(client, self._settings, unknown)}
         for symbol in unknown:
             if symbol not in kept:
                 del self.markets[symbol]
+
+    def _add_latest(self, client: Client, symbols: Set[str]) -> None:
+        """Of those that have no state in the stream."""
+        lacking = sorted(symbols - self.markets.keys())
+        for symbol, record in latest_records(client, self._settings, lacking):
+            self.markets[symbol] = moved_on(None, record)
 
     def _load(self, entries: Iterable[StreamEntry]) -> None:
         """Everything, also after an outage: Redis may come back with older data, or with none."""

@@ -186,10 +186,14 @@ class Beginnings:
             history = histories.get((of_longer(candle.symbol, name), candle.close_time))
             if history is None:
                 continue
-            known = None if is_forgotten else change.longer.get(name)
+            of_interval = changes.longer.setdefault(name, {})
+            before = of_interval.get(candle.symbol)
+            # It may have been forgotten with an earlier candle of the batch.
+            is_new = is_forgotten or (before is not None and before.starts_over)
+            known = None if is_new else change.longer.get(name)
             if known and known.left:
                 history = _joined(history, known.left, longer.candle_interval_ms)
-            changes.longer.setdefault(name, {})[candle.symbol] = SymbolChange(
+            of_interval[candle.symbol] = SymbolChange(
                 change.shard,
                 Window(self._settings.window_size),
                 known.mark if known else Mark(),
@@ -205,6 +209,11 @@ class Beginnings:
 def of_longer(symbol: str, interval: str) -> str:
     """What stands for the symbol in Histories of a longer interval: no symbol has a space."""
     return f"{symbol} {interval}"
+
+
+def starting_over(symbol: str, interval: str) -> str:
+    """The same for its window of a longer interval that starts over after a gap."""
+    return f"{of_longer(symbol, interval)} starts over"
 
 
 def _joined(history: History, left: History, interval_ms: int) -> History:

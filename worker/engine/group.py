@@ -104,7 +104,8 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
         case "other source", other:
             raise two_sources(settings, other)
         case "running", found, other:
-            raise settings_differ(settings, found, f"stop {other!r} and all others first")
+            remedy = f"set here what its workers have, or stop {other!r} and all others first"
+            raise settings_differ(settings, found, remedy)
         case _:
             raise AssertionError(f"setup.lua answered {reply!r}")
 
@@ -217,6 +218,5 @@ def settings_differ(settings: Settings, found: str, remedy: str) -> Configuratio
     only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
     only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
     return ConfigurationMismatch(
-        f"the group {settings.group!r} runs with {only_theirs}, but this worker has {only_ours}; "
-        f"give all its workers the same settings, or {remedy}"
+        f"the group {settings.group!r} runs with {only_theirs}, but here with {only_ours}; {remedy}"
     )

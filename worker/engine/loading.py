@@ -21,7 +21,7 @@ from marketstate.worker.engine.mark import Mark, parse_mark
 from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.log import log
 from marketstate.worker.settings import Settings
-from marketstate.worker.store.asking_client import AskingClient
+from marketstate.worker.store.asking_client import AskingClient, Word
 from marketstate.worker.store.scripts import Scripts
 
 NAMED_IN_LOG: Final = 5
@@ -98,7 +98,7 @@ class Loading:
 
     def _question(
         self, shard: int, names: Sequence[bytes] = (), keys: Keys | None = None
-    ) -> tuple[list[str], list[Any]]:
+    ) -> tuple[list[str], list[Word]]:
         keys = keys or self._keys
         prefixes = (keys.window(""), keys.state(""), keys.record(""))
         return [keys.marks(shard), keys.quarantine], [*prefixes, self._window_size, *names]

@@ -1,9 +1,9 @@
 """Older closes for windows of longer intervals, from caches of these intervals.
 
 A longer window begins with what the shorter one has (`longer_intervals.py`). With `{interval}` in
-MARKETSTATE_BACKFILL_KEYS, closes of a cache come in front of that: when a window begins, and when
-one that was loaded lacks closes. What the candles give, up to the one with which it begins, shows
-what the cache means; later ones do not.
+MARKETSTATE_BACKFILL_KEYS, closes of a cache come in front of that: when a window begins or starts
+over, and when one that was loaded lacks closes. What the candles give, up to the one with which it
+begins, shows what the cache means; later ones do not.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -13,8 +13,8 @@ from typing import NamedTuple
 from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import TimedClose, resampled
-from marketstate.schemas.sequence import Place, place
-from marketstate.worker.engine.beginnings import of_longer
+from marketstate.schemas.sequence import Place, place, start_after_gaps
+from marketstate.worker.engine.beginnings import of_longer, starting_over
 from marketstate.worker.engine.cache_reader import CacheReader
 from marketstate.worker.engine.cache_times import Stream
 from marketstate.worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
@@ -24,10 +24,14 @@ from marketstate.worker.store.connection import Client, other_keys
 
 
 class _Beginning(NamedTuple):
-    """A longer window that begins with a candle, or whose older closes are looked for then."""
+    """A longer window that begins or starts over with a candle, or whose older closes are looked
+    for then.
+    """
 
-    candle: Candle
+    symbol: str
     interval: str
+    first: tuple[str, int]
+    """What its history is known by in Histories."""
     stream: Stream
     """What the candles give."""
 
@@ -38,7 +42,9 @@ class _Followed:
     def __init__(self, window: Window, last_ms: int, lacking: dict[str, History]) -> None:
         self.last_ms = last_ms
         self.lacking = lacking
-        """The longer windows that a cache may fill, and what they have."""
+        """The longer windows that a cache may fill at once, and what they have."""
+        self.newest_ms: dict[str, int] = {}
+        """Of the other longer windows: a cache may fill them when they start over."""
         self._window: Window | None = window
         self._closes: list[TimedClose] = []
 
@@ -46,7 +52,7 @@ class _Followed:
         self._closes += zip(times_ms, closes, strict=True)
 
     def forget(self, lacking: dict[str, History]) -> None:
-        self._window, self._closes, self.lacking = None, [], lacking
+        self._window, self._closes, self.lacking, self.newest_ms = None, [], lacking, {}
 
     def closes(self, most: int) -> list[TimedClose]:
         """Of the candle interval. It takes long to list them, so only where they are needed."""
@@ -79,21 +85,22 @@ class LongerBackfill:
         readings: Sequence[Reading],
         memory: MemoryOf,
     ) -> Histories:
-        """With `histories` of the candle interval, those of longer ones, by `of_longer` and the
-        close time of the candle. `firsts` are the candles before which closes were missing.
+        """With `histories` of the candle interval, those of longer ones: by `of_longer` and the
+        close time of the candle, or by `starting_over` and that of the first longer candle.
+        `firsts` are the candles before which closes were missing.
         """
         found = list(self._beginnings(histories, firsts, readings, memory))
         if not found:
             return histories
         added = dict(histories)
         with self._open() as keys:
-            for candle, interval, stream in found:
-                reader, symbol = self._readers[interval], candle.symbol
+            for symbol, interval, first, stream in found:
+                reader = self._readers[interval]
                 there = reader.there(keys, symbol)
                 not_confirmed = partial(reader.tell_not_used, symbol)
                 history = reader.closes(keys, there, symbol, stream, not_confirmed).history
                 if history[0]:
-                    added[of_longer(symbol, interval), candle.close_time] = history
+                    added[first] = history
         return added
 
     def _beginnings(
@@ -124,15 +131,16 @@ class LongerBackfill:
             return _Followed(Window(self._window_size), 0, self._all_lacking())
         if not isinstance(known, Memory):
             return None
-        lacking: dict[str, History] = {}
-        for name in self._readers:
-            longer = known.longer.get(name)
-            if longer is None or longer.left is not None:
-                lacking[name] = (longer and longer.left) or ([], [])
-        if not lacking and not is_first:
-            return None
         last_ms = max(known.window.last_close_time_ms, known.mark.close_time_ms)
-        return _Followed(known.window, last_ms, lacking)
+        one = _Followed(known.window, last_ms, {})
+        for name in self._readers:
+            mine = known.longer.get(name)
+            # After a silence of MARKETSTATE_RETIRE_AFTER, one is empty until a longer candle ends.
+            if mine is None or mine.left is not None or not mine.window:
+                one.lacking[name] = (mine and mine.left) or ([], [])
+            else:
+                one.newest_ms[name] = max(mine.window.last_close_time_ms, mine.mark.close_time_ms)
+        return one
 
     def _all_lacking(self) -> dict[str, History]:
         return {name: ([], []) for name in self._readers}
@@ -150,31 +158,63 @@ class LongerBackfill:
             one.add(*history)
             begins = begins or bool(history[0])
         one.add([close_time_ms], [candle.close])
-        if one.lacking and self._longer.may_end(last_ms, close_time_ms):
+        if self._longer.may_end(last_ms, close_time_ms):
             for windows in self._longer.each:
-                left = one.lacking.get(windows.name)
-                if left is None or not (begins or _may_end(windows, last_ms, close_time_ms)):
-                    continue
-                stream = _stream(windows, one.closes(self._window_size + 1), left)
-                if stream:
-                    del one.lacking[windows.name]
-                    yield _Beginning(candle, windows.name, stream)
+                if windows.name in self._readers and (
+                    begins or _may_end(windows, last_ms, close_time_ms)
+                ):
+                    yield from self._of_window(windows, candle, one, begins=begins)
         one.last_ms = close_time_ms
 
+    def _of_window(
+        self, windows: LongerWindows, candle: Candle, one: _Followed, *, begins: bool
+    ) -> Iterator[_Beginning]:
+        """What begins in a longer window with a candle: at most one."""
+        name, symbol, close_time_ms = windows.name, candle.symbol, candle.close_time
+        left, newest_ms = one.lacking.get(name), one.newest_ms.get(name, 0)
+        goes_on = close_time_ms - newest_ms < windows.too_long_ms
+        if left is None and goes_on and not begins:
+            # As nearly always: the shorter closes need not be listed.
+            for time_ms, _ in windows.longer.ended_by((one.last_ms, 0.0), close_time_ms, 0.0):
+                one.newest_ms[name] = max(newest_ms, time_ms)
+            return
+        has = ([newest_ms], [0.0]) if left is None else left
+        count = len(has[0])
+        # As `LongerWindows.begin` does: all that the shorter window has, and where there is
+        # something, only what has come behind its newest close.
+        every = one.closes(self._window_size + 2)
+        all_there_is = every[-self._window_size - 1 :]
+        behind = [each for each in every if each[0] >= one.last_ms]
+        times_ms, closes = _known(windows, behind if count else all_there_is, has)
+        start = (
+            start_after_gaps(times_ms[:-1], times_ms[-1], windows.too_long_ms) if times_ms else 0
+        )
+        starts_over = start > 0 and start >= count
+        if left is not None and not starts_over:
+            times_ms, closes = _known(windows, all_there_is, left)
+        if len(times_ms) == count:
+            return
+        one.newest_ms[name] = times_ms[-1]
+        one.lacking.pop(name, None)
+        if starts_over:
+            stream = Stream(times_ms[start], times_ms[start:], closes[start:])
+            yield _Beginning(symbol, name, (starting_over(symbol, name), times_ms[start]), stream)
+        elif left is not None:
+            stream = Stream(times_ms[0], times_ms, closes)
+            yield _Beginning(symbol, name, (of_longer(symbol, name), close_time_ms), stream)
 
-def _stream(windows: LongerWindows, shorter: list[TimedClose], left: History) -> Stream | None:
-    """What a longer window has left, and what the shorter one gives behind that; None if that
-    is nothing.
-    """
-    known = list(zip(*left, strict=True))
+
+def _known(
+    windows: LongerWindows, shorter: list[TimedClose], has: History
+) -> tuple[list[int], list[float]]:
+    """What a longer window has, and what the shorter one gives behind that."""
+    times_ms, closes = [*has[0]], [*has[1]]
     interval_ms = windows.longer.interval_ms
-    count = len(known)
     for time_ms, close in resampled(windows.longer, shorter):
-        if not known or place(known[-1][0], time_ms, interval_ms) is Place.NEXT:
-            known.append((time_ms, close))
-    if len(known) == count:
-        return None
-    return Stream(known[0][0], [ms for ms, _ in known], [close for _, close in known])
+        if not times_ms or place(times_ms[-1], time_ms, interval_ms) is Place.NEXT:
+            times_ms.append(time_ms)
+            closes.append(close)
+    return times_ms, closes
 
 
 def _may_end(windows: LongerWindows, last_ms: int, close_time_ms: int) -> bool:

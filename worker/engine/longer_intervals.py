@@ -8,7 +8,8 @@ For each interval, the rules are those of a group of its own. In addition, after
 MARKETSTATE_RETIRE_AFTER between two candles all windows of the symbol start over, so that nothing
 shows whether it was retired. A longer window that is empty begins with what the shorter one has,
 closes of a cache included: that is also how an interval begins that the group has not had before.
-In front of that, there may be closes from a cache of the longer interval (`longer_backfill.py`).
+In front of that, and of what comes after a gap with which it starts over, there may be closes from
+a cache of the longer interval (`longer_backfill.py`).
 What ended before the candle in hand is not published.
 """
 
@@ -20,7 +21,8 @@ from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import TimedClose, longer_interval, resampled
 from marketstate.schemas.sequence import Place, missing_between, place
-from marketstate.worker.engine.changes import Changes, Memory, SymbolChange
+from marketstate.worker.engine.beginnings import starting_over
+from marketstate.worker.engine.changes import Changes, Histories, Memory, SymbolChange
 from marketstate.worker.engine.emission import Close, Emission
 from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.utc import utc
@@ -61,10 +63,12 @@ class LongerIntervals:
         last: tuple[int, float | None],
         change: SymbolChange,
         changes: Changes,
+        *,
+        histories: Histories,
     ) -> Iterator[tuple[Emission, Close]]:
         """Add the longer candles that end with `candle`, the newest one of `change`. Before it, the
         symbol had `earlier`, with `last` as its newest close: at 0 if there was none, and None if
-        it is gone.
+        it is gone. `histories` may have closes for those windows that start over.
 
         Yields those after which there is a state to publish, if it is due.
         """
@@ -90,9 +94,9 @@ class LongerIntervals:
                     mine = windows.start_over(symbol, mine, changes)
                 before = self._before(earlier, change, is_forgotten=is_forgotten)
                 newest = before[-1] if before else known
-                mine = windows.begin(symbol, before, known, mine, changes)
+                mine = windows.begin(symbol, before, known, mine, changes, histories=histories)
             for one in longer.ended_by(newest, candle.close_time, candle.close):
-                added = windows.add(symbol, one, mine, changes)
+                added = windows.add(symbol, one, mine, changes, histories=histories)
                 mine = added or mine
                 if added and mine.length >= windows.emission.needed:
                     yield windows.emission, Close(_candle(symbol, one), mine, mine.length)
@@ -115,7 +119,7 @@ class LongerWindows:
         self.longer: Final = longer_interval(self.name, shorter)
         self.emission: Final = Emission(settings)
         self._settings = settings
-        self._too_long_ms = settings.starts_over_after_ms
+        self.too_long_ms: Final = settings.starts_over_after_ms
 
     def change_of(self, symbol: str, change: SymbolChange, changes: Changes) -> SymbolChange:
         """What the batch changes so far of the window that belongs to `change`; maybe nothing."""
@@ -145,6 +149,8 @@ class LongerWindows:
         known: TimedClose | None,
         mine: SymbolChange,
         changes: Changes,
+        *,
+        histories: Histories,
     ) -> SymbolChange:
         """The change with the longer candles that ended before the one in hand: all of `before`
         where there is no window, or one that a cache has just filled, or otherwise what has come
@@ -158,7 +164,7 @@ class LongerWindows:
             # They may be older than what was published from a window that is lost.
             known, mine.last_close_time_ms = None, 0
         for one in resampled(self.longer, before, known):
-            mine = self.add(symbol, one, mine, changes) or mine
+            mine = self.add(symbol, one, mine, changes, histories=histories) or mine
         mine.last_close_time_ms = max(mine.last_close_time_ms, mine.mark.close_time_ms)
         return mine
 
@@ -171,7 +177,13 @@ class LongerWindows:
         return mine
 
     def add(
-        self, symbol: str, one: TimedClose, mine: SymbolChange, changes: Changes
+        self,
+        symbol: str,
+        one: TimedClose,
+        mine: SymbolChange,
+        changes: Changes,
+        *,
+        histories: Histories,
     ) -> SymbolChange | None:
         """The change with this close: another one, if a window begins with it. None if the window
         is already past it, as when files or a repair have put it ahead of the shorter one.
@@ -183,9 +195,13 @@ class LongerWindows:
                 return None
             if missing := missing_between(last_ms, close_time_ms, interval_ms):
                 changes.count(f"gap{self._settings.suffix}")
-            if close_time_ms - last_ms >= self._too_long_ms:
+            if close_time_ms - last_ms >= self.too_long_ms:
                 self._tell_of_start_over(symbol, last_ms, close_time_ms, missing, changes)
                 mine = self.start_over(symbol, mine, changes)
+                first = starting_over(symbol, self.name), close_time_ms
+                times_ms, closes = histories.get(first, ((), ()))
+                mine.close_times_ms += times_ms
+                mine.closes += closes
         mine.last_close_time_ms = close_time_ms
         mine.close_times_ms.append(close_time_ms)
         mine.closes.append(close)

@@ -139,7 +139,10 @@ class Pipeline:
         if length >= self._needed:
             closes[self._emission].append(Close(candle, change, length))
         if last:
-            for emission, close in self._longer.follow(candle, before, last, change, changes):
+            of_longer = self._longer.follow(
+                candle, before, last, change, changes, histories=histories
+            )
+            for emission, close in of_longer:
                 closes[emission].append(close)
 
     def overdue(

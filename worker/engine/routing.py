@@ -13,6 +13,7 @@ from marketstate.worker.engine.group import meta_gone
 from marketstate.worker.keys import INTAKE, shard_name
 from marketstate.worker.log import log
 from marketstate.worker.settings import Settings
+from marketstate.worker.store.asking_client import Word
 from marketstate.worker.store.scripts import Scripts
 
 
@@ -52,7 +53,7 @@ class Routed(NamedTuple):
             yield Entry(shard, entry_id, dict(zip(fields, fields, strict=True)))
 
 
-Question = tuple[list[str], list[Any]]
+Question = tuple[list[str], list[Word]]
 """Keys and arguments of `route.lua`."""
 
 

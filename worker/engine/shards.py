@@ -297,9 +297,8 @@ class Shards:
             case [b"settings changed", b""]:
                 raise meta_gone(self._keys)
             case [b"settings changed", found]:
-                raise settings_differ(
-                    self._settings, found.decode(errors="replace"), "restart this one"
-                )
+                remedy = "give all its workers the same settings, or restart this one"
+                raise settings_differ(self._settings, found.decode(errors="replace"), remedy)
         _, soonest_ms, symbols, tokens = reply
         if counts:
             self._symbols_of_group, self._count_symbols = symbols, False

@@ -2,6 +2,7 @@
 
 import socket
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -10,6 +11,9 @@ import redis
 from marketstate.worker.store.scripts import GroupScript
 
 _UNREAD: Final = object()
+
+Word = str | bytes | int
+"""What a command may consist of: of anything else, its text would be sent."""
 
 
 class Reply:
@@ -53,12 +57,12 @@ class AskingClient(redis.Redis):
         self._connection = cast(Any, self.connection)
         self._connection.register_connect_callback(self._lose_outstanding)
 
-    def ask(self, script: GroupScript, keys: list[str], args: list[Any]) -> Reply:
+    def ask(self, script: GroupScript, keys: Sequence[str], args: Sequence[Word]) -> Reply:
         """Send `script` and return. Nothing loads a script which Redis does not know: then the
         reply raises NoScriptError, and nothing was carried out.
         """
         keys = script.declared(keys)
-        call = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        call: tuple[Word, ...] = ("EVALSHA", script.sha, len(keys), *keys, *args)
         try:
             self._connection.send_packed_command(_packed(call))
         except BaseException:
@@ -126,7 +130,7 @@ class AskingClient(redis.Redis):
             self._outstanding.popleft().note(redis.ConnectionError("the connection was lost"))
 
 
-def _packed(words: tuple[Any, ...]) -> list[bytes]:
+def _packed(words: tuple[Word, ...]) -> list[bytes]:
     """A command in the protocol of Redis, in one piece. redis-py makes pieces of a few kB and sends
     each of them alone: a commit with many records takes three times as long.
     """

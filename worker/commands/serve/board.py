@@ -45,7 +45,6 @@ class Board:
     """Used in the thread of the event loop only."""
 
     _life: str
-    _number: int
     _group_changed: int
     _gone: dict[str, int]
     _encoded: dict[object, bytes]
@@ -61,6 +60,7 @@ class Board:
         self._markets: dict[str, _Shown] = {}
         self._group = GroupDocument()
         self._news = asyncio.Event()
+        self._number = 0
         self._begin()
 
     @property
@@ -114,9 +114,10 @@ class Board:
         return _now(self._once("all", self._everything))
 
     def _begin(self) -> None:
-        """A new life, of which no page has an event."""
+        """A new life, of which no page has an event. Numbers go on: those of the changes that are
+        shown stay, and none of them is ahead.
+        """
         self._life = secrets.token_hex(4)
-        self._number = 0
         self._group_changed = 0
         self._gone = {}
         self._encoded = {}

@@ -1,6 +1,6 @@
 // The live page: hears the server's events, and draws what has changed, once per frame.
 
-import { chooseInterval, chosenInterval, closeMarket, openSymbol } from "./address.js";
+import { chooseInterval, closeMarket, openSymbol } from "./address.js";
 import { COLUMNS } from "./columns.js";
 import { element, mark, say } from "./element.js";
 import { Facts } from "./facts.js";
@@ -32,7 +32,7 @@ const intervals = new Intervals(find("#intervals"), name => {
   chooseInterval(name);
   followAddress();
 });
-let frame = 0, arranged_ms = 0, mustArrange = false, mustSort = false, asked = chosenInterval();
+let frame = 0, arranged_ms = 0, mustArrange = false, mustSort = false;
 
 const showOrder = head(rows.querySelector("thead tr"), find("#sorting"), order, column => {
   order.by(column);
@@ -82,7 +82,8 @@ function hear(name, data) {
     mark(document.body, "reading", false);
     if (isOther) market.again();
     mustSort ||= isOther;
-    for (const symbol of model.markets.keys()) changed.add(symbol);
+    // The open one may be gone.
+    for (const symbol of [...model.markets.keys(), openSymbol()]) changed.add(symbol);
     mustArrange = true;
   } else if (name === "markets") {
     for (const symbol of model.advance(data)) changed.add(symbol);
@@ -131,10 +132,7 @@ function connected(isUp) {
 // The address may say another interval than before. What is shown is not of that one: it is hidden
 // until its states are there.
 function followAddress() {
-  if (asked === chosenInterval()) return;
-  asked = chosenInterval();
-  mark(document.body, "reading", true);
-  connect();
+  if (connectAgain()) mark(document.body, "reading", true);
 }
 
 function drawRegimes(names) {
@@ -170,4 +168,4 @@ addEventListener("theme", () => market.redraw());
 dismissibleTips();
 setInterval(tick, 1e3);
 market.follow(openSymbol(), false);
-const connect = listen(hear, connected);
+const connectAgain = listen(hear, connected);

@@ -5,14 +5,16 @@ import { chosenInterval, forgetInterval, ofInterval } from "./address.js";
 const SILENT_MS = 15e3, AGAIN_MS = 5e3;
 
 // `hear(name, data)` is called for each event, `connected(isSo)` when the connection comes or goes.
-// Returns what connects again: to be called once the address says another interval.
+// Returns what follows the page's address: it connects again, and says so, if that names another
+// interval than the connection has.
 export function listen(hear, connected) {
-  let events = null, silence = 0, again = 0;
+  let events = null, path = "", silence = 0, again = 0;
 
   function connect() {
     clearTimeout(again);
     events?.close();
-    events = new EventSource(ofInterval("events"));
+    path = ofInterval("events");
+    events = new EventSource(path);
     for (const name of ["all", "markets", "group"]) {
       events.addEventListener(name, event => {
         connected(true);
@@ -54,6 +56,12 @@ export function listen(hear, connected) {
     connect();
   }
 
+  function follow() {
+    const isOther = path !== ofInterval("events");
+    if (isOther) connect();
+    return isOther;
+  }
+
   connect();
-  return connect;
+  return follow;
 }
