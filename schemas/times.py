@@ -6,7 +6,7 @@ No plausible time can be read in two of these units: in another one, it would be
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,11 +26,6 @@ def time_ms(text: str) -> int:
     Raises ValueError if the text is not a time between the years 2000 and 2100, or could be read in
     two ways, like 02/03/2025.
     """
-    # Most times are of this kind, and files have millions.
-    if len(text) == _DIGITS_OF_MS and text.isdecimal() and text.isascii():
-        exact = int(text)
-        if EARLIEST_MS <= exact <= LATEST_MS:
-            return exact
     shown = repr(text[:_MAX_CHARACTERS])
     if _NUMBER.fullmatch(text):
         whole = text.partition(".")[0]
@@ -53,6 +48,19 @@ def time_ms(text: str) -> int:
     if not EARLIEST_MS <= ms <= LATEST_MS:
         raise ValueError(f"the time {shown} is not between the years 2000 and 2100")
     return ms
+
+
+def times_ms(texts: Sequence[str]) -> list[int]:
+    """What `time_ms` makes of each, many times as fast where all are whole ms, as most files have
+    them. Raises ValueError if it does for any.
+    """
+    if {*map(len, texts)} == {_DIGITS_OF_MS}:
+        text = "".join(texts)
+        if text.isdecimal() and text.isascii():
+            exact = [*map(int, texts)]
+            if min(exact) >= EARLIEST_MS and max(exact) <= LATEST_MS:
+                return exact
+    return [*map(time_ms, texts)]
 
 
 def are_close_times(times_ms: Collection[int], interval_ms: int) -> bool:

@@ -33,7 +33,7 @@ ODD: Final = (
 
 def read(reader: RowReader, rows: list[list[str]]) -> list[str] | str:
     try:
-        return [repr(one) for _, one in reader.read([Row(1, cells) for cells in rows])]
+        return [repr(one) for one in reader.read([Row(1, cells) for cells in rows])]
     except FileUnusable as error:
         return str(error)
 

@@ -116,6 +116,11 @@ class SymbolChange:
     """As in `Memory` of the symbol, and the same object: what is remembered, not what the batch
     changes.
     """
+    kept_n: int = field(init=False)
+    """How many closes there are `before`."""
+
+    def __post_init__(self) -> None:
+        self.kept_n = len(self.before)
 
     def moved(self, committed_ms: int = 0) -> Memory:
         """What is remembered from now on. `before` becomes the window after the batch; the time is
@@ -129,7 +134,7 @@ class SymbolChange:
 
     @property
     def length(self) -> int:
-        return len(self.before) + len(self.closes)
+        return self.kept_n + len(self.closes)
 
     @property
     def last_close(self) -> float | None:

@@ -4,10 +4,11 @@ Pure, like the pipeline. By the candles' own clock, what is published depends on
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from marketstate.core.state import MarketState
 from marketstate.schemas.candle import Candle
@@ -18,7 +19,7 @@ from marketstate.worker.engine.record import record_of, regime_in, template_of
 from marketstate.worker.settings import Settings
 
 
-class Close(NamedTuple):
+class Close(msgspec.Struct, frozen=True, gc=False):
     """A close after which there is a state to publish, if it is due."""
 
     candle: Candle
@@ -85,11 +86,10 @@ class Emission:
     def _missing_before(self, close: Close) -> int:
         """Candles that are missing among the closes that a state is calculated from."""
         change, first = close.change, close.length - self.needed
-        kept_n = len(change.before)
         first_ms = (
             change.before.close_time_ms(first)
-            if first < kept_n
-            else change.close_times_ms[first - kept_n]
+            if first < change.kept_n
+            else change.close_times_ms[first - change.kept_n]
         )
         last_ms = close.candle.close_time
         return missing_within(first_ms, last_ms, self.needed, self._interval_ms)
@@ -118,24 +118,25 @@ class Emission:
         """
         if not closes:
             return []
-        # Those of one change follow each other in the array: the kernel takes the logarithms of
-        # what two neighbouring windows share only once. By identity: a symbol whose window starts
-        # over has two changes.
-        places: dict[int, list[int]] = {}
-        for place, close in enumerate(closes):
-            places.setdefault(id(close.change), []).append(place)
-        windows = np.empty((len(closes), self.needed))
-        rows = iter(windows)
-        for of_change in places.values():
-            change = closes[of_change[0]].change
-            prices = np.concatenate([change.before.closes(), change.closes])
-            for place in of_change:
-                length = closes[place].length
-                next(rows)[:] = prices[length - self.needed : length]
+        prices: list[Sequence[float] | NDArray[np.float64]] = []
+        length = 0
+        # Of each change, where the window after no close would start among all prices. By identity:
+        # a symbol whose window starts over has two changes.
+        offsets: dict[int, int] = {}
+        for change in {id(close.change): close.change for close in closes}.values():
+            kept = change.before.closes()[-self.needed :]
+            offsets[id(change)] = length + len(kept) - change.kept_n - self.needed
+            prices += (kept, change.closes)
+            length += len(kept) + len(change.closes)
+        starts = np.array([offsets[id(close.change)] + close.length for close in closes])
+        # Those of one change follow each other: the kernel takes the logarithms of what two
+        # neighbouring windows share only once.
+        places = np.argsort(starts, kind="stable")
+        windows = sliding_window_view(np.concatenate(prices), self.needed)[starts[places]]
         states = self._market_state.rows(windows)
         assert states is not None, "each has as many closes as theta needs"
         in_order = np.empty_like(states)
-        in_order[[*chain.from_iterable(places.values())]] = states
+        in_order[places] = states
         # Plain Python floats, as records have them.
         found: list[list[float]] = in_order.tolist()
         return found

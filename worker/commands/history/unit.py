@@ -33,7 +33,8 @@ CHECKPOINT_S: Final = 5.0
 # What a reading has for the pipeline instead of the id of an entry.
 _WARM: Final = (0, 0)
 _DUE: Final = (1, 0)
-_NO_FIELDS: Final[dict[bytes, bytes]] = {}
+# The same for all lines of candle files: the pipeline has nothing to say of any.
+_NO_ENTRY: Final = Entry(0, b"", {})
 
 GoOn = Callable[[int], bool]
 """Told how many entries have been read; False to stop."""
@@ -209,9 +210,7 @@ class _Work:
             if close_time_ms >= to_ms:
                 break
             is_due = close_time_ms >= from_ms and self._read > self._done_before
-            entry = _Line(0, read.where.encode(), _NO_FIELDS)
-            order = _DUE if is_due else _WARM
-            yield Reading(entry, order, read.candle)
+            yield Reading(_NO_ENTRY, _DUE if is_due else _WARM, read.candle)
 
     def _of_recordings(self, recorded: Iterator[Recorded]) -> Iterator[Reading]:
         settings = self._job.runs[0].settings

@@ -14,11 +14,12 @@ from marketstate.worker.files.candles.content import (
     broken_rows,
     open_and_close_are_swapped,
     refuse_other_interval,
+    sample_of,
 )
 from marketstate.worker.files.candles.following import Following, ReadCandle
 from marketstate.worker.files.candles.names import identity
 from marketstate.worker.files.candles.newest_first import oldest_first
-from marketstate.worker.files.candles.rows import Flags, ReadRow, RowReader
+from marketstate.worker.files.candles.rows import Flags, RowReader
 from marketstate.worker.files.candles.said import NOTHING, Said
 from marketstate.worker.files.candles.table import Row, Table, open_table
 from marketstate.worker.files.candles.timing import timing
@@ -27,6 +28,8 @@ from marketstate.worker.files.opening import CutOff
 
 ROWS_AT_ONCE: Final = 1_000
 """So many rows are judged together; the first of them show how the file is to be read."""
+Found = Candle | CandleRejected
+"""What a row is."""
 
 
 def read_file(
@@ -53,14 +56,15 @@ def read_file(
     columns = file.table.columns
     when = timing(path, columns, first, interval, said)
     reader = RowReader(path, symbol or named, interval, columns, when)
-    if _are_newest_first([one for _, one in reader.read(first) if isinstance(one, Candle)]):
+    if _are_newest_first(_candles(reader.read(first))):
         in_order = oldest_first(chain(first, rows))
     else:
         in_order = iter(chain(first, rows))
     following = Following(interval, file.findings, tell_gaps=False)
-    while some := reader.read(list(islice(in_order, ROWS_AT_ONCE))):
-        file.refuse_another_content(some, interval)
-        yield from file.following(some, reader, following)
+    while some := list(islice(in_order, ROWS_AT_ONCE)):
+        found = reader.read(some)
+        file.refuse_another_content(some, found, interval)
+        yield from file.following(some, found, reader, following)
 
 
 class _File:
@@ -82,7 +86,7 @@ class _File:
         expected = len(columns.roles)
         try:
             for row in self.table.rows:
-                line, cells = row
+                line, cells = row.line, row.cells
                 self.count += 1
                 # The usual case.
                 if flags is None and len(cells) == expected:
@@ -107,43 +111,77 @@ class _File:
             what = f"not a candle file from here on: {error}"
             self.findings.bad(self.where(line + 1), what)
 
-    def refuse_another_content(self, rows: Sequence[ReadRow], interval: str) -> None:
+    def refuse_another_content(
+        self, rows: Sequence[Row], found: Sequence[Found], interval: str
+    ) -> None:
         """Raise FileUnusable for rows that cannot be what they are taken for."""
-        read = [(row, one) for row, one in rows if isinstance(one, Candle)]
-        candles = [candle for _, candle in read]
-        refuse_other_interval(self.path, interval, candles)
-        if broken := broken_rows(candles):
-            row = read[broken[0]][0]
+        candles = _candles(found)
+        sample = sample_of(candles)
+        refuse_other_interval(self.path, interval, sample)
+        if broken := broken_rows(sample):
+            row = _rows_of_candles(rows, found)[broken[0]]
             raise FileUnusable(
                 f"{self.where(row.line)}: in {len(broken)} of {len(candles)} rows, open or close "
                 f"are not between low and high, as here: {show(self.table.columns, row.cells)}"
             )
-        if open_and_close_are_swapped(candles):
-            row = read[0][0]
+        if open_and_close_are_swapped(sample):
+            row = _rows_of_candles(rows, found)[0]
             raise FileUnusable(
                 f"{self.where(row.line)}: candles close where the one before them opens, so open "
                 f"and close must be swapped: {show(self.table.columns, row.cells)}"
             )
 
     def following(
-        self, rows: Iterable[ReadRow], reader: RowReader, following: Following
-    ) -> Iterator[ReadCandle]:
+        self,
+        rows: Sequence[Row],
+        found: Sequence[Found],
+        reader: RowReader,
+        following: Following,
+    ) -> Iterable[ReadCandle]:
         """The candles that count."""
         column, name = reader.time_column
-        for (line, cells), candle in rows:
-            if isinstance(candle, CandleRejected):
-                self.findings.bad(self.where(line), str(candle))
+        reads = [
+            ReadCandle(one, self._name, row.line, name, row.cells[column])
+            for row, one in zip(rows, found, strict=True)
+            if isinstance(one, Candle)
+        ]
+        is_usual = len(reads) == len(rows) and self._has_closed(reads[-1].candle)
+        if is_usual and following.all_are_next(reads):
+            return reads
+        return self._one_by_one(rows, found, iter(reads), following)
+
+    def _one_by_one(
+        self,
+        rows: Sequence[Row],
+        found: Sequence[Found],
+        reads: Iterator[ReadCandle],
+        following: Following,
+    ) -> Iterator[ReadCandle]:
+        for row, one in zip(rows, found, strict=True):
+            if isinstance(one, CandleRejected):
+                self.findings.bad(self.where(row.line), str(one))
                 continue
-            read = ReadCandle(candle, self._name, line, name, cells[column])
-            # No candle of the future can have closed.
-            if candle.close_time > self._now_ms:
+            read = next(reads)
+            if not self._has_closed(one):
                 self.findings.unclosed(read.where, f"{read.written} closes in the future")
                 continue
-            found = following.place_of(read)
-            if found is Place.NEXT:
+            place = following.place_of(read)
+            if place is Place.NEXT:
                 yield read
-            elif found is Place.BEFORE:
+            elif place is Place.BEFORE:
                 self.findings.bad(read.where, following.out_of_order(read))
+
+    def _has_closed(self, candle: Candle) -> bool:
+        """No candle of the future can have."""
+        return candle.close_time <= self._now_ms
+
+
+def _candles(found: Iterable[Found]) -> list[Candle]:
+    return [one for one in found if isinstance(one, Candle)]
+
+
+def _rows_of_candles(rows: Iterable[Row], found: Iterable[Found]) -> list[Row]:
+    return [row for row, one in zip(rows, found, strict=True) if isinstance(one, Candle)]
 
 
 def _are_newest_first(candles: Sequence[Candle]) -> bool:

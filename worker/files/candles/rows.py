@@ -11,13 +11,11 @@ from marketstate.schemas.candle import Candle, CandleRejected
 from marketstate.schemas.closed import flag_of
 from marketstate.schemas.interval import close_time_ms, interval_ms, read_interval
 from marketstate.schemas.symbol import plain
-from marketstate.schemas.times import time_ms
+from marketstate.schemas.times import time_ms, times_ms
 from marketstate.worker.errors import FileUnusable
 from marketstate.worker.files.candles.columns import FLAG, Columns, shown
 from marketstate.worker.files.candles.table import Row
 from marketstate.worker.files.candles.timing import Timing
-
-ReadRow = tuple[Row, Candle | CandleRejected]
 
 _NOTHING: Final = frozenset(("", "-", "null", "none", "na", "n/a"))
 
@@ -69,25 +67,23 @@ class RowReader:
         """Of the time: its index and its name."""
         return self._when.column, self._when.name
 
-    def read(self, rows: Sequence[Row]) -> list[ReadRow]:
-        """Raises FileUnusable if a row belongs to another series."""
-        if (candles := self._by_columns(rows)) is not None:
-            return list(zip(rows, candles, strict=True))
-        return [(row, self._candle_or_error(row)) for row in rows]
+    def read(self, rows: Sequence[Row]) -> Sequence[Candle | CandleRejected]:
+        """What each row is. Raises FileUnusable if one belongs to another series."""
+        return self._by_columns(rows) or [self._candle_or_error(row) for row in rows]
 
     def _by_columns(self, rows: Sequence[Row]) -> list[Candle] | None:
         """What `_candle` makes of each, in half the time; None if any of them has something odd."""
         when, nothing = self._when, repeat(None)
-        columns = list(zip(*(row.cells for row in rows), strict=True))
+        columns = list(zip(*[row.cells for row in rows], strict=True))
         if not columns or not self._all_are_of_this_series(columns):
             return None
         try:
             closes = _usual_numbers(columns[self._close])
             others = {name: _usual_numbers(columns[i], name) for name, i in self._others}
-            times = [time_ms(cell) for cell in columns[when.column]]
+            times = times_ms(columns[when.column])
             opened: Iterable[int | None] = times if when.is_open else nothing
             if when.open_column is not None:
-                opened = [time_ms(cell) for cell in columns[when.open_column]]
+                opened = times_ms(columns[when.open_column])
         except ValueError:
             return None
         if when.is_open:
@@ -188,7 +184,7 @@ class RowReader:
 
 def _usual_numbers(cells: Sequence[str], name: str = "") -> list[float]:
     """Raises ValueError if any of them is no number, or one that needs a closer look."""
-    values = [float(cell) for cell in cells]
+    values = [*map(float, cells)]
     is_right = min(values) > 0.0 or (name == "volume" and min(values) == 0.0)
     # The sum is not finite if one of them is not.
     if not is_right or not math.isfinite(sum(values)) or "_" in "".join(cells):

@@ -51,8 +51,9 @@ class CandleFiles:
         files = [partial(read_file, path, findings, self._said, symbol) for path, symbol in ours]
         unnoted = Findings(skip_bad=True, allow_gaps=True)
         looks = [partial(read_file, path, unnoted, self._said, symbol) for path, symbol in ours]
+        next_one = Place.NEXT
         for read in merged(files, looks, key=lambda read: read.candle.close_time):
-            if following.place_of(read) is Place.NEXT:
+            if following.place_of(read) is next_one:
                 yield read
 
     def _only_interval(self, intervals: list[str]) -> str:
