@@ -9,7 +9,7 @@ from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle, encode_envelope
 from marketstate.schemas.market_state import encode_record
 from marketstate.worker.engine import window_codec
-from marketstate.worker.engine.changes import Changes, Entry, History, Memory
+from marketstate.worker.engine.changes import Changes, Entry, First, History, Memory
 from marketstate.worker.engine.mark import parse_mark
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.keys import shard_of
@@ -80,7 +80,7 @@ class Twin:
     def advance(self, pipeline: Pipeline, entries: list[Entry]) -> Changes:
         readings = pipeline.read(entries)
         histories = {
-            (first.symbol, first.close_time): self._histories[first.symbol]
+            First(first.symbol, first.close_time): self._histories[first.symbol]
             for first in pipeline.beginnings.candles(readings, self.memory)
             if first.symbol in self._histories
         }

@@ -16,7 +16,7 @@ from marketstate.worker.engine.cache_lists import NotConfirmed
 from marketstate.worker.engine.cache_reader import CacheReader, Keys
 from marketstate.worker.engine.cache_times import Stream
 from marketstate.worker.engine.cached_closes import Found
-from marketstate.worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
+from marketstate.worker.engine.changes import First, Histories, History, Memory, MemoryOf, Reading
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client, other_keys
 
@@ -47,7 +47,7 @@ class Backfill:
         self._waiting, self.unconfirmed = self.unconfirmed, set()
         with self._open() as keys:
             found = {
-                (candle.symbol, candle.close_time): self._found(keys, candle, readings, memory)
+                First(candle.symbol, candle.close_time): self._found(keys, candle, readings, memory)
                 for candle in first_candles
             }
         read = {reading.found.symbol for reading in readings if isinstance(reading.found, Candle)}

@@ -14,6 +14,7 @@ from marketstate.schemas.sequence import Place, missing_between, place, start_af
 from marketstate.worker.engine.changes import (
     Changes,
     Damaged,
+    First,
     Histories,
     History,
     Memory,
@@ -103,7 +104,7 @@ class Beginnings:
         self, candle: Candle, before: SymbolChange, changes: Changes, histories: Histories
     ) -> SymbolChange:
         """The window that begins with this candle, and with the closes before it from a cache."""
-        history = histories.get((candle.symbol, candle.close_time), ((), ()))
+        history = histories.get(First(candle.symbol, candle.close_time), ((), ()))
         start = start_after_gaps(history[0], candle.close_time, self._too_long_ms)
         times_ms, closes = history[0][start:], history[1][start:]
         if last_ms := before.last_close_time_ms:
@@ -144,7 +145,7 @@ class Beginnings:
         self, candle: Candle, change: SymbolChange, histories: Histories
     ) -> SymbolChange:
         """The window of which closes are missing, with those before this candle from a cache."""
-        history = histories.get((candle.symbol, candle.close_time), ((), ()))
+        history = histories.get(First(candle.symbol, candle.close_time), ((), ()))
         if not history[0] or change.left is None:
             return change
         window, starts_over = change.before, False
@@ -183,7 +184,7 @@ class Beginnings:
         is_forgotten = 0 < last_ms <= candle.close_time - self._retire_after_ms
         for longer in self._settings.longer:
             name = longer.candle_interval
-            history = histories.get((of_longer(candle.symbol, name), candle.close_time))
+            history = histories.get(First(candle.symbol, candle.close_time, name))
             if history is None:
                 continue
             of_interval = changes.longer.setdefault(name, {})
@@ -204,16 +205,6 @@ class Beginnings:
                 left=([], []),
                 longer=change.longer,
             )
-
-
-def of_longer(symbol: str, interval: str) -> str:
-    """What stands for the symbol in Histories of a longer interval: no symbol has a space."""
-    return f"{symbol} {interval}"
-
-
-def starting_over(symbol: str, interval: str) -> str:
-    """The same for its window of a longer interval that starts over after a gap."""
-    return f"{of_longer(symbol, interval)} starts over"
 
 
 def _joined(history: History, left: History, interval_ms: int) -> History:

@@ -15,8 +15,20 @@ from marketstate.worker.engine.mark import Mark
 History = tuple[Sequence[int], Sequence[float]]
 """Close times in ms and closes, oldest first."""
 
-Histories = Mapping[tuple[str, int], History]
-"""Older closes of the symbols whose window begins: by symbol and close time of its first candle."""
+
+class First(NamedTuple):
+    """What a window begins with."""
+
+    symbol: str
+    close_time_ms: int
+    """Of the candle; of the longer one where a longer window starts over after a gap."""
+    interval: str = ""
+    """Empty for the candle interval."""
+    starts_over: bool = False
+
+
+Histories = Mapping[First, History]
+"""Older closes, from caches, of the windows that begin."""
 
 
 class Entry(NamedTuple):

@@ -14,10 +14,9 @@ from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import TimedClose, resampled
 from marketstate.schemas.sequence import Place, place, start_after_gaps
-from marketstate.worker.engine.beginnings import of_longer, starting_over
 from marketstate.worker.engine.cache_reader import CacheReader
 from marketstate.worker.engine.cache_times import Stream
-from marketstate.worker.engine.changes import Histories, History, Memory, MemoryOf, Reading
+from marketstate.worker.engine.changes import First, Histories, History, Memory, MemoryOf, Reading
 from marketstate.worker.engine.longer_intervals import LongerIntervals, LongerWindows
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client, other_keys
@@ -28,10 +27,7 @@ class _Beginning(NamedTuple):
     for then.
     """
 
-    symbol: str
-    interval: str
-    first: tuple[str, int]
-    """What its history is known by in Histories."""
+    first: First
     stream: Stream
     """What the candles give."""
 
@@ -85,17 +81,16 @@ class LongerBackfill:
         readings: Sequence[Reading],
         memory: MemoryOf,
     ) -> Histories:
-        """With `histories` of the candle interval, those of longer ones: by `of_longer` and the
-        close time of the candle, or by `starting_over` and that of the first longer candle.
-        `firsts` are the candles before which closes were missing.
+        """With `histories` of the candle interval, those of longer ones. `firsts` are the candles
+        before which closes were missing.
         """
         found = list(self._beginnings(histories, firsts, readings, memory))
         if not found:
             return histories
         added = dict(histories)
         with self._open() as keys:
-            for symbol, interval, first, stream in found:
-                reader = self._readers[interval]
+            for first, stream in found:
+                reader, symbol = self._readers[first.interval], first.symbol
                 there = reader.there(keys, symbol)
                 not_confirmed = partial(reader.tell_not_used, symbol)
                 history = reader.closes(keys, there, symbol, stream, not_confirmed).history
@@ -154,7 +149,7 @@ class LongerBackfill:
         if 0 < last_ms <= close_time_ms - self._retire_after_ms:
             one.forget(self._all_lacking())
         if is_first:
-            history = histories.get((candle.symbol, close_time_ms), ((), ()))
+            history = histories.get(First(candle.symbol, close_time_ms), ((), ()))
             one.add(*history)
             begins = begins or bool(history[0])
         one.add([close_time_ms], [candle.close])
@@ -198,10 +193,11 @@ class LongerBackfill:
         one.lacking.pop(name, None)
         if starts_over:
             stream = Stream(times_ms[start], times_ms[start:], closes[start:])
-            yield _Beginning(symbol, name, (starting_over(symbol, name), times_ms[start]), stream)
+            first = First(symbol, times_ms[start], name, starts_over=True)
+            yield _Beginning(first, stream)
         elif left is not None:
             stream = Stream(times_ms[0], times_ms, closes)
-            yield _Beginning(symbol, name, (of_longer(symbol, name), close_time_ms), stream)
+            yield _Beginning(First(symbol, close_time_ms, name), stream)
 
 
 def _known(

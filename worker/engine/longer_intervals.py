@@ -21,8 +21,7 @@ from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import TimedClose, longer_interval, resampled
 from marketstate.schemas.sequence import Place, missing_between, place
-from marketstate.worker.engine.beginnings import starting_over
-from marketstate.worker.engine.changes import Changes, Histories, Memory, SymbolChange
+from marketstate.worker.engine.changes import Changes, First, Histories, Memory, SymbolChange
 from marketstate.worker.engine.emission import Close, Emission
 from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.utc import utc
@@ -198,7 +197,7 @@ class LongerWindows:
             if close_time_ms - last_ms >= self.too_long_ms:
                 self._tell_of_start_over(symbol, last_ms, close_time_ms, missing, changes)
                 mine = self.start_over(symbol, mine, changes)
-                first = starting_over(symbol, self.name), close_time_ms
+                first = First(symbol, close_time_ms, self.name, starts_over=True)
                 times_ms, closes = histories.get(first, ((), ()))
                 mine.close_times_ms += times_ms
                 mine.closes += closes
