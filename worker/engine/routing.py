@@ -41,12 +41,13 @@ class Routed(NamedTuple):
     """By Redis's clock."""
     heads: bytes
     lengths: bytes
-    text: bytes
+    text: list[bytes]
 
     def entries(self) -> Iterator[Entry]:
         """The entries as `route.lua` has packed them."""
         ends = [0, *accumulate(msgspec.msgpack.decode(self.lengths, type=list[int]))]
-        strings = iter([self.text[start:end] for start, end in pairwise(ends)])
+        text = b"".join(self.text)
+        strings = iter([text[start:end] for start, end in pairwise(ends)])
         numbers = iter(msgspec.msgpack.decode(self.heads, type=list[int]))
         for shard, count in zip(numbers, numbers, strict=True):
             entry_id, fields = next(strings), islice(strings, count)

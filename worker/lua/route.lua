@@ -25,7 +25,8 @@
 -- unless it is the usual one, and when the candle was written. For a dead letter, entries.lua reads
 -- all fields.
 -- `lengths` has the length of each id and string. `text` is the concatenation of the ids and
--- strings: as separate replies, parsing them would take the client longer than all its other work.
+-- strings, in some pieces: as separate replies, parsing them would take the client longer than all
+-- its other work.
 --
 -- Protects G1, G5 and G8. Redis runs one script at a time, so no matter which worker routes, each
 -- shard's pending list is in stream order, and the intake's is empty afterwards.
@@ -37,6 +38,7 @@ local partitions, own = tonumber(ARGV[6]), cmsgpack.unpack(ARGV[7])
 local shards = #ARGV - 7
 local STRAYS = 500 -- entries of a stray consumer routed at once
 local USUAL_TYPE = 'market.klines'
+local STRINGS_IN_A_PIECE = 400
 
 local function consumer_of(shard) return ARGV[8 + shard] end
 
@@ -277,7 +279,14 @@ for _, one in ipairs(own) do
   end
 end
 
+-- Lua hashes what it concatenates, byte by byte; a piece of more than 8 kB several times.
+local pieces = {}
+for first = 1, #text, STRINGS_IN_A_PIECE do
+  local last = math.min(first + STRINGS_IN_A_PIECE - 1, #text)
+  table.insert(pieces, table.concat(text, '', first, last))
+end
+
 -- A worker that may not route waits for entries newer than any that exist.
 return {routed, lost, back, room > 0 and last_seen or stream['last-generated-id'], suspect, unknown,
   stray, last_notice, last_word, now_in_ms(), cmsgpack.pack(heads), cmsgpack.pack(lengths),
-  table.concat(text)}
+  pieces}
