@@ -86,17 +86,26 @@ def of_interval(settings: Settings, name: str | None) -> Settings:
     """The settings of the interval that is named, or of the candle interval. Raises
     ConfigurationError for one whose states are not published.
     """
-    every = settings.each_interval
     if name is None:
         return settings
-    for each in every:
-        if each.candle_interval_ms == interval_ms(name):
-            return each
-    raise ConfigurationError(
-        f"{name} is not one of the intervals of MARKETSTATE_INTERVALS, which are "
-        f"{', '.join(each.candle_interval for each in every)}; use one of these, or set it as the "
-        "workers have it"
-    )
+    found = published_interval(settings, name)
+    if found is None:
+        raise ConfigurationError(
+            f"{name} is not one of the intervals of MARKETSTATE_INTERVALS, which are "
+            f"{names_of_intervals(settings)}; use one of these, or set it as the workers have it"
+        )
+    return found
+
+
+def published_interval(settings: Settings, name: str) -> Settings | None:
+    """The settings of the interval of this length; None if its states are not published."""
+    length_ms = interval_ms(name)
+    every = settings.each_interval
+    return next((each for each in every if each.candle_interval_ms == length_ms), None)
+
+
+def names_of_intervals(settings: Settings) -> str:
+    return ", ".join(each.candle_interval for each in settings.each_interval)
 
 
 def add_candle_files(

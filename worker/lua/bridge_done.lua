@@ -1,7 +1,8 @@
 -- Acknowledges entries of a source that have been brought to their partitions, and counts them.
 --
 -- KEYS[1] source   KEYS[2] counters   KEYS[3] owner
--- ARGV[1] group   ARGV[2] the caller's token   ARGV[3] a MessagePack array of ids
+-- ARGV[1] group   ARGV[2] the caller's token   ARGV[3] a MessagePack array of ids; without any, it
+--         only counts, also for a `gather` without partitions
 -- ARGV[4...] name, number, name, number, ...
 -- Returns {'done'} or {'not ours', owner found}.
 --

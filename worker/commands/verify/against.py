@@ -19,7 +19,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.market_state import (
     MarketStateRecord,
     UnknownRecord,
@@ -28,6 +27,7 @@ from marketstate.schemas.market_state import (
     encode_record,
 )
 from marketstate.schemas.recording import RecordedEntry
+from marketstate.worker.commands.options import names_of_intervals, published_interval
 from marketstate.worker.commands.verify.recompute import leaves
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.preflight import Finding
@@ -90,14 +90,13 @@ def _of_recorded(settings: Settings, path: Path) -> Settings:
             name = decode_market_state(_fields(entry)).interval
         except UnknownRecord:
             continue
-        every = settings.each_interval
-        for each in every:
-            if each.candle_interval_ms == interval_ms(name):
-                return each
-        raise FileUnusable(
-            f"{path} has states of {name}, and {PREFIX}INTERVALS has "
-            f"{', '.join(each.candle_interval for each in every)}; set it as the workers have it"
-        )
+        found = published_interval(settings, name)
+        if found is None:
+            raise FileUnusable(
+                f"{path} has states of {name}, and {PREFIX}INTERVALS has "
+                f"{names_of_intervals(settings)}; set it as the workers have it"
+            )
+        return found
     return settings
 
 

@@ -19,7 +19,12 @@ from marketstate.core.theta import minimum_length
 from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.partitions import partition_of
 from marketstate.schemas.sequence import Place, place
-from marketstate.worker.commands.options import add_candle_files, add_namespace, said
+from marketstate.worker.commands.options import (
+    add_candle_files,
+    add_namespace,
+    names_of_intervals,
+    said,
+)
 from marketstate.worker.commands.refed import decoded
 from marketstate.worker.commands.warm.closes import Closes, filled
 from marketstate.worker.engine import window_codec
@@ -59,10 +64,9 @@ def command(options: argparse.Namespace) -> int:
     files = CandleFiles(options.files, said(options))
     closes = Closes(settings, files.interval)
     if not closes.intervals:
-        names = ", ".join(each.candle_interval for each in settings.each_interval)
         raise ConfigurationError(
-            f"the files have candles of {files.interval}, of which none of the intervals {names} "
-            f"can be made; see {PREFIX}INTERVALS"
+            f"the files have candles of {files.interval}, of which none of the intervals "
+            f"{names_of_intervals(settings)} can be made; see {PREFIX}INTERVALS"
         )
     with opened(settings) as parts:
         _warm(parts, files, closes, options)

@@ -51,7 +51,7 @@ class CandleFiles:
         files = [partial(read_file, path, findings, self._said, symbol) for path, symbol in ours]
         unnoted = Findings(skip_bad=True, allow_gaps=True)
         looks = [partial(read_file, path, unnoted, self._said, symbol) for path, symbol in ours]
-        next_one = Place.NEXT
+        next_one = Place.NEXT  # an enum takes long to look up, and this is for each candle
         for read in merged(files, looks, key=lambda read: read.candle.close_time):
             if following.place_of(read) is next_one:
                 yield read
