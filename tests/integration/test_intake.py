@@ -56,6 +56,18 @@ def test_each_shard_gets_its_symbols_in_stream_order_and_the_intake_keeps_nothin
     assert summary["pending"] == 0
 
 
+def test_many_entries_that_are_routed_at_once_arrive_as_they_are(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G1, G5: their text comes in several pieces."""
+    worker = SteppedWorker(server, "one", batch=500)
+    worker.keep()
+    candles = [candle(f"SYM{i % 40}USDT", i // 40, 1.0 + i) for i in range(240)]
+    feed(client, candles)
+    found = sorted(worker.fetch(), key=lambda reading: reading.order)
+    assert [reading.found for reading in found] == candles
+
+
 def test_routing_stops_at_the_limit_on_pending_entries_and_lag_shows_the_rest(
     server: EmbeddedRedis, client: redis.Redis
 ) -> None:
