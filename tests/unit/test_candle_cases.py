@@ -268,6 +268,35 @@ def test_candles_of_months_follow_each_other(
     assert told == ""
 
 
+@pytest.mark.parametrize("row", ['{ms},{close},"x', '{ms},"{close}"0,', '"{ms},{close},'])
+def test_a_quote_that_is_left_open_costs_one_line(
+    row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not all those up to the next quote, without a word if its column is not used."""
+    rows = [f"{one.open_time},{one.close}," for one in CANDLES]
+    rows[40] = row.format(ms=CANDLES[40].open_time, close=CANDLES[40].close)
+    path = written(tmp_path, "open_time,close,note\n" + "\n".join(rows))
+    told = f"{path}, line 42: a quote is not closed in its line, or not at the end of its cell"
+    assert told in refused(capsys, path)
+    rows[40] = rows[40].replace('"', "")
+    found, told_then = state(capsys, path, "--skip-bad")
+    assert found["prices"] == 299
+    assert found["sigma"] == sigma_of([*CLOSES[:40], *CLOSES[41:]])
+    assert f"lines or entries left out: 1\n  {told}\n" in told_then
+
+
+def test_a_quote_may_be_open_in_the_first_line_and_blanks_may_follow_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f'"{one.open_time}" , "{one.close}" ,' for one in CANDLES]
+    path = written(tmp_path, "\n".join(rows))
+    said = ("--columns", "time,close,-", "--time", "open")
+    assert state(capsys, path, *said)[0]["sigma"] == sigma_of(CLOSES)
+    rows[0] = f'{CANDLES[0].open_time},{CLOSES[0]},"'
+    path = written(tmp_path, "\n".join(rows))
+    assert f"{path}, line 1: a quote is not closed" in refused(capsys, path, *said)
+
+
 def test_what_a_file_holds_cannot_move_the_cursor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,8 @@ _TEXT: Final[dict[str, Any]] = {
     "newline": "",
 }
 _OF_A_MAC: Final = "__MACOSX/"
+# What the content is to blame for; the second is an OSError, as what the system cannot read.
+_DAMAGED: Final = (zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, EOFError)
 
 
 class CutOff(Exception):
@@ -39,7 +41,7 @@ def lines_of(path: Path) -> Iterator[str]:
                 if len(line) > MAX_LINE_CHARACTERS:
                     raise CutOff(f"a line has more than {MAX_LINE_CHARACTERS:,} characters")
                 yield line
-    except (EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise CutOff(str(error)) from None
     except OSError as error:
         raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None
@@ -55,7 +57,7 @@ def count_lines(path: Path) -> int:
         with _opened(path) as file:
             while block := file.buffer.read(_AT_ONCE):  # type: ignore[attr-defined]
                 count += block.count(b"\n")
-    except (EOFError, zlib.error, zipfile.BadZipFile):
+    except _DAMAGED:
         pass
     except OSError as error:
         raise FileUnreadable(f"cannot read {path}: {error.strerror or error}") from None

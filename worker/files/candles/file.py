@@ -92,6 +92,9 @@ class _File:
                 if flags is None and len(cells) == expected:
                     yield row
                     continue
+                if row.broken:
+                    self.findings.bad(self.where(line), row.broken)
+                    continue
                 if len(cells) > expected and not any(cells[expected:]):
                     del cells[expected:]
                 if len(cells) != expected:

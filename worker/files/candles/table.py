@@ -1,6 +1,7 @@
 """A candle file as rows of cells: the separator, a banner before the names, the line of names."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,8 @@ _MOST_BANNER_LINES: Final = 5
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     line: int
     cells: list[str]
+    broken: str = ""
+    """Why it has no cells."""
 
 
 class Table(NamedTuple):
@@ -37,7 +40,8 @@ def open_table(path: Path, said: Said) -> Table:
             if not line.strip():
                 continue
             separator = separator_of(line)
-            cells = next(_rows([line], separator, number - 1), Row(number, [""])).cells
+            found = next(_rows([line], separator, number - 1), Row(number, [""]))
+            cells = found.cells or line.split(separator)
             where = f"{path}, line {number}"
             if is_data(cells):
                 if banner and not said.columns:
@@ -49,7 +53,7 @@ def open_table(path: Path, said: Said) -> Table:
             banner.append(line.strip())
             if len(banner) > _MOST_BANNER_LINES:
                 break
-    except (CutOff, csv.Error) as error:
+    except CutOff as error:
         raise FileUnusable(f"{path}, line {number + 1}: not a candle file: {error}") from None
     if not banner:
         raise FileUnusable(f"{path} is empty")
@@ -65,15 +69,16 @@ def separator_of(line: str) -> str:
 
 
 def _rows(lines: Iterable[str], separator: str, before: int) -> Iterator[Row]:
-    """Those with anything in them. Before the first quote, a row is a line, which need not be
-    parsed: to split it takes half the time.
+    """Those with anything in them. Without a quote, a line need not be parsed: to split it takes
+    half the time.
     """
-    lines = iter(lines)
     for number, line in enumerate(lines, start=before + 1):
-        if '"' in line:
-            yield from _quoted_rows(chain([line], lines), separator, number - 1)
-            return
         text = line.rstrip("\r\n")
+        if '"' in text:
+            row = _quoted_row(text, separator, number)
+            if row.broken or any(row.cells):
+                yield row
+            continue
         cells = text.split(separator)
         if text.split() != [text]:
             cells = _stripped(cells)
@@ -81,14 +86,17 @@ def _rows(lines: Iterable[str], separator: str, before: int) -> Iterator[Row]:
             yield Row(number, cells)
 
 
-def _quoted_rows(lines: Iterable[str], separator: str, before: int) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+def _quoted_row(text: str, separator: str, number: int) -> Row:
+    """A row is one line: a quote that was left open would take all lines up to the next one with
+    it. What follows a quote within its cell would become a part of a number.
+    """
+    if '" ' in text:
+        text = re.sub(rf'" +(?={separator}|\Z)', '"', text)
     try:
-        for cells in reader:
-            if any(stripped := _stripped(cells)):
-                yield Row(before + reader.line_num, stripped)
-    except csv.Error as error:
-        raise CutOff(str(error)) from None
+        [cells] = csv.reader([text], delimiter=separator, skipinitialspace=True, strict=True)
+    except csv.Error:
+        return Row(number, [], "a quote is not closed in its line, or not at the end of its cell")
+    return Row(number, _stripped(cells))
 
 
 def _stripped(cells: Iterable[str]) -> list[str]:
