@@ -10,9 +10,11 @@ from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.status import Wanted, show_status
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.preflight import preflight
+from marketstate.worker.engine.removal import symbols_of
 from marketstate.worker.engine.status import read_status
 from marketstate.worker.errors import RedisUnusable, WorkerError, WrongKeyType
 from marketstate.worker.local.redis_server import EmbeddedRedis
+from tests.support.replaying import run
 from tests.support.small_workers import (
     FILLED,
     SYMBOLS,
@@ -130,13 +132,48 @@ def test_a_field_of_meta_that_is_gone_is_named_with_its_repair(
 
 
 @pytest.mark.one_redis_version
-def test_a_number_of_shards_that_is_not_a_number_is_named_with_its_repair(
-    server: EmbeddedRedis, client: redis.Redis
+@pytest.mark.parametrize("found", ["-3", "0", "16.0", "257", "9" * 12])
+def test_a_number_of_shards_that_cannot_be_is_named_with_its_repair_by_all_who_read_it(
+    found: str, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
-    worked(server, client)
-    client.hset(META, "shards", b"\xff 16")
-    with pytest.raises(RedisUnusable, match=rf"the field shards of {META} is '. 16'; this worker"):
-        small_worker(server, "two")
+    """It would be the number of keys to look at."""
+    settings = worked(server, client).settings
+    client.hset(META, "shards", found)
+    for read in (
+        lambda: small_worker(server, "two"),
+        lambda: read_status(client, settings),
+        lambda: symbols_of(client, settings),
+    ):
+        with pytest.raises(RedisUnusable, match=rf"the field shards of {META} is '{found}'; this "):
+            read()
+
+
+@pytest.mark.one_redis_version
+def test_purge_removes_what_is_damaged_and_names_a_key_of_another_type(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    worked(server, client).shards.release()
+    marks = f"{INTERNAL_PREFIX}:shard:00"
+    client.hset(f"{INTERNAL_PREFIX}:members", b"\xff", "x")
+    client.hset(META, b"interval:\xff", "x")
+    client.set(marks, "x")
+    code, said = run(server, tmp_path, "purge", "--yes")
+    assert (code, f"the key {marks} holds a string, but the worker needs a hash" in said) == (
+        3,
+        True,
+    )
+    client.delete(marks)
+    client.hset(marks, b"\xff", "x")
+    assert run(server, tmp_path, "purge", "--yes")[0] == 0
+    assert client.keys(f"{INTERNAL_PREFIX}:*") == []
+
+
+@pytest.mark.one_redis_version
+def test_a_stream_in_meta_that_is_empty_is_gone(server: EmbeddedRedis, client: redis.Redis) -> None:
+    worker = worked(server, client)
+    client.hset(META, "input_stream", "")
+    with pytest.raises(RedisUnusable, match=f"the field input_stream of {META} is gone"):
+        read_status(client, worker.settings)
 
 
 @pytest.mark.one_redis_version

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import redis
 
+from marketstate.worker.engine.removal import living
 from marketstate.worker.errors import LeaseLost, WorkerIdInUse
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
@@ -132,6 +133,27 @@ def test_a_lease_of_somebody_who_is_no_member_is_free(
     worker = SteppedWorker(server, "a")
     client.set(worker.keys.lease(7), "nobody:99")
     assert worker.keep() == [*range(16)]
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("x", "abc"),
+        ("x", "1.5:2:"),
+        (b"\xff", f"{{now}}:{'9' * 20}:"),
+        ("x", f"{{now}}:{'9' * 400}:"),
+    ],
+)
+def test_a_member_that_no_worker_can_have_written_keeps_no_share_and_stops_no_command(
+    name: str | bytes, times: str, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G6: with such a lease time it would be live for ever."""
+    now: Any = client.time()
+    members = f"{INTERNAL_PREFIX}:members"
+    client.hset(members, name, times.format(now=now[0] * 1_000))
+    assert living(client, members) == []
+    assert SteppedWorker(server, "a").keep() == [*range(16)]
+    assert living(client, members) == ["a"]
 
 
 def test_a_worker_that_starts_over_takes_its_shards_under_new_tokens(server: EmbeddedRedis) -> None:

@@ -8,6 +8,7 @@ import redis
 
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.group import other_stream
+from marketstate.worker.engine.key_health import naming_wrong_types, printable
 from marketstate.worker.engine.preflight import others_with_our_outputs
 from marketstate.worker.engine.removal import (
     existing,
@@ -64,7 +65,10 @@ class _Kept(NamedTuple):
 
 def purge(parts: Sequence[Part], *, outputs: bool, remove: bool) -> None:
     """Raises WorkerError if it is not ours, if there is nothing, or while a worker is live."""
-    every = [_kept(client, part, outputs=outputs) for client, part in parts]
+    every = []
+    for client, part in parts:
+        with naming_wrong_types(client, part):
+            every.append(_kept(client, part, outputs=outputs))
     internal = sum(existing(each.client, [*each.of_group, *each.windows]) for each in every)
     published = sum(existing(each.client, each.published) for each in every)
     keys = keys_of_all(parts[0].settings)
@@ -165,8 +169,8 @@ def _refuse_shared(client: Client, settings: Settings) -> None:
 
 def _refuse_foreign(client: Client, keys: Keys, *, is_there: bool) -> None:
     found: Any = client.hget(keys.meta, "input_stream")
-    if found is not None and found.decode() != keys.input:
-        raise other_stream(keys, found.decode())
+    if found is not None and found != keys.input.encode():
+        raise other_stream(keys, printable(found))
     if found is None and is_there:
         raise ConfigurationError(
             f"no marketstate worker created the group {keys.group!r} of {keys.input}, or "

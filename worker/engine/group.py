@@ -5,6 +5,7 @@ from typing import Any
 from marketstate.core.theta import minimum_length
 from marketstate.schemas.entry_id import parse_entry_id
 from marketstate.worker.engine.counters import is_number
+from marketstate.worker.engine.key_health import printable
 from marketstate.worker.errors import (
     ConfigurationMismatch,
     GroupDeleted,
@@ -15,7 +16,7 @@ from marketstate.worker.errors import (
 )
 from marketstate.worker.keys import Keys
 from marketstate.worker.log import log
-from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.settings import MOST_PARTITIONS, MOST_SHARDS, PREFIX, Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.scripts import Scripts
 
@@ -44,7 +45,7 @@ def refuse_another_number(client: Client, settings: Settings) -> None:
     found: Any = client.hget(settings.keys.meta, "partitions")
     if found is not None and found != b"%d" % (settings.partitions or 0):
         text = found.decode(errors="replace")
-        raise _differs_from_the_group(settings.keys, "partitions", text, settings.partitions)
+        raise differs_from_the_group(settings.keys, "partitions", text, settings.partitions)
 
 
 def look(scripts: Scripts, settings: Settings) -> str:
@@ -95,7 +96,7 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
                 f"deleted, {SEE_GROUP_GONE}"
             )
         case "fixed", name, found:
-            raise _differs_from_the_group(keys, name, found, fixed[name])
+            raise differs_from_the_group(keys, name, found, fixed[name])
         case "damaged", name, found:
             raise RedisUnusable(
                 f"the field {name} of {keys.meta} is {found!r} and not an entry id; set it with "
@@ -110,11 +111,11 @@ def _setup(scripts: Scripts, settings: Settings, start: str) -> tuple[str, str]:
             raise AssertionError(f"setup.lua answered {reply!r}")
 
 
-def _differs_from_the_group(
+def differs_from_the_group(
     keys: Keys, name: str, found: str, ours: object
 ) -> RedisUnusable | ConfigurationMismatch:
     """What was settled when the group was created is different, gone or damaged."""
-    if not found or (name in ("shards", "partitions") and not is_number(found)):
+    if not _is_possible(name, found):
         return RedisUnusable(
             f"the field {name} of {keys.meta} is {repr(found) if found else 'gone'}; this "
             f"worker has {ours!r}: if the group was created with that, set the field to "
@@ -137,6 +138,19 @@ def _differs_from_the_group(
         f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "
         f"{ours!r}; change it back, or choose another {PREFIX}GROUP"
     )
+
+
+def number_of_shards(settings: Settings, found: bytes) -> int:
+    """That of the group, from its `meta`. Raises RedisUnusable if it is damaged."""
+    text = printable(found)
+    if not _is_possible("shards", text):
+        raise differs_from_the_group(settings.keys, "shards", text, settings.shards)
+    return int(text)
+
+
+def _is_possible(name: str, found: str) -> bool:
+    most = {"shards": MOST_SHARDS, "partitions": MOST_PARTITIONS}.get(name)
+    return bool(found) and (most is None or (is_number(found) and 1 <= int(found) <= most))
 
 
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:

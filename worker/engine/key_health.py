@@ -4,6 +4,7 @@ Only a wrong type of a key that all symbols need stops a worker; `check` and `ve
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -52,6 +53,17 @@ def check_types(client: Client, settings: Settings) -> None:
                 f"the key {key} holds a {kind}, but the worker needs a {wanted}; rename or delete "
                 f"it, or choose other keys ({PREFIX}INPUT_STREAM, _OUTPUT_STREAM, ...)"
             )
+
+
+@contextmanager
+def naming_wrong_types(client: Client, settings: Settings) -> Iterator[None]:
+    """Instead of Redis's error, which does not say which key it is. Raises WrongKeyType."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            check_types(client, settings)
+        raise
 
 
 def set_aside(client: Client, keys: Keys) -> tuple[dict[str, str], str]:

@@ -20,8 +20,13 @@ from marketstate.worker.engine.freshness import (
     status_of,
     symbols_of,
 )
-from marketstate.worker.engine.group import group_gone, meta_gone, other_stream
-from marketstate.worker.engine.key_health import check_types, printable, set_aside
+from marketstate.worker.engine.group import (
+    differs_from_the_group,
+    group_gone,
+    meta_gone,
+    number_of_shards,
+)
+from marketstate.worker.engine.key_health import naming_wrong_types, printable, set_aside
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.settings import Settings
@@ -132,11 +137,8 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
     its keys is damaged, and ConfigurationMismatch if the group reads another stream.
     """
     try:
-        return _read(client, settings, most_counted)
-    except redis.ResponseError as error:
-        if "WRONGTYPE" in str(error):
-            check_types(client, settings)
-        raise
+        with naming_wrong_types(client, settings):
+            return _read(client, settings, most_counted)
     except ValueError as error:
         raise RedisUnusable(
             f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
@@ -146,7 +148,7 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
 
 def _read(client: Client, settings: Settings, most_counted: int) -> Status:
     keys = settings.keys
-    every = range(_shards_of_group(client, keys))
+    every = range(_shards_of_group(client, settings))
 
     def ask(reads: Pipeline) -> None:
         reads.time()
@@ -202,8 +204,9 @@ def _read(client: Client, settings: Settings, most_counted: int) -> Status:
     )
 
 
-def _shards_of_group(client: Client, keys: Keys) -> int:
+def _shards_of_group(client: Client, settings: Settings) -> int:
     """The group's own number of shards; our settings may differ."""
+    keys = settings.keys
     try:
         groups: Any = client.xinfo_groups(keys.input)
     except redis.ResponseError as error:
@@ -213,7 +216,7 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
     meta: Any = client.hgetall(keys.meta)
     stream, found = meta.get(b"input_stream"), meta.get(b"shards")
     if stream is not None and stream != keys.input.encode():
-        raise other_stream(keys, printable(stream))
+        raise differs_from_the_group(keys, "input_stream", printable(stream), keys.input)
     if not any(group["name"] == keys.group.encode() for group in groups):
         if found is not None:
             raise group_gone(client, keys)
@@ -222,7 +225,7 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
         )
     if found is None:
         raise meta_gone(keys)
-    return int(found)
+    return number_of_shards(settings, found)
 
 
 def _shard(

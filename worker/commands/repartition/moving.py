@@ -16,6 +16,7 @@ from marketstate.schemas.partitions import partition_of
 from marketstate.worker.engine.all_partitions import Part
 from marketstate.worker.engine.counters import numbers
 from marketstate.worker.engine.removal import shards_of, symbols_of, unlink
+from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client, reporting
 
@@ -49,7 +50,7 @@ def _kept_of_interval(client: Client, settings: Settings) -> Iterator[Kept]:
     marks: dict[str, bytes] = {}
     for shard in range(shards_of(client, settings)):
         found: Any = client.hgetall(keys.marks(shard))
-        marks.update({symbol.decode(): mark for symbol, mark in found.items()})
+        marks.update({_text(keys.marks(shard), name): mark for name, mark in found.items()})
     symbols = sorted(marks)
     for start in range(0, len(symbols), SYMBOLS_AT_ONCE):
         some = symbols[start : start + SYMBOLS_AT_ONCE]
@@ -63,6 +64,13 @@ def _kept_of_interval(client: Client, settings: Settings) -> Iterator[Kept]:
             replies = reads.execute()
         for i, symbol in enumerate(some):
             yield Kept(settings.longer_interval, symbol, marks[symbol], *replies[5 * i : 5 * i + 5])
+
+
+def _text(key: str, name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise RedisUnusable(f"the field {name!r} of {key} is not a symbol; remove it") from None
 
 
 def move(old: Iterable[Part], new: Sequence[Part]) -> None:

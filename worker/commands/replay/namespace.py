@@ -7,6 +7,7 @@ is free, and removes the keys of a replay.
 from typing import Any
 
 from marketstate.worker.engine.all_partitions import opened
+from marketstate.worker.engine.key_health import naming_wrong_types, printable
 from marketstate.worker.engine.removal import intervals_of, living, shards_of, symbols_of, unlink
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.settings import Settings
@@ -16,10 +17,10 @@ from marketstate.worker.store.connection import Client
 def refuse_foreign(client: Client, settings: Settings) -> None:
     """A live group might have the same name; its meta key says which stream it reads."""
     found: Any = client.hget(settings.keys.meta, "input_stream")
-    if found is not None and found.decode() != settings.keys.input:
+    if found is not None and found != settings.keys.input.encode():
         raise ConfigurationError(
-            f"{settings.keys.meta} belongs to a group that reads {found.decode()}; choose another "
-            "--namespace"
+            f"{settings.keys.meta} belongs to a group that reads {printable(found)}; choose "
+            "another --namespace"
         )
 
 
@@ -39,9 +40,14 @@ def remove(settings: Settings) -> int:
     """Delete every key of the replay and return how many. Raises if a worker still runs."""
     with opened(settings) as parts:
         for client, part in parts:
-            refuse_foreign(client, part)
-            _refuse_living(client, part)
-        return sum(_remove(client, part) for client, part in parts)
+            with naming_wrong_types(client, part):
+                refuse_foreign(client, part)
+                _refuse_living(client, part)
+        removed = 0
+        for client, part in parts:
+            with naming_wrong_types(client, part):
+                removed += _remove(client, part)
+        return removed
 
 
 def _refuse_living(client: Client, settings: Settings) -> None:

@@ -31,7 +31,7 @@ from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from marketstate.worker.engine.group import look
-from marketstate.worker.engine.key_health import set_aside
+from marketstate.worker.engine.key_health import naming_wrong_types, set_aside
 from marketstate.worker.engine.removal import living, symbols_of
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
@@ -80,10 +80,11 @@ def _warm(
     options: argparse.Namespace,
 ) -> None:
     for client, part in parts:
-        _refuse_live(client, part)
-        # In another shard or partition than the group's, no worker would find a window.
-        look(Scripts(client, part.keys), part)
-        _refuse_broken(client, part)
+        with naming_wrong_types(client, part):
+            _refuse_live(client, part)
+            # In another shard or partition than the group's, no worker would find a window.
+            look(Scripts(client, part.keys), part)
+            _refuse_broken(client, part)
     settings = parts[0][1]
     unread = {symbol: ms for part in parts for symbol, ms in _first_unread(*part).items()}
     findings = Findings(skip_bad=options.skip_bad, allow_gaps=True)
