@@ -67,8 +67,8 @@ def unlink(client: Client, keys: Sequence[str]) -> int:
 
 
 def living(client: Client, members: str) -> list[str]:
-    """The ids of the workers that are live, by the hash `members` and Redis's clock, as
-    worker/lua/members.lua judges them.
+    """The ids of the workers that are live, by the hash `members` and Redis's clock. Unlike for
+    worker/lua/members.lua, one that was seen in the future may be: its keys are not removed.
     """
     found: Any = client.hgetall(members)
     time: Any = client.time()
@@ -81,7 +81,7 @@ def _is_live(entry: bytes, now_ms: float) -> bool:
     if times is None:
         return False
     seen_ms, lease_ms = map(int, times.groups())
-    return abs(now_ms - seen_ms) <= lease_ms <= LONGEST_LEASE_S * 1_000
+    return now_ms - seen_ms <= lease_ms <= LONGEST_LEASE_S * 1_000
 
 
 def _is_text(name: bytes) -> bool:
