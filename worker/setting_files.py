@@ -99,6 +99,7 @@ def _text(variable: str, path: str) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigurationError(f"{variable}: {path} has more than {MAX_BYTES:,} bytes")
     try:
-        return content.decode()
+        # Some editors put a mark in front, which would be a part of a password.
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None

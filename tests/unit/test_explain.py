@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from marketstate.worker import cli
+from marketstate.worker.commands.environment_file import environment_file
 from marketstate.worker.commands.explain import TEXTS
 from marketstate.worker.settings import PREFIX, Settings, explained
 
@@ -71,6 +72,29 @@ def test_a_value_is_from_the_environment_its_file_or_the_default(
     assert words["GROUP"] == f"marketstate default; the services have of the file from {file}"
     assert words["MAX_PENDING"] == "10000 default"
     assert words["REDIS_PASSWORD"] == f"- default; the services have another value from {file}"
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("X=  b c  ", "b c"),
+        ("  X\t= b\r\n", "b"),
+        ("X='b'\"c\" d'e'\n", "bcd'e'"),
+        ("X=b'c'", "b'c'"),
+        ('X="a\\"b\\\\c\\nd"', 'a"b\\c\\nd'),
+        ("X='a\\b'", "a\\b"),
+        ("X=a\\b\\ ", "ab "),
+        ("X=a\\\nb", "ab"),
+        ("X=a\nX=b # c", "b # c"),
+        ("X='a\nMARKETSTATE_BATCH=5'\n", "a\nMARKETSTATE_BATCH=5"),
+        ("; X=a\nexport X=a\nX\nX=#b", "#b"),
+    ],
+)
+def test_a_file_is_read_as_systemd_reads_it(text: str, group: str, tmp_path: Path) -> None:
+    """What systemd 252 makes of each."""
+    path = tmp_path / "marketstate.env"
+    path.write_bytes(text.replace("X", "MARKETSTATE_GROUP").encode())
+    assert environment_file(path) == ({"MARKETSTATE_GROUP": group}, "")
 
 
 def test_secrets_are_masked_and_a_password_in_a_url_too(

@@ -41,9 +41,10 @@ def test_a_password_from_a_variable() -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_password_from_a_file(tmp_path: Path, end: str) -> None:
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_password_from_a_file(tmp_path: Path, mark: str, end: str) -> None:
     path = tmp_path / "password"
-    path.write_text(SECRET + end, newline="")
+    path.write_text(mark + SECRET + end, newline="")
     found = settings(redis_password_file=str(path))
     assert password_used(found) == SECRET
     assert f"redis_password_file={path} " in found.described()

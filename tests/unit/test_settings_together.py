@@ -126,9 +126,10 @@ def test_the_window_must_be_as_long_as_theta_needs(tmp_path: Path) -> None:
     assert settings(window_size="401", theta_file=str(path)).window_size == 401
 
 
-def test_a_theta_file_is_merged_with_the_defaults(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_theta_file_is_merged_with_the_defaults(mark: str, tmp_path: Path) -> None:
     path = tmp_path / "theta.json"
-    path.write_text(json.dumps({"trend": {"method": "ols"}}))
+    path.write_text(mark + json.dumps({"trend": {"method": "ols"}}))
     expected = DEFAULT_THETA | {"trend": DEFAULT_THETA["trend"] | {"method": "ols"}}
     assert settings(theta_file=str(path)).theta == expected
 
