@@ -56,7 +56,9 @@ def read_entries(
         if (entry.partition is None) != (partitions is None) or (
             entry.partition is not None and entry.partition >= (partitions or 0)
         ):
-            what = f"partition {entry.partition}, in a recording of {partitions}"
+            its = "no partition" if entry.partition is None else f"the partition {entry.partition}"
+            of = "one stream" if partitions is None else f"{partitions} partitions"
+            what = f"it names {its}, in a recording of {of}"
             on_bad(f"{name}, line {number}", what)
             continue
         order, last = entry.order, last_of.get(entry.partition, (-1, -1))

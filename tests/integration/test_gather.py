@@ -192,6 +192,23 @@ def test_the_candles_of_a_symbol_come_from_one_exchange(
     assert sorted(one.close for one in gathered(client)) == [2.5, 2.5, 3.5]
 
 
+def test_a_damaged_exchange_costs_no_other_symbol(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9"""
+    key = GatherKeys(GROUP).exchanges
+    client.hset(key, mapping={"A": "KRAKEN", "B": b"\xff", b"\xff": "KRAKEN"})
+    for name in ("A", "B"):
+        add(client, f"candles-{name}", as_cryptofeed(candle(name, 0, 1.5)))
+    SteppedGatherer(server, "candles-*").work()
+    assert [one.symbol for one in gathered(client)] == ["B"]
+    assert client.hgetall(key) == {b"A": b"KRAKEN", b"B": b"BINANCE", b"\xff": b"KRAKEN"}
+    client.delete(key)
+    client.set(key, "x")
+    with pytest.raises(WrongKeyType, match=f"the key {key} holds a string"):
+        SteppedGatherer(server, "candles-*")
+
+
 def test_a_feed_that_never_says_that_a_candle_has_closed_is_told(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -270,6 +270,22 @@ def test_a_replay_can_only_be_resumed_with_the_same_files(
     assert client.xlen(stream_of("a")) == 15
 
 
+@pytest.mark.parametrize("found", ["abc", b"\xff", "", "15", "a list"])
+def test_a_position_that_no_replay_has_written_is_named_with_its_repair(
+    found: str | bytes, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    folder = candle_folder(tmp_path, 5)
+    key = settings_from({}, namespace="a").keys.fed
+    if found == "a list":
+        client.rpush(key, "x")
+    else:
+        client.set(key, found)
+    code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--resume")
+    shown = "\\\\xff" if found == b"\xff" else found
+    says = f"{key} holds '{shown}', which is not how far a replay came; remove the replay with"
+    assert (code, says in log) == (2, True), log
+
+
 def test_nothing_is_fed_if_the_files_have_bad_lines(
     server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:

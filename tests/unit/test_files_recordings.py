@@ -99,9 +99,16 @@ def test_broken_lines_are_refused_or_counted(
         entries_in(path)
 
 
-@pytest.mark.parametrize(("partitions", "partition"), [(None, 0), (2, None), (2, 2)])
+@pytest.mark.parametrize(
+    ("partitions", "partition", "says"),
+    [
+        (None, 0, "it names the partition 0, in a recording of one stream"),
+        (2, None, "it names no partition, in a recording of 2 partitions"),
+        (2, 2, "it names the partition 2, in a recording of 2 partitions"),
+    ],
+)
 def test_an_entry_of_a_partition_that_the_recording_does_not_have_is_refused_or_counted(
-    partitions: int | None, partition: int | None, tmp_path: Path
+    partitions: int | None, partition: int | None, says: str, tmp_path: Path
 ) -> None:
     good = None if partitions is None else 1
     entries = [RecordedEntry(f"{i}-0", [b"a", b"b"], good) for i in (1, 2)]
@@ -109,8 +116,7 @@ def test_an_entry_of_a_partition_that_the_recording_does_not_have_is_refused_or_
     lines = [encode_header(STREAM, partitions), *map(encode_entry, (*entries, other))]
     path = written(tmp_path / "a.jsonl", lines)
     assert [read.entry for read in read_recording(path, Skipped())] == entries
-    says = f"line 4: partition {partition}, in a recording of {partitions}"
-    with pytest.raises(FileUnusable, match=says):
+    with pytest.raises(FileUnusable, match=f"line 4: {says}"):
         entries_in(path)
 
 

@@ -52,10 +52,23 @@ class Session:
         workers_keys = replace(settings.keys, input=plan.target)
         self._target = Destination(self._client, workers_keys, plan.max_length, plan.max_backlog)
         self._reader = GroupReader(self._client, self._scripts, self._keys, sources, counts)
-        known: Any = self._client.hgetall(self._keys.exchanges)
-        exchanges = {symbol.decode(): exchange.decode() for symbol, exchange in known.items()}
         closing = Closing(settings, plan.max_silence_s) if plan.updates else None
-        self._judge = Judge(settings, closing, plan.exchange, exchanges)
+        self._judge = Judge(settings, closing, plan.exchange, self._exchanges())
+
+    def _exchanges(self) -> dict[str, str]:
+        """By symbol. A symbol whose field is damaged is gathered as a new one."""
+        key = self._keys.exchanges
+        kind: Any = self._client.type(key)
+        if kind not in (b"hash", b"none"):
+            check_types([b"wrong type", key.encode(), kind])
+        known: Any = self._client.hgetall(key)
+        exchanges = {}
+        for symbol, exchange in known.items():
+            try:
+                exchanges[symbol.decode()] = exchange.decode()
+            except UnicodeDecodeError:
+                log.warning("the field %r of %s is damaged and does not count", symbol, key)
+        return exchanges
 
     def work(self, stop: Stop) -> None:
         """One batch, or a wait for more."""

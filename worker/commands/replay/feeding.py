@@ -6,6 +6,7 @@ which shows whether the files are still the same when a replay is resumed.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Final, TypeVar
 import redis
 
 from marketstate.worker.commands.replay.sources import Item
+from marketstate.worker.engine.key_health import printable
 from marketstate.worker.engine.status import in_words, unfinished
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.settings import Settings
@@ -28,6 +30,7 @@ POLL_S: Final = 0.02
 # After a look at the backlog, Redis is left alone for so many times as long as the look took.
 PAUSE_IN_LOOKS: Final = 10
 _DIGEST_BYTES: Final = 16
+_POSITION: Final = re.compile(rb"[0-9]{1,18}:[0-9a-f]{%d}" % (2 * _DIGEST_BYTES))
 
 
 class StreamFeeder:
@@ -61,10 +64,20 @@ class StreamFeeder:
         self.with_redis(lambda client: client.delete(self._keys.fed))
 
     def resume(self) -> int:
-        """How many entries have been fed: as many must now be skipped, with `skip`."""
-        found: Any = self.with_redis(lambda client: client.get(self._keys.fed))
-        if found is None:
+        """How many entries have been fed: as many must now be skipped, with `skip`. Raises
+        ConfigurationError for a position that no replay has written.
+        """
+        kind: Any = self.with_redis(lambda client: client.type(self._keys.fed))
+        if kind == b"none":
             return 0
+        found: Any = b"a " + kind
+        if kind == b"string":
+            found = self.with_redis(lambda client: client.get(self._keys.fed)) or b""
+        if not _POSITION.fullmatch(found):
+            raise ConfigurationError(
+                f"{self._keys.fed} holds {printable(found[:40])!r}, which is not how far a replay "
+                "came; remove the replay with --clean, and start over"
+            )
         self._position = found.decode()
         return self._fed
 
