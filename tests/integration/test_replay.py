@@ -281,7 +281,7 @@ def test_a_position_that_no_replay_has_written_is_named_with_its_repair(
     else:
         client.set(key, found)
     code, log = run(server, tmp_path, "replay", folder, "--namespace", "a", "--resume")
-    shown = "\\\\xff" if found == b"\xff" else found
+    shown = "\\\\xff" if isinstance(found, bytes) else found
     says = f"{key} holds '{shown}', which is not how far a replay came; remove the replay with"
     assert (code, says in log) == (2, True), log
 
