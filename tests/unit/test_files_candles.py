@@ -170,7 +170,7 @@ def test_the_content_says_whether_a_file_is_packed(name: str, tmp_path: Path) ->
         assert [found.candle for found in read_file(path)] == CANDLES
 
 
-@pytest.mark.parametrize("close", ["1_0", "inf", "nan", "-1", "0"])
+@pytest.mark.parametrize("close", ["1_0", "\u0663", "inf", "nan", "-1", "0"])
 def test_a_close_that_python_alone_takes_for_a_number_is_refused(
     close: str, tmp_path: Path
 ) -> None:

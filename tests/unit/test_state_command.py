@@ -95,6 +95,12 @@ def test_a_regime_of_mr_with_a_ratio_above_1_is_not_called_a_swing_around_a_mean
         ("null.csv", "null\n1\n", "oldest first, after at most one line with the name of the"),
         ("volume.csv", "volume\n1\n", "its only column is volume; a state needs closes"),
         ("BTCUSDT-1m.csv", "close,close_time\n" + "1,1746373259999\n" * 2, "has 1 prices"),
+        ("arabic.csv", "1\n\u0663\n", "line 2: '\u0663' is not a price"),
+        (
+            "BTCUSDT-1m.csv",
+            "close,open_time,x\n1,1746373200000,0\n",
+            "has no candles that have closed: line 2: x is 0",
+        ),
         ("na.csv", "N/A\n1\n", "line 1: 'N/A' is not a price"),
         ("prices.json", "[1, 2, 3]", "seems to be JSON: it starts with '[1, 2, 3]'; expected one"),
         ("BTCUSDT-1m.jsonl", '{"close":1,"t":2}', 'seems to be JSON: it starts with \'{"close":1'),

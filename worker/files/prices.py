@@ -94,7 +94,7 @@ def _prices(path: Path, findings: Findings) -> Iterator[float]:
             if was_first and _COLUMN_NAME.fullmatch(line):
                 _refuse_another_column(path, line.strip('"'))
                 continue
-        if math.isfinite(price) and price > 0 and "_" not in line:
+        if math.isfinite(price) and price > 0 and line.isascii() and "_" not in line:
             yield price
             continue
         or_name = ", after at most one line with the name of the column" if was_first else ""

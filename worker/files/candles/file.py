@@ -52,7 +52,7 @@ def read_file(
     rows = file.closed_rows()
     first = list(islice(rows, ROWS_AT_ONCE))
     if not first:
-        raise FileUnusable(f"{path} has no candles{' that have closed' * (file.count > 0)}")
+        raise FileUnusable(f"{path} has no candles{file.why_none}")
     columns = file.table.columns
     when = timing(path, columns, first, interval, said)
     reader = RowReader(path, symbol or named, interval, columns, when)
@@ -73,7 +73,8 @@ class _File:
         self._name = str(path)
         self.table = table
         self.findings = findings
-        self.count = 0
+        self.why_none = ""
+        """What the last row says that had not closed."""
         self._now_ms = time.time() * 1_000
 
     def where(self, line: int) -> str:
@@ -87,7 +88,6 @@ class _File:
         try:
             for row in self.table.rows:
                 line, cells = row.line, row.cells
-                self.count += 1
                 # The usual case.
                 if flags is None and len(cells) == expected:
                     yield row
@@ -108,6 +108,7 @@ class _File:
                     continue
                 if open_flag:
                     self.findings.unclosed(self.where(line), open_flag)
+                    self.why_none = f" that have closed: line {line}: {open_flag}"
                 else:
                     yield row
         except CutOff as error:

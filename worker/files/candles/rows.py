@@ -157,7 +157,7 @@ class RowReader:
     def _number(self, cells: list[str], column: int) -> float | None:
         text = cells[column]
         try:
-            if "_" not in text:
+            if text.isascii() and "_" not in text:
                 return float(text)
         except ValueError:
             if text.lower() in _NOTHING:
@@ -187,7 +187,8 @@ def _usual_numbers(cells: Sequence[str], name: str = "") -> list[float]:
     values = [*map(float, cells)]
     is_right = min(values) > 0.0 or (name == "volume" and min(values) == 0.0)
     # The sum is not finite if one of them is not.
-    if not is_right or not math.isfinite(sum(values)) or "_" in "".join(cells):
+    text = "".join(cells)
+    if not is_right or not math.isfinite(sum(values)) or "_" in text or not text.isascii():
         raise ValueError(f"not all of {name} are usual")
     return values
 
