@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from marketstate.worker.commands.history import unit
-from marketstate.worker.commands.history.folder import Folder, Plan, plan_of
+from marketstate.worker.commands.history.folder import Folder, Plan, folder_of, plan_of
 from marketstate.worker.commands.history.grouping import grouped
 from marketstate.worker.commands.history.job import Job, Run
 from marketstate.worker.commands.history.parts import Group, Part
 from marketstate.worker.commands.history.rows import ROW
 from marketstate.worker.commands.history.told import Told
 from marketstate.worker.commands.history.unit import work
-from marketstate.worker.errors import FileUnreadable, FileUnusable, WorkerError
+from marketstate.worker.errors import ConfigurationError, FileUnreadable, FileUnusable, WorkerError
 from marketstate.worker.files.candles.said import NOTHING
 from tests.support.feeding import small_settings
 from tests.support.histories import messy_entries, write_recording
@@ -157,6 +157,30 @@ def test_parts_that_are_damaged_are_not_continued(name: str, tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(FileUnusable, match=f"^{path} .*; start over$"):
         work(job, job.units[0], lambda _: True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"rows":[1],"symbols":["\xff"]}', b'{"rows":[-1]}', b"{}"],
+)
+def test_a_checkpoint_that_no_history_has_written_is_named(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "0.json"
+    path.write_bytes(text)
+    with pytest.raises(FileUnusable, match=f"^{path} cannot be read: .*; start over$"):
+        Part(tmp_path, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"shares":1,"what":{"a":"\xff"}}', b'{"what":{"a":' + b"[" * 10**5]
+)
+def test_a_plan_that_no_history_has_written_is_named(text: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "states.csv.gz"
+    folder_of(out).mkdir()
+    (folder_of(out) / "plan.json").write_bytes(text)
+    with pytest.raises(
+        ConfigurationError, match=r"plan\.json cannot be read, so nothing can be res"
+    ):
+        Folder(out, Plan(1, {}), resume=True)
 
 
 @pytest.mark.usefixtures("batches_of_seven")

@@ -103,7 +103,7 @@ class Folder:
         path = self.path / _PLAN
         try:
             return msgspec.json.decode(path.read_bytes(), type=Plan)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"{path} cannot be read, so nothing can be resumed: {error}; delete the folder, "
                 "and start over"

@@ -6,13 +6,16 @@ and what follows them is cut off when the unit goes on.
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
+from msgspec import Meta
 
 from marketstate.worker.commands.history.rows import ROW
 from marketstate.worker.errors import FileUnusable
 from marketstate.worker.files.findings import Plain
+
+_Count = Annotated[int, Meta(ge=0)]
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -26,9 +29,9 @@ class Group(msgspec.Struct, frozen=True):
 class Checkpoint(msgspec.Struct):
     """How far a unit has come."""
 
-    entries: int = 0
+    entries: _Count = 0
     """Read."""
-    rows: list[int] = msgspec.field(default_factory=list)
+    rows: list[_Count] = msgspec.field(default_factory=list)
     """Of each run."""
     symbols: list[str] = msgspec.field(default_factory=list)
     marks: list[dict[str, dict[str, str]]] = msgspec.field(default_factory=list)
@@ -87,10 +90,14 @@ class Part:
 
     def _read(self) -> Checkpoint | None:
         try:
-            return msgspec.json.decode(self._checkpoint_path.read_bytes(), type=Checkpoint)
+            found = msgspec.json.decode(self._checkpoint_path.read_bytes(), type=Checkpoint)
+            if len(found.rows) != len(self.paths):
+                raise ValueError(f"it has the rows of {len(found.rows)} runs")
+            return found
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        # Not UTF-8 text is a ValueError, as everything that msgspec refuses.
+        except (OSError, ValueError, RecursionError) as error:
             raise FileUnusable(
                 f"{self._checkpoint_path} cannot be read: {error}; start over"
             ) from None
