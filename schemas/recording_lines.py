@@ -18,6 +18,7 @@ from marketstate.schemas.recording import (
     decode_header,
 )
 
+GZIP_MAGIC: Final = b"\x1f\x8b"
 TORN: Final = "the file is cut off: its recorder was killed, or it was partly copied"
 
 
@@ -28,7 +29,7 @@ class ReadEntry(NamedTuple):
 
 def unpacked(raw: io.BufferedReader) -> IO[bytes]:
     """Gzipped or plain, detected from the content."""
-    is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
+    is_packed = raw.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
     return gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[return-value]
 
 

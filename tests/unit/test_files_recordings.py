@@ -44,6 +44,19 @@ def test_a_recording_is_written_read_and_resumed(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
+def test_a_recording_is_resumed_as_its_content_is_whatever_its_name_says(
+    name: str, tmp_path: Path
+) -> None:
+    """Browsers unpack files without changing their names."""
+    other = tmp_path / {"a.jsonl.gz": "a.jsonl", "a.jsonl": "a.jsonl.gz"}[name]
+    written(tmp_path / name, LINES[:6]).rename(other)
+    writer, _ = RecordingWriter.resume(other, STREAM)
+    writer.add(ENTRIES[5:])
+    writer.close()
+    assert entries_in(other) == ENTRIES
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
 def test_wherever_a_recording_is_cut_off_its_complete_entries_are_read_and_resumed(
     name: str, tmp_path: Path
 ) -> None:

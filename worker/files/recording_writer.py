@@ -19,7 +19,7 @@ from marketstate.schemas.recording import (
     encode_entry,
     encode_header,
 )
-from marketstate.schemas.recording_lines import TORN
+from marketstate.schemas.recording_lines import GZIP_MAGIC, TORN
 from marketstate.worker.errors import FileUnusable
 from marketstate.worker.files.bad_lines import refuse
 from marketstate.worker.files.piped import STANDARD_OUTPUT
@@ -40,10 +40,9 @@ class RecordingWriter:
     Standard output is written to as well; if its reader is gone, that is a BrokenPipeError.
     """
 
-    def __init__(self, path: Path, raw: IO[bytes]) -> None:
+    def __init__(self, path: Path, raw: IO[bytes], *, packed: bool) -> None:
         self._path = path
         self._raw = raw
-        packed = path.name.endswith(GZIP_SUFFIX)
         self._file: IO[bytes] = (
             gzip.GzipFile(fileobj=raw, mode="ab", compresslevel=GZIP_LEVEL)  # type: ignore[assignment]
             if packed
@@ -56,7 +55,7 @@ class RecordingWriter:
             raw: IO[bytes] = open(1, "wb", closefd=False)  # noqa: SIM115, `close` closes it
         else:
             raw = _opened_alone(path, "xb")
-        writer = cls(path, raw)
+        writer = cls(path, raw, packed=path.name.endswith(GZIP_SUFFIX))
         writer._write(encode_header(stream, partitions))
         writer.flush()
         return writer
@@ -76,8 +75,11 @@ class RecordingWriter:
         except BaseException:
             raw.close()
             raise
+        # Its name may be wrong: browsers, for example, unpack files without changing their names.
+        raw.seek(0)
+        packed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         raw.seek(0, os.SEEK_END)
-        return cls(path, raw), lasts
+        return cls(path, raw, packed=packed), lasts
 
     def add(self, entries: Iterable[RecordedEntry]) -> None:
         for entry in entries:
