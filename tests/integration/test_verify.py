@@ -261,7 +261,7 @@ def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
     findings = found(worker, max_lag=4)
     warned = {"dead": "warn", "lost": "warn", "backlog": "ok", "workers": "ok"}
     assert {name: verdicts(findings)[name] for name in warned} == warned
-    assert text_of(findings, "dead") == f"1 entries could not be read; see {DEAD}"
+    assert text_of(findings, "dead") == f"1 could not be read; see {DEAD}"
     assert "lag 4, pending 0" in text_of(findings, "backlog")
     assert verdicts(found(worker, max_lag=3))["backlog"] == "FAIL"
     assert verdicts(found(worker, max_age_s=0))["backlog"] == "FAIL"

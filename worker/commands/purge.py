@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.group import other_stream
 from marketstate.worker.engine.preflight import others_with_our_outputs
@@ -82,7 +83,7 @@ def purge(parts: Sequence[Part], *, outputs: bool, remove: bool) -> None:
     of_longer = f", and those of {', '.join(longer)}" if longer else ""
     print(
         f"{verb}: {internal:,} internal keys, {keys.internal_prefix}:*, with the windows of "
-        f"{symbols:,} symbols"
+        f"{counted(symbols, 'symbol')}"
     )
     print(
         f"{verb if outputs else 'kept'}: {published:,} published keys, {keys.output_prefix}*, its "

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from marketstate.worker.commands.durations import precise_duration
 from marketstate.worker.commands.environment_file import environment_file
 from marketstate.worker.commands.options import count
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.commands.repartition.moving import digest, move
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
@@ -129,7 +130,7 @@ def _repartition(
     symbols, before = digest(old)
     created = [_is_created(part, before) for part in new]
     print(
-        f"{symbols:,} symbols of the group {settings.group} on "
+        f"{counted(symbols, 'symbol')} of the group {settings.group} on "
         f"{keys_of_all(settings).input}, digest of windows and marks {before}"
     )
     has = {each.longer_interval for each in settings.each_interval}

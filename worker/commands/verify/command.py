@@ -291,12 +291,12 @@ def _commits(status: Status) -> Iterator[Finding]:
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
     meanings = {
         "dead": f"could not be read; see {keys_of_all(settings).dead_stream}",
-        "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
+        "lost": "trimmed by the upstream, or acknowledged by others, before a worker read them",
     }
     for counter, meaning in meanings.items():
         count = status.counters.get(counter, 0)
         yield Finding(
-            "warn" if count else "ok", counter, f"{count} entries {meaning}" if count else "none"
+            "warn" if count else "ok", counter, f"{count:,} {meaning}" if count else "none"
         )
 
 
