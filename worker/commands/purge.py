@@ -22,7 +22,7 @@ from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.keys import Keys
 from marketstate.worker.settings import PREFIX, Settings, settings_from
-from marketstate.worker.store.connection import Client
+from marketstate.worker.store.connection import NO_USER, Client
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"a replay is removed with: marketstate replay --namespace {name} --clean"
         )
-    with opened(settings) as parts:
+    with opened(settings, account_needed=NO_USER) as parts:
         purge(parts, outputs=options.outputs, remove=options.yes)
     return 0
 

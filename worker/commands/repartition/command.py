@@ -39,7 +39,7 @@ from marketstate.worker.settings import (
     environment_with,
     settings_from,
 )
-from marketstate.worker.store.connection import reporting
+from marketstate.worker.store.connection import NO_USER, reporting
 from marketstate.worker.store.scripts import Scripts
 
 MOVED: Final = "moved"
@@ -87,7 +87,10 @@ def command(options: argparse.Namespace) -> int:
             f"the new group has {PREFIX}INTERVALS={of_new}, and the old one {of_old}: move it with "
             "the same, and change it afterwards"
         )
-    with opened(settings) as old, opened(target) as new:
+    with (
+        opened(settings, account_needed=NO_USER) as old,
+        opened(target, account_needed=NO_USER) as new,
+    ):
         _repartition(old, new, settings, target, only_look=not options.yes)
     return 0
 
@@ -119,7 +122,7 @@ def _repartition(
     only_look: bool,
 ) -> None:
     # What is not reported here is reported for the Redis of the new partitions.
-    with reporting(settings):
+    with reporting(settings, NO_USER):
         for part in old:
             _refuse_unfinished(part)
             _refuse_live(part)
