@@ -338,6 +338,7 @@ def test_verify_prints_a_line_or_an_object_per_check_and_exits_with_4_if_one_fai
     code, output = verify_command(server, tmp_path, "--json")
     findings = [Finding(**json.loads(line)) for line in output.splitlines()]
     assert (code, verdicts(findings)["complete"]) == (4, "FAIL")
+    assert verify_command(server, tmp_path, "--ignore", "ETHUSDT, BTCUSDT")[0] == 0
     client.flushall()
     code, output = verify_command(server, tmp_path)
     assert (code, output.count("FAIL verify: ")) == (3, 1)

@@ -136,7 +136,7 @@ def _chosen(settings: Settings, options: argparse.Namespace) -> Iterator[Finding
         max_lag=options.max_lag,
         max_age_s=options.max_age,
         max_state_age_s=options.max_state_age,
-        ignored=frozenset(options.ignore.split(",")),
+        ignored=frozenset(map(str.strip, options.ignore.split(","))),
     )
 
 
