@@ -68,8 +68,7 @@ def command(options: argparse.Namespace) -> int:
             f"the files have candles of {files.interval}, of which none of the intervals "
             f"{names_of_intervals(settings)} can be made; see {PREFIX}INTERVALS"
         )
-    account_needed = "" if settings.replay_namespace else NO_USER
-    with opened(settings, account_needed=account_needed) as parts:
+    with opened(settings, account_needed=NO_USER) as parts:
         _warm(parts, files, closes, options)
     return 0
 
