@@ -1,4 +1,4 @@
-"""Environment files of the services, as systemd reads them (`EnvironmentFile=` in systemd.exec)."""
+"""Environment files of the services, as systemd reads them (`EnvironmentFile=`)."""
 
 import re
 from pathlib import Path
