@@ -203,8 +203,8 @@ def test_a_damaged_key_of_the_group_is_one_clear_line(
     client.hset(worker.keys.meta, "shards", "many")
     code, output = status_command(server, tmp_path)
     assert (code, len(output.splitlines())) == (3, 1)
-    assert f"a key below {worker.keys.internal_prefix} is damaged: invalid literal" in output
-    assert "see worker/README.md, Keys" in output
+    assert f"the field shards of {worker.keys.meta} is 'many'; this worker has 16: if" in output
+    assert "see deploy/README.md, When the group is gone" in output
 
 
 def test_a_group_that_is_gone_with_its_meta_key_is_not_said_to_have_it(
