@@ -81,7 +81,7 @@ class Shards:
         except KeyError:
             raise LeaseLost([shard]) from None
 
-    def last_commit(self, shard: int) -> str:
+    def last_commit(self, shard: int) -> bytes:
         """The id of the last one that we know of."""
         return self._held[shard].last_commit
 
@@ -240,7 +240,7 @@ class Shards:
                 del self._held[shard].symbols[symbol]
             self._symbols_of_group -= len(names)
         for shard in changes.finished:
-            self._held[shard].last_commit = commit_id
+            self._held[shard].last_commit = commit_id.encode()
 
     def release(self) -> None:
         """Release everything, so that others can take it without waiting for an expiry."""
