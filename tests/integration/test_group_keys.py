@@ -181,3 +181,15 @@ def test_an_edited_id_of_a_last_commit_costs_nothing_and_is_written_again(
     work_off(worker)
     assert all(len(published(client)[symbol]) == len(states[symbol]) + 1 for symbol in SYMBOLS)
     assert edited not in client.hvals(COMMITS)
+
+
+@pytest.mark.one_redis_version
+def test_what_another_group_of_the_stream_has_stops_no_worker(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9: it is looked at only to say that it publishes to the same keys."""
+    settings = worked(server, client).settings
+    client.xgroup_create(settings.keys.input, "other")
+    client.set(settings.keys.meta_of("other"), "x")
+    [found] = [each for each in preflight(settings) if each.subject == "group other"]
+    assert (found.verdict, "cannot be seen" in found.text) == ("skip", True)

@@ -5,7 +5,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -24,6 +24,7 @@ from marketstate.worker.errors import CheckFailed, RedisUnusable
 from marketstate.worker.settings import PREFIX, Settings
 from marketstate.worker.store import connection
 from marketstate.worker.store.known_holes import known_holes
+from marketstate.worker.store.refusal import reason
 from marketstate.worker.store.scripts import Scripts
 from marketstate.worker.store.server_version import server_version
 
@@ -98,8 +99,9 @@ def examined(settings: Settings) -> Iterator[Finding]:
         )
         if text := other_partitions.in_words(client, settings):
             yield Finding("warn", "partitions", text)
-        yield from _key_health(client, settings)
-        yield from _other_programs(client, settings)
+        symbols = key_health.some_symbols(client, settings)
+        yield from _key_health(client, settings, symbols)
+        yield from _other_programs(client, settings, symbols)
         if settings.source == "candles":
             yield from others_with_our_outputs(client, settings)
 
@@ -175,7 +177,9 @@ def _commits(client: connection.Client, settings: Settings) -> Iterator[Finding]
         yield Finding("warn", "commits", f"{commit}; {TO_COMPLETE}")
 
 
-def _key_health(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+def _key_health(
+    client: connection.Client, settings: Settings, symbols: Sequence[bytes]
+) -> Iterator[Finding]:
     aside, hidden = key_health.set_aside(client, settings.keys)
     if hidden:
         yield Finding("warn", "quarantine", hidden)
@@ -184,20 +188,23 @@ def _key_health(client: connection.Client, settings: Settings) -> Iterator[Findi
     if len(aside) > key_health.SHOWN:
         text = f"{len(aside) - key_health.SHOWN} more symbols are set aside; `status` shows them"
         yield Finding("warn", "quarantine", text)
-    for text in key_health.expiries(client, settings, key_health.some_symbols(client, settings)):
+    for text in key_health.expiries(client, settings, symbols):
         yield Finding("warn", "expiry", text)
 
 
-def _other_programs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    known = (each.decode(errors="replace") for each in key_health.some_symbols(client, settings))
+def _other_programs(
+    client: connection.Client, settings: Settings, symbols: Sequence[bytes]
+) -> Iterator[Finding]:
+    known = (each.decode(errors="replace") for each in symbols)
     wanted = sorted(settings.wanted_symbols or ())
     for text in others_in_words(client, settings, [*wanted, *known]):
         yield Finding("warn", "other program", text)
 
 
 def others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    """A finding per group. Another group on the same input with our output keys would publish
-    every state twice, and push older states out of the capped output stream.
+    """A finding per group, also for one of which that cannot be seen. Another group on the same input
+    with our output keys would publish every state twice, and push older states out of the capped
+    output stream.
     """
     keys = settings.keys
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
@@ -205,7 +212,14 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         name = group["name"].decode(errors="replace")
         if name == keys.group:
             continue
-        known: Any = client.hget(keys.meta_of(name), "settings") or b""
+        meta = keys.meta_of(name)
+        try:
+            known: Any = client.hget(meta, "settings") or b""
+        except redis.ResponseError as error:
+            # A group may have any name, and what has that key is not ours.
+            text = f"reads the same input; where it publishes cannot be seen in {meta}"
+            yield Finding("skip", f"group {name}", f"{text}: {reason(error)}")
+            continue
         shared = {
             f"output_prefix={settings.output_prefix}",
             f"output_stream={settings.output_stream}",
