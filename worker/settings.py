@@ -43,6 +43,7 @@ from marketstate.worker.setting_files import (
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
 MOST_PARTITIONS: Final = 256
+MOST_SHARDS: Final = 256
 _SECRETS: Final = ("redis_password", "redis_url")
 NOT_HANDED_OVER: Final = _SECRETS
 """Settings that `hand_over` leaves out."""
@@ -125,7 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     dead_maxlen: Annotated[
         int, Meta(ge=1, le=10**9, description="a number of entries, at least 1")
     ] = 10_000
-    shards: Annotated[int, Meta(ge=1, le=256, description="1 to 256")] = 16
+    shards: Annotated[int, Meta(ge=1, le=MOST_SHARDS, description=f"1 to {MOST_SHARDS}")] = 16
     partitions: Annotated[
         Annotated[int, Meta(ge=1, le=MOST_PARTITIONS)] | None,
         Meta(description=f"1 to {MOST_PARTITIONS}"),

@@ -156,6 +156,17 @@ def test_what_another_group_publishes_is_not_removed(
     assert client.exists(TWO)
 
 
+def test_bookkeeping_that_somebody_has_edited_can_be_removed(
+    worked: set[bytes], server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    client.hset(f"{INTERNAL_PREFIX}:members", mapping={"x": "of nobody", "y": "1:2", "z": ""})
+    client.hset(f"{INTERNAL_PREFIX}:shard:03", b"\xff\xfe", "0")
+    client.hset(f"{INTERNAL_PREFIX}:meta", b"interval:\xff", "1")
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes")
+    assert code == 0, said
+    assert dumps(client).keys() == worked | {INPUT.encode()}
+
+
 def test_a_replay_has_its_own_way(server: EmbeddedRedis, tmp_path: Path) -> None:
     code, said = run(server, tmp_path, "purge", replay_namespace="a")
     assert (code, "marketstate replay --namespace a --clean" in said) == (2, True)

@@ -154,9 +154,7 @@ class Commit:
                 (
                     self._shards.token(shard),
                     shard_name(shard),
-                    *binary(
-                        (self._shards.last_commit(shard), entry_ids[-1] if entry_ids else b"")
-                    ),
+                    *binary((self._shards.last_commit(shard), entry_ids[-1] if entry_ids else b"")),
                 )
                 for shard, entry_ids in changes.finished.items()
             ],

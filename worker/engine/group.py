@@ -15,7 +15,7 @@ from marketstate.worker.errors import (
 )
 from marketstate.worker.keys import Keys
 from marketstate.worker.log import log
-from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.settings import MOST_SHARDS, PREFIX, Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.scripts import Scripts
 
@@ -137,6 +137,16 @@ def _differs_from_the_group(
         f"the group {keys.group!r} was created with {name} {found!r}, but this worker has "
         f"{ours!r}; change it back, or choose another {PREFIX}GROUP"
     )
+
+
+def shards_in(found: bytes, keys: Keys) -> int:
+    """The number of shards that `meta` has. Raises RedisUnusable if no worker has written it."""
+    if not is_number(found) or not 1 <= int(found) <= MOST_SHARDS:
+        raise RedisUnusable(
+            f"the field shards of {keys.meta} is {found[:20].decode(errors='replace')!r}; set it "
+            f"with HSET to the number it had; {SEE_GROUP_GONE}"
+        )
+    return int(found)
 
 
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:

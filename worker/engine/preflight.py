@@ -183,8 +183,8 @@ def _key_health(
     aside, hidden = key_health.set_aside(client, settings.keys)
     if hidden:
         yield Finding("warn", "quarantine", hidden)
-    for symbol, reason in islice(aside.items(), key_health.SHOWN):
-        yield Finding("warn", symbol, f"is set aside: {reason}")
+    for symbol, why in islice(aside.items(), key_health.SHOWN):
+        yield Finding("warn", symbol, f"is set aside: {why}")
     if len(aside) > key_health.SHOWN:
         text = f"{len(aside) - key_health.SHOWN} more symbols are set aside; `status` shows them"
         yield Finding("warn", "quarantine", text)
@@ -202,9 +202,9 @@ def _other_programs(
 
 
 def others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    """A finding per group, also for one of which that cannot be seen. Another group on the same input
-    with our output keys would publish every state twice, and push older states out of the capped
-    output stream.
+    """A finding per group, also for one of which that cannot be seen. Another group on the same
+    input with our output keys would publish every state twice, and push older states out of the
+    capped output stream.
     """
     keys = settings.keys
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
