@@ -224,7 +224,11 @@ def two_sources(settings: Settings, other: str) -> TwoSources:
 
 def settings_differ(settings: Settings, found: str, remedy: str) -> ConfigurationMismatch:
     """The error names only what differs: the two texts are long and mostly equal."""
-    theirs, ours = found.split(), shared_settings(settings).split()
+    # The setting names the candle interval, too, which all of them have.
+    theirs, ours = (
+        text.replace(" intervals=", f" intervals={settings.candle_interval},").split()
+        for text in (found, shared_settings(settings))
+    )
     only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
     only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
     return ConfigurationMismatch(
