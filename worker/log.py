@@ -80,7 +80,7 @@ class Repeats(logging.Filter):
         self._now_s = now_s
         self._kinds: dict[object, _Kind] = {}
         self._told: dict[str, None] = {}
-        # Reentrant, because a sum that is due is logged by whoever logs next.
+        # Reentrant, because whatever logs next also logs the sums that are due.
         self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
