@@ -164,7 +164,7 @@ _BY_TEXT: Final = tuple(
         (r"\bCROSSSLOT\b", _CLUSTER),
         (r"cluster support disabled", _NO_CLUSTER),
         (r"\bNOPERM\b|ACL failure in script|user executing the script can't", RIGHTS),
-        (r"unknown command|Unknown Redis command", UNKNOWN_COMMAND),
+        (r"(?i)\bunknown (redis )?command\b", UNKNOWN_COMMAND),
     )
 )
 _WAS_CLOSED: Final = re.compile(
