@@ -1,4 +1,4 @@
-"""The logger and the format of log lines: a priority for the journal, a UTC time for a terminal."""
+"""The log: how its lines look in the journal and on a terminal, and sums of repeated warnings."""
 
 import logging
 import math
