@@ -188,7 +188,7 @@ def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
     """What ends the worker, in words for the user."""
     try:
         with suppress(redis.RedisError), connection.open_client(settings, block_s=0) as client:
-            if "NOGROUP" in str(error):
+            if any(text in str(error) for text in ("NOGROUP", "no such key")):
                 return group_gone(client, settings.keys)
             if "WRONGTYPE" in str(error):
                 check_types(client, settings)
