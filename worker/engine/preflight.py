@@ -126,7 +126,7 @@ def _calculation() -> Finding:
     way = (
         "compiled"
         if kernel.is_compiled()
-        else "not compiled; it is several times faster if a C compiler is available when this "
+        else "not compiled; it is many times faster if a C compiler is available when this "
         "package is installed"
     )
     return Finding("ok", "calculation", f"the built-in window gives the right state ({way})")
