@@ -164,7 +164,8 @@ _BY_TEXT: Final = tuple(
         (r"\bCROSSSLOT\b", _CLUSTER),
         (r"cluster support disabled", _NO_CLUSTER),
         (r"\bNOPERM\b|ACL failure in script|user executing the script can't", RIGHTS),
-        (r"(?i)\bunknown (redis )?command\b", UNKNOWN_COMMAND),
+        # Each server has its own name in it, or none.
+        (r"(?i)\bunknown (\w+ )?command\b", UNKNOWN_COMMAND),
     )
 )
 _WAS_CLOSED: Final = re.compile(
