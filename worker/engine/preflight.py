@@ -215,13 +215,13 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         name = group["name"].decode(errors="replace")
         if name == keys.group:
             continue
-        meta = keys.meta_of(name)
+        subject, meta = f"group {key_health.printable(group['name'])}", keys.meta_of(name)
         try:
             known: Any = client.hget(meta, "settings") or b""
         except redis.ResponseError as error:
             # A group may have any name, and what has that key is not ours.
-            text = f"reads the same input; where it publishes cannot be seen in {meta}"
-            yield Finding("skip", f"group {name}", f"{text}: {reason(error)}")
+            text = "reads the same input; its meta key does not say where it publishes"
+            yield Finding("skip", subject, f"{text}: {reason(error)}")
             continue
         shared = {
             f"output_prefix={settings.output_prefix}",
@@ -230,7 +230,7 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         if shared & {*known.decode(errors="replace").split(" ")}:
             yield Finding(
                 "warn",
-                f"group {name}",
+                subject,
                 "reads the same input and publishes to the same keys as this group; give one of "
                 f"them other output keys ({PREFIX}OUTPUT_PREFIX, _OUTPUT_STREAM), or remove it",
             )
