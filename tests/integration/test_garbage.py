@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -11,7 +12,7 @@ import redis
 from marketstate.worker.engine.collector import COLLECT_AFTER, spare_the_collector
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, work_off, worked
-from tests.support.worker_process import feed, published
+from tests.support.worker_process import INPUT, counters, feed, published
 
 pytestmark = pytest.mark.one_redis_version
 
@@ -42,6 +43,20 @@ def test_the_objects_of_a_batch_are_freed_without_the_collector(
     work_off(worker)
     assert gc.collect() < 50
     assert len(published(client)["BTCUSDT"]) == states + 100
+
+
+def test_bad_entries_are_freed_without_the_collector_too(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9: a stream of order books in place of candles filled the memory that a service has."""
+    worker = worked(server, client)
+    bad: tuple[Any, ...] = ({"payload": "no JSON"}, {"data": "{}"}, {"symbol": "A B", "close": "1"})
+    for fields in bad * 30:
+        client.xadd(INPUT, fields)
+    spare_it_once_it_has_collected()
+    work_off(worker)
+    assert gc.collect() < 50
+    assert counters(client)["dead"] == 90
 
 
 def test_the_collector_still_looks_for_cycles_but_not_among_the_imports() -> None:
