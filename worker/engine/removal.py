@@ -15,7 +15,7 @@ from marketstate.worker.store.clock import clock_ms
 from marketstate.worker.store.connection import Client
 
 KEYS_AT_ONCE: Final = 1_000
-_MEMBER: Final = re.compile(rb"([0-9]{1,15}):([0-9]{1,15}):")
+_MEMBER: Final = re.compile(rb"([0-9]{1,18}):([0-9]{1,18}):")
 INTERVAL_FIELD: Final = b"interval:"
 """What the fields of `meta` start with that name the longer intervals, see setup.lua."""
 
@@ -65,8 +65,10 @@ def unlink(client: Client, keys: Sequence[str]) -> int:
 
 
 def living(client: Client, members: str) -> list[str]:
-    """The ids of the workers that are live, by the hash `members` and Redis's clock: as
-    worker/lua/members.lua tells it.
+    """The ids of the workers that are live, by the hash `members` and Redis's clock.
+
+    One that was seen in the future counts, unlike in worker/lua/members.lua: after a clock was set
+    back it may be live, and the caller is about to remove what it needs.
     """
     found: Any = client.hgetall(members)
     time: Any = client.time()
@@ -75,7 +77,7 @@ def living(client: Client, members: str) -> list[str]:
     return sorted(
         name
         for name, member in members_found
-        if member and abs(now_ms - int(member[1])) <= int(member[2])
+        if member and now_ms - int(member[1]) <= int(member[2])
     )
 
 
