@@ -1,5 +1,8 @@
-"""What a Redis loses as it reads its append-only log, and that `check` warns exactly of that."""
+"""What a Redis loses or doubles as it reads its append-only log: `check` warns of the one,
+BGREWRITEAOF prevents the other.
+"""
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +18,7 @@ from tests.support.cluster_nodes import is_well
 from tests.support.redis_cluster import LocalCluster
 from tests.support.redis_versions import version_of
 from tests.support.steps import SteppedWorker
-from tests.support.worker_process import feed, wait_until
+from tests.support.worker_process import everything, feed, wait_until
 
 PASSWORD: Final = "of-the-worker"
 AS_WORKER: Final[dict[str, Any]] = {"redis_username": "marketstate", "redis_password": PASSWORD}
@@ -80,3 +83,41 @@ def test_what_a_node_of_a_cluster_would_lose(any_server_binary: Path) -> None:
         with node.client() as client:
             is_lost = client.exists("{b}1", "{b}2") < 2
     assert bool(warned) == is_lost, warned
+
+
+def test_a_log_that_was_cut_off_within_a_commit_and_then_rewritten_doubles_nothing(
+    any_server_binary: Path,
+) -> None:
+    """G3, after a power failure: a part of the commit stays in the log. Without the rewrite, most
+    versions carry it out when they start once more, beside the whole commit that has followed.
+    """
+    with EmbeddedRedis(any_server_binary, *WITH_LOG) as server:
+        worker = SteppedWorker(server, "one", "one", publish_interval=1)
+        worker.keep()
+        with server.client() as client:
+            feed(client, made_candles(("BTCUSDT",), 260))
+            worker.finish_all()
+        server.kill()
+        cut_off_within_the_last_commit(server)
+        server.start()
+        worker = SteppedWorker(server, "one", "one", publish_interval=1)
+        worker.keep()
+        assert worker.finish_all() > 0, "the commit was lost"
+        with server.client() as client:
+            client.bgrewriteaof()
+            wait_until(
+                lambda: not client.info("persistence")["aof_rewrite_in_progress"],
+                "the log is rewritten",
+            )
+            before = everything(client)
+        server.kill()
+        server.start()
+        with server.client() as client:
+            assert everything(client) == before
+
+
+def cut_off_within_the_last_commit(server: EmbeddedRedis) -> None:
+    folder = Path(server._folder.name)
+    *_, log = sorted([*folder.glob("*.aof"), *folder.glob("*/*.incr.aof")])
+    text = log.read_bytes()
+    os.truncate(log, text.rindex(b"EXEC") - 40)
