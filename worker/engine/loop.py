@@ -127,6 +127,9 @@ def _recover(
     if stop.requested:
         old.hurry()
         return old
+    # Now, and not when nothing refers to it any more: errors hold the frames that they came
+    # through, and those of redis-py do so until Python's collector comes.
+    old.shards.forget()
 
     def begin() -> Session:
         session = Session(settings, incarnation, old.notifier, again=True)

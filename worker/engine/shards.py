@@ -222,6 +222,11 @@ class Shards:
             self.version += 1
         self._next_keep_s = 0.0
 
+    def forget(self) -> None:
+        """Drop the memory of all shards. Their leases can still be released."""
+        self._held = {}
+        self.version += 1
+
     def move(self, changes: Changes, commit_id: str, committed_ms: int = 0) -> None:
         """Apply to memory what a commit writes to Redis, at `committed_ms` by Redis's clock; 0 if
         the time is not known and not needed.
