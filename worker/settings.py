@@ -45,9 +45,8 @@ STATE_TTL_IN_STEPS: Final = 10
 MOST_PARTITIONS: Final = 256
 MOST_SHARDS: Final = 256
 LONGEST_LEASE_S: Final = 3_600
-_SECRETS: Final = ("redis_password", "redis_url")
-NOT_HANDED_OVER: Final = _SECRETS
-"""Settings that `hand_over` leaves out."""
+SECRETS: Final = ("redis_password", "redis_url")
+"""Settings that are never shown, and that `hand_over` leaves out."""
 _EXTRAS: Final = ("partition", "longer_interval", "theta")
 _CREDENTIAL: Final = "the systemd credential redis-password"
 # systemd, like others that read such files, takes what is behind a value as a part of it.
@@ -388,7 +387,7 @@ class Explained(NamedTuple):
 
     @property
     def is_secret(self) -> bool:
-        return self.name in _SECRETS
+        return self.name in SECRETS
 
 
 def explained(environ: Mapping[str, str] = os.environ) -> list[Explained]:
@@ -500,7 +499,7 @@ def hand_over(environ: Mapping[str, str] = os.environ) -> tuple[int, Path]:
             "systemd runs this command, when you use systemctl reload quantum-marketstate: it sets "
             "MAINPID and RUNTIME_DIRECTORY"
         )
-    secret = {PREFIX + name.upper() for name in NOT_HANDED_OVER}
+    secret = {PREFIX + name.upper() for name in SECRETS}
     given = {
         name: value
         for name, value in environ.items()
@@ -581,7 +580,7 @@ def _parsed(variable: str, text: str) -> Any:
         # Surrogates are how Python represents bytes that are not UTF-8.
         raise ConfigurationError(f"{PREFIX}{variable} is not UTF-8 text")
     # A host with an @ is a misplaced URL, which may contain a password.
-    shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
+    shown = "***" if name in SECRETS or (name == "redis_host" and "@" in text) else repr(text)
     _refuse_comment(name, text, f"{PREFIX}{variable} is {shown}")
     if name == "log_level":
         text = text.upper()
@@ -744,4 +743,4 @@ def _masked(name: str, value: Any) -> str:
         return "-"
     if name == "redis_url":
         return masked_url(value)
-    return "***" if name in _SECRETS else str(value)
+    return "***" if name in SECRETS else str(value)

@@ -5,7 +5,6 @@ from typing import Any
 from marketstate.core.theta import minimum_length
 from marketstate.schemas.entry_id import parse_entry_id
 from marketstate.worker.engine.counters import is_number
-from marketstate.worker.engine.key_health import printable
 from marketstate.worker.errors import (
     ConfigurationMismatch,
     GroupDeleted,
@@ -140,17 +139,19 @@ def differs_from_the_group(
     )
 
 
-def number_of_shards(settings: Settings, found: bytes) -> int:
-    """That of the group, from its `meta`. Raises RedisUnusable if it is damaged."""
-    text = printable(found)
-    if not _is_possible("shards", text):
-        raise differs_from_the_group(settings.keys, "shards", text, settings.shards)
-    return int(text)
-
-
 def _is_possible(name: str, found: str) -> bool:
     most = {"shards": MOST_SHARDS, "partitions": MOST_PARTITIONS}.get(name)
     return bool(found) and (most is None or (is_number(found) and 1 <= int(found) <= most))
+
+
+def shards_in(found: bytes, keys: Keys) -> int:
+    """The number of shards that `meta` has. Raises RedisUnusable if no worker has written it."""
+    if not _is_possible("shards", found.decode(errors="replace")):
+        raise RedisUnusable(
+            f"the field shards of {keys.meta} is {found[:20].decode(errors='replace')!r}; set it "
+            f"with HSET to the number it had; {SEE_GROUP_GONE}"
+        )
+    return int(found)
 
 
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:
@@ -228,7 +229,11 @@ def two_sources(settings: Settings, other: str) -> TwoSources:
 
 def settings_differ(settings: Settings, found: str, remedy: str) -> ConfigurationMismatch:
     """The error names only what differs: the two texts are long and mostly equal."""
-    theirs, ours = found.split(), shared_settings(settings).split()
+    # The setting names the candle interval, too, which all of them have.
+    theirs, ours = (
+        text.replace(" intervals=", f" intervals={settings.candle_interval},").split()
+        for text in (found, shared_settings(settings))
+    )
     only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
     only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
     return ConfigurationMismatch(

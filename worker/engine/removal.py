@@ -8,24 +8,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from marketstate.schemas.interval import INTERVAL_PATTERN
-from marketstate.worker.engine.group import number_of_shards
+from marketstate.worker.engine.group import shards_in
 from marketstate.worker.engine.key_health import printable
 from marketstate.worker.settings import LONGEST_LEASE_S, Settings
 from marketstate.worker.store.clock import clock_ms
 from marketstate.worker.store.connection import Client
 
 KEYS_AT_ONCE: Final = 1_000
+_MEMBER: Final = re.compile(rb"([0-9]{1,18}):([0-9]{1,18}):")
 INTERVAL_FIELD: Final = b"interval:"
 """What the fields of `meta` start with that name the longer intervals, see setup.lua."""
-_MEMBER: Final = re.compile(rb"([0-9]{1,18}):([0-9]{1,18}):")
 
 
 def shards_of(client: Client, settings: Settings) -> int:
-    """As many as the group was created with; without a group, those of the settings. Raises
-    RedisUnusable if that cannot be.
-    """
+    """As many as the group was created with; without a group, those of the settings."""
     found: Any = client.hget(settings.keys.meta, "shards")
-    return settings.shards if found is None else number_of_shards(settings, found)
+    return settings.shards if found is None else shards_in(found, settings.keys)
 
 
 def intervals_of(client: Client, settings: Settings) -> list[Settings]:
@@ -34,7 +32,7 @@ def intervals_of(client: Client, settings: Settings) -> list[Settings]:
     """
     fields: Any = client.hkeys(settings.keys.meta)
     had = {
-        printable(field.removeprefix(INTERVAL_FIELD))
+        field.removeprefix(INTERVAL_FIELD).decode(errors="replace")
         for field in fields
         if field.startswith(INTERVAL_FIELD)
     }
@@ -46,14 +44,14 @@ def intervals_of(client: Client, settings: Settings) -> list[Settings]:
 
 
 def symbols_of(client: Client, settings: Settings) -> list[str]:
-    """Every symbol that has a window or a state: it has a mark. A name that is not UTF-8 text is
-    damage, and no key is made of it.
+    """Every symbol that has a window or a state: it has a mark. A field that is no text, which no
+    worker has written, becomes a name that nothing has.
     """
     with client.pipeline(transaction=False) as reads:
         for shard in range(shards_of(client, settings)):
             reads.hkeys(settings.keys.marks(shard))
-        names = [name for of_shard in reads.execute() for name in of_shard]
-    return [name.decode() for name in names if _is_text(name)]
+        found = [symbol for of_shard in reads.execute() for symbol in of_shard]
+    return [symbol.decode(errors="replace") for symbol in found]
 
 
 def existing(client: Client, keys: Sequence[str]) -> int:
@@ -67,29 +65,20 @@ def unlink(client: Client, keys: Sequence[str]) -> int:
 
 
 def living(client: Client, members: str) -> list[str]:
-    """The ids of the workers that are live, by the hash `members` and Redis's clock. Unlike for
-    worker/lua/members.lua, one that was seen in the future may be: its keys are not removed.
+    """The ids of the workers that are live, by the hash `members` and Redis's clock.
+
+    One that was seen in the future counts, unlike in worker/lua/members.lua: after a clock was set
+    back it may be live, and the caller is about to remove what it needs.
     """
     found: Any = client.hgetall(members)
     time: Any = client.time()
     now_ms = clock_ms(time)
-    return sorted(printable(name) for name, entry in found.items() if _is_live(entry, now_ms))
-
-
-def _is_live(entry: bytes, now_ms: float) -> bool:
-    times = _MEMBER.match(entry)
-    if times is None:
-        return False
-    seen_ms, lease_ms = map(int, times.groups())
-    return now_ms - seen_ms <= lease_ms <= LONGEST_LEASE_S * 1_000
-
-
-def _is_text(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    members_found = ((printable(name), _MEMBER.match(entry)) for name, entry in found.items())
+    return sorted(
+        name
+        for name, member in members_found
+        if member and now_ms - int(member[1]) <= int(member[2]) <= LONGEST_LEASE_S * 1_000
+    )
 
 
 def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:

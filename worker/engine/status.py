@@ -24,7 +24,7 @@ from marketstate.worker.engine.group import (
     differs_from_the_group,
     group_gone,
     meta_gone,
-    number_of_shards,
+    shards_in,
 )
 from marketstate.worker.engine.key_health import naming_wrong_types, printable, set_aside
 from marketstate.worker.errors import RedisUnusable
@@ -136,19 +136,13 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
     """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist, or if one of
     its keys is damaged, and ConfigurationMismatch if the group reads another stream.
     """
-    try:
-        with naming_wrong_types(client, settings):
-            return _read(client, settings, most_counted)
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
+    with naming_wrong_types(client, settings):
+        return _read(client, settings, most_counted)
 
 
 def _read(client: Client, settings: Settings, most_counted: int) -> Status:
     keys = settings.keys
-    every = range(_shards_of_group(client, settings))
+    every = range(_shards_of_group(client, keys))
 
     def ask(reads: Pipeline) -> None:
         reads.time()
@@ -204,9 +198,8 @@ def _read(client: Client, settings: Settings, most_counted: int) -> Status:
     )
 
 
-def _shards_of_group(client: Client, settings: Settings) -> int:
+def _shards_of_group(client: Client, keys: Keys) -> int:
     """The group's own number of shards; our settings may differ."""
-    keys = settings.keys
     try:
         groups: Any = client.xinfo_groups(keys.input)
     except redis.ResponseError as error:
@@ -225,7 +218,7 @@ def _shards_of_group(client: Client, settings: Settings) -> int:
         )
     if found is None:
         raise meta_gone(keys)
-    return number_of_shards(settings, found)
+    return shards_in(found, keys)
 
 
 def _shard(
