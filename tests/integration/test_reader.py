@@ -431,7 +431,7 @@ class OneStreamAtATime:
         assert streams == "STREAMS", "the keys of one partition"
         assert target_nodes == f"the node of {stream}"
         self._reach(stream)
-        return self._client.execute_command(*words)
+        return self._client.execute_command(*words)  # type: ignore[no-untyped-call]
 
     def xack(self, name: Any, *args: Any) -> Any:
         return self._client.xack(name, *args)
