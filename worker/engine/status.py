@@ -26,6 +26,7 @@ from marketstate.worker.engine.group import (
     meta_gone,
     other_stream,
     refuse_number,
+    shards_in,
 )
 from marketstate.worker.engine.key_health import check_types, printable, set_aside
 from marketstate.worker.errors import RedisUnusable
@@ -144,11 +145,6 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         if "WRONGTYPE" in str(error):
             check_types(client, settings)
         raise
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
 
 
 def _read(client: Client, settings: Settings, most_counted: int) -> Status:
@@ -234,7 +230,7 @@ def _shards_of_group(client: Client, settings: Settings) -> int:
     refuse_number(meta.get(b"partitions"), settings)
     if found is None:
         raise meta_gone(keys)
-    return int(found)
+    return shards_in(found, keys)
 
 
 def _shard(
