@@ -8,7 +8,7 @@ from typing import Final
 import redis
 
 from marketstate.schemas.candle import Candle
-from marketstate.worker.engine.backfill import Backfill, OlderCloses
+from marketstate.worker.engine.backfill import Backfill
 from marketstate.worker.engine.batch_size import BatchSize
 from marketstate.worker.engine.changes import Changes, Reading, Unforeseen, no_caches
 from marketstate.worker.engine.commit import Commit
@@ -143,7 +143,8 @@ class Session:
         with `ask_ahead`, Redis looks up the next ones meanwhile.
         """
         room = self.shards.room_for_symbols
-        older = self._look_up(readings)
+        self.shards.look_up(readings, self.backfill.unconfirmed)
+        older = self.backfill.of_batch(readings, self.shards.memory)
         if ask_ahead:
             self.intake.ask_ahead(readings, self.batch_size.most)
         now_ms = self.intake.now_ms()
@@ -188,15 +189,6 @@ class Session:
         if not found:
             raise error
         return True
-
-    def _look_up(self, readings: list[Reading]) -> OlderCloses:
-        """Load what Redis has of the symbols that are new to us, of those whose window starts over,
-        and of those whose cache is to be confirmed. Returns what the caches have of any.
-        """
-        unconfirmed = self.backfill.unconfirmed
-        if unfamiliar := self.shards.unfamiliar(readings, unconfirmed):
-            self.shards.look_up(unfamiliar, unconfirmed)
-        return self.backfill.of_batch(readings, self.shards.memory)
 
     def _retire(self) -> bool:
         """Some of the symbols that had no candle for long; False if there were none."""
