@@ -121,7 +121,7 @@ class LongerWindows:
         self.longer: Final = longer_interval(self.name, shorter)
         self.emission: Final = Emission(settings)
         self._settings = settings
-        self.too_long_ms: Final = settings.starts_over_after_ms
+        self._too_long_ms: Final = settings.starts_over_after_ms
 
     def change_of(self, symbol: str, change: SymbolChange, changes: Changes) -> SymbolChange:
         """What the batch changes so far of the window that belongs to `change`; maybe nothing."""
@@ -184,7 +184,7 @@ class LongerWindows:
                 return None
             if missing := missing_between(last_ms, close_time_ms, interval_ms):
                 changes.count(f"gap{self._settings.suffix}")
-            if close_time_ms - last_ms >= self.too_long_ms:
+            if close_time_ms - last_ms >= self._too_long_ms:
                 self._tell_of_start_over(symbol, last_ms, close_time_ms, missing, changes)
                 mine = self.start_over(symbol, mine, changes)
         mine.last_close_time_ms = close_time_ms
