@@ -65,7 +65,7 @@ class Delivery:
     An entry without a record that can be read comes from another program. It is counted in
     `unknown`, acknowledged, and skipped; with `on_unknown="raise"`, UnknownRecord names its id.
     A record of another schema version raises UnknownSchema and stays pending: it is a state, and
-    the version of schemas that matches the worker can read it.
+    the version of marketstate-worker that matches the worker can read it.
     """
 
     def __init__(

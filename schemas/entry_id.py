@@ -1,5 +1,10 @@
 """The id of a stream entry, such as `1746373260000-0`: when it was written, and a number."""
 
+from typing import Final
+
+GREATEST: Final = 2**64 - 1
+"""Of both: Redis has 64 bits for each."""
+
 
 def parse_entry_id(entry_id: bytes | str) -> tuple[int, int]:
     """Time in ms and number, which compare in stream order. A missing number is 0, as in XRANGE."""

@@ -195,5 +195,5 @@ def decode_record(encoded: bytes | str) -> MarketStateRecord:
         raise UnknownRecord(f"its record cannot be read: its schema is {found!r}, not a number")
     raise UnknownSchema(
         f"its record has schema {found}; this version reads {SCHEMA_VERSION}: "
-        "install the version of schemas that matches the worker"
+        "install the version of marketstate-worker that matches the worker"
     )

@@ -27,7 +27,7 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.schemas.entry_id import GREATEST, parse_entry_id
 
 FORMAT: Final = "marketstate-recording"
 VERSION: Final = 1
@@ -67,9 +67,8 @@ class RecordedEntry(NamedTuple):
         return parse_entry_id(self.id)
 
 
-# As Redis writes them; the numbers have 64 bits.
+# As Redis writes them.
 _ID: Final = re.compile("(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
-_GREATEST: Final = 2**64 - 1
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
@@ -125,7 +124,7 @@ def decode_entry(line: bytes) -> RecordedEntry:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise RecordingError(f"not an entry: {error}") from None
     numbers = _ID.fullmatch(entry.id)
-    is_id = numbers and max(map(int, numbers.groups())) <= _GREATEST and entry.id != "0-0"
+    is_id = numbers and max(map(int, numbers.groups())) <= GREATEST and entry.id != "0-0"
     if not is_id:
         raise RecordingError(
             f"not an entry: no stream can have the id {entry.id[:60]!r}; it must be two numbers "

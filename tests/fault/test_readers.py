@@ -24,6 +24,7 @@ from tests.support.cluster_nodes import is_well
 from tests.support.readers import KINDS, RunningReader
 from tests.support.records import make_record
 from tests.support.redis_cluster import LocalCluster
+from tests.support.redis_versions import skip_if_a_cluster_loses_its_log
 from tests.support.worker_process import wait_until
 
 TIME_OUT_S = 0.3
@@ -163,6 +164,7 @@ def test_a_group_that_is_lost_before_anything_was_read_begins_where_it_began(
 def test_a_node_that_dies_before_an_acknowledgement_holds_up_no_other_partition(
     kind: str, any_server_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    skip_if_a_cluster_loses_its_log(any_server_binary)
     durable = ("--appendonly", "yes", "--appendfsync", "always")
     with LocalCluster(any_server_binary, *durable) as cluster:
         streams = [partition_key(OUTPUT_STREAM, each) for each in range(PARTITIONS)]

@@ -164,6 +164,18 @@ def test_entries_that_were_taken_away_are_restored_by_the_workers_user(
     assert refusals(client) == []
 
 
+@pytest.mark.usefixtures("with_users")
+def test_a_command_for_administrators_names_no_user_that_could_run_it(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    path = tmp_path / "BTCUSDT-1m.csv"
+    path.write_text("close_time,close\n1746373259999,1\n")
+    for command in (["purge"], ["warm", str(path)]):
+        with WorkerProcess(server.port, tmp_path, *command, **WHO) as process:
+            assert process.exit_code() == 3, process.log
+        assert "no user of deploy/redis/users.acl has all rights" in process.log
+
+
 FORBIDDEN: dict[str, tuple[object, ...]] = {
     "FLUSHALL": ("FLUSHALL",),
     "FLUSHDB": ("FLUSHDB",),

@@ -28,6 +28,7 @@ from tests.support.stepped_partitions import (
     work_all_off,
 )
 from tests.support.worker_process import (
+    DEAD,
     INPUT,
     WorkerProcess,
     feed,
@@ -413,6 +414,7 @@ def test_what_the_bridge_cannot_do_is_said_at_once(server: EmbeddedRedis, tmp_pa
         (("a-*",), {"partitions": 2}, "needs the key of one stream"),
         (("a", "--updates"), {"partitions": 2}, "without --updates"),
         ((STREAMS[1],), {"partitions": 2}, "is a stream of the workers"),
+        ((f"{DEAD}:{{p01}}",), {"partitions": 2}, "is the stream of dead letters"),
     ):
         with WorkerProcess(
             server.port, tmp_path, "gather", "--partitions", *words, **settings

@@ -64,6 +64,7 @@ def test_the_demo_plays_candle_files_to_their_end(tmp_path: Path) -> None:
     assert last == {"AAAUSDT": closed, "BBBUSDT": closed}, output
     assert "All candles in the files have been processed." in output
     assert "lines or entries left out: 2" in output
+    assert "\nThe demo is over." in output
     assert list(temporary.iterdir()) == []
 
 

@@ -360,6 +360,8 @@ def test_a_full_redis_is_waited_for(any_server_binary: Path, tmp_path: Path) -> 
         ([], {}, "is the stream to append to"),
         ([DEAD], {}, "is the stream of dead letters"),
         (["quantum:stream:marketstate*"], {}, "matches the stream of dead letters"),
+        (["quantum:stream:marketstate.5m"], {"intervals": "1m,5m"}, "is the stream of states"),
+        ([f"{DEAD}:{{p01}}"], {"partitions": "2"}, "is the stream of dead letters"),
         (["quantum:marketstate-worker:*"], {}, "matches a stream of the workers"),
         (["a"], {"input_stream": "candles-*"}, "a pattern or a list: only `marketstate gather`"),
         (["a"], {"source": "synthetic"}, "the workers would not read what is gathered"),

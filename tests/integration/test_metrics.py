@@ -250,6 +250,8 @@ def test_the_user_for_metrics_reads_all_of_it_and_writes_nothing(
     client.acl_log_reset()
     client.script_flush()
     got = metrics_of(output, "--per-symbol")
+    code, said = output("status")
+    assert (code, "of 257 closes" in said) == (0, True), said
     refused: Any = client.acl_log()
     with redis.Redis(port=server.port, username="marketstate-metrics", password="secret") as user:
         with pytest.raises(redis.ResponseError):

@@ -142,6 +142,7 @@ def test_mistakes_are_one_clear_line(
     client.set("text", "")
     refused: dict[tuple[str, ...], tuple[int, str]] = {
         ("--from", "noon"): (2, "'noon' must be an entry id"),
+        ("--from", str(2**64)): (2, f"'{2**64}' must be an entry id"),
         ("--from", "2026-11-25", "--to", "2026-11-24T15:40"): (
             2,
             "--from 1795564800000 (2026-11-25 00:00:00 UTC) is after "

@@ -263,7 +263,13 @@ def test_what_a_filling_symbol_an_odd_entry_and_synthetic_prices_look_like(
     invented = replace(make_record("<script>", 0), source="synthetic")
     now_ms = int(time.time() * 1_000)
     publish(client, [replace(invented, close_time_ms=now_ms)])
-    wait_until(lambda: wait_for_group(page_server)["group"]["filling"], "it is filling")
+
+    def is_all_read() -> bool:
+        """The keys and the stream are read in turns."""
+        group = wait_for_group(page_server)["group"]
+        return bool(group["filling"] and group["unreadable"])
+
+    wait_until(is_all_read, "it is filling, and one entry is counted")
     document = page_server.ask("/states.json").document
     group = document["group"]
     assert (group["filling"], group["symbols"]["filling"]) == (["NEWUSDT"], 1)

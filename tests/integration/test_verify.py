@@ -261,7 +261,7 @@ def test_backlog_holders_dead_letters_and_lost_entries_have_a_line_each(
     findings = found(worker, max_lag=4)
     warned = {"dead": "warn", "lost": "warn", "backlog": "ok", "workers": "ok"}
     assert {name: verdicts(findings)[name] for name in warned} == warned
-    assert text_of(findings, "dead") == f"1 entries could not be read; see {DEAD}"
+    assert text_of(findings, "dead") == f"1 could not be read; see {DEAD}"
     assert "lag 4, pending 0" in text_of(findings, "backlog")
     assert verdicts(found(worker, max_lag=3))["backlog"] == "FAIL"
     assert verdicts(found(worker, max_age_s=0))["backlog"] == "FAIL"
@@ -338,6 +338,7 @@ def test_verify_prints_a_line_or_an_object_per_check_and_exits_with_4_if_one_fai
     code, output = verify_command(server, tmp_path, "--json")
     findings = [Finding(**json.loads(line)) for line in output.splitlines()]
     assert (code, verdicts(findings)["complete"]) == (4, "FAIL")
+    assert verify_command(server, tmp_path, "--ignore", "ETHUSDT, BTCUSDT")[0] == 0
     client.flushall()
     code, output = verify_command(server, tmp_path)
     assert (code, output.count("FAIL verify: ")) == (3, 1)

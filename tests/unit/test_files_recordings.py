@@ -92,7 +92,7 @@ def test_broken_lines_are_refused_or_counted(
     path = written(tmp_path / "a.jsonl.gz", lines)
     skipped = Skipped()
     assert len(list(read_recording(path, skipped))) == len(ENTRIES) - 4
-    report = "\n".join(skipped.report())
+    report = "\n".join(skipped.report("left out"))
     for line, (_, says) in broken.items():
         assert f"{path}, line {line}: {says}" in report
     with pytest.raises(FileUnusable, match=f"{path}, line 2: not an entry"):

@@ -75,6 +75,8 @@ FINAL = [
     (RESPONSE("ACL failure in script: User m has no permissions"), "", "ACL LOG"),
     (RESPONSE("unknown command 'XADD', with args"), "a command is missing", "rename-command"),
     (RESPONSE(f"Unknown Redis command called from script{OF_7}"), "", "rename-command"),
+    (RESPONSE(f"Unknown command called from script{OF_7}"), "", "rename-command"),
+    (RESPONSE(f"Unknown Redict command called from script{OF_7}"), "", "rename-command"),
     (exceptions.ClusterCrossSlotError("Keys"), "a cluster", "MARKETSTATE_PARTITIONS"),
     (RESPONSE("This instance has cluster support disabled"), "no cluster", "rediss://"),
     (RESPONSE("WRONGTYPE not a list"), "other", "refuses a command: WRONGTYPE not a list"),

@@ -129,7 +129,8 @@ def _show(
                 table.add(record)
             if finished and not latest:
                 print("All candles in the files have been processed.")
-                print(*feeder.findings.report(), sep="\n", end="")
+                for line in feeder.findings.report():
+                    print(line)
                 if last_id == "0":
                     print("No symbol has the 257 closes that a state needs.")
                 return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from marketstate.schemas.candle import CandleRejected, check_symbol
+from marketstate.schemas.entry_id import GREATEST, parse_entry_id
 from marketstate.schemas.interval import interval_ms, read_interval
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.candles.columns import UNUSED, role_of
@@ -52,7 +53,7 @@ def positive(text: str) -> float:
 
 def moment(text: str) -> str:
     """An id for XRANGE. A time becomes its millisecond."""
-    if re.fullmatch(r"\d{1,20}(-\d{1,20})?", text):
+    if re.fullmatch("[0-9]{1,20}(-[0-9]{1,20})?", text) and max(parse_entry_id(text)) <= GREATEST:
         return text
     try:
         time = datetime.fromisoformat(text)

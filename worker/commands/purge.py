@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.group import other_stream
 from marketstate.worker.engine.preflight import others_with_our_outputs
@@ -21,7 +22,7 @@ from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
 from marketstate.worker.keys import Keys
 from marketstate.worker.settings import PREFIX, Settings, settings_from
-from marketstate.worker.store.connection import Client
+from marketstate.worker.store.connection import NO_USER, Client
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def command(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"a replay is removed with: marketstate replay --namespace {name} --clean"
         )
-    with opened(settings) as parts:
+    with opened(settings, account_needed=NO_USER) as parts:
         purge(parts, outputs=options.outputs, remove=options.yes)
     return 0
 
@@ -82,7 +83,7 @@ def purge(parts: Sequence[Part], *, outputs: bool, remove: bool) -> None:
     of_longer = f", and those of {', '.join(longer)}" if longer else ""
     print(
         f"{verb}: {internal:,} internal keys, {keys.internal_prefix}:*, with the windows of "
-        f"{symbols:,} symbols"
+        f"{counted(symbols, 'symbol')}"
     )
     print(
         f"{verb if outputs else 'kept'}: {published:,} published keys, {keys.output_prefix}*, its "

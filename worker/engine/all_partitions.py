@@ -103,12 +103,14 @@ class Part(NamedTuple):
 
 @contextmanager
 def opened(
-    settings: Settings, open_client: Callable[[Settings], Client] = _opened
+    settings: Settings,
+    open_client: Callable[[Settings], Client] = _opened,
+    account_needed: str = "",
 ) -> Iterator[list[Part]]:
     """All partitions, for what needs every one of them. Raises RedisUnusable for what Redis
     refuses.
     """
-    with connection.reporting(settings), ExitStack() as stack:
+    with connection.reporting(settings, account_needed), ExitStack() as stack:
         yield [
             Part(stack.enter_context(open_client(part)), part) for part in settings.each_partition()
         ]

@@ -18,6 +18,7 @@ from marketstate.worker.engine import key_health, other_partitions
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
 from marketstate.worker.engine.group import look
 from marketstate.worker.engine.invented import TITLE, by_published, by_settings
+from marketstate.worker.engine.lost_at_restart import lost_at_restart
 from marketstate.worker.engine.published import others_in_words
 from marketstate.worker.engine.rights import check_rights
 from marketstate.worker.errors import CheckFailed, RedisUnusable
@@ -151,6 +152,8 @@ def _server(client: connection.Client, settings: Settings) -> Iterator[Finding]:
         raise connection.unusable(error, settings) from error
     if info.get("role") == "slave" and not settings.on_cluster:
         raise RedisUnusable(f"Redis at {where} is a read-only replica; connect to its master")
+    for text in lost_at_restart(client, settings, info, version):
+        yield Finding("warn", "append-only log", text)
     most = int(info.get("maxmemory", 0))
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if most > 0 and policy != "noeviction":

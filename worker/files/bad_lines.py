@@ -32,7 +32,7 @@ class Skipped:
         self.count += count
         self.first = [*self.first, *first][:SHOWN]
 
-    def report(self, what: str = "lines skipped, or after a gap") -> Iterator[str]:
+    def report(self, what: str) -> Iterator[str]:
         if self.count:
             yield f"{what}: {self.count:,}"
             yield from (f"  {line}" for line in self.first)

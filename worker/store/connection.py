@@ -160,6 +160,10 @@ def refuse_writable_replica(client: Client) -> None:
         raise WritableReplica(REMOVES_ALL)
 
 
+NO_USER: Final = "no user"
+"""The account that is needed for what no user of deploy/redis/users.acl may do."""
+
+
 def account(settings: Settings) -> str:
     """The user of deploy/redis/users.acl that may do what a command with these settings does."""
     return "marketstate-replay" if settings.replay_namespace else "marketstate"
@@ -167,22 +171,23 @@ def account(settings: Settings) -> str:
 
 def unusable(error: Exception, settings: Settings, account_needed: str = "") -> RedisUnusable:
     """`error` as one line for the user. `account_needed`: if it is not that of `account`."""
+    needed = account_needed or account(settings)
     words = refusal_of(error).words.format(
         reason=reason(error),
         user=settings.redis_user,
         call=call_in_words(error) or "something that is needed",
-        account=account_needed or account(settings),
+        who=needed if needed == NO_USER else f"the user {needed!r}",
     )
     return RedisUnusable(f"Redis at {address(settings)} {words}")
 
 
 @contextmanager
-def reporting(settings: Settings) -> Iterator[None]:
+def reporting(settings: Settings, account_needed: str = "") -> Iterator[None]:
     """Raises RedisUnusable for what the Redis of these settings refuses inside."""
     try:
         yield
     except redis.RedisError as error:
-        raise unusable(error, settings) from error
+        raise unusable(error, settings, account_needed) from error
 
 
 def retry_transient(

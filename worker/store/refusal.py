@@ -15,7 +15,7 @@ class WritableReplica(redis.ReadOnlyError):
 
 class Refusal(NamedTuple):
     """A kind of error. `words` follow "Redis at HOST:PORT"; RIGHTS also need `user`, the `call`
-    that was refused, and the `account` that has the right.
+    that was refused, and `who` has the right.
     """
 
     state: str
@@ -112,9 +112,8 @@ _PASSWORD: Final = Refusal(
 RIGHTS: Final = Refusal(
     "rights are missing",
     False,
-    "does not allow the user {user!r} {call} ({reason}); the user {account!r} of "
-    "deploy/redis/users.acl has all rights that are needed, and ACL LOG there shows what was "
-    "refused",
+    "does not allow the user {user!r} {call} ({reason}); {who} of deploy/redis/users.acl has all "
+    "rights that are needed, and ACL LOG there shows what was refused",
 )
 UNKNOWN_COMMAND: Final = Refusal(
     "a command is missing",
@@ -164,7 +163,8 @@ _BY_TEXT: Final = tuple(
         (r"\bCROSSSLOT\b", _CLUSTER),
         (r"cluster support disabled", _NO_CLUSTER),
         (r"\bNOPERM\b|ACL failure in script|user executing the script can't", RIGHTS),
-        (r"unknown command|Unknown Redis command", UNKNOWN_COMMAND),
+        # Each server has its own name in it, or none.
+        (r"(?i)\bunknown (\w+ )?command\b", UNKNOWN_COMMAND),
     )
 )
 _WAS_CLOSED: Final = re.compile(

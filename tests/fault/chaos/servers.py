@@ -78,6 +78,12 @@ class RedisServer:
         wait_for(self._answers, f"Redis on port {self.port} answers")
 
     @property
+    def loads_libraries(self) -> bool:
+        """Otherwise it is linked statically, and nothing sets its clock."""
+        assert self._process is not None
+        return ".so" in Path(f"/proc/{self._process.pid}/maps").read_text()
+
+    @property
     def version(self) -> str:
         return ".".join(map(str, version_of(self.binary)))
 

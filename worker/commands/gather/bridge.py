@@ -33,7 +33,7 @@ from typing import Any, Final
 
 import msgspec
 
-from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.schemas.entry_id import GREATEST, parse_entry_id
 from marketstate.schemas.partitions import tag
 from marketstate.worker.commands.gather.bridged_partition import BridgedPartition
 from marketstate.worker.commands.gather.reading import BLOCK_S, ENTRIES_AT_ONCE, GroupReader, Read
@@ -275,4 +275,4 @@ def _before(entry_id: bytes) -> str:
     ms, number = parse_entry_id(entry_id)
     if number:
         return f"{ms}-{number - 1}"
-    return f"{ms - 1}-{2**64 - 1}" if ms else _BEGINNING
+    return f"{ms - 1}-{GREATEST}" if ms else _BEGINNING

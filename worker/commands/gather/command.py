@@ -110,7 +110,7 @@ def _gathered(
 ) -> tuple[Sources, Callable[[], Session | Bridge]]:
     # What is appended to is one stream, whatever becomes of it then.
     alone = msgspec.structs.replace(settings, partitions=None)
-    names, plan = _planned(options, alone)
+    names, plan = _planned(options, alone, _written_by_workers(alone, *settings.each_partition()))
     sources = Sources(names, _group(options, settings), options.start)
     log.info(
         "gathering %s into %s through the group %s, %s",
@@ -141,8 +141,7 @@ def _bridged(
             f"--partitions needs the key of one stream, not {', '.join(names)!r}: first gather "
             "them into one"
         )
-    own = {part.keys.input: "a stream of the workers" for part in settings.each_partition()}
-    refuse_own(names, own)
+    refuse_own(names, _written_by_workers(*settings.each_partition()))
     sources = Sources(names, _group(options, settings), options.start)
     log.info(
         "bringing %s to %d partitions through the group %s",
@@ -187,21 +186,28 @@ def _refuse_mistakes(options: argparse.Namespace, settings: Settings) -> None:
         )
 
 
-def _planned(options: argparse.Namespace, settings: Settings) -> tuple[list[str], Plan]:
+def _written_by_workers(*groups: Settings) -> dict[str, str]:
+    """Key -> what it is, and of partitions the input, too: what would be gathered in circles."""
+    found: dict[str, str] = {}
+    for each in groups:
+        keys = each.keys
+        found |= {
+            keys.dead_stream: "the stream of dead letters",
+            **{one.keys.output_stream: "the stream of states" for one in each.each_interval},
+            **dict.fromkeys((keys.notices, keys.handed_over), "a stream of the workers"),
+        }
+        if each.partition is not None:
+            found[keys.input] = "a stream of the workers"
+    return found
+
+
+def _planned(
+    options: argparse.Namespace, settings: Settings, own: dict[str, str]
+) -> tuple[list[str], Plan]:
     """The streams to gather, and what is done with them. Raises ConfigurationError."""
     names = options.streams or settings.input_streams
     target = options.to or (settings.input_stream if options.streams else INPUT_STREAM)
-    keys = settings.keys
-    refuse_own(
-        names,
-        {
-            target: "the stream to append to",
-            settings.dead_stream: "the stream of dead letters",
-            settings.output_stream: "the stream of states",
-            keys.notices: "a stream of the workers",
-            keys.handed_over: "a stream of the workers",
-        },
-    )
+    refuse_own(names, {target: "the stream to append to", **own})
     plan = Plan(
         target,
         options.updates,

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from marketstate.worker.commands.durations import precise_duration
 from marketstate.worker.commands.environment_file import environment_file
 from marketstate.worker.commands.options import count
+from marketstate.worker.commands.plurals import counted
 from marketstate.worker.commands.repartition.moving import digest, move
 from marketstate.worker.engine.all_partitions import Part, opened
 from marketstate.worker.engine.broken_commits import TO_COMPLETE, broken_commits
@@ -38,7 +39,7 @@ from marketstate.worker.settings import (
     environment_with,
     settings_from,
 )
-from marketstate.worker.store.connection import reporting
+from marketstate.worker.store.connection import NO_USER, reporting
 from marketstate.worker.store.scripts import Scripts
 
 MOVED: Final = "moved"
@@ -86,7 +87,10 @@ def command(options: argparse.Namespace) -> int:
             f"the new group has {PREFIX}INTERVALS={of_new}, and the old one {of_old}: move it with "
             "the same, and change it afterwards"
         )
-    with opened(settings) as old, opened(target) as new:
+    with (
+        opened(settings, account_needed=NO_USER) as old,
+        opened(target, account_needed=NO_USER) as new,
+    ):
         _repartition(old, new, settings, target, only_look=not options.yes)
     return 0
 
@@ -118,7 +122,7 @@ def _repartition(
     only_look: bool,
 ) -> None:
     # What is not reported here is reported for the Redis of the new partitions.
-    with reporting(settings):
+    with reporting(settings, NO_USER):
         for part in old:
             _refuse_unfinished(part)
             _refuse_live(part)
@@ -129,7 +133,7 @@ def _repartition(
     symbols, before = digest(old)
     created = [_is_created(part, before) for part in new]
     print(
-        f"{symbols:,} symbols of the group {settings.group} on "
+        f"{counted(symbols, 'symbol')} of the group {settings.group} on "
         f"{keys_of_all(settings).input}, digest of windows and marks {before}"
     )
     has = {each.longer_interval for each in settings.each_interval}

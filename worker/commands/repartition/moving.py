@@ -17,7 +17,7 @@ from marketstate.worker.engine.all_partitions import Part
 from marketstate.worker.engine.counters import numbers
 from marketstate.worker.engine.removal import shards_of, symbols_of, unlink
 from marketstate.worker.settings import Settings
-from marketstate.worker.store.connection import Client, reporting
+from marketstate.worker.store.connection import NO_USER, Client, reporting
 
 SYMBOLS_AT_ONCE: Final = 200
 
@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 
 def kept_of(part: Part) -> Iterator[Kept]:
     """Of all symbols of a partition, in each interval."""
-    with reporting(part.settings):
+    with reporting(part.settings, NO_USER):
         for settings in part.settings.each_interval:
             yield from _kept_of_interval(part.client, settings)
 
@@ -144,7 +144,7 @@ def _write_counters(old: Iterable[Part], first: Part) -> None:
     """Their sums, in the first partition: sums over all partitions stay as they were."""
     sums: Counter[str] = Counter()
     for client, settings in old:
-        with reporting(settings):
+        with reporting(settings, NO_USER):
             found: Any = client.hgetall(settings.keys.counters)
         sums.update(numbers(found))
     first.client.unlink(first.settings.keys.counters)

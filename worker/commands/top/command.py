@@ -15,6 +15,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
 from marketstate.worker.commands.options import of_interval
+from marketstate.worker.commands.terminal_size import Size, terminal_size
 from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.top.keyboard import Keyboard
 from marketstate.worker.commands.top.screen import ASCII, Marks, Screen, marks_for, rows_on
@@ -27,8 +28,6 @@ from marketstate.worker.store import connection
 # How soon a resized terminal is noticed, and how often ages are updated.
 _TICK_S: Final = 0.25
 _REDRAW_S: Final = 1.0
-# For terminals that do not report a size, such as serial lines.
-_WITHOUT_SIZE: Final = (80, 24)
 
 
 def command(options: argparse.Namespace) -> int:
@@ -80,7 +79,7 @@ def _display(settings: Settings, feed: Feed, screen: Screen, look: Look, console
                 raise feed.failure
             size, interval = _size_of_terminal(), look.interval
             for key in keys:
-                look.press(key, rows_on(size[1]))
+                look.press(key, rows_on(size.lines))
             if look.interval != interval:
                 feed.follow(of_interval(settings, look.interval))
             view, now_s = feed.view, time.monotonic()
@@ -92,7 +91,8 @@ def _display(settings: Settings, feed: Feed, screen: Screen, look: Look, console
             keys = keyboard.pressed(_TICK_S)
 
 
-def _size_of_terminal() -> tuple[int, int]:
-    """The current columns and lines; the COLUMNS and LINES variables may be outdated."""
-    columns, lines = os.get_terminal_size(sys.stdout.fileno())
-    return columns or _WITHOUT_SIZE[0], lines or _WITHOUT_SIZE[1]
+def _size_of_terminal() -> Size:
+    size = terminal_size(sys.stdout)
+    if size is None:
+        raise EOFError  # the terminal is gone
+    return size

@@ -136,7 +136,7 @@ def _chosen(settings: Settings, options: argparse.Namespace) -> Iterator[Finding
         max_lag=options.max_lag,
         max_age_s=options.max_age,
         max_state_age_s=options.max_state_age,
-        ignored=frozenset(options.ignore.split(",")),
+        ignored=frozenset(map(str.strip, options.ignore.split(","))),
     )
 
 
@@ -291,12 +291,12 @@ def _commits(status: Status) -> Iterator[Finding]:
 def _lost_and_dead(status: Status, settings: Settings) -> Iterator[Finding]:
     meanings = {
         "dead": f"could not be read; see {keys_of_all(settings).dead_stream}",
-        "lost": "were trimmed by the upstream, or acknowledged by others, before they were read",
+        "lost": "trimmed by the upstream, or acknowledged by others, before a worker read them",
     }
     for counter, meaning in meanings.items():
         count = status.counters.get(counter, 0)
         yield Finding(
-            "warn" if count else "ok", counter, f"{count} entries {meaning}" if count else "none"
+            "warn" if count else "ok", counter, f"{count:,} {meaning}" if count else "none"
         )
 
 

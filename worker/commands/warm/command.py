@@ -39,7 +39,7 @@ from marketstate.worker.files.candles.series import CandleFiles
 from marketstate.worker.files.findings import Findings
 from marketstate.worker.files.piped import readable_path
 from marketstate.worker.settings import PREFIX, Settings, settings_from
-from marketstate.worker.store.connection import Client
+from marketstate.worker.store.connection import NO_USER, Client
 from marketstate.worker.store.scripts import Scripts
 
 ENTRIES_AT_ONCE: Final = 1_000
@@ -68,7 +68,7 @@ def command(options: argparse.Namespace) -> int:
             f"the files have candles of {files.interval}, of which none of the intervals "
             f"{names_of_intervals(settings)} can be made; see {PREFIX}INTERVALS"
         )
-    with opened(settings) as parts:
+    with opened(settings, account_needed=NO_USER) as parts:
         _warm(parts, files, closes, options)
     return 0
 

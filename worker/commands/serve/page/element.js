@@ -4,21 +4,18 @@ const SVG = "http://www.w3.org/2000/svg";
 
 // `properties` are those of the element; with a hyphen in their name, and `role`, attributes.
 export function element(name, properties = {}, ...children) {
-  return filled(document.createElement(name), properties, children);
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "role") made.setAttribute(key, value);
+    else made[key] = value;
+  }
+  made.append(...children);
+  return made;
 }
 
 export function svg(name, properties = {}, ...children) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(properties)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-function filled(made, properties, children) {
-  for (const [key, value] of Object.entries(properties)) {
-    if (key.includes("-") || key === "role") made.setAttribute(key, value);
-    else made[key] = value;
-  }
   made.append(...children);
   return made;
 }

@@ -8,9 +8,8 @@ import { explained } from "./tips.js";
 export function head(row, select, order, sort) {
   const cells = COLUMNS.map(column => cellOf(column, sort));
   row.append(...cells);
-  select.append(...COLUMNS.flatMap(column => [
-    element("option", { value: column.id, textContent: labelOf(column) }),
-  ]));
+  select.append(...COLUMNS.map(column =>
+    element("option", { value: column.id, textContent: labelOf(column) })));
   select.addEventListener("change", () =>
     sort(COLUMNS.find(column => column.id === select.value)));
   return () => {

@@ -7,9 +7,8 @@
 const READING_MS = 10e3;
 
 export class Order {
-  constructor(columns) {
-    this.columns = columns;
-    this.column = columns[0];
+  constructor(column) {
+    this.column = column;
     this.isFalling = false;
     this.text = "";
     this.regime = "";

@@ -20,7 +20,7 @@ import { Warnings } from "./warnings.js";
 const ARRANGE_MS = 10e3;
 
 const find = selector => document.querySelector(selector);
-const model = new Model(), order = new Order(COLUMNS), changed = new Set();
+const model = new Model(), order = new Order(COLUMNS[0]), changed = new Set();
 const connection = { isUp: true, lost_ms: 0 };
 const table = new Table(find("#rows"), model, order);
 const market = new MarketView(find("#market"), model, table);
