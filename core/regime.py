@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import TypedDict
 
-from marketstate.core.theta import RegimeTheta
-
 
 class RegimeProbs(TypedDict):
     """Probabilities [1] of the three regimes; they sum to 1."""
@@ -15,8 +13,10 @@ class RegimeProbs(TypedDict):
     chop: float
 
 
-def regime_probabilities(ts: float, dp: float, vr: float, theta: RegimeTheta) -> RegimeProbs:
-    """Return the probabilities of trend, mean reversion and chop.
+def regime_scores(
+    ts: float, dp: float, vr: float, score: Mapping[str, float]
+) -> tuple[float, float, float]:
+    """Return the scores of the three regimes.
 
     Parameters
     ----------
@@ -26,21 +26,14 @@ def regime_probabilities(ts: float, dp: float, vr: float, theta: RegimeTheta) ->
         Direction persistence [1], from 0 to 1.
     vr : float
         Variance ratio [1], >= 0.
-    theta : RegimeTheta
+    score : mapping
+        The weights [1], ``theta["regime"]["score"]``.
 
     Returns
     -------
-    RegimeProbs
-        Softmax of the scores over ``theta["softmax_temp"]``.
+    trend, mr, chop : float
+        [1]; `softmax` makes probabilities of them.
     """
-    trend, mr, chop = softmax(regime_scores(ts, dp, vr, theta["score"]), theta["softmax_temp"])
-    return {"trend": trend, "mr": mr, "chop": chop}
-
-
-def regime_scores(
-    ts: float, dp: float, vr: float, score: Mapping[str, float]
-) -> tuple[float, float, float]:
-    """Return the scores [1] of trend, mean reversion (mr) and chop."""
     off_walk = abs(vr - 1.0)
     s_trend = score["a1"] * ts + score["a2"] * dp - score["a3"] * off_walk
     s_mr = score["b1"] * off_walk - score["b2"] * ts - score["b3"] * abs(dp)

@@ -1,4 +1,4 @@
-"""Errors that the user can fix: each names the fact and carries its exit code."""
+"""Errors that name the fact: some end the program with an exit code, workers handle the others."""
 
 
 class WorkerError(Exception):

@@ -1,4 +1,4 @@
-"""The logger and the format of log lines: a priority for the journal, a UTC time for a terminal."""
+"""The log: how its lines look in the journal and on a terminal, and sums of repeated warnings."""
 
 import logging
 import math
@@ -80,7 +80,7 @@ class Repeats(logging.Filter):
         self._now_s = now_s
         self._kinds: dict[object, _Kind] = {}
         self._told: dict[str, None] = {}
-        # Reentrant, because a sum that is due is logged by whoever logs next.
+        # Reentrant, because whatever logs next also logs the sums that are due.
         self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -43,9 +43,9 @@ from marketstate.worker.setting_files import (
 PREFIX: Final = "MARKETSTATE_"
 STATE_TTL_IN_STEPS: Final = 10
 MOST_PARTITIONS: Final = 256
-_SECRETS: Final = ("redis_password", "redis_url")
-NOT_HANDED_OVER: Final = _SECRETS
-"""Settings that `hand_over` leaves out."""
+MOST_SHARDS: Final = 256
+SECRETS: Final = ("redis_password", "redis_url")
+"""Settings that are never shown, and that `hand_over` leaves out."""
 _EXTRAS: Final = ("partition", "longer_interval", "theta")
 _CREDENTIAL: Final = "the systemd credential redis-password"
 # systemd, like others that read such files, takes what is behind a value as a part of it.
@@ -125,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     dead_maxlen: Annotated[
         int, Meta(ge=1, le=10**9, description="a number of entries, at least 1")
     ] = 10_000
-    shards: Annotated[int, Meta(ge=1, le=256, description="1 to 256")] = 16
+    shards: Annotated[int, Meta(ge=1, le=MOST_SHARDS, description=f"1 to {MOST_SHARDS}")] = 16
     partitions: Annotated[
         Annotated[int, Meta(ge=1, le=MOST_PARTITIONS)] | None,
         Meta(description=f"1 to {MOST_PARTITIONS}"),
@@ -384,7 +384,7 @@ class Explained(NamedTuple):
 
     @property
     def is_secret(self) -> bool:
-        return self.name in _SECRETS
+        return self.name in SECRETS
 
 
 def explained(environ: Mapping[str, str] = os.environ) -> list[Explained]:
@@ -496,7 +496,7 @@ def hand_over(environ: Mapping[str, str] = os.environ) -> tuple[int, Path]:
             "systemd runs this command, when you use systemctl reload quantum-marketstate: it sets "
             "MAINPID and RUNTIME_DIRECTORY"
         )
-    secret = {PREFIX + name.upper() for name in NOT_HANDED_OVER}
+    secret = {PREFIX + name.upper() for name in SECRETS}
     given = {
         name: value
         for name, value in environ.items()
@@ -577,7 +577,7 @@ def _parsed(variable: str, text: str) -> Any:
         # Surrogates are how Python represents bytes that are not UTF-8.
         raise ConfigurationError(f"{PREFIX}{variable} is not UTF-8 text")
     # A host with an @ is a misplaced URL, which may contain a password.
-    shown = "***" if name in _SECRETS or (name == "redis_host" and "@" in text) else repr(text)
+    shown = "***" if name in SECRETS or (name == "redis_host" and "@" in text) else repr(text)
     _refuse_comment(name, text, f"{PREFIX}{variable} is {shown}")
     if name == "log_level":
         text = text.upper()
@@ -740,4 +740,4 @@ def _masked(name: str, value: Any) -> str:
         return "-"
     if name == "redis_url":
         return masked_url(value)
-    return "***" if name in _SECRETS else str(value)
+    return "***" if name in SECRETS else str(value)

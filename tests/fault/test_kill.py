@@ -75,7 +75,7 @@ def test_kills_change_no_byte_of_what_any_interval_publishes(
     workers: int, server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
     """G2, G3, G6: with five longer intervals. What has come of their candles is stored nowhere, and
-    whoever takes a shard has it all the same.
+    a worker that takes a shard has it all the same.
     """
     candles = made_candles(SYMBOLS, 600)
     settings = small(tmp_path) | {"intervals": INTERVALS, "start": "replay"}

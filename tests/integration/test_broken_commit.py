@@ -352,7 +352,7 @@ def test_a_worker_without_the_lease_completes_and_clears_nothing(
         with pytest.raises(LeaseLost):
             complete(Scripts(client), worker.keys, shard, token)
     assert everything(client) == before
-    assert complete(Scripts(client), worker.keys, 1, "other:99") != ""
+    assert complete(Scripts(client), worker.keys, 1, "other:99") != b""
     assert everything(client) != before
 
 

@@ -97,6 +97,24 @@ def test_a_cache_that_cannot_be_right_is_skipped_for_the_next(
     assert client.llen(f"{INTERNAL_PREFIX}:window:BTCUSDT") == 3
 
 
+@pytest.mark.parametrize("command", ["ZADD", "RPUSH"])
+def test_a_cache_of_many_monsters_does_not_come_into_memory(
+    command: str, server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G9: a service has 512 MB, and a window of 300 closes reads 320 values at once."""
+    for i in range(40):
+        value = f'{{"close": {100 + i}, "x": "{"x" * 100_000}"}}'
+        scores = [T - i * 60_000] if command == "ZADD" else []
+        call(command, CACHE, *scores, value)(client)
+    worker = small_worker(server)
+    feed(client, [candle("BTCUSDT", 0, 100.0)])
+    before: Any = client.info("stats")["total_net_output_bytes"]
+    work_off(worker)
+    assert "is not used: a value has 100," in caplog.text
+    sent: Any = client.info("stats")["total_net_output_bytes"]
+    assert sent - before < 1_000_000
+
+
 def test_a_cache_that_this_user_may_not_read_is_skipped(
     server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,14 +4,17 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 
 from marketstate.worker.engine.collector import COLLECT_AFTER, spare_the_collector
+from marketstate.worker.engine.loop import _recover
 from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.stop import Stop
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, work_off, worked
-from tests.support.worker_process import feed, published
+from tests.support.worker_process import INPUT, INTERNAL_PREFIX, counters, feed, published
 
 pytestmark = pytest.mark.one_redis_version
 
@@ -42,6 +45,35 @@ def test_the_objects_of_a_batch_are_freed_without_the_collector(
     work_off(worker)
     assert gc.collect() < 50
     assert len(published(client)["BTCUSDT"]) == states + 100
+
+
+def test_bad_entries_are_freed_without_the_collector_too(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9: a stream of order books in place of candles filled the memory that a service has."""
+    worker = worked(server, client)
+    bad: tuple[Any, ...] = ({"payload": "no JSON"}, {"data": "{}"}, {"symbol": "A B", "close": "1"})
+    for fields in bad * 30:
+        client.xadd(INPUT, fields)
+    spare_it_once_it_has_collected()
+    work_off(worker)
+    assert gc.collect() < 50
+    assert counters(client)["dead"] == 90
+
+
+def test_a_session_whose_redis_is_away_forgets_its_shards_and_can_still_release_them(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next session would need as much memory again, and a service may not have it."""
+    worker, stop = worked(server, client), Stop()
+    held, lost = len([*worker.shards]), redis.ConnectionError()
+    monkeypatch.setattr(stop, "sleep", lambda _seconds: setattr(stop, "requested", True))
+    client.config_set("maxmemory", 1)
+    assert _recover(lost, worker, worker.settings, stop, worker.shards._incarnation) is worker
+    client.config_set("maxmemory", 0)
+    assert (held, [*worker.shards]) == (16, [])
+    worker.leave()
+    assert not client.keys(f"{INTERNAL_PREFIX}:lease:*")
 
 
 def test_the_collector_still_looks_for_cycles_but_not_among_the_imports() -> None:

@@ -166,3 +166,30 @@ def test_a_broken_commit_whose_rest_cannot_be_read_is_named_with_its_repair(
     feed(client, candles_of(SYMBOLS, FILLED, FILLED))
     work_off(worker)
     assert all(len(published(client)[symbol]) == len(states[symbol]) + 1 for symbol in SYMBOLS)
+
+
+@pytest.mark.one_redis_version
+@pytest.mark.parametrize("edited", [b"\xff\xfe", b"by hand", b""])
+def test_an_edited_id_of_a_last_commit_costs_nothing_and_is_written_again(
+    edited: bytes, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    worked(server, client).shards.release()
+    states, commits = published(client), client.hkeys(COMMITS)
+    client.hset(COMMITS, mapping=dict.fromkeys(commits, edited))
+    worker = small_worker(server, "two")
+    feed(client, candles_of(SYMBOLS, FILLED, FILLED))
+    work_off(worker)
+    assert all(len(published(client)[symbol]) == len(states[symbol]) + 1 for symbol in SYMBOLS)
+    assert edited not in client.hvals(COMMITS)
+
+
+@pytest.mark.one_redis_version
+def test_what_another_group_of_the_stream_has_stops_no_worker(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G9: it is looked at only to say that it publishes to the same keys."""
+    settings = worked(server, client).settings
+    client.xgroup_create(settings.keys.input, "other")
+    client.set(settings.keys.meta_of("other"), "x")
+    [found] = [each for each in preflight(settings) if each.subject == "group other"]
+    assert (found.verdict, "does not say where it publishes" in found.text) == ("skip", True)

@@ -10,12 +10,17 @@ import redis
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine import window_codec
 from marketstate.worker.engine.group import group_gone
+from marketstate.worker.engine.heartbeat import Heartbeat
+from marketstate.worker.engine.loop import run
 from marketstate.worker.engine.preflight import preflight
-from marketstate.worker.engine.status import read_status
+from marketstate.worker.engine.status import Unread, read_status
+from marketstate.worker.engine.systemd import SystemdNotifier
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.errors import GroupDeleted
 from marketstate.worker.keys import shard_of
 from marketstate.worker.local.redis_server import EmbeddedRedis
+from marketstate.worker.settings import settings_from
+from marketstate.worker.stop import Stop
 from tests.support.candles import MINUTE_MS, candle
 from tests.support.feeding import NEEDED
 from tests.support.small_workers import FILLED, SYMBOLS, candles_of, small_worker, work_off
@@ -252,6 +257,23 @@ def test_a_stream_that_is_gone_is_told_apart_from_a_group_that_was_deleted(
         read_status(client, worker.settings)
     with pytest.raises(GroupDeleted, match=says):
         SteppedWorker(server, "two")
+
+
+@pytest.mark.one_redis_version
+def test_a_stream_that_goes_before_a_heartbeat_is_named_too(
+    server: EmbeddedRedis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that rests asks for the lag only, and hears of no group."""
+    lag = Heartbeat._lag
+
+    def lag_without_stream(heartbeat: Heartbeat) -> Unread:
+        client.delete(INPUT)
+        return lag(heartbeat)
+
+    monkeypatch.setattr(Heartbeat, "_lag", lag_without_stream)
+    settings = settings_from({"MARKETSTATE_REDIS_PORT": str(server.port)})
+    with pytest.raises(GroupDeleted, match=r"the input stream .* no longer exists"):
+        run(settings, Stop(), SystemdNotifier("@nobody listens"))
 
 
 def test_the_state_after_a_loss_has_a_gap_of_its_true_length(

@@ -190,7 +190,7 @@ def test_a_file_of_metrics_is_replaced_as_a_whole_and_everybody_may_read_it(
     path.write_text("old")
     with path.open() as before:
         assert output("metrics", "--textfile", str(path)) == (0, "")
-        assert before.read() == "old", "whoever reads it meanwhile reads the old one whole"
+        assert before.read() == "old", "those who read it meanwhile read the old one whole"
     assert samples(path.read_bytes())["marketstate_group_lag"] == {(): 2}
     assert path.stat().st_mode & 0o777 == 0o644
     assert [*tmp_path.iterdir()] == [path]

@@ -19,6 +19,7 @@ from tests.support.steps import SteppedWorker
 from tests.support.worker_process import INPUT, INTERNAL_PREFIX, work_through
 
 CANDLES = made_candles(SYMBOLS, 20)
+TWO = "quantum:marketstate-worker:two:meta"
 
 
 @pytest.fixture
@@ -147,8 +148,23 @@ def test_what_another_group_publishes_is_not_removed(
     code, said = run(server, tmp_path, "purge", "--outputs", "--yes", group="one")
     assert (code, "the group two publishes to the same keys" in said) == (2, True), said
     assert dumps(client) == before
+    client.delete(TWO)
+    client.set(TWO, "nobody knows where it publishes")
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes", group="one")
+    assert (code, "the group two may publish to the same keys" in said) == (2, True), said
     assert run(server, tmp_path, "purge", "--yes", group="one")[0] == 0
-    assert client.exists("quantum:marketstate-worker:two:meta")
+    assert client.exists(TWO)
+
+
+def test_bookkeeping_that_somebody_has_edited_can_be_removed(
+    worked: set[bytes], server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
+) -> None:
+    client.hset(f"{INTERNAL_PREFIX}:members", mapping={"x": "of nobody", "y": "1:2", "z": ""})
+    client.hset(f"{INTERNAL_PREFIX}:shard:03", b"\xff\xfe", "0")
+    client.hset(f"{INTERNAL_PREFIX}:meta", b"interval:\xff", "1")
+    code, said = run(server, tmp_path, "purge", "--outputs", "--yes")
+    assert code == 0, said
+    assert dumps(client).keys() == worked | {INPUT.encode()}
 
 
 def test_a_replay_has_its_own_way(server: EmbeddedRedis, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_exactly_the_rights_of_the_list_are_enough(
     granted = (f"+{command}" for command in commands)
     call(client, "ACL", "SETUSER", "marketstate", "resetkeys", "-@all", *granted)
     call(client, "ACL", "SETUSER", "marketstate", *(f"~{key}" for key in keys))
+    client.xgroup_create(settings.keys.input, "whose keys are not in the list", mkstream=True)
     findings = {finding.subject: finding for finding in preflight(settings)}
     assert [findings[name].verdict for name in ("redis", "rights", "keys")] == ["ok"] * 3
     assert findings["rights"].text.startswith(

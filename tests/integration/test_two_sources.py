@@ -52,7 +52,7 @@ def test_a_worker_of_the_other_source_is_refused_and_changes_nothing(
 ) -> None:
     """Invented prices on live keys went unnoticed for weeks."""
     # Candles of a week, so that none comes while the keys are compared.
-    same: dict[str, object] = {"lease_seconds": 1, "candle_interval": "1w", "symbols": "BTCUSDT"}
+    same: dict[str, object] = {"lease_seconds": 3, "candle_interval": "1w", "symbols": "BTCUSDT"}
     with WorkerProcess(server.port, tmp_path, source=first, worker_id="live", **same) as live:
         live.wait_for_log("holding 16 of 16 shards")
         if first == "synthetic":

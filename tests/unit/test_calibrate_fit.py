@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from marketstate.core.regime import regime_probabilities
+from marketstate.core.regime import regime_scores, softmax
 from marketstate.core.theta import merged_theta
 from marketstate.worker.commands.calibrate.likelihood import fitted, log_probabilities, terms
 from marketstate.worker.commands.calibrate.scores import Blocks, log_losses, reliability
@@ -38,11 +38,11 @@ def test_the_probabilities_are_those_of_the_calculation() -> None:
     ts, dp, vr = [0.0, 0.3, 2.5], [0.0, 0.6, 1.0], [0.0, 1.0, 2.5]
     theta = merged_theta({"regime": {"softmax_temp": 0.5, "score": {"a1": 4.0, "c3": -2.0}}})
     found = np.exp(log_probabilities(terms(*map(np.array, (ts, dp, vr))), weights_in(theta)))
+    again = with_weights(theta, weights_in(theta))
     for i, features in enumerate(zip(ts, dp, vr, strict=True)):
-        expected = regime_probabilities(*features, theta["regime"])
-        assert found[:, i].tolist() == pytest.approx([*expected.values()], rel=1e-12)
-        again = regime_probabilities(*features, with_weights(theta, weights_in(theta))["regime"])
-        assert [*again.values()] == pytest.approx([*expected.values()], rel=1e-12)
+        for regime in (theta["regime"], again["regime"]):
+            expected = softmax(regime_scores(*features, regime["score"]), regime["softmax_temp"])
+            assert found[:, i].tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_general_optimiser_finds_the_same_optimum() -> None:

@@ -33,9 +33,9 @@ def holes(name: str, *numbers: int) -> str:
 
 def test_the_holes_of_a_version_are_named_with_the_first_version_without_any() -> None:
     assert holes("Redis", 7, 4, 1) == (
-        "Redis 7.4.1 has known security holes in scripts (CVE-2025-49844, CVE-2026-23631), for "
-        "whoever may run scripts: upgrade to Redis 7.4.9 or newer, unless your distribution has "
-        "closed them without changing the version, as Debian does"
+        "Redis 7.4.1 has known security holes in scripts (CVE-2025-49844, CVE-2026-23631), open "
+        "to anyone who may run scripts: upgrade to Redis 7.4.9 or newer, unless your distribution "
+        "has closed them without changing the version, as Debian does"
     )
     assert "(CVE-2026-23631), " in holes("Redis", 7, 4, 8)
     assert "no Redis 7.0 is without, so upgrade to a newer series, unless" in holes(

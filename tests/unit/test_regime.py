@@ -4,20 +4,17 @@ import math
 
 import pytest
 
-from marketstate.core.regime import regime_of, regime_probabilities, regime_scores, softmax
+from marketstate.core.regime import most_probable, regime_of, regime_scores, softmax
 from marketstate.core.theta import DEFAULT_THETA
 
 REGIME = DEFAULT_THETA["regime"]
 
 
 def test_the_published_probabilities_are_reproduced() -> None:
-    probs = regime_probabilities(0.245439, 0.556863, 1.007189, REGIME)
-    assert {name: f"{p:.6f}" for name, p in probs.items()} == {
-        "trend": "0.371906",
-        "mr": "0.075824",
-        "chop": "0.552270",
-    }
-    assert regime_of(probs) == "chop"
+    scores = regime_scores(0.245439, 0.556863, 1.007189, REGIME["score"])
+    probs = softmax(scores, REGIME["softmax_temp"])
+    assert [f"{p:.6f}" for p in probs] == ["0.371906", "0.075824", "0.552270"]
+    assert most_probable(*probs) == "chop"
 
 
 def test_every_weight_counts_in_the_right_score_with_the_right_sign() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from marketstate.core.theta import DEFAULT_THETA
-from marketstate.worker.engine.group import shared_settings
+from marketstate.worker.engine.group import settings_differ, shared_settings
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.setting_files import MAX_BYTES
 from marketstate.worker.settings import PREFIX, Settings, settings_from
@@ -266,3 +266,8 @@ def test_all_workers_of_a_group_have_the_same_intervals() -> None:
     assert shared_settings(settings(intervals="1m")) == shared_settings(settings())
     expected = f"{shared_settings(settings())} intervals=5m,1h"
     assert shared_settings(settings(intervals="1h,5m,1m")) == expected
+    one, other = settings(intervals="1m,5m,1h"), settings(intervals="1m,1d")
+    said = str(settings_differ(one, shared_settings(other), "stop them"))
+    assert "runs with intervals=1m,1d, but here with intervals=1m,5m,1h; stop them" in said
+    said = str(settings_differ(settings(), expected, "stop them"))
+    assert "runs with intervals=1m,5m,1h, but here with the default;" in said

@@ -158,9 +158,10 @@ def _internal(keys: Keys, shards: int) -> list[str]:
 
 def _refuse_shared(client: Client, settings: Settings) -> None:
     for other in others_with_our_outputs(client, settings):
+        publishes = "publishes" if other.verdict == "warn" else "may publish"
         raise ConfigurationError(
-            f"the {other.subject} publishes to the same keys as the group {settings.group}: purge "
-            "without --outputs"
+            f"the {other.subject} {publishes} to the same keys as the group {settings.group}: "
+            "purge without --outputs"
         )
 
 

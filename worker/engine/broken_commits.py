@@ -48,7 +48,7 @@ def broken_commits(commits: Mapping[bytes, bytes]) -> list[BrokenCommit]:
     ]
 
 
-def complete(scripts: Scripts, keys: Keys, shard: int, token: str) -> str:
+def complete(scripts: Scripts, keys: Keys, shard: int, token: str) -> bytes:
     """Complete the last commit of the shard if it broke off; its id, empty if there was none.
 
     Raises LeaseLost, or CommitBrokenOff if the commit cannot be completed yet.
@@ -59,7 +59,7 @@ def complete(scripts: Scripts, keys: Keys, shard: int, token: str) -> str:
     )
     match reply:
         case [b"complete", commit_id]:
-            return _text(commit_id)
+            return bytes(commit_id)
         case [b"completed", commit_id, failure, damaged_keys, damaged_counters]:
             log.warning(
                 "%s: its last commit broke off at %s; it is completed now",
@@ -72,7 +72,7 @@ def complete(scripts: Scripts, keys: Keys, shard: int, token: str) -> str:
                     _text(key),
                 )
             warn_of_damaged(keys, damaged_counters)
-            return _text(commit_id)
+            return bytes(commit_id)
         case [b"lease lost"]:
             raise LeaseLost([shard])
         case [b"not noted"]:

@@ -7,7 +7,6 @@ What a value may be is in `cache_values.py`; which closes belong in front of a c
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count
 from logging import INFO, WARNING
 from typing import Final
 
@@ -32,6 +31,9 @@ _SPARE: Final = 20
 _SPARE_WITHOUT_TIMES: Final = 2_000
 # Values that show which end of a list is the newest; some may not be closed.
 _AT_AN_END: Final = 3
+# If values are so large that the cache cannot be used, no more of them come into memory: Redis
+# limits their number, not their size.
+_FIRST_PART: Final = 4
 # When a cache has run ahead of the stream, so many values are read beside those that are wanted.
 _MOST_VALUES: Final = 20_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -134,16 +136,16 @@ class CacheReader:
 
     def _newest_first(self, keys: Keys, key: str, kind: bytes, symbol: str) -> Iterator[_Raw]:
         """The cache in parts, each in its own order."""
-        size = self.wanted.most + _SPARE
         at_tail = kind == b"zset" or self._is_newer_at_tail(keys, key, symbol)
-        for i in count():
-            start, end = (
-                (-(i + 1) * size, -i * size - 1) if at_tail else (i * size, i * size + size - 1)
-            )
-            part = _range(keys, key, start, end, scored=kind == b"zset")
+        start, size = 0, _FIRST_PART
+        while True:
+            end = start + size
+            first, last = (-end, -start - 1) if at_tail else (start, end - 1)
+            part = _range(keys, key, first, last, scored=kind == b"zset")
             yield part
             if len(part) < size:
                 return
+            start, size = end, self.wanted.most + _SPARE
 
     def _is_newer_at_tail(self, keys: Keys, key: str, symbol: str) -> bool:
         head, tail = (

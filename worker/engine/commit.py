@@ -14,7 +14,7 @@ from marketstate.worker.engine.changes import Changes, DeadLetter
 from marketstate.worker.engine.counters import warn_of_damaged
 from marketstate.worker.engine.loading import wrong_type_text
 from marketstate.worker.engine.one_regime import OneRegime
-from marketstate.worker.engine.plan import Plan
+from marketstate.worker.engine.plan import Plan, binary
 from marketstate.worker.engine.shards import Shards
 from marketstate.worker.errors import (
     LeaseLost,
@@ -154,8 +154,7 @@ class Commit:
                 (
                     self._shards.token(shard),
                     shard_name(shard),
-                    self._shards.last_commit(shard),
-                    entry_ids[-1].decode() if entry_ids else "",
+                    *binary((self._shards.last_commit(shard), entry_ids[-1] if entry_ids else b"")),
                 )
                 for shard, entry_ids in changes.finished.items()
             ],

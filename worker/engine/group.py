@@ -15,7 +15,7 @@ from marketstate.worker.errors import (
 )
 from marketstate.worker.keys import Keys
 from marketstate.worker.log import log
-from marketstate.worker.settings import PREFIX, Settings
+from marketstate.worker.settings import MOST_SHARDS, PREFIX, Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.scripts import Scripts
 
@@ -139,6 +139,16 @@ def _differs_from_the_group(
     )
 
 
+def shards_in(found: bytes, keys: Keys) -> int:
+    """The number of shards that `meta` has. Raises RedisUnusable if no worker has written it."""
+    if not is_number(found) or not 1 <= int(found) <= MOST_SHARDS:
+        raise RedisUnusable(
+            f"the field shards of {keys.meta} is {found[:20].decode(errors='replace')!r}; set it "
+            f"with HSET to the number it had; {SEE_GROUP_GONE}"
+        )
+    return int(found)
+
+
 def group_gone(client: Client, keys: Keys) -> GroupDeleted:
     """The group alone, the stream and its group with it, or `meta` too."""
     if not client.exists(keys.input):
@@ -214,7 +224,11 @@ def two_sources(settings: Settings, other: str) -> TwoSources:
 
 def settings_differ(settings: Settings, found: str, remedy: str) -> ConfigurationMismatch:
     """The error names only what differs: the two texts are long and mostly equal."""
-    theirs, ours = found.split(), shared_settings(settings).split()
+    # The setting names the candle interval, too, which all of them have.
+    theirs, ours = (
+        text.replace(" intervals=", f" intervals={settings.candle_interval},").split()
+        for text in (found, shared_settings(settings))
+    )
     only_theirs = " ".join(each for each in theirs if each not in ours) or "the default"
     only_ours = " ".join(each for each in ours if each not in theirs) or "the default"
     return ConfigurationMismatch(

@@ -127,6 +127,9 @@ def _recover(
     if stop.requested:
         old.hurry()
         return old
+    # Now, and not when nothing refers to it any more: errors hold the frames that they came
+    # through, and those of redis-py do so until Python's collector comes.
+    old.shards.forget()
 
     def begin() -> Session:
         session = Session(settings, incarnation, old.notifier, again=True)
@@ -188,7 +191,7 @@ def _final(error: redis.RedisError, settings: Settings) -> WorkerError:
     """What ends the worker, in words for the user."""
     try:
         with suppress(redis.RedisError), connection.open_client(settings, block_s=0) as client:
-            if "NOGROUP" in str(error):
+            if any(text in str(error) for text in ("NOGROUP", "no such key")):
                 return group_gone(client, settings.keys)
             if "WRONGTYPE" in str(error):
                 check_types(client, settings)

@@ -132,6 +132,7 @@ class Plan:
 
     def commands(self) -> list[Command]:
         changes, settings = self._changes, self._settings
+        keys = settings.keys
         commands: list[Command] = []
         for part in self._parts:
             commands += _of_symbols(part, self._records[part.settings.candle_interval])
@@ -150,7 +151,7 @@ class Plan:
         for left, letter in enumerate(changes.dead, 1 - len(changes.dead)):
             # The last one trims the stream, which leaves as many as if each did.
             trim = () if left else ("MAXLEN", "~", str(settings.dead_maxlen))
-            fields = binary(dead_fields(*letter, source_stream=settings.keys.input))
+            fields = binary(dead_fields(*letter, source_stream=keys.input))
             commands.append(["XADD", DEAD, *trim, "*", *fields])
         commands += [["COUNT", COUNTERS, name, str(n)] for name, n in changes.counters.items()]
         for part in self._parts:
@@ -158,7 +159,7 @@ class Plan:
         commands += _positions(changes)
         # The acknowledgement comes last.
         for entry_ids in changes.finished.values():
-            acknowledgement: Command = ["XACK", INPUT, settings.keys.group]
+            acknowledgement: Command = ["XACK", INPUT, keys.group]
             commands += _split(acknowledgement, [entry_id.decode() for entry_id in entry_ids])
         return commands
 

@@ -5,7 +5,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,7 @@ from marketstate.worker.errors import CheckFailed, RedisUnusable
 from marketstate.worker.settings import PREFIX, Settings
 from marketstate.worker.store import connection
 from marketstate.worker.store.known_holes import known_holes
+from marketstate.worker.store.refusal import reason
 from marketstate.worker.store.scripts import Scripts
 from marketstate.worker.store.server_version import server_version
 
@@ -99,8 +100,9 @@ def examined(settings: Settings) -> Iterator[Finding]:
         )
         if text := other_partitions.in_words(client, settings):
             yield Finding("warn", "partitions", text)
-        yield from _key_health(client, settings)
-        yield from _other_programs(client, settings)
+        symbols = key_health.some_symbols(client, settings)
+        yield from _key_health(client, settings, symbols)
+        yield from _other_programs(client, settings, symbols)
         if settings.source == "candles":
             yield from others_with_our_outputs(client, settings)
 
@@ -125,7 +127,7 @@ def _calculation() -> Finding:
     way = (
         "compiled"
         if kernel.is_compiled()
-        else "not compiled; it is several times faster if a C compiler is available when this "
+        else "not compiled; it is many times faster if a C compiler is available when this "
         "package is installed"
     )
     return Finding("ok", "calculation", f"the built-in window gives the right state ({way})")
@@ -178,29 +180,34 @@ def _commits(client: connection.Client, settings: Settings) -> Iterator[Finding]
         yield Finding("warn", "commits", f"{commit}; {TO_COMPLETE}")
 
 
-def _key_health(client: connection.Client, settings: Settings) -> Iterator[Finding]:
+def _key_health(
+    client: connection.Client, settings: Settings, symbols: Sequence[bytes]
+) -> Iterator[Finding]:
     aside, hidden = key_health.set_aside(client, settings.keys)
     if hidden:
         yield Finding("warn", "quarantine", hidden)
-    for symbol, reason in islice(aside.items(), key_health.SHOWN):
-        yield Finding("warn", symbol, f"is set aside: {reason}")
+    for symbol, why in islice(aside.items(), key_health.SHOWN):
+        yield Finding("warn", symbol, f"is set aside: {why}")
     if len(aside) > key_health.SHOWN:
         text = f"{len(aside) - key_health.SHOWN} more symbols are set aside; `status` shows them"
         yield Finding("warn", "quarantine", text)
-    for text in key_health.expiries(client, settings, key_health.some_symbols(client, settings)):
+    for text in key_health.expiries(client, settings, symbols):
         yield Finding("warn", "expiry", text)
 
 
-def _other_programs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    known = (each.decode(errors="replace") for each in key_health.some_symbols(client, settings))
+def _other_programs(
+    client: connection.Client, settings: Settings, symbols: Sequence[bytes]
+) -> Iterator[Finding]:
+    known = (each.decode(errors="replace") for each in symbols)
     wanted = sorted(settings.wanted_symbols or ())
     for text in others_in_words(client, settings, [*wanted, *known]):
         yield Finding("warn", "other program", text)
 
 
 def others_with_our_outputs(client: connection.Client, settings: Settings) -> Iterator[Finding]:
-    """A finding per group. Another group on the same input with our output keys would publish
-    every state twice, and push older states out of the capped output stream.
+    """A finding per group, also for one of which that cannot be seen. Another group on the same
+    input with our output keys would publish every state twice, and push older states out of the
+    capped output stream.
     """
     keys = settings.keys
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
@@ -208,7 +215,14 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         name = group["name"].decode(errors="replace")
         if name == keys.group:
             continue
-        known: Any = client.hget(keys.meta_of(name), "settings") or b""
+        subject, meta = f"group {key_health.printable(group['name'])}", keys.meta_of(name)
+        try:
+            known: Any = client.hget(meta, "settings") or b""
+        except redis.ResponseError as error:
+            # A group may have any name, and what has that key is not ours.
+            text = "reads the same input; its meta key does not say where it publishes"
+            yield Finding("skip", subject, f"{text}: {reason(error)}")
+            continue
         shared = {
             f"output_prefix={settings.output_prefix}",
             f"output_stream={settings.output_stream}",
@@ -216,7 +230,7 @@ def others_with_our_outputs(client: connection.Client, settings: Settings) -> It
         if shared & {*known.decode(errors="replace").split(" ")}:
             yield Finding(
                 "warn",
-                f"group {name}",
+                subject,
                 "reads the same input and publishes to the same keys as this group; give one of "
                 f"them other output keys ({PREFIX}OUTPUT_PREFIX, _OUTPUT_STREAM), or remove it",
             )

@@ -33,8 +33,10 @@ class Shard:
 
     number: int
     token: str
-    last_commit: str
-    """The id of the last one that we know of; empty if there was none."""
+    last_commit: bytes
+    """The id of the last one that we know of; empty if there was none. Not as text: somebody may
+    have put anything there.
+    """
     symbols: dict[str, Memory] = field(default_factory=dict)
     aside: dict[str, Damaged] = field(default_factory=dict)
     to_load: list[str] = field(default_factory=list)

@@ -51,7 +51,9 @@ class Reader:
         try:
             return self._read(entry, entry_ms)
         except CandleRejected as error:
-            return error
+            # A new one. What was raised holds the frames that it came through, and they hold the
+            # batch: such cycles, and all their entries, would wait for Python's collector.
+            return CandleRejected(*error.args)
         except Exception as error:
             # Nobody knows what it is, so it costs this entry and nothing else (G9).
             text = f"{type(error).__name__}: {str(error)[:200]!r}"

@@ -12,16 +12,11 @@ from msgspec.structs import replace
 from marketstate.worker.errors import WorkerError
 from marketstate.worker.log import log
 from marketstate.worker.setting_files import ReloadAnswer
-from marketstate.worker.settings import (
-    NOT_HANDED_OVER,
-    PREFIX,
-    Settings,
-    settings_handed_over,
-)
+from marketstate.worker.settings import PREFIX, SECRETS, Settings, settings_handed_over
 
 _TAKEN_OVER: Final = ("log_level", "publish_interval")
 # A worker's id may hold its process id, and the parameters are compared by their hash.
-_NOT_COMPARED: Final = (*NOT_HANDED_OVER, "worker_id", "partition", "theta", "theta_file")
+_NOT_COMPARED: Final = (*SECRETS, "worker_id", "partition", "theta", "theta_file")
 
 
 class Answer:

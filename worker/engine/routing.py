@@ -34,9 +34,9 @@ class Routed(NamedTuple):
     stray: bytes
     """A consumer that held entries although it is not a shard; or empty."""
     last_notice: bytes
-    """The id of the last notice that a worker has given shards back."""
+    """The id of the last notice that a worker has released shards."""
     last_handed_over: bytes
-    """The id of the last word that a worker has handed entries to the shards of others."""
+    """The id of the last entry that says that a worker has handed entries to others' shards."""
     now_ms: int
     """By Redis's clock."""
     heads: bytes

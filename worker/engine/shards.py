@@ -80,7 +80,7 @@ class Shards:
         except KeyError:
             raise LeaseLost([shard]) from None
 
-    def last_commit(self, shard: int) -> str:
+    def last_commit(self, shard: int) -> bytes:
         """The id of the last one that we know of."""
         return self._held[shard].last_commit
 
@@ -204,6 +204,11 @@ class Shards:
             self.version += 1
         self._next_keep_s = 0.0
 
+    def forget(self) -> None:
+        """Drop the memory of all shards. Their leases can still be released."""
+        self._held = {}
+        self.version += 1
+
     def move(self, changes: Changes, commit_id: str, committed_ms: int = 0) -> None:
         """Apply to memory what a commit writes to Redis, at `committed_ms` by Redis's clock; 0 if
         the time is not known and not needed.
@@ -222,7 +227,7 @@ class Shards:
                 del self._held[shard].symbols[symbol]
             self._symbols_of_group -= len(names)
         for shard in changes.finished:
-            self._held[shard].last_commit = commit_id
+            self._held[shard].last_commit = commit_id.encode()
 
     def release(self) -> None:
         """Release everything, so that others can take it without waiting for an expiry."""

@@ -20,7 +20,7 @@ from marketstate.worker.engine.freshness import (
     status_of,
     symbols_of,
 )
-from marketstate.worker.engine.group import group_gone, meta_gone, other_stream
+from marketstate.worker.engine.group import group_gone, meta_gone, other_stream, shards_in
 from marketstate.worker.engine.key_health import check_types, printable, set_aside
 from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.keys import Keys, shard_name
@@ -137,11 +137,6 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
         if "WRONGTYPE" in str(error):
             check_types(client, settings)
         raise
-    except ValueError as error:
-        raise RedisUnusable(
-            f"a key below {settings.keys.internal_prefix} is damaged: {error}; "
-            "see worker/README.md, Keys"
-        ) from error
 
 
 def _read(client: Client, settings: Settings, most_counted: int) -> Status:
@@ -222,7 +217,7 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
         )
     if found is None:
         raise meta_gone(keys)
-    return int(found)
+    return shards_in(found, keys)
 
 
 def _shard(

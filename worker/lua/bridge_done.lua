@@ -6,8 +6,8 @@
 -- ARGV[4...] name, number, name, number, ...
 -- Returns {'done'} or {'not ours', owner found}.
 --
--- Protects G5. What a bridge for other workers has brought is not where its successor brings it: only the
--- one that was started last may acknowledge.
+-- Protects G5. A successor that serves other workers brings the same entries elsewhere. So only the
+-- bridge that was started last may acknowledge.
 
 local source, counters, owner = KEYS[1], KEYS[2], KEYS[3]
 local ids = cmsgpack.unpack(ARGV[3])

@@ -1,6 +1,6 @@
 -- The symbol of an entry and its shard, by the rules of schemas/candle_forms.py and worker/keys.py.
 --
--- Not a script: it is inserted before the scripts that need it. An entry without a symbol, or
+-- Not a script: it is prepended to the scripts that need it. An entry without a symbol, or
 -- larger than `max_bytes`, belongs to shard 0, whose worker dead-letters it.
 
 local function symbol_in(document, max_bytes)

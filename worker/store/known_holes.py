@@ -50,7 +50,7 @@ def known_holes(server: ServerVersion) -> str:
         else f"no {series} is without, so upgrade to a newer series"
     )
     return (
-        f"{server} has known security holes in scripts ({', '.join(open_ones)}), for whoever may "
-        f"run scripts: {remedy}, unless your distribution has closed them without changing the "
-        "version, as Debian does"
+        f"{server} has known security holes in scripts ({', '.join(open_ones)}), open to anyone "
+        f"who may run scripts: {remedy}, unless your distribution has closed them without changing "
+        "the version, as Debian does"
     )

@@ -19,8 +19,8 @@ replica had everything; or another bridge has appended something. Then it begins
 brings what a partition may lack. It lacks nothing from before the bridge began for these workers,
 which is noted beside the source.
 
-A partition whose node is away holds up all of them. What is acknowledged is thereby always a
-beginning of the source. With holes in it, nobody could tell what a partition lacks that comes back
+A partition whose node is away holds up all of them. So what is acknowledged is always a beginning
+of the source. With holes in it, nobody could tell what a partition lacks that comes back
 with older data, unless each of these entries were remembered; and the source keeps what waits,
 where everybody sees it.
 """

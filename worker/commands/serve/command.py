@@ -98,7 +98,7 @@ def _refuse_beyond_loopback(address: Address, options: argparse.Namespace) -> No
         return
     if not options.beyond_loopback:
         raise ConfigurationError(
-            f"--listen {address} can be reached from other machines, and whoever reaches it sees "
+            f"--listen {address} can be reached from other machines, and everyone there sees "
             "all states: put a proxy in front (see deploy/systemd/README.md, The page), or give "
             "--beyond-loopback, too"
         )
@@ -110,7 +110,7 @@ def _refuse_beyond_loopback(address: Address, options: argparse.Namespace) -> No
 
 
 def _own_host(options: argparse.Namespace) -> tuple[str, ...]:
-    """The address itself, such as 127.0.0.2: whoever asks for it uses no foreign name."""
+    """The address itself, such as 127.0.0.2: those who ask for it use no foreign name."""
     is_own = not options.unix and options.listen.ip.is_loopback
     return (options.listen.host,) if is_own else ()
 

@@ -89,7 +89,7 @@ def _configuration(app: Guard) -> uvicorn.Config:
         of_uvicorn = logging.getLogger(name)
         of_uvicorn.handlers, of_uvicorn.filters = log.handlers, log.filters
         of_uvicorn.propagate = False
-        # Its warnings are about what clients send: whoever can reach us could fill the log.
+        # Its warnings are about what clients send: anyone who can reach us could fill the log.
         of_uvicorn.setLevel(logging.ERROR)
     return uvicorn.Config(
         app,
