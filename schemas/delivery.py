@@ -24,7 +24,10 @@ OUTPUT_STREAM: Final = "quantum:stream:marketstate"
 
 
 class StreamClient(Protocol):
-    """What a `StateReader` needs of a client; those of redis-py have it."""
+    """What a `StateReader` needs of a client; those of redis-py have it.
+
+    One for a Redis Cluster has `get_node_from_key`, and `execute_command` with `target_nodes`, too.
+    """
 
     def xgroup_create(
         self, name: Any, groupname: Any, id: Any = ..., mkstream: bool = ...

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from marketstate.schemas.steps import Steps, T, Wait, command
+from marketstate.schemas.steps import Steps, T, Wait, command, command_to_node
 
 POLL_S: Final = 0.2
 RETRY_S: Final = 0.5
@@ -38,9 +38,10 @@ class GroupStreams:
         self._positions = dict.fromkeys(streams, start)
         self._passes = passes
         self._count = count
-        self._wait_s = min(block_ms / 1_000, POLL_S) if apart else 0.0
+        self._apart = apart
         # No command waits for several streams of a cluster.
-        self._block_ms = None if apart else block_ms
+        self._wait_s = min(block_ms / 1_000, POLL_S) if apart else 0.0
+        self._block_ms = block_ms
         self._parts = [_Part((each,)) for each in streams] if apart else [_Part(tuple(streams))]
         self._part_of = {stream: part for part in self._parts for stream in part.streams}
 
@@ -82,7 +83,22 @@ class GroupStreams:
     def _read_part(self, part: "_Part", after: str) -> Steps[list[Delivered]]:
         yield from self._settle(part)
         try:
-            reply = yield from command(
+            reply = yield from self._read_through_group(part, after)
+        except Exception as error:
+            if "NOGROUP" not in str(error):
+                raise
+            yield from self._create_groups(part.streams)
+            return []
+        return list(_entries_in(reply))
+
+    def _read_through_group(self, part: "_Part", after: str) -> Steps[Any]:
+        if self._apart:
+            (stream,) = part.streams
+            of_group = ("GROUP", self._group, self._consumer, "COUNT", self._count)
+            words = ("XREADGROUP", *of_group, "STREAMS", stream, after)
+            return (yield from command_to_node(stream, *words))
+        return (
+            yield from command(
                 "xreadgroup",
                 self._group,
                 self._consumer,
@@ -90,12 +106,7 @@ class GroupStreams:
                 count=self._count,
                 block=self._block_ms if after == ">" else None,
             )
-        except Exception as error:
-            if "NOGROUP" not in str(error):
-                raise
-            yield from self._create_groups(part.streams)
-            return []
-        return list(_entries_in(reply))
+        )
 
     def _settle(self, part: "_Part") -> Steps[None]:
         if part.owed:

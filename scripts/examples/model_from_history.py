@@ -66,7 +66,7 @@ def main() -> None:
             client.ping()  # later outages are waited for
             serve(client, options, weights, known)
     except (redis.RedisError, OSError, ValueError) as error:
-        sys.exit(f"cannot go on, see REDIS_URL and the file: {error}")
+        sys.exit(f"cannot go on, see REDIS_URL and the file: {type(error).__name__}: {error}")
 
 
 def serve(

@@ -65,7 +65,7 @@ def main() -> None:
                 stream = stream_of(str(candle["symbol"]), options.partitions, options.stream)
                 publish(client, stream, candle, options.keep)
     except (redis.RedisError, ValueError) as error:
-        sys.exit(f"cannot write to Redis, see REDIS_URL: {error}")
+        sys.exit(f"cannot write to Redis, see REDIS_URL: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main() -> None:
                     text = f"not a state of a worker ({error}): would keep the current size"
                 print(f"{symbol}: {text}")
     except (redis.RedisError, ValueError) as error:
-        sys.exit(f"cannot read from Redis, see REDIS_URL: {error}")
+        sys.exit(f"cannot read from Redis, see REDIS_URL: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

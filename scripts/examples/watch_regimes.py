@@ -54,7 +54,7 @@ def main() -> None:
             client.ping()  # later outages are retried
             watch(client, options)
     except (redis.RedisError, ValueError) as error:
-        sys.exit(f"cannot read from Redis, see REDIS_URL: {error}")
+        sys.exit(f"cannot read from Redis, see REDIS_URL: {type(error).__name__}: {error}")
 
 
 def watch(client: redis.Redis, options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from marketstate.schemas.market_state import encode_record, stream_fields
 from marketstate.schemas.partitions import partition_key
 from marketstate.schemas.reader import OUTPUT_STREAM
 from marketstate.worker.local.redis_server import EmbeddedRedis
-from tests.support.cluster_nodes import is_well
+from tests.support.cluster_nodes import is_well, serves
 from tests.support.readers import KINDS, RunningReader
 from tests.support.records import make_record
 from tests.support.redis_cluster import LocalCluster
@@ -30,6 +30,8 @@ from tests.support.worker_process import wait_until
 TIME_OUT_S = 0.3
 BLOCK_MS = 60_000
 PARTITIONS = 6
+LOST = 2
+"""One of those on the first node of a cluster of three."""
 
 
 def options(**more: Any) -> dict[str, Any]:
@@ -164,11 +166,13 @@ def test_a_group_that_is_lost_before_anything_was_read_begins_where_it_began(
 def test_a_node_that_dies_before_an_acknowledgement_holds_up_no_other_partition(
     kind: str, any_server_binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It has slot 0, too: there, a cluster client asks where the keys of a command are."""
     skip_if_a_cluster_loses_its_log(any_server_binary)
     durable = ("--appendonly", "yes", "--appendfsync", "always")
     with LocalCluster(any_server_binary, *durable) as cluster:
         streams = [partition_key(OUTPUT_STREAM, each) for each in range(PARTITIONS)]
-        dying = cluster.owner(streams[0])
+        dying = cluster.owner(streams[LOST])
+        assert serves(dying, 0)
         of_others = [i for i, each in enumerate(streams) if cluster.owner(each) is not dying]
         other = next(node for node in cluster.nodes if node is not dying)
 
@@ -178,7 +182,7 @@ def test_a_node_that_dies_before_an_acknowledgement_holds_up_no_other_partition(
                     add(client, number, f"S{each}", each)
 
         def kill_in_the_body(record: Any) -> None:
-            if record.symbol == "S0" and dying.is_running and record.buffer_size == 0:
+            if record.symbol == f"S{LOST}" and dying.is_running and record.buffer_size == 0:
                 dying.kill()
                 publish(1, of_others)
 
@@ -186,18 +190,18 @@ def test_a_node_that_dies_before_an_acknowledgement_holds_up_no_other_partition(
             return module.RedisCluster(host="127.0.0.1", port=other.port)
 
         publish(0, list(range(PARTITIONS)))
-        publish(1, [0])
+        publish(1, [LOST])
         reading = options(partitions=PARTITIONS)
         with RunningReader(kind, open_client, kill_in_the_body, **reading) as running:
             for each in of_others:
                 running.wait_for(f"S{each}", 1)
-            assert 1 not in running.numbers_of("S0")
+            assert 1 not in running.numbers_of(f"S{LOST}")
             dying.start()
             for node in cluster.nodes:
                 wait_until(partial(is_well, node), "the cluster is whole")
             publish(2, list(range(PARTITIONS)))
             for each in range(PARTITIONS):
                 running.wait_for(f"S{each}", 2)
-    assert running.numbers_of("S0") == [0, 1, 2]
-    assert f"{streams[0]} is away, and is tried again: " in caplog.text
-    assert f"{streams[0]} is back" in caplog.text
+    assert running.numbers_of(f"S{LOST}") == [0, 1, 2]
+    assert f"{streams[LOST]} is away, and is tried again: " in caplog.text
+    assert f"{streams[LOST]} is back" in caplog.text

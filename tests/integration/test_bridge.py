@@ -11,7 +11,7 @@ from marketstate.worker.commands.gather import bridge as bridge_module
 from marketstate.worker.commands.gather.bridge import Bridge
 from marketstate.worker.commands.gather.bridged_partition import BridgedPartition
 from marketstate.worker.commands.gather.sources import Sources
-from marketstate.worker.errors import RedisUnusable, WrongKeyType
+from marketstate.worker.errors import PartitionCountMismatch, RedisUnusable, WrongKeyType
 from marketstate.worker.keys import BridgeKeys
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from marketstate.worker.settings import as_variables, settings_from
@@ -421,6 +421,17 @@ def test_what_the_bridge_cannot_do_is_said_at_once(server: EmbeddedRedis, tmp_pa
         ) as bridge:
             assert bridge.exit_code() == 2
         assert said in bridge.log
+
+
+@pytest.mark.one_redis_version
+def test_a_bridge_with_another_number_than_the_workers_brings_nothing(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """Its entries would become dead letters."""
+    feed(client, CANDLES[:10])
+    partition_workers(server)
+    with pytest.raises(PartitionCountMismatch, match=f"PARTITIONS is 3, .* with {PARTITIONS}; set"):
+        SteppedBridge(server, partitions=3)
 
 
 @pytest.mark.one_redis_version

@@ -1,5 +1,6 @@
 """Caches of longer intervals fill their windows, as those of the candle interval fill its own."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -74,6 +75,32 @@ def test_a_new_group_publishes_what_one_with_all_candles_would(
     fill_caches(client, CANDLES)
     worker = small_worker(server, batch=batch, **SEVERAL)
     feed(client, CANDLES[BEGIN:])
+    work_off(worker)
+    assert published(client) == expected
+
+
+def test_a_batch_that_is_calculated_again_reads_its_caches_once(
+    server: EmbeddedRedis, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a symbol is set aside while it is committed."""
+    fill_caches(client, CANDLES)
+    worker = small_worker(server, **SEVERAL)
+    feed(client, CANDLES[BEGIN:])
+    advance = worker.prepare(worker.fetch())
+    with caplog.at_level(logging.INFO):
+        once, again = advance(), advance()
+    assert once.records == again.records
+    assert caplog.text.count("12 closes from the cache") == 3 * len(SYMBOLS)
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+def test_candles_that_come_twice_change_no_byte(
+    batch: int, server: EmbeddedRedis, client: redis.Redis, expected: Any
+) -> None:
+    """G2: nor do those with which the windows begin."""
+    fill_caches(client, CANDLES)
+    worker = small_worker(server, batch=batch, **SEVERAL)
+    feed(client, [one for one in CANDLES[BEGIN:] for _ in range(2)])
     work_off(worker)
     assert published(client) == expected
 

@@ -189,6 +189,23 @@ def test_a_window_that_grows_for_the_first_time_is_not_lost(
     assert window_of(client) == expected_window(0, 4)
 
 
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_short_window_that_starts_over_begins_with_what_the_cache_has_behind_the_gap(
+    is_loaded: bool, server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    """G2: whether the worker has loaded what was there before the gap, or filled it itself."""
+    worker = small_worker(server)
+    feed(client, candles_of(SYMBOLS, 0, 3))
+    work_off(worker)
+    if is_loaded:
+        worker.shards.release()
+        worker = small_worker(server, "two")
+    fill_cache(client, 0, 39)
+    feed(client, candles_of(SYMBOLS, 40, 40))
+    work_off(worker)
+    assert window_of(client) == expected_window(29, 40)
+
+
 @pytest.mark.parametrize(
     "key", [INPUT, WINDOW, MARKS, f"{INTERNAL_PREFIX}:meta", f"{INTERNAL_PREFIX}:counters"]
 )

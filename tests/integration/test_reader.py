@@ -419,17 +419,19 @@ class OneStreamAtATime:
         self._client = client
         self.away = ""
 
-    def get_node_from_key(self, key: str) -> None:
-        """As `redis.RedisCluster` has it; the reader never calls it."""
+    def get_node_from_key(self, key: str) -> str:
+        return f"the node of {key}"
 
     def xgroup_create(self, name: Any, *args: Any, **options: Any) -> Any:
         self._reach(name)
         return self._client.xgroup_create(name, *args, **options)
 
-    def xreadgroup(self, group: Any, consumer: Any, streams: Any, **options: Any) -> Any:
-        (stream,) = streams
+    def execute_command(self, *words: Any, target_nodes: str) -> Any:
+        *_, streams, stream, _ = words
+        assert streams == "STREAMS", "the keys of one partition"
+        assert target_nodes == f"the node of {stream}"
         self._reach(stream)
-        return self._client.xreadgroup(group, consumer, streams, **options)
+        return self._client.execute_command(*words)  # type: ignore[no-untyped-call]
 
     def xack(self, name: Any, *args: Any) -> Any:
         return self._client.xack(name, *args)

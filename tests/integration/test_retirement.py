@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from marketstate.schemas.candle import Candle
+from marketstate.worker.engine.changes import History
 from marketstate.worker.engine.retirement import RETIRED_AT_ONCE
 from marketstate.worker.errors import LeaseLost
 from marketstate.worker.keys import shard_of
@@ -348,9 +349,11 @@ def test_a_new_symbol_above_the_limit_costs_no_look_into_the_caches(
 ) -> None:
     worker = small_worker(server, max_symbols=1)
     feed(client, made_candles([f"SYM{i}" for i in range(5)], 1))
-    readings = worker.fetch()
-    begin = [
-        first.symbol
-        for first in worker.pipeline.beginnings.candles(readings, worker.shards.memory, 1)
-    ]
-    assert begin == ["SYM0"]
+    asked = []
+
+    def older(symbol: str, *_: object) -> History:
+        asked.append(symbol)
+        return (), ()
+
+    worker.pipeline.advance(worker.fetch(), worker.shards.memory, older, room=1)
+    assert asked == ["SYM0"]

@@ -1,7 +1,7 @@
 """One answer in any batching: all at once, one by one, split anywhere, with crashes in between."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from hypothesis import event, given, settings, target
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from marketstate.core.state import MarketState
 from marketstate.schemas.candle import Candle
+from marketstate.schemas.interval import interval_ms
+from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.engine.changes import Entry, History, Ignored
 from marketstate.worker.engine.pipeline import Pipeline
@@ -53,6 +55,19 @@ class Step(NamedTuple):
     later_ms: int
     """By another feed."""
     kind: str
+
+
+class TwinWithCaches(Twin):
+    """The symbols that have a history have caches of longer intervals, too."""
+
+    def older(self, symbol: str, interval: str, closes: Sequence[TimedClose]) -> History:
+        history = super().older(symbol, self.settings.candle_interval, closes)
+        if interval == self.settings.candle_interval:
+            return history
+        # What is asked must be the same in any batching: what is found shows it.
+        step_ms, n = interval_ms(interval) or 0, len(history[0])
+        times_ms = [closes[0][0] - i * step_ms for i in range(n, 0, -1)]
+        return times_ms, [sum(close for _, close in closes) + i for i in range(n)]
 
 
 def entries_of(steps: Iterable[Step]) -> list[Entry]:
@@ -120,7 +135,8 @@ def answer(case: Case, batches: Iterable[Batch]) -> Answer:
     queues: dict[int, deque[Entry]] = {shard: deque() for shard in range(4)}
     for entry in case.entries:
         queues[entry.shard].append(entry)
-    twin, pipeline = Twin(case.settings, case.histories), Pipeline(case.settings, case.warm_until)
+    twin = TwinWithCaches(case.settings, case.histories)
+    pipeline = Pipeline(case.settings, case.warm_until)
     rest = [Batch((1, 1, 1, 1), "never")] * len(case.entries)
     for counts, crash in (*batches, *rest):
         fetched = [

@@ -13,7 +13,7 @@ from marketstate.core.window import Window
 from marketstate.schemas.interval import interval_ms
 from marketstate.schemas.longer import longer_interval, resampled
 from marketstate.schemas.market_state import decode_record, encode_record
-from marketstate.worker.engine.changes import Changes, Entry, Memory
+from marketstate.worker.engine.changes import Changes, Entry, Memory, no_caches
 from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.settings import Settings
@@ -250,12 +250,12 @@ def test_a_longer_window_that_is_ahead_of_the_shorter_one_publishes_nothing_it_d
     )
     entries = entries_of([(T0 + minute * MINUTE_MS, 100.0) for minute in (16, 20, 23)])
     pipeline = Pipeline(chosen, (0, 0))
-    changes = pipeline.advance(pipeline.read(entries), lambda *_: known, {})
+    changes = pipeline.advance(pipeline.read(entries), lambda *_: known, no_caches)
     assert [record.interval for record in changes.records] == ["1m"] * 3
     assert changes.counters["emitted.5m"] == 0
     assert changes.longer == {}
     ends = entries_of([(T0 + 106 * MINUTE_MS, 100.0)])
-    changes = pipeline.advance(pipeline.read(ends), lambda *_: known, {})
+    changes = pipeline.advance(pipeline.read(ends), lambda *_: known, no_caches)
     assert [record.interval for record in changes.records] == ["5m"]
 
 
@@ -267,7 +267,7 @@ def test_what_was_published_from_a_lost_longer_window_is_not_published_again() -
     known.longer["5m"] = Memory(Window(12), Mark(marked_ms, "none of these"))
     entries = entries_of([(T0 + i * MINUTE_MS, 100.0 + i % 7) for i in range(1, 161)])
     pipeline = Pipeline(chosen, (0, 0))
-    changes = pipeline.advance(pipeline.read(entries), lambda *_: known, {})
+    changes = pipeline.advance(pipeline.read(entries), lambda *_: known, no_caches)
     published = [one.close_time_ms for one in changes.records if one.interval == "5m"]
     assert published
     assert min(published) > marked_ms

@@ -1,15 +1,16 @@
 """A pipeline without Redis: entries to feed it, and a simple twin of the data in Redis."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from marketstate.core.theta import merged_theta
 from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle, encode_envelope
+from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.market_state import encode_record
 from marketstate.worker.engine import window_codec
-from marketstate.worker.engine.changes import Changes, Entry, First, History, Memory
+from marketstate.worker.engine.changes import Changes, Entry, History, Memory
 from marketstate.worker.engine.mark import parse_mark
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.keys import shard_of
@@ -65,7 +66,7 @@ class Twin:
     """What commits leave in Redis, and the memory of a worker that follows them."""
 
     def __init__(self, settings: Settings, histories: Mapping[str, History] | None = None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._histories = histories or {}
         # By interval, which is empty for the candle interval.
         self._windows: dict[tuple[str, str], list[bytes]] = defaultdict(list)
@@ -78,13 +79,11 @@ class Twin:
         return self._memory.get((shard, symbol))
 
     def advance(self, pipeline: Pipeline, entries: list[Entry]) -> Changes:
-        readings = pipeline.read(entries)
-        histories = {
-            First(first.symbol, first.close_time): self._histories[first.symbol]
-            for first in pipeline.beginnings.candles(readings, self.memory)
-            if first.symbol in self._histories
-        }
-        return pipeline.advance(readings, self.memory, histories)
+        return pipeline.advance(pipeline.read(entries), self.memory, self.older)
+
+    def older(self, symbol: str, interval: str, _closes: Sequence[TimedClose]) -> History:
+        is_ours = interval == self.settings.candle_interval
+        return self._histories.get(symbol, ((), ())) if is_ours else ((), ())
 
     def commit(self, changes: Changes) -> None:
         """Change the twin of Redis as `commit.lua` does."""
@@ -94,8 +93,8 @@ class Twin:
                 if change.starts_over:
                     window.clear()
                 window += window_codec.pack(zip(change.close_times_ms, change.closes, strict=True))
-                del window[: -self._settings.window_size]
-                mark = change.mark.text(short=not self._settings.marks_are_long)
+                del window[: -self.settings.window_size]
+                mark = change.mark.text(short=not self.settings.marks_are_long)
                 self._marks[interval, change.shard, symbol] = mark.encode()
         for record in changes.records:
             self.records[record.interval, record.symbol].append(encode_record(record))
@@ -131,7 +130,7 @@ class Twin:
         """Forget everything, and load from the twin of Redis as `Shards` does."""
         self._memory = {}
         for (interval, shard, symbol), mark in self._marks.items():
-            window = Window(self._settings.window_size)
+            window = Window(self.settings.window_size)
             window.extend(*window_codec.unpack(b"".join(self._windows[interval, symbol])))
             memory = Memory(window, parse_mark(mark))
             if interval:

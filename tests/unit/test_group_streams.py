@@ -63,8 +63,7 @@ def carry_out(steps: Steps[Any], answer: Answer) -> tuple[Any, list[Command], li
 def stream_of(command: Command) -> str:
     if command.name == "xack":
         return str(command.arguments[0])
-    (stream,) = command.arguments[2]
-    return str(stream)
+    return command.key
 
 
 def reading(
@@ -158,6 +157,32 @@ def test_an_outage_is_told_once_and_so_is_its_end(
         "a (and 2 others) is away, and is tried again: refused",
         "a (and 2 others) is back",
     ]
+
+
+class ClusterClient:
+    """Notes what it is told to carry out."""
+
+    def __init__(self, *known: str) -> None:
+        self.known, self.options = known, {"no": "command"}
+
+    def get_node_from_key(self, key: str) -> str:
+        if key not in self.known:
+            raise ValueError("it has not asked for the nodes")
+        return f"the node of {key}"
+
+    def execute_command(self, *_words: Any, **options: Any) -> None:
+        self.options = options
+
+
+@pytest.mark.parametrize(("known", "node"), [(["a"], {"target_nodes": "the node of a"}), ([], {})])
+def test_a_read_goes_to_the_node_of_its_stream_as_soon_as_the_client_knows_it(
+    known: list[str], node: dict[str, str]
+) -> None:
+    _, asked, _ = carry_out(streams().fetch(), reading())
+    client = ClusterClient(*known)
+    asked[0].of(client)
+    assert asked[0].arguments[-3:] == ("STREAMS", "a", "0")
+    assert client.options == node
 
 
 def test_other_errors_are_raised(clock: Clock) -> None:

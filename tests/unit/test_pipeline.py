@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from marketstate.core.window import Window
 from marketstate.schemas.market_state import encode_record
 from marketstate.worker.engine import changes as changes_module
-from marketstate.worker.engine.changes import Changes, Damaged, Entry, Memory
+from marketstate.worker.engine.changes import (
+    Changes,
+    Damaged,
+    Entry,
+    History,
+    Memory,
+    no_caches,
+)
 from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.pipeline import TOO_CLOSE, Pipeline
 from marketstate.worker.engine.utc import utc
@@ -144,7 +151,7 @@ def test_a_close_that_is_not_known_any_more_cannot_be_revised() -> None:
     memory = Memory(Window(12), Mark(T0), ([], []))
     pipeline = Pipeline(small_settings(), FROM_THE_START)
     readings = pipeline.read([candle_entry(1, BTC, T0, 43.5)])
-    assert pipeline.advance(readings, lambda *_: memory, {}).counters == {"duplicate": 1}
+    assert pipeline.advance(readings, lambda *_: memory, no_caches).counters == {"duplicate": 1}
 
 
 def test_a_late_candle_changes_nothing_and_is_logged(after_one: Any) -> None:
@@ -298,7 +305,7 @@ def test_a_symbol_that_is_set_aside_costs_its_own_candles_alone() -> None:
     entries = [candle_entry(1, BTC, T0), candle_entry(2, "ETHUSDT", T0), candle_entry(3, BTC, T0)]
     damaged = Damaged(BTC.encode(), "its mark is damaged")
     changes = pipeline.advance(
-        pipeline.read(entries), lambda _, symbol: damaged if symbol == BTC else None, {}
+        pipeline.read(entries), lambda _, symbol: damaged if symbol == BTC else None, no_caches
     )
     assert changes.counters == {"applied": 1, "dead": 2, "quarantined": 2}
     assert list(changes.symbols) == ["ETHUSDT"]
@@ -355,13 +362,13 @@ def test_advance_changes_nothing_in_memory() -> None:
     memory = twin.memory(shard_of(BTC, 4), BTC)
     assert memory is not None
     before = (memory.window.closes().tolist(), memory.window.last_close_time_ms, copy.copy(memory))
-    histories: Any = {("ETHUSDT", T0 + MINUTE_MS): ([T0], [1.0])}
+    history = [T0], [1.0]
     batch = [*series(5, first=12), candle_entry(40, "ETHUSDT", T0 + MINUTE_MS)]
     readings = pipeline.read(batch)
-    once = pipeline.advance(readings, twin.memory, histories)
+    once = pipeline.advance(readings, twin.memory, lambda *_: history)
     assert (memory.window.closes().tolist(), memory.window.last_close_time_ms, memory) == before
-    assert histories == {("ETHUSDT", T0 + MINUTE_MS): ([T0], [1.0])}
-    again = pipeline.advance(readings, twin.memory, histories)
+    assert history == ([T0], [1.0])
+    again = pipeline.advance(readings, twin.memory, lambda *_: history)
     assert (once.records, once.counters) == (again.records, again.counters)
     assert once.counters["emitted"] == 5
 
@@ -454,13 +461,19 @@ def test_closes_from_a_cache_that_end_as_long_before_are_of_no_use(
 
 
 def test_the_same_candle_once_more_does_not_hide_that_a_window_starts_over() -> None:
-    """G2: closes before it are looked up for the candle with which it does, in any batching."""
+    """G2: older closes are asked for with the candle with which it does, in any batching."""
     settings = small_settings()
     pipeline, over_ms = Pipeline(settings, FROM_THE_START), T0 + int(settings.starts_over_after_ms)
     times_ms = (T0, T0 + MINUTE_MS // 2 - 1, over_ms)
     readings = pipeline.read([candle_entry(i, BTC, ms) for i, ms in enumerate(times_ms)])
-    found = pipeline.beginnings.candles(readings, lambda *_: None)
-    assert [candle.close_time for candle in found] == [T0, over_ms]
+    asked: list[Any] = []
+
+    def older(*question: Any) -> History:
+        asked.append(question)
+        return (), ()
+
+    pipeline.advance(readings, lambda *_: None, older)
+    assert asked == [(BTC, "1m", [(T0, 100.0)]), (BTC, "1m", [(over_ms, 100.0)])]
 
 
 ENDS = ("applied", "ignored", "unclosed", "duplicate", "revised", "late", "dead", "lost")

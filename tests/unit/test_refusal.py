@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec.structs import replace
 from redis import exceptions
 
 from marketstate.core.theta import merged_theta
+from marketstate.worker.errors import RedisUnusable
 from marketstate.worker.settings import Settings
 from marketstate.worker.store import connection
 from marketstate.worker.store.outage import Outage
@@ -41,6 +43,8 @@ def test_what_redis_adds_of_the_inside_of_a_script_is_left_out(told: str, expect
 
 
 CONNECTION, TIMEOUT, RESPONSE = redis.ConnectionError, redis.TimeoutError, redis.ResponseError
+PIPED = exceptions.MovedError("1 x:7000")
+PIPED.args = ("Command # 1 (TYPE a) of pipeline caused error: 1 x:7000",)  # as redis-py does it
 REFUSALS = [
     (CONNECTION("Error 111 connecting to x:6379. Connection refused."), "away", "check that it"),
     (CONNECTION("Error -2 connecting to x:6379. Name not known."), "away", "check that it runs"),
@@ -60,6 +64,7 @@ REFUSALS = [
     (exceptions.MasterDownError("Link is down"), "without a master", "lost its master"),
     (RESPONSE("NOREPLICAS Not enough"), "too few replicas", "min-replicas-to-write"),
     (exceptions.MovedError("1 127.0.0.1:7000"), "another node's", "(slot 1 is at 127.0.0.1:7000)"),
+    (PIPED, "another node's", "(slot 1 is at x:7000)"),
     (exceptions.AskError("1 127.0.0.1:7000"), "another node's", "redis+cluster://"),
     (exceptions.TryAgainError("Multiple keys"), "another node's", "redis+cluster://"),
     (exceptions.ClusterDownError("Hash slot"), "a cluster that is down", "CLUSTER NODES"),
@@ -130,6 +135,24 @@ def test_an_outage_is_told_once_and_again_when_the_reason_changes(
     assert (text, outage.text) == (lines[2], "")
     outage.note(errors[7])
     assert lines[4:] == [f"lost {where}: Redis is loading"]
+
+
+def test_no_wait_makes_a_plain_url_lead_to_another_node() -> None:
+    moved = exceptions.MovedError("1 127.0.0.1:7000")
+    with pytest.raises(RedisUnusable, match=r"slot 1 is at .* to redis\+cluster://"):
+        Outage(settings(), pytest.fail).note(moved)
+    told: list[str] = []
+    url = "redis+cluster://there:6379"
+    Outage(replace(settings(), redis_url=url), told.append).note(moved)
+    assert told == [f"lost Redis at {url}: slot 1 is at 127.0.0.1:7000"]
+
+
+@pytest.mark.parametrize("url", ["rediss://there", "rediss+cluster://there"])
+def test_a_silent_server_may_be_one_without_tls(url: str) -> None:
+    silent = redis.TimeoutError("Timeout connecting to server")
+    hint = "a server without TLS does not answer to rediss://"
+    assert str(connection.unusable(silent, settings())).count(hint) == 0
+    assert str(connection.unusable(silent, replace(settings(), redis_url=url))).endswith(hint)
 
 
 def test_attempts_are_no_further_apart_than_the_caller_wants() -> None:

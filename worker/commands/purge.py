@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import redis
 
 from marketstate.worker.commands.plurals import counted
+from marketstate.worker.engine import other_partitions
 from marketstate.worker.engine.all_partitions import Part, opened
-from marketstate.worker.engine.group import other_stream
+from marketstate.worker.engine.group import other_stream, refuse_another_number
 from marketstate.worker.engine.key_health import naming_wrong_types, printable
 from marketstate.worker.engine.preflight import others_with_our_outputs
 from marketstate.worker.engine.removal import (
@@ -74,9 +75,9 @@ def purge(parts: Sequence[Part], *, outputs: bool, remove: bool) -> None:
     published = sum(existing(each.client, each.published) for each in every)
     keys = keys_of_all(parts[0].settings)
     if not (any(each.group for each in every) or internal or (outputs and published)):
+        see = other_partitions.instead(*parts[0]) or f"see {PREFIX}GROUP and {PREFIX}INPUT_STREAM"
         raise ConfigurationError(
-            f"the group {keys.group!r} on {keys.input} has nothing in Redis; see {PREFIX}GROUP and "
-            f"{PREFIX}INPUT_STREAM"
+            f"the group {keys.group!r} on {keys.input} has nothing in Redis; {see}"
         )
     live = sorted({worker for each in every for worker in each.live})
     verb = "removing" if remove and not live else "would remove"
@@ -108,6 +109,7 @@ def _kept(client: Client, settings: Settings, *, outputs: bool) -> _Kept:
     groups: Any = client.xinfo_groups(keys.input) if client.exists(keys.input) else []
     group = next((each for each in groups if each["name"] == keys.group.encode()), None)
     _refuse_foreign(client, keys, is_there=group is not None)
+    refuse_another_number(client, settings)
     if outputs:
         _refuse_shared(client, settings)
     shards, had = shards_of(client, settings), intervals_of(client, settings)

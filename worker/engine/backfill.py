@@ -1,22 +1,26 @@
-"""Older closes for a symbol without a window, from the candle caches of other programs.
+"""Older closes for windows that begin or lack some, from the candle caches of other programs.
 
 A cache is a sorted set that is scored by time, or a list that is filled from either end;
-`cache_reader.py` reads it. A list without times may wait for more candles that confirm it: the
-symbol is then `unconfirmed`, and its next candle asks again.
+`cache_reader.py` reads it. The pipeline asks for closes with the candle that needs them.
+
+What the window begins with shows what a cache means. For the candle interval, all other candles of
+the batch show it, too. If a list without times waits for more that confirm it, the symbol is
+`unconfirmed`, and its next candle asks again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from operator import itemgetter
-from typing import Final
+from typing import Final, Self
 
 from marketstate.schemas.candle import Candle
+from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.sequence import Place, place
 from marketstate.worker.engine.cache_lists import NotConfirmed
 from marketstate.worker.engine.cache_reader import CacheReader, Keys
 from marketstate.worker.engine.cache_times import Stream
-from marketstate.worker.engine.cached_closes import Found
-from marketstate.worker.engine.changes import First, Histories, History, Memory, MemoryOf, Reading
+from marketstate.worker.engine.changes import History, Memory, MemoryOf, Reading
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client, other_keys
 
@@ -26,72 +30,95 @@ _ENOUGH_TO_CONFIRM: Final = 20
 
 class Backfill:
     def __init__(self, settings: Settings, client: Client) -> None:
-        self._open = partial(other_keys, settings, client)
-        self._reader = CacheReader(settings)
+        self.open: Final = partial(other_keys, settings, client)
+        self.candle_interval: Final = settings.candle_interval
+        readers = {each.candle_interval: CacheReader(each) for each in settings.each_interval}
+        self.readers: Final = {name: reader for name, reader in readers.items() if reader}
         self.unconfirmed: set[str] = set()
         """Symbols whose cache more candles may confirm."""
+
+    def of_batch(self, readings: Sequence[Reading], memory: MemoryOf) -> "OlderCloses":
+        return OlderCloses(self, readings, memory)
+
+
+class OlderCloses:
+    """What a batch asks for: an `Older`. A batch may be calculated again, but all is read once. As
+    a context manager, it closes what it has opened.
+    """
+
+    def __init__(self, backfill: Backfill, readings: Sequence[Reading], memory: MemoryOf) -> None:
+        self._of = backfill
+        self._readings = readings
+        self._memory = memory
+        self._stack = ExitStack()
+        self._keys: Keys | None = None
+        self._found: dict[tuple[str, str, TimedClose], History] = {}
         self._waiting: set[str] = set()
-        """Those of them that were told before."""
+        """Of the unconfirmed symbols, those that were told before."""
+        if backfill.unconfirmed:
+            read = {found.symbol for _, _, found in readings if isinstance(found, Candle)}
+            self._waiting = backfill.unconfirmed & read
+            backfill.unconfirmed -= read
 
-    def histories(
-        self, first_candles: Iterable[Candle], readings: Sequence[Reading], memory: MemoryOf
-    ) -> Histories:
-        """The closes before each of these candles, from the first cache of its symbol that has any.
-        A cache that cannot be used is logged and skipped.
-
-        The candles among the `readings`, and what `memory` has left of a window, show what a cache
-        means.
+    def __call__(self, symbol: str, interval: str, closes: Sequence[TimedClose]) -> History:
+        """Those in front of these, from the first cache of the symbol that has any. A cache that
+        cannot be used is logged and skipped.
         """
-        if not self._reader:
-            return {}
-        self._waiting, self.unconfirmed = self.unconfirmed, set()
-        with self._open() as keys:
-            found = {
-                First(candle.symbol, candle.close_time): self._found(keys, candle, readings, memory)
-                for candle in first_candles
-            }
-        read = {reading.found.symbol for reading in readings if isinstance(reading.found, Candle)}
-        self.unconfirmed |= self._waiting - read
-        return {first: each.history for first, each in found.items() if each.history[0]}
+        if interval not in self._of.readers:
+            return (), ()
+        question = symbol, interval, closes[-1]
+        if question not in self._found:
+            self._found[question] = self._read(symbol, interval, closes)
+        return self._found[question]
 
-    def _found(
-        self, keys: Keys, first: Candle, readings: Sequence[Reading], memory: MemoryOf
-    ) -> Found:
-        there = self._reader.there(keys, first.symbol)
+    def _read(self, symbol: str, interval: str, closes: Sequence[TimedClose]) -> History:
+        if self._keys is None:
+            self._keys = self._of.open()
+            self._stack.enter_context(self._keys)
+        reader = self._of.readers[interval]
+        there = reader.there(self._keys, symbol)
         if not there:
-            return Found()
-        shard = next(reading.entry.shard for reading in readings if reading.found is first)
-        remembered = memory(shard, first.symbol)
-        known = remembered if isinstance(remembered, Memory) else None
-        stream = self._stream(first, readings, (known and known.left) or ((), ()))
+            return (), ()
+        known, may_wait = closes, False
+        if interval == self._of.candle_interval:
+            known, may_wait = self._known(symbol, closes, reader.wanted.interval_ms)
+        stream = Stream(closes[0][0], *zip(*known, strict=True))
+        not_confirmed = partial(self._note_not_confirmed, reader, symbol, may_wait)
+        return reader.closes(self._keys, there, symbol, stream, not_confirmed).history
+
+    def _known(
+        self, symbol: str, closes: Sequence[TimedClose], interval_ms: int
+    ) -> tuple[list[TimedClose], bool]:
+        """These closes and those of the batch in the order of time, the first one of each candle;
+        and whether more of them may confirm a list.
+        """
+        its = [
+            (entry.shard, found)
+            for entry, _, found in self._readings
+            if isinstance(found, Candle) and found.symbol == symbol
+        ]
+        every = [*closes, *((found.close_time, found.close) for _, found in its)]
+        known: list[TimedClose] = []
+        for one in sorted(every, key=itemgetter(0)):
+            if not known or place(known[-1][0], one[0], interval_ms) is Place.NEXT:
+                known.append(one)
+        remembered = self._memory(its[0][0], symbol)
         # A window that was lost is counted whenever it is looked up.
-        may_wait = len(stream.closes) < _ENOUGH_TO_CONFIRM and not (known and known.lost_its_window)
-        not_confirmed = partial(self._note_not_confirmed, first.symbol, may_wait)
-        return self._reader.closes(keys, there, first.symbol, stream, not_confirmed)
+        lost_its_window = isinstance(remembered, Memory) and remembered.lost_its_window
+        return known, len(known) < _ENOUGH_TO_CONFIRM and not lost_its_window
 
     def _note_not_confirmed(
-        self, symbol: str, may_wait: bool, key: str, error: NotConfirmed
+        self, reader: CacheReader, symbol: str, may_wait: bool, key: str, error: NotConfirmed
     ) -> None:
         if may_wait:
-            self.unconfirmed.add(symbol)
+            self._of.unconfirmed.add(symbol)
         if not may_wait or symbol not in self._waiting:
             later = "; its next candles may confirm it" if may_wait else ""
-            self._reader.tell_not_used(symbol, key, f"{error}{later}")
+            reader.tell_not_used(symbol, key, f"{error}{later}")
 
-    def _stream(self, first: Candle, readings: Sequence[Reading], left: History) -> Stream:
-        """All closes of its symbol that are known, in the order of time; the first one of each
-        candle. What is left of its window counts, and closes are wanted in front of that.
-        """
-        read = [
-            (found.close_time, found.close)
-            for _, _, found in readings
-            if isinstance(found, Candle) and found.symbol == first.symbol
-        ]
-        interval_ms = self._reader.wanted.interval_ms
-        times_ms: list[int] = []
-        closes: list[float] = []
-        for time_ms, close in sorted([*zip(*left, strict=True), *read], key=itemgetter(0)):
-            if not times_ms or place(times_ms[-1], time_ms, interval_ms) is Place.NEXT:
-                times_ms.append(time_ms)
-                closes.append(close)
-        return Stream(left[0][0] if left[0] else first.close_time, times_ms, closes)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._keys = None
+        self._stack.close()

@@ -9,26 +9,21 @@ from typing import Final, NamedTuple
 from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle, CandleRejected
 from marketstate.schemas.entry_id import parse_entry_id
+from marketstate.schemas.longer import TimedClose
 from marketstate.schemas.market_state import MarketStateRecord
 from marketstate.worker.engine.mark import Mark
 
 History = tuple[Sequence[int], Sequence[float]]
 """Close times in ms and closes, oldest first."""
 
-
-class First(NamedTuple):
-    """What a window begins with."""
-
-    symbol: str
-    close_time_ms: int
-    """Of the candle; of the longer one where a longer window starts over after a gap."""
-    interval: str = ""
-    """Empty for the candle interval."""
-    starts_over: bool = False
+Older = Callable[[str, str, Sequence[TimedClose]], History]
+"""Given a symbol, an interval, and the closes that a window begins with: what a cache has in front
+of them; nothing if no cache has any.
+"""
 
 
-Histories = Mapping[First, History]
-"""Older closes, from caches, of the windows that begin."""
+def no_caches(_symbol: str, _interval: str, _closes: Sequence[TimedClose]) -> History:
+    return (), ()
 
 
 class Entry(NamedTuple):
@@ -147,6 +142,16 @@ class SymbolChange:
     @property
     def length(self) -> int:
         return self.kept_n + len(self.closes)
+
+    @property
+    def all_closes(self) -> list[TimedClose]:
+        """Those before, and those of the batch so far. It takes long to list them."""
+        before = self.before
+        times_ms = [before.close_time_ms(i) for i in range(len(before))]
+        return [
+            *zip(times_ms, before.closes().tolist(), strict=True),
+            *zip(self.close_times_ms, self.closes, strict=True),
+        ]
 
     @property
     def last_close(self) -> float | None:

@@ -42,6 +42,11 @@ def join(scripts: Scripts, settings: Settings, *, again: bool = False) -> tuple[
 def refuse_another_number(client: Client, settings: Settings) -> None:
     """Raises PartitionCountMismatch if the group has another number of partitions than we."""
     found: Any = client.hget(settings.keys.meta, "partitions")
+    refuse_number(found, settings)
+
+
+def refuse_number(found: bytes | None, settings: Settings) -> None:
+    """As `refuse_another_number`, for who has read the field `partitions` of meta."""
     if found is not None and found != b"%d" % (settings.partitions or 0):
         text = found.decode(errors="replace")
         raise differs_from_the_group(settings.keys, "partitions", text, settings.partitions)

@@ -14,7 +14,7 @@ import redis
 from marketstate.schemas.candle import Candle, CandleRejected, decode_candle
 from marketstate.schemas.candle_forms import MAX_DOCUMENT_BYTES
 from marketstate.schemas.entry_id import entry_time_ms
-from marketstate.worker.engine.changes import ENDS, Changes, Entry, Ignored, Reading
+from marketstate.worker.engine.changes import ENDS, Changes, Entry, Ignored, Reading, no_caches
 from marketstate.worker.engine.key_health import printable
 from marketstate.worker.engine.pipeline import TOO_CLOSE, Pipeline
 from marketstate.worker.settings import PREFIX, Settings
@@ -57,7 +57,7 @@ def input_preview(client: Client, settings: Settings) -> Iterator[Preview]:
     pipeline = Pipeline(settings, _NEVER)
     readings = pipeline.read(entries)
     # As for a symbol of which nothing is known.
-    changes = pipeline.advance(readings, lambda _shard, _symbol: None, {})
+    changes = pipeline.advance(readings, lambda _shard, _symbol: None, no_caches)
     counts = changes.counters
     age_s = max(0.0, clock_ms(time) - entry_time_ms(found[-1][0])) / 1_000
     yield _summary(stream, readings, counts, age_s)

@@ -8,8 +8,8 @@ For each interval, the rules are those of a group of its own. In addition, after
 MARKETSTATE_RETIRE_AFTER between two candles all windows of the symbol start over, so that nothing
 shows whether it was retired. A longer window that is empty begins with what the shorter one has,
 closes of a cache included: that is also how an interval begins that the group has not had before.
-In front of that, and of what comes after a gap with which it starts over, there may be closes from
-a cache of the longer interval (`longer_backfill.py`).
+In front of that, of what comes after a gap with which it starts over, and of a loaded one that
+lacks closes, there may be closes from a cache of the longer interval.
 What ended before the candle in hand is not published.
 """
 
@@ -21,7 +21,7 @@ from marketstate.core.window import Window
 from marketstate.schemas.candle import Candle
 from marketstate.schemas.longer import TimedClose, longer_interval, resampled
 from marketstate.schemas.sequence import Place, missing_between, place
-from marketstate.worker.engine.changes import Changes, First, Histories, Memory, SymbolChange
+from marketstate.worker.engine.changes import Changes, Memory, Older, SymbolChange
 from marketstate.worker.engine.emission import Close, Emission
 from marketstate.worker.engine.mark import Mark
 from marketstate.worker.engine.utc import utc
@@ -63,11 +63,11 @@ class LongerIntervals:
         change: SymbolChange,
         changes: Changes,
         *,
-        histories: Histories,
+        older: Older,
     ) -> Iterator[tuple[Emission, Close]]:
         """Add the longer candles that end with `candle`, the newest one of `change`. Before it, the
         symbol had `earlier`, with `last` as its newest close: at 0 if there was none, and None if
-        it is gone. `histories` may have closes for those windows that start over.
+        it is gone.
 
         Yields those after which there is a state to publish, if it is due.
         """
@@ -80,33 +80,36 @@ class LongerIntervals:
         last_boundary_ms = self.each[0].longer.boundary(last_ms)
         for windows in self.each:
             longer = windows.longer
-            if (
-                at_once
-                and not longer.ends_between(last_boundary_ms, boundary_ms)
-                and not windows.is_filled(symbol, changes)
-            ):
+            if at_once and not longer.ends_between(last_boundary_ms, boundary_ms):
                 continue
             mine = windows.change_of(symbol, change, changes)
             newest = known
-            if not at_once or not mine.length or mine.left is not None:
-                if is_forgotten and mine.left is None:
-                    mine = windows.start_over(symbol, mine, changes)
+            if is_forgotten:
+                mine = windows.start_over(symbol, mine, changes)
+            begins_with = mine
+            if not at_once or not mine.length:
                 before = self._before(earlier, change, is_forgotten=is_forgotten)
                 newest = before[-1] if before else known
-                mine = windows.begin(symbol, before, known, mine, changes, histories=histories)
+                mine = windows.begin(symbol, before, known, mine, changes)
+            ended = []
             for one in longer.ended_by(newest, candle.close_time, candle.close):
-                added = windows.add(symbol, one, mine, changes, histories=histories)
-                mine = added or mine
-                if added and mine.length >= windows.emission.needed:
-                    yield windows.emission, Close(_candle(symbol, one), mine, mine.length)
+                if added := windows.add(symbol, one, mine, changes):
+                    mine = added
+                    ended.append((one, mine, mine.length))
+            # The gap with which a window starts over was counted.
+            older_n = windows.fill(symbol, mine, changes, older, is_gap=mine is begins_with)
+            for one, its, length in ended:
+                with_older_n = length + older_n if its is mine else length
+                if with_older_n >= windows.emission.needed:
+                    yield windows.emission, Close(_candle(symbol, one), its, with_older_n)
 
     def _before(
         self, earlier: SymbolChange, change: SymbolChange, *, is_forgotten: bool
     ) -> list[TimedClose]:
         """What the shorter window had before its newest close if candles came one by one."""
-        closes = dict(_closes(change)[:-1])
+        closes = dict(change.all_closes[:-1])
         if change is not earlier and not is_forgotten:
-            closes = dict(_closes(earlier)) | closes
+            closes = dict(earlier.all_closes) | closes
         return sorted(closes.items())[-self._window_size :]
 
 
@@ -118,7 +121,7 @@ class LongerWindows:
         self.longer: Final = longer_interval(self.name, shorter)
         self.emission: Final = Emission(settings)
         self._settings = settings
-        self.too_long_ms: Final = settings.starts_over_after_ms
+        self._too_long_ms: Final = settings.starts_over_after_ms
 
     def change_of(self, symbol: str, change: SymbolChange, changes: Changes) -> SymbolChange:
         """What the batch changes so far of the window that belongs to `change`; maybe nothing."""
@@ -132,14 +135,10 @@ class LongerWindows:
                 known.window,
                 known.mark,
                 last_close_time_ms=last_ms,
+                left=known.left if known.window else ([], []),
                 longer=change.longer,
             )
         return mine
-
-    def is_filled(self, symbol: str, changes: Changes) -> bool:
-        """Whether a cache has just filled the window: `Beginnings` has done that."""
-        mine = changes.longer.get(self.name, {}).get(symbol)
-        return mine is not None and mine.left is not None
 
     def begin(
         self,
@@ -148,22 +147,17 @@ class LongerWindows:
         known: TimedClose | None,
         mine: SymbolChange,
         changes: Changes,
-        *,
-        histories: Histories,
     ) -> SymbolChange:
         """The change with the longer candles that ended before the one in hand: all of `before`
-        where there is no window, or one that a cache has just filled, or otherwise what has come
-        behind `known` from a cache.
+        where there is no window, or otherwise what has come behind `known` from a cache.
         """
-        if mine.left is not None:
-            known, mine.left = None, None
-        elif mine.length:
+        if mine.length:
             before = [one for one in before if known is None or one[0] > known[0]]
         else:
             # They may be older than what was published from a window that is lost.
             known, mine.last_close_time_ms = None, 0
         for one in resampled(self.longer, before, known):
-            mine = self.add(symbol, one, mine, changes, histories=histories) or mine
+            mine = self.add(symbol, one, mine, changes) or mine
         mine.last_close_time_ms = max(mine.last_close_time_ms, mine.mark.close_time_ms)
         return mine
 
@@ -171,18 +165,14 @@ class LongerWindows:
         if not mine.last_close_time_ms:
             return mine
         window = Window(self._settings.window_size)
-        mine = SymbolChange(mine.shard, window, Mark(), starts_over=True, longer=mine.longer)
+        mine = SymbolChange(
+            mine.shard, window, Mark(), starts_over=True, left=([], []), longer=mine.longer
+        )
         changes.longer.setdefault(self.name, {})[symbol] = mine
         return mine
 
     def add(
-        self,
-        symbol: str,
-        one: TimedClose,
-        mine: SymbolChange,
-        changes: Changes,
-        *,
-        histories: Histories,
+        self, symbol: str, one: TimedClose, mine: SymbolChange, changes: Changes
     ) -> SymbolChange | None:
         """The change with this close: another one, if a window begins with it. None if the window
         is already past it, as when files or a repair have put it ahead of the shorter one.
@@ -194,18 +184,37 @@ class LongerWindows:
                 return None
             if missing := missing_between(last_ms, close_time_ms, interval_ms):
                 changes.count(f"gap{self._settings.suffix}")
-            if close_time_ms - last_ms >= self.too_long_ms:
+            if close_time_ms - last_ms >= self._too_long_ms:
                 self._tell_of_start_over(symbol, last_ms, close_time_ms, missing, changes)
                 mine = self.start_over(symbol, mine, changes)
-                first = First(symbol, close_time_ms, self.name, starts_over=True)
-                times_ms, closes = histories.get(first, ((), ()))
-                mine.close_times_ms += times_ms
-                mine.closes += closes
         mine.last_close_time_ms = close_time_ms
         mine.close_times_ms.append(close_time_ms)
         mine.closes.append(close)
         changes.longer.setdefault(self.name, {})[symbol] = mine
         return mine
+
+    def fill(
+        self, symbol: str, mine: SymbolChange, changes: Changes, older: Older, *, is_gap: bool
+    ) -> int:
+        """With the first close of the batch in a window that lacks some, put those of a cache in
+        front of all that it has; returns how many. `is_gap`: whether candles that are missing
+        behind them are counted.
+        """
+        if mine.left is None or not mine.closes:
+            return 0
+        mine.left = None
+        has = mine.all_closes
+        times_ms, closes = older(symbol, self.name, has)
+        if not times_ms:
+            return 0
+        is_new = not mine.before
+        if is_gap and is_new and missing_between(times_ms[-1], has[0][0], self.longer.interval_ms):
+            changes.count(f"gap{self._settings.suffix}")
+        # Nothing can go in front of closes that were written, so all are written again.
+        mine.before, mine.kept_n, mine.starts_over = Window(self._settings.window_size), 0, True
+        mine.close_times_ms = [*times_ms, *(time_ms for time_ms, _ in has)]
+        mine.closes = [*closes, *(close for _, close in has)]
+        return len(times_ms)
 
     def _tell_of_start_over(
         self, symbol: str, last_ms: int, close_time_ms: int, missing: int, changes: Changes
@@ -215,15 +224,6 @@ class LongerWindows:
             f"{symbol}: {missing} candles of {self.name} are missing between {utc(last_ms)} and "
             f"{utc(close_time_ms)} UTC: its window of {self.name} starts over",
         )
-
-
-def _closes(change: SymbolChange) -> list[TimedClose]:
-    before = change.before
-    times_ms = [before.close_time_ms(i) for i in range(len(before))]
-    return [
-        *zip(times_ms, before.closes().tolist(), strict=True),
-        *zip(change.close_times_ms, change.closes, strict=True),
-    ]
 
 
 def _candle(symbol: str, one: TimedClose) -> Candle:

@@ -22,16 +22,7 @@ def its_settings(settings: Settings) -> Settings | None:
 
 def in_words(client: Client, settings: Settings) -> str:
     """A warning if it is there, otherwise empty."""
-    other = its_settings(settings)
-    if other is None:
-        return ""
-    try:
-        meta: Any = client.hgetall(other.keys.meta)
-    except redis.ResponseError:  # it is of another type, or would be on another node of a cluster
-        return ""
-    stream, partitions = (
-        printable(meta.get(name, b"")) for name in (b"input_stream", b"partitions")
-    )
+    stream, partitions = _found(client, settings)
     if not stream:
         return ""
     if settings.partition is None:
@@ -43,3 +34,27 @@ def in_words(client: Client, settings: Settings) -> str:
         f"this group is there without partitions, too: no worker with {PREFIX}PARTITIONS reads "
         f"{stream}; `marketstate repartition` moves what it keeps"
     )
+
+
+def instead(client: Client, settings: Settings) -> str:
+    """What to set if it is there, for an error that our group is not; otherwise empty."""
+    stream, partitions = _found(client, settings)
+    if not stream:
+        return ""
+    if settings.partition is None:
+        return f"it is there with {partitions} partitions: set {PREFIX}PARTITIONS={partitions}"
+    return f"it is there without partitions: do not set {PREFIX}PARTITIONS"
+
+
+def _found(client: Client, settings: Settings) -> tuple[str, str]:
+    """The input stream that its meta key names, and the number of partitions; empty if it is not
+    there.
+    """
+    other = its_settings(settings)
+    if other is None:
+        return "", ""
+    try:
+        meta: Any = client.hgetall(other.keys.meta)
+    except redis.ResponseError:  # it is of another type, or would be on another node of a cluster
+        return "", ""
+    return printable(meta.get(b"input_stream", b"")), printable(meta.get(b"partitions", b""))

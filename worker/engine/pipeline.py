@@ -1,7 +1,7 @@
 """From entries to changes: what a batch does to windows, and what is published for it.
 
-Pure: it reads the memory of the shards and returns the changes. They take effect when `commit`
-writes them, not before.
+Pure: it reads the memory of the shards, asks `older` for closes where a window begins, and returns
+the changes. They take effect when `commit` writes them, not before.
 """
 
 import math
@@ -16,11 +16,11 @@ from marketstate.worker.engine.changes import (
     Changes,
     Damaged,
     Entry,
-    Histories,
     Ignored,
     Lost,
     Memory,
     MemoryOf,
+    Older,
     Reading,
     SymbolChange,
     Unforeseen,
@@ -54,7 +54,7 @@ class Pipeline:
         """
         self._settings = settings
         self._reader = Reader(settings)
-        self.beginnings = Beginnings(settings)
+        self._beginnings = Beginnings(settings)
         self._emission = Emission(settings)
         self._longer = LongerIntervals(settings)
         self._warm_until = warm_until
@@ -77,7 +77,7 @@ class Pipeline:
         self,
         readings: Iterable[Reading],
         memory: MemoryOf,
-        histories: Histories,
+        older: Older,
         now_ms: int = 0,
         room: float = math.inf,
     ) -> Changes:
@@ -98,10 +98,10 @@ class Pipeline:
                             self._refuse(known, entry, changes)
                             continue
                         room -= known is None
-                        change = self.beginnings.unchanged(entry.shard, known)
+                        change = self._beginnings.unchanged(entry.shard, known)
                         changes.symbols[symbol] = change
                     into = closes if order > self._warm_until else defaultdict(list)
-                    self._take(found, change, changes, entry, histories, closes=into)
+                    self._take(found, change, changes, entry, older, closes=into)
                 case Ignored(counter, why):
                     changes.count(counter)
                     if why:
@@ -122,7 +122,7 @@ class Pipeline:
         before: SymbolChange,
         changes: Changes,
         entry: Entry,
-        histories: Histories,
+        older: Older,
         *,
         closes: Closes,
     ) -> None:
@@ -132,16 +132,14 @@ class Pipeline:
         last_ms, last = before.last_close_time_ms, None
         if self._longer.may_end(last_ms, candle.close_time):
             last = last_ms, before.last_close
-        change = self.beginnings.change_for(candle, before, changes, histories)
+        change = self._beginnings.change_for(candle, before, changes, older)
         if not self._apply(candle, change, changes, entry):
             return
         length = change.length
         if length >= self._needed:
             closes[self._emission].append(Close(candle, change, length))
         if last:
-            of_longer = self._longer.follow(
-                candle, before, last, change, changes, histories=histories
-            )
+            of_longer = self._longer.follow(candle, before, last, change, changes, older=older)
             for emission, close in of_longer:
                 closes[emission].append(close)
 

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import redis
@@ -11,12 +10,11 @@ import redis
 from marketstate.schemas.candle import Candle
 from marketstate.worker.engine.backfill import Backfill
 from marketstate.worker.engine.batch_size import BatchSize
-from marketstate.worker.engine.changes import Changes, Histories, Reading, Unforeseen
+from marketstate.worker.engine.changes import Changes, Reading, Unforeseen, no_caches
 from marketstate.worker.engine.commit import Commit
 from marketstate.worker.engine.group import join
 from marketstate.worker.engine.heartbeat import Heartbeat
 from marketstate.worker.engine.intake import Intake
-from marketstate.worker.engine.longer_backfill import LongerBackfill
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.engine.retirement import Retirement
 from marketstate.worker.engine.shards import KEEPS_PER_LEASE, Shards
@@ -59,7 +57,6 @@ class Session:
         self.shards = Shards(settings, client, scripts, incarnation)
         self.intake = Intake(settings, client, scripts, self.shards, self.pipeline)
         self.backfill = Backfill(settings, client)
-        self.longer_backfill = LongerBackfill(settings, client)
         self.commit = Commit(settings, client, scripts, self.shards)
         # With long marks, the next batch needs the time of this commit.
         self._may_run_ahead = not settings.marks_are_long
@@ -132,7 +129,7 @@ class Session:
             else:
                 readings = [reading._replace(found=Unforeseen(text))]
             now_ms = self.intake.now_ms()
-            self._commit(self.pipeline.advance(readings, self.shards.memory, {}, now_ms))
+            self._commit(self.pipeline.advance(readings, self.shards.memory, no_caches, now_ms))
             return
         version = self.shards.version
         for reading in readings:
@@ -146,11 +143,17 @@ class Session:
         with `ask_ahead`, Redis looks up the next ones meanwhile.
         """
         room = self.shards.room_for_symbols
-        histories = self._histories(readings, room)
+        self.shards.look_up(readings, self.backfill.unconfirmed)
+        older = self.backfill.of_batch(readings, self.shards.memory)
         if ask_ahead:
             self.intake.ask_ahead(readings, self.batch_size.most)
         now_ms = self.intake.now_ms()
-        return partial(self.pipeline.advance, readings, self.shards.memory, histories, now_ms, room)
+
+        def advance() -> Changes:
+            with older:
+                return self.pipeline.advance(readings, self.shards.memory, older, now_ms, room)
+
+        return advance
 
     def overdue(self) -> Changes:
         """What is due by the wall clock, for as many symbols as a batch may have."""
@@ -186,22 +189,6 @@ class Session:
         if not found:
             raise error
         return True
-
-    def _histories(self, readings: list[Reading], room: int) -> Histories:
-        """Older closes of the symbols that are new to us, once we know what Redis has of them; of
-        those whose window starts over; and of those whose cache is to be confirmed.
-        """
-        unconfirmed, memory = self.backfill.unconfirmed, self.shards.memory
-        unfamiliar = self.shards.unfamiliar(readings, unconfirmed)
-        firsts: list[Candle] = []
-        histories: Histories = {}
-        if unfamiliar:
-            self.shards.look_up(unfamiliar, unconfirmed)
-            firsts = list(self.pipeline.beginnings.candles(readings, memory, room))
-            histories = self.backfill.histories(firsts, readings, memory)
-        if self.longer_backfill:
-            histories = self.longer_backfill.added_to(histories, firsts, readings, memory)
-        return histories
 
     def _retire(self) -> bool:
         """Some of the symbols that had no candle for long; False if there were none."""

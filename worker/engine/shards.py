@@ -59,7 +59,6 @@ class Shards:
         self._leases: dict[int, str] = {}
         """Our tokens, also of shards that are just being taken."""
         self._held: dict[int, Shard] = {}
-        self._starts_over_after_ms = settings.starts_over_after_ms
         self._symbols_of_group = 0
         self._count_symbols = True
         """At the next `keep`: it costs Redis a command for each shard, so not while we are idle."""
@@ -89,32 +88,15 @@ class Shards:
         held = self._held[shard]
         return held.symbols.get(symbol) or held.aside.get(symbol)
 
-    def unfamiliar(
-        self, readings: Iterable[Reading], unconfirmed: Container[str] = ()
-    ) -> list[Reading]:
-        """Those with a candle of a symbol of which nothing is remembered, or not all there was, or
-        with which its window may start over, or whose cache it may confirm.
-        """
-        return [
-            reading
-            for reading in readings
-            if isinstance(reading.found, Candle)
-            and (
-                (known := self._held[reading.entry.shard].symbols.get(reading.found.symbol)) is None
-                or known.left is not None
-                or reading.found.symbol in unconfirmed
-                or reading.found.close_time - known.window.last_close_time_ms
-                >= self._starts_over_after_ms
-            )
-        ]
-
-    def look_up(self, unfamiliar: Iterable[Reading], unconfirmed: Container[str] = ()) -> None:
-        """Of these symbols, load what Redis has, unless we remember it; also since it was repaired;
-        of those whose cache is to be confirmed, their window with its times.
+    def look_up(self, readings: Iterable[Reading], unconfirmed: Container[str]) -> None:
+        """Of the symbols of these candles, load what Redis has, unless we remember it; also since
+        they were repaired; of those whose cache is to be confirmed, their window with its times.
         """
         symbols: dict[int, dict[str, None]] = {}
-        for entry, _, found in unfamiliar:
-            if isinstance(found, Candle):
+        for entry, _, found in readings:
+            if isinstance(found, Candle) and (
+                found.symbol not in self._held[entry.shard].symbols or found.symbol in unconfirmed
+            ):
                 symbols.setdefault(entry.shard, {})[found.symbol] = None
         new = {}
         for number, names in symbols.items():

@@ -12,6 +12,7 @@ import redis
 from redis.client import Pipeline
 
 from marketstate.schemas.entry_id import entry_time_ms
+from marketstate.worker.engine import other_partitions
 from marketstate.worker.engine.broken_commits import BrokenCommit, broken_commits
 from marketstate.worker.engine.counters import is_number, numbers
 from marketstate.worker.engine.freshness import (
@@ -24,6 +25,7 @@ from marketstate.worker.engine.group import (
     differs_from_the_group,
     group_gone,
     meta_gone,
+    refuse_number,
     shards_in,
 )
 from marketstate.worker.engine.key_health import naming_wrong_types, printable, set_aside
@@ -134,7 +136,8 @@ def in_words(count: int, *, at_least: bool) -> str:
 
 def read_status(client: Client, settings: Settings, most_counted: int = MOST_COUNTED) -> Status:
     """`most_counted` as in `unread`. Raises RedisUnusable if the group does not exist, or if one of
-    its keys is damaged, and ConfigurationMismatch if the group reads another stream.
+    its keys is damaged, and ConfigurationMismatch if the group reads another stream or has another
+    number of partitions.
     """
     with naming_wrong_types(client, settings):
         return _read(client, settings, most_counted)
@@ -142,7 +145,7 @@ def read_status(client: Client, settings: Settings, most_counted: int = MOST_COU
 
 def _read(client: Client, settings: Settings, most_counted: int) -> Status:
     keys = settings.keys
-    every = range(_shards_of_group(client, keys))
+    every = range(_shards_of_group(client, settings))
 
     def ask(reads: Pipeline) -> None:
         reads.time()
@@ -198,8 +201,9 @@ def _read(client: Client, settings: Settings, most_counted: int) -> Status:
     )
 
 
-def _shards_of_group(client: Client, keys: Keys) -> int:
+def _shards_of_group(client: Client, settings: Settings) -> int:
     """The group's own number of shards; our settings may differ."""
+    keys = settings.keys
     try:
         groups: Any = client.xinfo_groups(keys.input)
     except redis.ResponseError as error:
@@ -213,9 +217,13 @@ def _shards_of_group(client: Client, keys: Keys) -> int:
     if not any(group["name"] == keys.group.encode() for group in groups):
         if found is not None:
             raise group_gone(client, keys)
+        instead = other_partitions.instead(client, settings)
         raise RedisUnusable(
-            f"{keys.input} has no group {keys.group!r}; start a worker, which creates it"
+            f"{keys.input} has no group {keys.group!r}; "
+            f"{instead or 'start a worker, which creates it'}"
         )
+    # Fewer partitions than there are would look as if they were all.
+    refuse_number(meta.get(b"partitions"), settings)
     if found is None:
         raise meta_gone(keys)
     return shards_in(found, keys)

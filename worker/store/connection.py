@@ -178,7 +178,15 @@ def unusable(error: Exception, settings: Settings, account_needed: str = "") -> 
         call=call_in_words(error) or "something that is needed",
         who=needed if needed == NO_USER else f"the user {needed!r}",
     )
-    return RedisUnusable(f"Redis at {address(settings)} {words}")
+    return RedisUnusable(f"Redis at {address(settings)} {words}{_of_tls(error, settings)}")
+
+
+def _of_tls(error: Exception, settings: Settings) -> str:
+    """A server without TLS waits for the rest of a command that is none."""
+    has_tls = urlsplit(settings.redis_url or "").scheme.startswith("rediss")
+    if has_tls and isinstance(error, redis.TimeoutError):
+        return "; a server without TLS does not answer to rediss://"
+    return ""
 
 
 @contextmanager

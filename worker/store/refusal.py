@@ -42,8 +42,8 @@ _CLOSED: Final = Refusal(
     AWAY,
     True,
     "closed the connection ({reason}): it ended or restarted, or CLIENT KILL, one of its limits "
-    "(client-output-buffer-limit, timeout) or a proxy in between cut the connection; Redis's log "
-    "says which",
+    "(client-output-buffer-limit, timeout) or a proxy in between cut the connection, or it expects "
+    "TLS (rediss://); Redis's log says which",
 )
 _LOADING: Final = Refusal("loading", True, "is still loading its data ({reason}); try again later")
 _BUSY: Final = Refusal(
@@ -180,7 +180,10 @@ _ADDED: Final = (
     # Both, for errors raised by Lua itself.
     (re.compile(r"^(?:ERR )?@?user_script:\s*\d+: -?"), ""),
     # MOVED and ASK, without the code.
-    (re.compile(r"\A([0-9]+) (\S+:[0-9]+)\Z"), r"slot \1 is at \2"),
+    (
+        re.compile(r"\A(?:Command # .* of pipeline caused error: )?([0-9]+) (\S+:[0-9]+)\Z"),
+        r"slot \1 is at \2",
+    ),
     (re.compile(r"<redis\.client\.Redis\(.*?host=([^,]+),port=(\d+).*?\)>\)>\)>"), r"\1:\2"),
 )
 

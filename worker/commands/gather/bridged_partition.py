@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from marketstate.worker.commands.gather.destination import Destination, check_types
+from marketstate.worker.engine.group import refuse_another_number
 from marketstate.worker.engine.plan import binary
 from marketstate.worker.errors import RolledBack
 from marketstate.worker.keys import BridgeKeys
@@ -35,6 +36,10 @@ class BridgedPartition:
         self._keys = keys
         self._field = field
         self._max_length = "" if max_length == math.inf else str(int(max_length))
+
+    def refuse_another_number(self) -> None:
+        """Raises PartitionCountMismatch if the workers have another number of partitions."""
+        refuse_another_number(self._client, self.settings)
 
     def look(self) -> None:
         """Read the position."""

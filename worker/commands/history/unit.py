@@ -18,7 +18,7 @@ from marketstate.worker.commands.history.parts import Group, Part
 from marketstate.worker.commands.history.rows import packed
 from marketstate.worker.commands.history.told import OF_CANDLE_FILES, OF_RECORDINGS, Told
 from marketstate.worker.commands.replay.sources import Recorded
-from marketstate.worker.engine.changes import Changes, Entry, Memory, Reading
+from marketstate.worker.engine.changes import Changes, Entry, Memory, Reading, no_caches
 from marketstate.worker.engine.mark import parse_mark
 from marketstate.worker.engine.pipeline import Pipeline
 from marketstate.worker.engine.reading import Reader
@@ -62,7 +62,7 @@ class _RunOfUnit:
         self.counters: Counter[str] = Counter()
 
     def advance(self, readings: list[Reading]) -> Changes:
-        changes = self._pipeline.advance(readings, self._of, {})
+        changes = self._pipeline.advance(readings, self._of, no_caches)
         self.memory.update((symbol, known) for _, symbol, known in changes.memories())
         self.counters.update(changes.counters)
         return changes

@@ -110,8 +110,10 @@ def command(options: argparse.Namespace) -> int:
         if options.clean and not stop.requested:
             count = namespace.remove(settings)
             if count == 0 and not options.files:
+                instead = namespace.instead(settings)
                 raise ConfigurationError(
-                    f"the namespace {settings.replay_namespace} has no keys; nothing was removed"
+                    f"the namespace {settings.replay_namespace} has no keys; "
+                    f"{instead or 'nothing was removed'}"
                 )
             _tell(f"removed the namespace {settings.replay_namespace}: {count} keys")
     except redis.RedisError as error:
@@ -186,7 +188,8 @@ class _Replay:
         if self._settings.replay_namespace and not self._workers:
             namespace = self._settings.replay_namespace
             partitions = self._settings.partitions
-            with_partitions = f" MARKETSTATE_PARTITIONS={partitions}" if partitions else ""
+            is_said = partitions or self._options.partitions is not None
+            with_partitions = f" MARKETSTATE_PARTITIONS={partitions or ''}" if is_said else ""
             _tell(
                 "unless workers already run for it, start one: MARKETSTATE_REPLAY_NAMESPACE="
                 f"{namespace}{with_partitions} marketstate worker (or use --workers N)"

@@ -6,7 +6,9 @@ is free, and removes the keys of a replay.
 
 from typing import Any
 
+from marketstate.worker.engine import other_partitions
 from marketstate.worker.engine.all_partitions import opened
+from marketstate.worker.engine.group import refuse_another_number
 from marketstate.worker.engine.key_health import naming_wrong_types, printable
 from marketstate.worker.engine.removal import intervals_of, living, shards_of, symbols_of, unlink
 from marketstate.worker.errors import ConfigurationError, RedisUnusable
@@ -15,13 +17,16 @@ from marketstate.worker.store.connection import Client
 
 
 def refuse_foreign(client: Client, settings: Settings) -> None:
-    """A live group might have the same name; its meta key says which stream it reads."""
+    """A live group might have the same name; its meta key says which stream it reads. A replay with
+    another number of partitions would be fed, or removed, in part.
+    """
     found: Any = client.hget(settings.keys.meta, "input_stream")
     if found is not None and found != settings.keys.input.encode():
         raise ConfigurationError(
             f"{settings.keys.meta} belongs to a group that reads {printable(found)}; choose "
             "another --namespace"
         )
+    refuse_another_number(client, settings)
 
 
 def refuse_used(client: Client, settings: Settings) -> None:
@@ -48,6 +53,12 @@ def remove(settings: Settings) -> int:
             with naming_wrong_types(client, part):
                 removed += _remove(client, part)
         return removed
+
+
+def instead(settings: Settings) -> str:
+    """What to set if the replay is there with partitions, or without; otherwise empty."""
+    with opened(settings) as parts:
+        return other_partitions.instead(*parts[0])
 
 
 def _refuse_living(client: Client, settings: Settings) -> None:

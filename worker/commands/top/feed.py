@@ -16,7 +16,12 @@ from marketstate.worker.commands.markets import Market
 from marketstate.worker.engine.all_partitions import AllPartitions, Answer
 from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, read_status
 from marketstate.worker.engine.status_of_all import summed
-from marketstate.worker.errors import ConfigurationMismatch, RedisUnusable, WorkerError
+from marketstate.worker.errors import (
+    ConfigurationMismatch,
+    PartitionCountMismatch,
+    RedisUnusable,
+    WorkerError,
+)
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.refusal import reason
@@ -144,6 +149,8 @@ def _status(client: Client, settings: Settings) -> tuple[Status | None, str]:
         return read_status(client, settings, MOST_COUNTED_PERIODICALLY), ""
     except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
         return None, "this user is not allowed to read the group"
+    except PartitionCountMismatch:
+        return None, "the group has another number of partitions"
     except ConfigurationMismatch:
         return None, "the group reads another input stream"
     except RedisUnusable:
