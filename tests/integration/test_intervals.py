@@ -195,9 +195,9 @@ def test_a_key_that_all_symbols_of_an_interval_need_is_checked_before_the_first_
 def test_workers_of_a_group_have_the_same_intervals(server: EmbeddedRedis) -> None:
     """G2."""
     small_worker(server, "one", **SEVERAL)
-    with pytest.raises(ConfigurationMismatch, match="intervals=3m,5m,15m,30m,1h, but here with"):
+    with pytest.raises(ConfigurationMismatch, match="intervals=1m,3m,5m,15m,30m,1h, but here with"):
         small_worker(server, "two", start="replay")
-    with pytest.raises(ConfigurationMismatch, match="but here with intervals=5m"):
+    with pytest.raises(ConfigurationMismatch, match="but here with intervals=1m,5m"):
         small_worker(server, "three", start="replay", intervals="1m,5m")
 
 

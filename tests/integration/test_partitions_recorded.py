@@ -142,7 +142,7 @@ def test_a_replay_that_broke_off_in_some_partitions_goes_on_in_each(
     code, log = run(server, tmp_path, *map(str, options), "--resume")
     assert code == 0, log
     assert by_symbol(client, streams) == wanted
-    client.set(fed.format(0), "3:0123")
+    client.set(fed.format(0), "3:" + "01" * 16)
     code, log = run(server, tmp_path, *map(str, options), "--resume")
     assert code == 2, log
     assert "but they are not the first 3 of these files" in log

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+BEGINS_WITH: Final = 32
+"""Bytes: the name of a command is among them."""
 MOST_BYTES: Final = 1 << 20
 REST_OF_A_REQUEST_S: Final = 0.02
 
@@ -24,7 +26,7 @@ class Mischief:
     """
     direction: Literal["request", "reply"] = "request"
     at_least: int = 1
-    """Bytes: large requests are commits."""
+    """Bytes: large requests are commits. One that loads a script counts for nothing here."""
     part: float = 0.0
     seconds: float = 0.0
 
@@ -81,8 +83,9 @@ class Proxy:
         with self._guard:
             return mischief in self._armed
 
-    def take(self, direction: str, size: int) -> Mischief | None:
+    def take(self, direction: str, piece: bytes) -> Mischief | None:
         """The mischief for this piece of data, if any."""
+        size = 1 if b"SCRIPT" in piece[:BEGINS_WITH] else len(piece)
         with self._guard:
             for mischief in self._armed:
                 if mischief.direction == direction and size >= mischief.at_least:
@@ -156,7 +159,7 @@ class _Link:
         self.close()
 
     def _mischief(self, direction: str, piece: bytes) -> Mischief | None:
-        return None if self.is_replica else self._proxy.take(direction, len(piece))
+        return None if self.is_replica else self._proxy.take(direction, piece)
 
     def _deliver_late(self, piece: bytes, seconds: float) -> None:
         """The other thread closes the link once Redis has answered."""

@@ -7,7 +7,7 @@ from tests.fault.chaos.proxy import Mischief
 from tests.fault.chaos.stage import Stage, Steps, until_or
 
 A_COMMIT: Final = 12_000
-"""Bytes; no other request of a worker is as large, not even one that loads a script."""
+"""Bytes; no other request of a worker is as large, but for those that load scripts."""
 
 
 def cut(stage: Stage, rng: random.Random) -> Steps:
