@@ -88,6 +88,7 @@ def test_a_value_is_from_the_environment_its_file_or_the_default(
         ("X=a\nX=b # c", "b # c"),
         ("X='a\nMARKETSTATE_BATCH=5'\n", "a\nMARKETSTATE_BATCH=5"),
         ("; X=a\nexport X=a\nX\nX=#b", "#b"),
+        ("=\n=X=a\nX=b", "b"),
     ],
 )
 def test_a_file_is_read_as_systemd_reads_it(text: str, group: str, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Final
 
 from marketstate.worker.settings import PREFIX
 
-# A comment, a line without a value, or a name.
-_LINE: Final = re.compile(r"\s*(?:[#;][^\n\r]*|([^=\n\r]+)(=)?)")
+# A comment, a line without a value, or a name. Its first character may be any, even `=`.
+_LINE: Final = re.compile(r"\s*(?:[#;][^\n\r]*|(\S[^=\n\r]*)(=)?)")
 # A part of a value: in either kind of quotes, up to the end if they are left open; or without, up
 # to the end of the line, whatever quotes are in it.
 _PART: Final = re.compile(
