@@ -47,6 +47,10 @@ class RedisUnusable(WorkerError):
     exit_code = 3
 
 
+class NoGroup(RedisUnusable):
+    """No worker has created the consumer group yet."""
+
+
 class GroupDeleted(RedisUnusable):
     """The consumer group or its meta key was deleted."""
 

@@ -62,6 +62,32 @@ def test_another_number_is_refused(
     assert not (tmp_path / "part.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("record", "part.jsonl"),
+        ("gather", "one", "--partitions"),
+        ("replay", "all.jsonl", "--namespace", "again"),
+    ],
+    ids=" ".join,
+)
+def test_a_number_under_a_key_of_another_type_names_that_key(
+    server: EmbeddedRedis,
+    client: redis.Redis,
+    recording: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(recording.parent)
+    for group in ("marketstate", "replay-again"):
+        client.delete(f"quantum:marketstate-worker:{group}:{{p00}}:meta")
+        client.set(f"quantum:marketstate-worker:{group}:{{p00}}:meta", "x")
+    code, said = run(server, recording.parent, *words, partitions=PARTITIONS)
+    assert (code, "{p00}:meta holds a string, but the worker needs a hash" in said) == (3, True), (
+        said
+    )
+
+
 @pytest.mark.parametrize(("command", "code"), [("status", 3), ("purge", 2)])
 def test_without_a_number_the_error_names_it(
     server: EmbeddedRedis, tmp_path: Path, command: str, code: int

@@ -8,6 +8,7 @@ import redis
 
 from marketstate.worker.commands.limits import Limits
 from marketstate.worker.commands.status import Wanted, show_status
+from marketstate.worker.commands.top.feed import Feed
 from marketstate.worker.commands.verify.command import verify
 from marketstate.worker.engine.preflight import preflight
 from marketstate.worker.engine.removal import symbols_of
@@ -146,6 +147,28 @@ def test_a_number_of_shards_that_cannot_be_is_named_with_its_repair_by_all_who_r
     ):
         with pytest.raises(RedisUnusable, match=f"the field shards of {META} is '{found}'; "):
             read()
+
+
+@pytest.mark.one_redis_version
+def test_top_does_not_say_of_a_damaged_group_that_there_is_none(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    settings = worked(server, client).settings
+    client.hset(META, "shards", "x")
+    feed = Feed(settings)
+    feed.start()
+    feed.stop()
+    assert feed.view.status_trouble == "the group is damaged or deleted: see `marketstate status`"
+
+
+@pytest.mark.one_redis_version
+def test_a_number_of_partitions_means_nothing_in_a_group_without(
+    server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    settings = worked(server, client).settings
+    client.hset(META, "partitions", "4")
+    assert read_status(client, settings).symbols
+    assert list(small_worker(server, "two").shards) == []
 
 
 @pytest.mark.one_redis_version

@@ -5,6 +5,7 @@ from typing import Any
 from marketstate.core.theta import minimum_length
 from marketstate.schemas.entry_id import parse_entry_id
 from marketstate.worker.engine.counters import is_number
+from marketstate.worker.engine.key_health import naming_wrong_types
 from marketstate.worker.errors import (
     ConfigurationMismatch,
     GroupDeleted,
@@ -40,14 +41,19 @@ def join(scripts: Scripts, settings: Settings, *, again: bool = False) -> tuple[
 
 
 def refuse_another_number(client: Client, settings: Settings) -> None:
-    """Raises PartitionCountMismatch if the group has another number of partitions than we."""
-    found: Any = client.hget(settings.keys.meta, "partitions")
+    """Raises PartitionCountMismatch if the group has another number of partitions than we, and
+    WrongKeyType.
+    """
+    with naming_wrong_types(client, settings):
+        found: Any = client.hget(settings.keys.meta, "partitions")
     refuse_number(found, settings)
 
 
 def refuse_number(found: bytes | None, settings: Settings) -> None:
-    """As `refuse_another_number`, for who has read the field `partitions` of meta."""
-    if found is not None and found != b"%d" % (settings.partitions or 0):
+    """As `refuse_another_number`, with the field `partitions` of meta. Without partitions, the
+    group has another key, in which that field means nothing, to workers either.
+    """
+    if found is not None and settings.partitions and found != b"%d" % settings.partitions:
         text = found.decode(errors="replace")
         raise differs_from_the_group(settings.keys, "partitions", text, settings.partitions)
 

@@ -29,7 +29,7 @@ from marketstate.worker.engine.group import (
     shards_in,
 )
 from marketstate.worker.engine.key_health import naming_wrong_types, printable, set_aside
-from marketstate.worker.errors import RedisUnusable
+from marketstate.worker.errors import NoGroup
 from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.settings import Settings
 from marketstate.worker.store.clock import clock_ms
@@ -218,7 +218,7 @@ def _shards_of_group(client: Client, settings: Settings) -> int:
         if found is not None:
             raise group_gone(client, keys)
         instead = other_partitions.instead(client, settings)
-        raise RedisUnusable(
+        raise NoGroup(
             f"{keys.input} has no group {keys.group!r}; "
             f"{instead or 'start a worker, which creates it'}"
         )

@@ -20,7 +20,8 @@ def refuse_foreign(client: Client, settings: Settings) -> None:
     """A live group might have the same name; its meta key says which stream it reads. A replay with
     another number of partitions would be fed, or removed, in part.
     """
-    found: Any = client.hget(settings.keys.meta, "input_stream")
+    with naming_wrong_types(client, settings):
+        found: Any = client.hget(settings.keys.meta, "input_stream")
     if found is not None and found != settings.keys.input.encode():
         raise ConfigurationError(
             f"{settings.keys.meta} belongs to a group that reads {printable(found)}; choose "

@@ -18,6 +18,7 @@ from marketstate.worker.engine.status import MOST_COUNTED_PERIODICALLY, Status, 
 from marketstate.worker.engine.status_of_all import summed
 from marketstate.worker.errors import (
     ConfigurationMismatch,
+    NoGroup,
     PartitionCountMismatch,
     RedisUnusable,
     WorkerError,
@@ -27,6 +28,13 @@ from marketstate.worker.store.connection import Client
 from marketstate.worker.store.refusal import reason
 
 REFRESH_S: Final = 1.0
+# The first that fits counts.
+_IN_SHORT: Final = (
+    (PartitionCountMismatch, "the group has another number of partitions"),
+    (ConfigurationMismatch, "the group reads another input stream"),
+    (NoGroup, "no group yet"),
+    (RedisUnusable, "the group is damaged or deleted: see `marketstate status`"),
+)
 
 
 class View(NamedTuple):
@@ -149,11 +157,7 @@ def _status(client: Client, settings: Settings) -> tuple[Status | None, str]:
         return read_status(client, settings, MOST_COUNTED_PERIODICALLY), ""
     except (redis.exceptions.NoPermissionError, redis.exceptions.ExecAbortError):
         return None, "this user is not allowed to read the group"
-    except PartitionCountMismatch:
-        return None, "the group has another number of partitions"
-    except ConfigurationMismatch:
-        return None, "the group reads another input stream"
-    except RedisUnusable:
-        return None, "no group yet"
+    except (ConfigurationMismatch, RedisUnusable) as error:
+        return None, next(text for kind, text in _IN_SHORT if isinstance(error, kind))
     except (redis.ResponseError, ValueError) as error:
         return None, reason(error)
