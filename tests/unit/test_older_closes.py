@@ -45,7 +45,7 @@ def memory(*minutes: int, lacks: bool = False) -> Memory:
     window = Window(12)
     times_ms, closes = map(list, zip(*closes_at(*minutes), strict=True))
     window.extend(times_ms, closes)
-    return Memory(window, left=(times_ms, closes) if lacks else None)
+    return Memory(window, lacks_closes=lacks)
 
 
 def advanced(caches: Caches, known: Memory, *minutes: int) -> Changes:

@@ -148,7 +148,7 @@ def test_a_revised_candle_is_told_once_per_symbol_and_hour() -> None:
 
 def test_a_close_that_is_not_known_any_more_cannot_be_revised() -> None:
     """The window was lost, and its last state is remembered."""
-    memory = Memory(Window(12), Mark(T0), ([], []))
+    memory = Memory(Window(12), Mark(T0), lacks_closes=True)
     pipeline = Pipeline(small_settings(), FROM_THE_START)
     readings = pipeline.read([candle_entry(1, BTC, T0, 43.5)])
     assert pipeline.advance(readings, lambda *_: memory, no_caches).counters == {"duplicate": 1}

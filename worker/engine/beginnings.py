@@ -32,7 +32,7 @@ class Beginnings:
             known.window,
             known.mark,
             last_close_time_ms=last_ms,
-            left=known.left,
+            lacks_closes=known.lacks_closes,
             longer=known.longer,
         )
 
@@ -46,7 +46,7 @@ class Beginnings:
         if self._begins(last_ms, close_time_ms):
             change = self._beginning(candle, change, changes, older)
             changes.symbols[candle.symbol] = change
-        elif change.left and place(last_ms, close_time_ms, self._interval_ms) is Place.NEXT:
+        elif change.lacks_closes and place(last_ms, close_time_ms, self._interval_ms) is Place.NEXT:
             change = self._completed(candle, change, older)
             changes.symbols[candle.symbol] = change
         return change
@@ -120,6 +120,6 @@ class Beginnings:
             closes,
             last_ms,
             starts_over=bool(left),
-            left=change.left,
+            lacks_closes=True,
             longer=change.longer,
         )

@@ -78,8 +78,8 @@ class Memory:
 
     window: Window
     mark: Mark = field(default_factory=Mark)
-    left: History | None = None
-    """What is left of a window of which closes are missing; None for a whole one."""
+    lacks_closes: bool = False
+    """A cache may have them: the window was longer before, or has never been long enough."""
     seen_s: float = field(default_factory=time.monotonic)
     """When the worker had its last candle in hand, or had loaded it; by `time.monotonic`."""
     longer: "dict[str, Memory]" = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Memory:
     @property
     def lost_its_window(self) -> bool:
         """A state was published from closes that are gone."""
-        return self.left is not None and self.mark.close_time_ms > 0
+        return self.lacks_closes and self.mark.close_time_ms > 0
 
 
 class Damaged(NamedTuple):
@@ -117,7 +117,7 @@ class SymbolChange:
     """Only later candles are applied; 0 before the first."""
     starts_over: bool = False
     """What Redis has of the window is replaced."""
-    left: History | None = None
+    lacks_closes: bool = False
     """As in `Memory`."""
     longer: dict[str, Memory] = field(default_factory=dict)
     """As in `Memory` of the symbol, and the same object: what is remembered, not what the batch

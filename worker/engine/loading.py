@@ -16,7 +16,7 @@ from marketstate.core.theta import minimum_length
 from marketstate.core.window import Window
 from marketstate.schemas.candle import CandleRejected, check_symbol
 from marketstate.worker.engine import window_codec
-from marketstate.worker.engine.changes import Damaged, History, Memory
+from marketstate.worker.engine.changes import Damaged, Memory
 from marketstate.worker.engine.mark import Mark, parse_mark
 from marketstate.worker.keys import Keys, shard_name
 from marketstate.worker.log import log
@@ -128,8 +128,8 @@ class Loading:
         for symbol, memory in own.symbols.items():
             if not longer.backfill_patterns:
                 # No cache fills it: it begins again with what the shorter window has.
-                memory.left = None
-            shorter = Memory(Window(self._window_size), left=([], []))
+                memory.lacks_closes = False
+            shorter = Memory(Window(self._window_size), lacks_closes=True)
             loaded.symbols.setdefault(symbol, shorter).longer[interval] = memory
         for symbol, damaged in own.damaged.items():
             loaded.symbols.pop(symbol, None)
@@ -171,21 +171,18 @@ class Loading:
             return Damaged(symbol.encode(), f"its window is damaged: {error}; {repair}")
         window = Window(self._window_size)
         window.extend(times_ms, closes)
-        return Memory(window, mark, self._left(times_ms, closes, mark))
+        return Memory(window, mark, self._lacks_closes(times_ms, mark))
 
-    def _left(
-        self, times_ms: NDArray[np.int64], closes: NDArray[np.float64], mark: Mark
-    ) -> History | None:
-        """What is left of a window that was longer when a state was published from it, or what
-        there is of one from which no state was published yet: a cache may have the rest.
+    def _lacks_closes(self, times_ms: NDArray[np.int64], mark: Mark) -> bool:
+        """Whether it was longer when a state was published from it, or is still too short for one:
+        a cache may have the rest.
 
         If all of it was lost and it has started over since, that was reported before.
         """
         if times_ms.size == 0:
-            return [], []
-        is_short = len(times_ms) < self._needed
+            return True
         started_over = 0 < mark.close_time_ms < times_ms[0]
-        return (times_ms.tolist(), closes.tolist()) if is_short and not started_over else None
+        return len(times_ms) < self._needed and not started_over
 
     def _not_a_symbol(self, shard: int, name: bytes) -> tuple[str, Damaged]:
         """Under a name that no symbol can have: it contains a space."""

@@ -135,7 +135,7 @@ class LongerWindows:
                 known.window,
                 known.mark,
                 last_close_time_ms=last_ms,
-                left=known.left if known.window else ([], []),
+                lacks_closes=known.lacks_closes or not known.window,
                 longer=change.longer,
             )
         return mine
@@ -166,7 +166,7 @@ class LongerWindows:
             return mine
         window = Window(self._settings.window_size)
         mine = SymbolChange(
-            mine.shard, window, Mark(), starts_over=True, left=([], []), longer=mine.longer
+            mine.shard, window, Mark(), starts_over=True, lacks_closes=True, longer=mine.longer
         )
         changes.longer.setdefault(self.name, {})[symbol] = mine
         return mine
@@ -200,9 +200,9 @@ class LongerWindows:
         front of all that it has; returns how many. `is_gap`: whether candles that are missing
         behind them are counted.
         """
-        if mine.left is None or not mine.closes:
+        if not mine.lacks_closes or not mine.closes:
             return 0
-        mine.left = None
+        mine.lacks_closes = False
         has = mine.all_closes
         times_ms, closes = older(symbol, self.name, has)
         if not times_ms:

@@ -221,10 +221,10 @@ class Pipeline:
         is_next = close_time_ms - change.last_close_time_ms == self._interval_ms
         if not is_next and not self._is_later(candle, change, changes, entry):
             return False
-        if change.left is not None:
+        if change.lacks_closes:
             if change.mark.close_time_ms:
                 changes.count("window_lost")
-            change.left = None
+            change.lacks_closes = False
         change.last_close_time_ms = close_time_ms
         change.close_times_ms.append(close_time_ms)
         change.closes.append(candle.close)
