@@ -14,7 +14,7 @@ from marketstate.worker.store.connection import Client
 
 T = TypeVar("T")
 
-# A node that does not answer costs the time of a timeout, so its partitions wait together.
+# A node that does not answer costs a timeout, so its partitions wait together.
 ASKED_AT_ONCE: Final = 16
 
 
