@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from marketstate.worker.engine.group import refuse_another_number
+from marketstate.worker.errors import WrongKeyType
 from marketstate.worker.local.redis_server import EmbeddedRedis
 from tests.support.candles import made_candles
-from tests.support.partitioned import feed_by_symbol
+from tests.support.partitioned import feed_by_symbol, groups
 from tests.support.replaying import dumps, run
 from tests.support.small_workers import FILLED, small_worker
 from tests.support.stepped_partitions import (
@@ -42,6 +44,7 @@ def group(server: EmbeddedRedis, client: redis.Redis) -> None:
         ("status", "--json", "--max-lag", "1"),
         ("purge", "--outputs", "--yes"),
         ("record", "part.jsonl"),
+        ("describe", "--stream"),
     ],
     ids=" ".join,
 )
@@ -62,30 +65,33 @@ def test_another_number_is_refused(
     assert not (tmp_path / "part.jsonl").exists()
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("record", "part.jsonl"),
-        ("gather", "one", "--partitions"),
-        ("replay", "all.jsonl", "--namespace", "again"),
-    ],
-    ids=" ".join,
-)
-def test_a_number_under_a_key_of_another_type_names_that_key(
-    server: EmbeddedRedis,
-    client: redis.Redis,
-    recording: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: tuple[str, ...],
+def test_a_number_under_a_key_of_another_type_is_no_reason_not_to_record(
+    server: EmbeddedRedis, client: redis.Redis, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(recording.parent)
+    """What needs the group names that key."""
     for group in ("marketstate", "replay-again"):
         client.delete(f"quantum:marketstate-worker:{group}:{{p00}}:meta")
         client.set(f"quantum:marketstate-worker:{group}:{{p00}}:meta", "x")
-    code, said = run(server, recording.parent, *words, partitions=PARTITIONS)
+    path = tmp_path / "all.jsonl"
+    assert run(server, tmp_path, "record", path, partitions=PARTITIONS)[0] == 0
+    with pytest.raises(WrongKeyType, match=r"\{p00\}:meta holds a string"):
+        refuse_another_number(client, groups(PARTITIONS)[0])  # as a worker does
+    words = ("replay", path, "--namespace", "again")
+    code, said = run(server, tmp_path, *words, partitions=PARTITIONS)
     assert (code, "{p00}:meta holds a string, but the worker needs a hash" in said) == (3, True), (
         said
     )
+
+
+def test_states_are_not_compared_with_those_of_another_number(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    path = tmp_path / "states.jsonl"
+    run(server, tmp_path, "record", path, "--stream", "output", partitions=PARTITIONS)
+    compared = ("verify", "--against", path)
+    assert run(server, tmp_path, *compared, partitions=PARTITIONS)[0] == 0
+    code, said = run(server, tmp_path, *compared, partitions=1)
+    assert (code, REFUSED % 1 in said, "only recorded" in said) == (2, True, False), said
 
 
 @pytest.mark.parametrize(("command", "code"), [("status", 3), ("purge", 2)])

@@ -1,6 +1,9 @@
 """Joins the consumer group: creates it and its internal keys, or checks that our settings match."""
 
+from contextlib import suppress
 from typing import Any
+
+import redis
 
 from marketstate.core.theta import minimum_length
 from marketstate.schemas.entry_id import parse_entry_id
@@ -49,7 +52,15 @@ def refuse_another_number(client: Client, settings: Settings) -> None:
     refuse_number(found, settings)
 
 
-def refuse_number(found: bytes | None, settings: Settings) -> None:
+def refuse_another_number_if_seen(client: Client, settings: Settings) -> None:
+    """As `refuse_another_number`, for what needs nothing else of the group: whoever has no right to
+    `meta`, or finds something else there, goes on.
+    """
+    with suppress(redis.ResponseError):
+        refuse_number(client.hget(settings.keys.meta, "partitions"), settings)
+
+
+def refuse_number(found: Any, settings: Settings) -> None:
     """As `refuse_another_number`, with the field `partitions` of meta. Without partitions, the
     group has another key, in which that field means nothing, to workers either.
     """

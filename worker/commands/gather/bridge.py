@@ -29,11 +29,9 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from marketstate.schemas.entry_id import GREATEST, parse_entry_id
 from marketstate.schemas.partitions import tag
@@ -81,7 +79,8 @@ class Bridge:
             BridgedPartition(part, self._keys, self._field, max_length, max_backlog)
             for part in settings.each_partition()
         ]
-        self._refuse_another_number()
+        # Workers make dead letters of what is brought to another partition.
+        self._partitions[0].refuse_another_number()
         self._reader = GroupReader(self._client, self._scripts, self._keys, sources, counts)
         self._note_all_s = -math.inf
         self._is_begun = False
@@ -92,11 +91,6 @@ class Bridge:
         """
         self._again = 0
         """How many entries we have brought that had been acknowledged."""
-
-    def _refuse_another_number(self) -> None:
-        """Workers make dead letters of what is brought to another partition."""
-        with suppress(redis.exceptions.NoPermissionError):  # as the user of deploy/redis/users.acl
-            self._partitions[0].refuse_another_number()
 
     def work(self, stop: Stop) -> None:
         """One batch, or a wait for more."""

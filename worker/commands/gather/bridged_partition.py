@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from marketstate.worker.commands.gather.destination import Destination, check_types
-from marketstate.worker.engine.group import refuse_another_number
+from marketstate.worker.engine.group import refuse_another_number_if_seen
 from marketstate.worker.engine.plan import binary
 from marketstate.worker.errors import RolledBack
 from marketstate.worker.keys import BridgeKeys
@@ -38,8 +38,10 @@ class BridgedPartition:
         self._max_length = "" if max_length == math.inf else str(int(max_length))
 
     def refuse_another_number(self) -> None:
-        """Raises PartitionCountMismatch if the workers have another number of partitions."""
-        refuse_another_number(self._client, self.settings)
+        """Raises PartitionCountMismatch if the workers have another number of partitions, which the
+        user of deploy/redis/users.acl cannot see.
+        """
+        refuse_another_number_if_seen(self._client, self.settings)
 
     def look(self) -> None:
         """Read the position."""

@@ -18,6 +18,7 @@ from marketstate.schemas.sequence import Place
 from marketstate.worker.commands.markets import entries_from, readable
 from marketstate.worker.commands.plot.series import Series, of_candles, of_records
 from marketstate.worker.commands.starting_over import StartsOver, gap_in_words, starting_over
+from marketstate.worker.engine.group import refuse_another_number_if_seen
 from marketstate.worker.errors import ConfigurationError
 from marketstate.worker.files.candles.following import Following, ReadCandle
 from marketstate.worker.files.candles.names import each_file, is_candle_file
@@ -47,6 +48,7 @@ def _from_one_stream(
 ) -> dict[str, Series]:
     stream = settings.keys.output_stream
     with connection.reporting(settings), connection.open_client(settings, block_s=0) as client:
+        refuse_another_number_if_seen(client, settings)
         records = _records(entries_from(client, stream, b"0-0"), stream, findings)
         wanted = (record for record in records if not symbols or record.symbol in symbols)
         return of_records(wanted, last)

@@ -6,10 +6,8 @@ is completed and closed; `--resume` continues after its last entry.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
-import redis
 from msgspec.structs import replace
 
 from marketstate.schemas.entry_id import entry_time_ms, parse_entry_id
@@ -20,7 +18,7 @@ from marketstate.worker.commands.options import (
     of_interval,
 )
 from marketstate.worker.commands.record.recorder import Part, Recorder
-from marketstate.worker.engine.group import refuse_another_number
+from marketstate.worker.engine.group import refuse_another_number_if_seen
 from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.engine.utc import utc
 from marketstate.worker.errors import ConfigurationError, RedisUnusable, WrongKeyType
@@ -138,8 +136,7 @@ def _kind(part: Part, options: argparse.Namespace) -> str:
         connection.open_client(part.settings, block_s=0) as client,
     ):
         if part.partition == 0:
-            with suppress(redis.exceptions.NoPermissionError):  # who may only read the streams
-                refuse_another_number(client, part.settings)
+            refuse_another_number_if_seen(client, part.settings)
         found: Any = client.type(part.stream)
         if found not in (b"none", b"stream"):
             raise WrongKeyType(

@@ -30,6 +30,7 @@ from marketstate.schemas.recording import RecordedEntry
 from marketstate.worker.commands.options import names_of_intervals, published_interval
 from marketstate.worker.commands.verify.recompute import leaves
 from marketstate.worker.engine.all_partitions import Part, opened
+from marketstate.worker.engine.group import refuse_another_number_if_seen
 from marketstate.worker.engine.preflight import Finding
 from marketstate.worker.engine.tags import keys_of_all
 from marketstate.worker.engine.utc import utc
@@ -63,6 +64,7 @@ def compare(settings: Settings, path: Path) -> Iterator[Finding]:
     settings = _of_recorded(settings, path)
     streams = keys_of_all(settings).output_stream
     with opened(settings, lambda part: raw_entries.open_client(part, block_s=0)) as parts:
+        refuse_another_number_if_seen(*parts[0])
         recorded, others = _states(settings, _recorded(path), FileUnusable)
         if not recorded:
             hint = f", but {len(others):,} other entries" if others else ""
