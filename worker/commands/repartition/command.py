@@ -124,12 +124,12 @@ def _repartition(
     # What is not reported here is reported for the Redis of the new partitions.
     with reporting(settings, NO_USER):
         for part in old:
+            check_types(part.client, part.settings)
             _refuse_unfinished(part)
             _refuse_live(part)
-            check_types(part.client, part.settings)
     for part in new:
-        _refuse_live(part)
         check_types(part.client, part.settings)
+        _refuse_live(part)
     symbols, before = digest(old)
     created = [_is_created(part, before) for part in new]
     print(
