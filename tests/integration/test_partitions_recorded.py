@@ -19,6 +19,7 @@ from marketstate.worker.settings import replay_names, settings_from
 from marketstate.worker.stop import Stop
 from tests.support.candles import made_candles
 from tests.support.partitioned import feed_by_symbol
+from tests.support.redis_versions import has_lag
 from tests.support.replaying import run
 from tests.support.small_workers import FILLED, small_worker, work_off
 from tests.support.stepped_partitions import (
@@ -196,4 +197,5 @@ def test_a_replay_says_how_much_is_unfinished_in_the_partition_that_it_waits_for
     # The first partition gets more, but not so much that anybody looks at it.
     feeders.feed([Item(0, packed([b"*", b"a", b"b"]), int(i < 3)) for i in range(10)], 7)
     feeders.feed([Item(0, packed([b"*", b"a", b"b"]), 1) for _ in range(5)], 7)
-    assert told == ["3"]
+    with server.client() as client:
+        assert told == ["3" if has_lag(client) else "at least 3"]

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import redis
 
 from marketstate.worker.local.redis_server import packaged_server
 
@@ -23,6 +24,11 @@ def older_server(binary: Path) -> Path | None:
     """The oldest, if it is older than `binary`: an upgrade begins with it."""
     found = oldest_server()
     return found if found and version_of(found) < version_of(binary) else None
+
+
+def has_lag(client: redis.Redis) -> bool:
+    """Whether it counts what was added to a stream: Redis 6.2 does not."""
+    return not str(client.info("server")["redis_version"]).startswith("6.")
 
 
 def skip_if_a_cluster_loses_its_log(binary: Path) -> None:
