@@ -53,8 +53,8 @@ def refuse_another_number(client: Client, settings: Settings) -> None:
 
 
 def refuse_another_number_if_seen(client: Client, settings: Settings) -> None:
-    """As `refuse_another_number`, for what needs nothing else of the group: whoever has no right to
-    `meta`, or finds something else there, goes on.
+    """As `refuse_another_number`, for what needs nothing else of the group: it goes on without a
+    right to `meta`, or with something else there.
     """
     with suppress(redis.ResponseError):
         refuse_number(client.hget(settings.keys.meta, "partitions"), settings)

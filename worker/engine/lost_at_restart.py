@@ -2,8 +2,8 @@
 
 All that a script writes stands in that log as one transaction. Some versions drop transactions, or
 put their keys where nobody finds them, as they read the log; what the upstream has written without
-one stays. So the workers begin again where the log was last rewritten, and whoever reads their
-outputs gets everything since then twice.
+one stays. So the workers begin again where the log was last rewritten, and those who read their
+outputs get everything since then twice.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,10 @@ from marketstate.worker.settings import Settings
 from marketstate.worker.store.connection import Client
 from marketstate.worker.store.server_version import ServerVersion
 
+# Of Valkey, the first version that has the fault, and the first without:
 # https://github.com/valkey-io/valkey/issues/2995
-_FIRST_WITHOUT_WRONG_SLOTS: Final = (9, 0, 2)
-_SERIES_WITH_WRONG_SLOTS: Final = ("Valkey", (9, 0))
+_WRONG_SLOTS_FROM: Final = (9, 0, 0)
+_RIGHT_SLOTS_FROM: Final = (9, 0, 2)
 
 # The first version that no longer asks, as it reads the log, what the user `default` may do:
 # https://github.com/redis/redis/issues/14541, https://github.com/valkey-io/valkey/issues/3983. 6.2
@@ -34,25 +35,23 @@ def lost_at_restart(
     """Sentences; `info` is the reply to `INFO`."""
     if not info.get("aof_enabled"):
         return
-    series = (version.name, version.numbers[:2])
     if (
         info.get("cluster_enabled")
-        and series == _SERIES_WITH_WRONG_SLOTS
-        and version.numbers < _FIRST_WITHOUT_WRONG_SLOTS
+        and version.name == "Valkey"
+        and _WRONG_SLOTS_FROM <= version.numbers < _RIGHT_SLOTS_FROM
     ):
         yield (
             f"as a node of a cluster, {version} loses what scripts have written when it starts "
             "again (issue 2995 of Valkey): upgrade it"
         )
     asks_no_more = _ASKS_NO_MORE.get(version.name)
-    if not asks_no_more or version.numbers < asks_no_more:
-        refused = _refused(client, settings)
-        if refused:
-            yield (
-                f"the user {_USER_OF_THE_LOG!r} may not {refused}, so {version} drops what scripts "
-                "have written when it starts again: give that user a password and all rights; see "
-                "deploy/redis/README.md, Users"
-            )
+    asks = not asks_no_more or version.numbers < asks_no_more
+    if asks and (refused := _refused(client, settings)):
+        yield (
+            f"the user {_USER_OF_THE_LOG!r} may not {refused}, so {version} drops what scripts "
+            "have written when it starts again: give that user a password and all rights; see "
+            "deploy/redis/README.md, Users"
+        )
 
 
 def _refused(client: Client, settings: Settings) -> str:
