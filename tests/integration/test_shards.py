@@ -141,6 +141,7 @@ def test_a_lease_of_somebody_who_is_no_member_is_free(
         ("x", "abc"),
         ("x", "1.5:2:"),
         (b"\xff", f"{{now}}:{'9' * 20}:"),
+        ("x", f"{{now}}:{'9' * 15}:"),
         ("x", f"{{now}}:{'9' * 400}:"),
     ],
 )
